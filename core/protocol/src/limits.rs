@@ -1,0 +1,92 @@
+//! Every bound of the protocol, each with its reason. What a relay bounds for itself is in its own `limits.rs`.
+
+use std::time::Duration;
+
+/// How long a relay keeps what nobody fetched. A month: longer than a holiday, short enough that a seized relay is young.
+pub const RETENTION: Duration = days(30);
+/// How much longer than [`RETENTION`] repeats of a send are recognised: a sender may hold an accepted row for a week before it asks again.
+pub const IDEMPOTENCY_MARGIN: Duration = days(7);
+/// How far a signed request's time may be from the relay's: phones' clocks are off by seconds, broken ones by years.
+pub const CLOCK_WINDOW: Duration = Duration::from_secs(5 * 60);
+
+/// Payload of an envelope: a long text with its padding. Larger things are attachments and travel as blobs.
+pub const PAYLOAD_BYTES_MAX: usize = 128 * 1024;
+/// Per-recipient header: an opener is 1,153 bytes.
+pub const HEADER_BYTES_MAX: usize = 1_200;
+/// Body of any relay call: a full batch of small payloads, or eight large ones.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Items in one send: a group of that many member inboxes in one request, and one transaction that still ends quickly.
+pub const SEND_ITEMS_MAX: usize = 256;
+/// Tokens in one put or drop: all contacts of most people at once.
+pub const TOKENS_MAX: usize = 256;
+/// Bundle blob: X-Wing key, last-resort key, two signatures, encryption, room for one more key type.
+pub const BUNDLE_BYTES_MAX: usize = 4 * 1024;
+/// One-time key blob: a key, its signature, encryption.
+pub const ONE_TIME_BYTES_MAX: usize = 512;
+/// One-time keys that an inbox may hold: vodozemac keeps fifty private halves unpublished and a hundred in all.
+pub const ONE_TIME_KEYS_MAX: usize = 100;
+/// Entry of a chain: a manifest of sixteen devices with four inboxes each is half of it.
+pub const CHAIN_ENTRY_BYTES_MAX: usize = 16 * 1024;
+/// Snapshot of a chain: a roster of 1,000 members.
+pub const CHAIN_SNAPSHOT_BYTES_MAX: usize = 256 * 1024;
+/// Entries in one answer to a chain read.
+pub const CHAIN_READ_BYTES_MAX: usize = 1024 * 1024;
+/// Envelopes in one peek: what an iOS notification extension has memory for.
+pub const PEEK_COUNT_MAX: u32 = 50;
+/// Bytes in one peek, likewise.
+pub const PEEK_BYTES_MAX: u32 = 256 * 1024;
+/// Deliveries that may be unacknowledged on a connection: hides a 300 ms round trip at 800 a second.
+pub const WINDOW_COUNT: usize = 256;
+/// Their bytes.
+pub const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+/// A stream frame from the client: an attach or an ack, both tiny.
+pub const CLIENT_FRAME_BYTES_MAX: usize = 4 * 1024;
+/// A stream frame from the relay: one delivery of the largest size, or many small ones.
+pub const SERVER_FRAME_BYTES_MAX: usize = 512 * 1024;
+/// Inboxes on one stream: one per account on the phone, with room.
+pub const ATTACHED_MAX: usize = 16;
+
+/// Devices in a manifest.
+pub const DEVICES_MAX: usize = 16;
+/// Relays, hence inboxes, of a device.
+pub const INBOXES_PER_DEVICE_MAX: usize = 4;
+/// How long a manifest may be used for first contact; they are signed again weekly.
+pub const MANIFEST_VALID: Duration = days(37);
+/// How often an owner signs its manifest again.
+pub const MANIFEST_RENEWED: Duration = days(7);
+/// How often a contact reads a manifest again before sending.
+pub const MANIFEST_READ_AGAIN: Duration = Duration::from_secs(24 * 3600);
+/// How long a certificate holds: until the next epoch in practice; old roster operations stay verifiable for years.
+pub const CERTIFICATE_VALID: Duration = days(3650);
+/// How long a bundle may be used.
+pub const BUNDLE_VALID: Duration = days(37);
+/// How often a device replaces its KEM key, and a sender fetches a peer's again.
+pub const BUNDLE_RENEWED: Duration = Duration::from_secs(48 * 3600);
+/// How long a one-time key may be used: a phone in a drawer for half a year is reached by its last-resort key.
+pub const ONE_TIME_KEY_VALID: Duration = days(180);
+
+/// Letters under one confirmed opener.
+pub const SEAL_LETTERS_MAX: u32 = 100;
+/// Age of a confirmed opener.
+pub const SEAL_AGE_MAX: Duration = Duration::from_secs(48 * 3600);
+/// Continuations that wait for their opener, per alias.
+pub const WAITING_CONTINUATIONS_MAX: usize = 64;
+
+/// Plaintext of a seal, before padding.
+pub const SEALED_BYTES_MAX: usize = 120 * 1024;
+/// A text message, in bytes of UTF-8: about forty pages.
+pub const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// A person's name, in bytes of UTF-8.
+pub const NAME_BYTES_MAX: usize = 128;
+/// A relay address.
+pub const ADDRESS_BYTES_MAX: usize = 300;
+/// Puts under one claim of an invite: the request, and sending it again daily while the owner is away.
+pub const INVITE_PUTS_PER_CLAIM: u32 = 32;
+/// Uses of one invite: a poster on a wall, not a city.
+pub const INVITE_USES_MAX: u32 = 1_000;
+/// How long an invite may hold.
+pub const INVITE_VALID_MAX: Duration = days(30);
+
+const fn days(count: u64) -> Duration {
+    Duration::from_secs(count * 24 * 3600)
+}
