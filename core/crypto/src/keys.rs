@@ -1,0 +1,153 @@
+//! Signing keys: a type per role, and what each role signs.
+//!
+//! - [`RootKey`] is the account; it signs certificates and nothing else.
+//! - [`ListKey`] speaks for the account during one epoch; it signs manifests.
+//! - [`OwnerKey`], [`ManageKey`], [`WriteKey`] are capabilities at relays, made for one inbox or chain, linked to no account.
+//!
+//! A device's own Ed25519 key lives in its Olm account (`olm/account.rs`). All signatures are over labelled bytes, so that nothing
+//! signed in one role means anything in another; verification is strict ([`verify`]).
+
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use rand_core::CryptoRng;
+use sotto_protocol::label::{attach_signature_input, labelled};
+use sotto_protocol::request::{Authorization, signature_input};
+use sotto_protocol::{AccountId, InboxId, RelayName, Timestamp};
+use zeroize::Zeroizing;
+
+use crate::state::{self, StateError, Stored};
+
+/// A signature that is not one, or not by that key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the signature does not verify")]
+pub struct BadSignature;
+
+/// Verifies an Ed25519 signature by RFC 8032, and refuses what it leaves open: small-order and non-canonical keys, small-order and
+/// non-canonical commitments, unreduced scalars. So no two implementations can disagree about a signature.
+///
+/// # Errors
+/// [`BadSignature`], whatever is wrong.
+pub fn verify(public: &[u8; 32], message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+    let signature = Signature::from_slice(signature).map_err(|_| BadSignature)?;
+    let key = VerifyingKey::from_bytes(public).map_err(|_| BadSignature)?;
+    if key.to_edwards().compress().as_bytes() != public {
+        return Err(BadSignature);
+    }
+    key.verify_strict(message, &signature).map_err(|_| BadSignature)
+}
+
+macro_rules! signing_keys {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone)]
+        pub struct $name(SigningKey);
+
+        impl $name {
+            /// Draws a new one.
+            #[must_use]
+            pub fn generate(rng: &mut impl CryptoRng) -> Self {
+                Self(SigningKey::generate(rng))
+            }
+
+            /// From its 32 secret bytes.
+            #[must_use]
+            pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+                Self(SigningKey::from_bytes(bytes))
+            }
+
+            /// Its 32 secret bytes: only for the store.
+            #[must_use]
+            pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+                Zeroizing::new(self.0.to_bytes())
+            }
+
+            /// The public half.
+            #[must_use]
+            pub fn public(&self) -> [u8; 32] {
+                self.0.verifying_key().to_bytes()
+            }
+        }
+
+        impl Stored for $name {}
+
+        impl state::sealed::Row for $name {
+            fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+                Zeroizing::new(self.0.to_bytes().to_vec())
+            }
+
+            fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
+                bytes.try_into().map(Self::from_bytes).map_err(|_| StateError::Malformed)
+            }
+        }
+    )*};
+}
+
+signing_keys! {
+    /// The account itself. Its private half is in the recovery kit, and on the first device only behind user presence.
+    RootKey;
+    /// Signs an account's manifests during one epoch; all its devices hold it.
+    ListKey;
+    /// The right to attach, acknowledge and delete one inbox: its device alone holds it.
+    OwnerKey;
+    /// The right to put and drop one inbox's tokens and prekeys: the account's devices share it.
+    ManageKey;
+    /// The right to append to one chain.
+    WriteKey;
+}
+
+impl RootKey {
+    /// The account that this key is.
+    #[must_use]
+    pub fn account(&self) -> AccountId {
+        AccountId::from_bytes(self.public())
+    }
+
+    pub(crate) fn sign(&self, label: &str, parts: &[&[u8]]) -> [u8; 64] {
+        self.0.sign(&labelled(label, parts)).to_bytes()
+    }
+}
+
+impl ListKey {
+    pub(crate) fn sign(&self, label: &str, parts: &[&[u8]]) -> [u8; 64] {
+        self.0.sign(&labelled(label, parts)).to_bytes()
+    }
+}
+
+impl OwnerKey {
+    /// The answer to a stream's challenge: takes `inbox` over on the relay that goes by `relay`, and on no other.
+    #[must_use]
+    pub fn attach(&self, relay: &RelayName, challenge: &[u8; 32], inbox: &InboxId) -> [u8; 64] {
+        self.0.sign(&attach_signature_input(relay, challenge, inbox)).to_bytes()
+    }
+}
+
+/// A relay call that needs a signature: all of it is signed.
+#[derive(Clone, Copy)]
+pub struct SignedCall<'a> {
+    /// Which relay it goes to.
+    pub relay: &'a RelayName,
+    /// One of [`sotto_protocol::request::path`].
+    pub path: &'a str,
+    /// The encoded message.
+    pub body: &'a [u8],
+}
+
+macro_rules! relay_keys {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// Signs a relay call, with a nonce drawn here. A retry is signed anew: relays accept a nonce once.
+            #[must_use]
+            pub fn authorize(&self, call: &SignedCall<'_>, now: Timestamp, rng: &mut impl CryptoRng) -> Authorization {
+                authorize(&self.0, call, now, rng)
+            }
+        }
+    )*};
+}
+
+relay_keys!(OwnerKey, ManageKey, WriteKey);
+
+fn authorize(key: &SigningKey, call: &SignedCall<'_>, time: Timestamp, rng: &mut impl CryptoRng) -> Authorization {
+    let mut nonce = [0; 16];
+    rng.fill_bytes(&mut nonce);
+    let input = signature_input(call.relay, "POST", call.path, call.body, time, &nonce);
+    Authorization { key: key.verifying_key().to_bytes(), time, nonce, signature: key.sign(&input).to_bytes() }
+}

@@ -1,0 +1,237 @@
+//! What a letter says, and on which channel it may say it (`docs/protocol.md` section 6, "Content").
+//!
+//! Exactly one body, each legal on exactly one channel (a text also as a note to self), so that nothing meant for one relation is
+//! believed in another. A body that this code does not know keeps its bytes for the day when it does, and shows its fallback.
+
+use prost::encoding::{DecodeContext, decode_key, skip_field};
+use sotto_protocol::decode::{self, DecodeError};
+use sotto_protocol::letter::content::Body;
+use sotto_protocol::limits::{CHAIN_ENTRY_BYTES_MAX, NAME_BYTES_MAX, SEALED_BYTES_MAX, TEXT_BYTES_MAX};
+use sotto_protocol::{AccountId, Bytes, ChainId, Message, RelayAddress, identity, letter};
+
+use super::text::{Text, TextError};
+use crate::certificate::canonical_address;
+use crate::secret::{ChainKey, PairSecret, ReplySecret};
+
+/// Fields of Content from here on are bodies; those below stand beside one.
+const FIRST_BODY_FIELD: u32 = 10;
+
+/// What the delivery's alias was chosen for, or who the authenticated sender is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Channel {
+    /// The pair alias of an accepted contact.
+    Contact,
+    /// An invite's alias.
+    Invite,
+    /// The alias that a contact request asked to be answered on.
+    Reply,
+    /// Another device of this account, or this one's note to self.
+    Own,
+}
+
+/// Why a content is refused: its sender broke the protocol.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ContentError {
+    /// Not a content that this code can read.
+    #[error("malformed content: {0}")]
+    Malformed(#[from] DecodeError),
+    /// No body, or more than one.
+    #[error("{count} bodies in one content")]
+    BodyCount {
+        /// How many.
+        count: usize,
+    },
+    /// Legal, but not on this channel.
+    #[error("content on a channel that it is not legal on")]
+    Misplaced,
+    /// A text that breaks a rule.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A name that is empty, too long, or has control characters.
+    #[error("not a name")]
+    BadName,
+    /// Longer than a fallback may be.
+    #[error("a fallback of {length} bytes")]
+    FallbackTooLong {
+        /// Length found.
+        length: usize,
+    },
+}
+
+/// What a contact needs to reach an account.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Card {
+    /// Who.
+    pub account: AccountId,
+    /// Where the manifest chain lives.
+    pub relay: RelayAddress,
+    /// Which.
+    pub chain: ChainId,
+    /// Opens its entries.
+    pub chain_key: ChainKey,
+}
+
+/// One body.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Words.
+    Text(Text),
+    /// Carries nothing: the letter around it confirms.
+    Confirmation,
+    /// The first letter of a scanner to the maker of an invite.
+    ContactRequest {
+        /// What the scanner wants to be called.
+        name: String,
+        /// How to reach it.
+        card: Card,
+        /// A SignedManifest, the head of the card's chain: to be verified as the card's account's.
+        manifest: Bytes,
+        /// The answer's tokens derive from it.
+        reply_secret: ReplySecret,
+    },
+    /// The owner's answer.
+    ContactAccept {
+        /// What the owner wants to be called.
+        name: String,
+        /// How to reach it from now on.
+        card: Card,
+        /// Both sides' tokens derive from it.
+        pair_secret: PairSecret,
+    },
+    /// The scanner's tokens of the pair stand.
+    PairReady,
+    /// The sender's chain for this audience moved.
+    CardChange(Card),
+    /// A body of the future: its bytes are the letter's content.
+    Unknown {
+        /// What to show instead; may be empty.
+        fallback: String,
+    },
+}
+
+impl Content {
+    /// Reads a letter's content, which came on `channel`.
+    ///
+    /// # Errors
+    /// One variant per check.
+    pub fn decode(bytes: &Bytes, channel: Channel) -> Result<Self, ContentError> {
+        let message: letter::Content = decode::shared(bytes.clone(), SEALED_BYTES_MAX)?;
+        let count = count_bodies(bytes)?;
+        if count != 1 {
+            return Err(ContentError::BodyCount { count });
+        }
+        if message.fallback.len() > TEXT_BYTES_MAX {
+            return Err(ContentError::FallbackTooLong { length: message.fallback.len() });
+        }
+        let content = match message.body {
+            Some(body) => Self::from_body(body)?,
+            None => Self::Unknown { fallback: message.fallback },
+        };
+        if content.is_legal_on(channel) { Ok(content) } else { Err(ContentError::Misplaced) }
+    }
+
+    /// The bytes that a letter carries.
+    ///
+    /// # Errors
+    /// What a reader would refuse.
+    pub fn encode(&self) -> Result<Bytes, ContentError> {
+        let (fallback, body) = match self {
+            Self::Text(text) => (String::new(), Some(Body::Text(text.to_message()?))),
+            Self::Confirmation => (String::new(), Some(Body::Confirmation(letter::Confirmation {}))),
+            Self::ContactRequest { name, card, manifest, reply_secret } => {
+                let request = letter::ContactRequest {
+                    name: check_name(name)?.to_owned(),
+                    card: Some(card.to_message()),
+                    manifest: Some(decode::shared(manifest.clone(), CHAIN_ENTRY_BYTES_MAX)?),
+                    reply_secret: Bytes::copy_from_slice(reply_secret.as_bytes()),
+                };
+                (String::new(), Some(Body::ContactRequest(request)))
+            }
+            Self::ContactAccept { name, card, pair_secret } => {
+                let accept = letter::ContactAccept {
+                    name: check_name(name)?.to_owned(),
+                    card: Some(card.to_message()),
+                    pair_secret: Bytes::copy_from_slice(pair_secret.as_bytes()),
+                };
+                (String::new(), Some(Body::ContactAccept(accept)))
+            }
+            Self::PairReady => (String::new(), Some(Body::PairReady(letter::PairReady {}))),
+            Self::CardChange(card) => {
+                (String::new(), Some(Body::CardChange(letter::CardChange { card: Some(card.to_message()) })))
+            }
+            Self::Unknown { .. } => return Err(ContentError::BodyCount { count: 0 }),
+        };
+        Ok(letter::Content { fallback, body }.encode_to_vec().into())
+    }
+
+    /// The table of `docs/protocol.md`, "Content".
+    #[must_use]
+    pub const fn is_legal_on(&self, channel: Channel) -> bool {
+        match self {
+            Self::Text(_) => matches!(channel, Channel::Contact | Channel::Own),
+            Self::Confirmation | Self::PairReady | Self::CardChange(_) | Self::Unknown { .. } => {
+                matches!(channel, Channel::Contact)
+            }
+            Self::ContactRequest { .. } => matches!(channel, Channel::Invite),
+            Self::ContactAccept { .. } => matches!(channel, Channel::Reply),
+        }
+    }
+
+    fn from_body(body: Body) -> Result<Self, ContentError> {
+        Ok(match body {
+            Body::Text(text) => Self::Text(Text::from_message(text)?),
+            Body::Confirmation(_) => Self::Confirmation,
+            Body::ContactRequest(request) => Self::ContactRequest {
+                name: check_name(&request.name)?.to_owned(),
+                card: Card::from_message(request.card)?,
+                manifest: request.manifest.ok_or(DecodeError::Missing { what: "manifest" })?.encode_to_vec().into(),
+                reply_secret: ReplySecret::try_from(&*request.reply_secret)?,
+            },
+            Body::ContactAccept(accept) => Self::ContactAccept {
+                name: check_name(&accept.name)?.to_owned(),
+                card: Card::from_message(accept.card)?,
+                pair_secret: PairSecret::try_from(&*accept.pair_secret)?,
+            },
+            Body::PairReady(_) => Self::PairReady,
+            Body::CardChange(change) => Self::CardChange(Card::from_message(change.card)?),
+        })
+    }
+}
+
+impl Card {
+    fn to_message(&self) -> identity::Card {
+        identity::Card {
+            account: self.account.into(),
+            relay: self.relay.to_string(),
+            chain: self.chain.into(),
+            chain_key: Bytes::copy_from_slice(self.chain_key.as_bytes()),
+        }
+    }
+
+    fn from_message(message: Option<identity::Card>) -> Result<Self, DecodeError> {
+        let message = message.ok_or(DecodeError::Missing { what: "card" })?;
+        Ok(Self {
+            account: AccountId::try_from(&*message.account)?,
+            relay: canonical_address(&message.relay)?,
+            chain: ChainId::try_from(&*message.chain)?,
+            chain_key: ChainKey::try_from(&*message.chain_key)?,
+        })
+    }
+}
+
+fn check_name(name: &str) -> Result<&str, ContentError> {
+    let is_good = !name.trim().is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
+    if is_good { Ok(name) } else { Err(ContentError::BadName) }
+}
+
+/// A protobuf reader skips what it does not know and takes the last of what it knows; only the fields themselves say whether there is
+/// exactly one body.
+fn count_bodies(mut bytes: &[u8]) -> Result<usize, DecodeError> {
+    let mut count = 0;
+    while !bytes.is_empty() {
+        let (tag, wire_type) = decode_key(&mut bytes).map_err(|_| DecodeError::Malformed)?;
+        skip_field(wire_type, tag, &mut bytes, DecodeContext::default()).map_err(|_| DecodeError::Malformed)?;
+        count += usize::from(tag >= FIRST_BODY_FIELD);
+    }
+    Ok(count)
+}

@@ -1,0 +1,363 @@
+//! The seal: the hybrid post-quantum layer around every letter (PROTOCOL D, `docs/protocol.md` section 5).
+//!
+//! ```text
+//! maker      SealMaker::encapsulate --opener, the same enc each time--> ... peer confirms ... --continuation--> ...
+//! recipient  SealKey::decapsulate, once per enc --letter inside is right--> installed --its tag finds it--> ...
+//! ```
+//! HPKE base mode over X-Wing agrees on a secret; its exporter gives the seal key, under which every letter, the first too, is
+//! XChaCha20-Poly1305 with its own random nonce and the header as associated data. HPKE's own encryption is not used: its nonces count,
+//! and a counter would have to survive every crash. A seal key serves one direction. There is no unsealed path.
+//!
+//! Not here: when to begin a new seal, which hashes are retired, installing in a transaction (the engine).
+
+use hmac::{Hmac, KeyInit, Mac};
+use hpke::aead::ChaCha20Poly1305;
+use hpke::kdf::HkdfSha256;
+use hpke::kem::XWing;
+use hpke::{Deserializable, OpModeR, OpModeS, Serializable, setup_receiver, setup_sender_with_rng};
+use rand_core::CryptoRng;
+use sha2::Sha256;
+use sotto_protocol::decode::{self, DecodeError};
+use sotto_protocol::header::{ENC_BYTES, Header, NONCE_BYTES, TAG_BYTES};
+use sotto_protocol::label::{OPENER, SEAL, SEAL_KEY, SEAL_SECRET, SEAL_TAG, SEAL_TAG_KEY, hash, labelled};
+use sotto_protocol::limits::SEALED_BYTES_MAX;
+use sotto_protocol::padding::{pad, unpad};
+use sotto_protocol::{AccountId, Bytes, DeviceId, KeyId, Message, letter};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::aead;
+use crate::kem::{EncappedKey, KemPrivateKey};
+use crate::olm::OlmMessage;
+use crate::party::DeviceName;
+use crate::prekey::KemPrekey;
+use crate::secret::derive;
+use crate::state::{self, StateError, Stored};
+
+/// Why an envelope is not opened. The peer, or someone in between, broke the protocol.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SealError {
+    /// Header or content is not what this code can read.
+    #[error("malformed envelope: {0}")]
+    Malformed(#[from] DecodeError),
+    /// The header is an opener's, of another seal.
+    #[error("the header belongs to another seal")]
+    WrongOpener,
+    /// The header is a continuation's, and its tag is not of this seal.
+    #[error("the tag belongs to another seal")]
+    WrongTag,
+    /// Header or payload were changed, or made under another key.
+    #[error("the envelope does not open")]
+    CannotOpen,
+    /// An opener that does not say who made it.
+    #[error("the opener names no sender")]
+    MissingSender,
+    /// A continuation that says who made it: the seal key has said so already.
+    #[error("the continuation names a sender")]
+    UnexpectedSender,
+    /// The encapsulated key is none.
+    #[error("not an encapsulated key")]
+    BadEncapsulation,
+}
+
+/// Names an opener: a hash of its encapsulated key and of the KEM key that it was made for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct OpenerHash([u8; 32]);
+
+impl OpenerHash {
+    /// From its bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Of an opener.
+    #[must_use]
+    pub fn of(enc: &[u8; ENC_BYTES], key_id: &KeyId) -> Self {
+        Self(hash(OPENER, &[enc, key_id.as_ref()]))
+    }
+
+    /// Its bytes: what the maker's letters carry until the peer confirms.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The first half: what the peer's letters carry to confirm it.
+    #[must_use]
+    pub fn opened(&self) -> Opened {
+        let mut prefix = [0; 16];
+        prefix.copy_from_slice(&self.0[..16]);
+        Opened(prefix)
+    }
+}
+
+/// A recipient's word that it has installed the key of an opener: the first half of that opener's hash.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Opened([u8; 16]);
+
+impl Opened {
+    /// From its bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// What a seal holds: an Olm message, and in an opener who made it.
+#[derive(Clone)]
+pub struct Sealed {
+    /// In an opener; in a continuation the seal key names its maker.
+    pub sender: Option<DeviceName>,
+    /// What is inside.
+    pub message: OlmMessage,
+}
+
+/// An envelope's two halves, ready to be put into an inbox.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// The per-recipient header.
+    pub header: Vec<u8>,
+    /// The padded, encrypted rest.
+    pub payload: Vec<u8>,
+}
+
+/// The key that letters of one direction are sealed under, and the key that tags them.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+struct Keys {
+    seal: [u8; 32],
+    tag: [u8; 32],
+}
+
+impl Keys {
+    fn derive(secret: &[u8; 32]) -> Self {
+        Self { seal: derive(secret, SEAL_KEY, &[]), tag: derive(secret, SEAL_TAG_KEY, &[]) }
+    }
+
+    fn tag(&self, nonce: &[u8; NONCE_BYTES]) -> [u8; TAG_BYTES] {
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.tag).expect("HMAC takes keys of any length");
+        mac.update(&labelled(SEAL_TAG, &[nonce]));
+        let mut tag = [0; TAG_BYTES];
+        tag.copy_from_slice(&mac.finalize().into_bytes()[..TAG_BYTES]);
+        tag
+    }
+
+    fn seal(
+        &self,
+        header: &Header,
+        nonce: &[u8; NONCE_BYTES],
+        sealed: &letter::Sealed,
+    ) -> Result<Envelope, DecodeError> {
+        let padded = Zeroizing::new(pad(&sealed.encode_to_vec())?);
+        let header = header.encode();
+        let payload = aead::encrypt(&self.seal, nonce, &header, &padded);
+        Ok(Envelope { header, payload })
+    }
+}
+
+/// The maker's end of a seal.
+#[derive(Clone)]
+pub struct SealMaker {
+    key_id: KeyId,
+    enc: Box<[u8; ENC_BYTES]>,
+    keys: Keys,
+}
+
+impl SealMaker {
+    /// Begins a seal to `recipient`, under the KEM key that its bundle gave: one encapsulation.
+    ///
+    /// # Errors
+    /// [`SealError::BadEncapsulation`]: the KEM refuses the key.
+    pub fn encapsulate(recipient: &DeviceName, kem: &KemPrekey, rng: &mut impl CryptoRng) -> Result<Self, SealError> {
+        let info = seal_info(recipient, &kem.id());
+        let (encapped, context) =
+            setup_sender_with_rng::<ChaCha20Poly1305, HkdfSha256, XWing>(&OpModeS::Base, kem.key().inner(), &info, rng)
+                .map_err(|_| SealError::BadEncapsulation)?;
+        let mut secret = Zeroizing::new([0; 32]);
+        context.export(&labelled(SEAL_SECRET, &[]), secret.as_mut()).expect("HKDF-SHA256 exports 32 bytes");
+        let mut enc = Box::new([0; ENC_BYTES]);
+        encapped.write_exact(enc.as_mut());
+        Ok(Self { key_id: kem.id(), enc, keys: Keys::derive(&secret) })
+    }
+
+    /// The peer's KEM key that it was made for: on another one, a new seal is due.
+    #[must_use]
+    pub const fn key_id(&self) -> KeyId {
+        self.key_id
+    }
+
+    /// Names it. Letters carry this until the peer has confirmed it.
+    #[must_use]
+    pub fn opener(&self) -> OpenerHash {
+        OpenerHash::of(&self.enc, &self.key_id)
+    }
+
+    /// Seals while the peer has not confirmed: the same enc each time, another nonce.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooLong`].
+    pub fn seal_opener(
+        &self,
+        sender: &DeviceName,
+        message: &OlmMessage,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Envelope, DecodeError> {
+        let nonce = aead::draw_nonce(rng);
+        let header = Header::Opener { key_id: self.key_id, enc: self.enc.clone(), nonce };
+        self.keys.seal(&header, &nonce, &sealed_message(Some(sender), message))
+    }
+
+    /// Seals once the peer has confirmed.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooLong`].
+    pub fn seal_continuation(&self, message: &OlmMessage, rng: &mut impl CryptoRng) -> Result<Envelope, DecodeError> {
+        let nonce = aead::draw_nonce(rng);
+        let header = Header::Continuation { tag: self.keys.tag(&nonce), nonce };
+        self.keys.seal(&header, &nonce, &sealed_message(None, message))
+    }
+}
+
+/// The recipient's end of a seal.
+#[derive(Clone)]
+pub struct SealKey {
+    opener: OpenerHash,
+    keys: Keys,
+}
+
+impl SealKey {
+    /// Decapsulates an opener made to this device under one of its KEM keys. Once per enc: keep the result for repeated openers, but
+    /// install it only when the letter inside has authenticated its maker and repeats [`Self::opener`].
+    ///
+    /// # Errors
+    /// [`SealError::BadEncapsulation`].
+    pub fn decapsulate(
+        recipient: &DeviceName,
+        private_key: &KemPrivateKey,
+        key_id: &KeyId,
+        enc: &[u8; ENC_BYTES],
+    ) -> Result<Self, SealError> {
+        let encapped = EncappedKey::from_bytes(enc).map_err(|_| SealError::BadEncapsulation)?;
+        let info = seal_info(recipient, key_id);
+        let context = setup_receiver::<ChaCha20Poly1305, HkdfSha256, XWing>(
+            &OpModeR::Base,
+            private_key.inner(),
+            &encapped,
+            &info,
+        )
+        .map_err(|_| SealError::BadEncapsulation)?;
+        let mut secret = Zeroizing::new([0; 32]);
+        context.export(&labelled(SEAL_SECRET, &[]), secret.as_mut()).expect("HKDF-SHA256 exports 32 bytes");
+        Ok(Self { opener: OpenerHash::of(enc, key_id), keys: Keys::derive(&secret) })
+    }
+
+    /// Names the opener that it came from.
+    #[must_use]
+    pub const fn opener(&self) -> OpenerHash {
+        self.opener
+    }
+
+    /// Whether a header was made under this key: one hash for a continuation.
+    #[must_use]
+    pub fn matches(&self, header: &Header) -> bool {
+        self.check(header).is_ok()
+    }
+
+    /// Opens an envelope.
+    ///
+    /// # Errors
+    /// One variant per check. Whatever is wrong, nothing may be installed or consumed.
+    pub fn open(&self, header: &[u8], payload: &[u8]) -> Result<Sealed, SealError> {
+        let decoded = Header::decode(header)?;
+        self.check(&decoded)?;
+        let (Header::Opener { nonce, .. } | Header::Continuation { nonce, .. }) = &decoded;
+        let padded = aead::decrypt(&self.keys.seal, nonce, header, payload).ok_or(SealError::CannotOpen)?;
+        let message: letter::Sealed = decode::message(unpad(&padded)?, SEALED_BYTES_MAX)?;
+        let is_anonymous = message.sender_account.is_empty() && message.sender_device.is_empty();
+        let sender = match decoded {
+            Header::Opener { .. } if is_anonymous => return Err(SealError::MissingSender),
+            Header::Opener { .. } => Some(DeviceName {
+                account: AccountId::try_from(&*message.sender_account)?,
+                device: DeviceId::try_from(&*message.sender_device)?,
+            }),
+            Header::Continuation { .. } if !is_anonymous => return Err(SealError::UnexpectedSender),
+            Header::Continuation { .. } => None,
+        };
+        Ok(Sealed { sender, message: OlmMessage::decode(message.kind, message.olm)? })
+    }
+
+    fn check(&self, header: &Header) -> Result<(), SealError> {
+        match header {
+            Header::Opener { key_id, enc, .. } if OpenerHash::of(enc, key_id) != self.opener => {
+                Err(SealError::WrongOpener)
+            }
+            Header::Continuation { tag, nonce } if !bool::from(self.keys.tag(nonce).ct_eq(tag)) => {
+                Err(SealError::WrongTag)
+            }
+            Header::Opener { .. } | Header::Continuation { .. } => Ok(()),
+        }
+    }
+}
+
+fn seal_info(recipient: &DeviceName, key_id: &KeyId) -> Vec<u8> {
+    labelled(SEAL, &[recipient.account.as_ref(), recipient.device.as_ref(), key_id.as_ref()])
+}
+
+fn sealed_message(sender: Option<&DeviceName>, message: &OlmMessage) -> letter::Sealed {
+    letter::Sealed {
+        sender_account: sender.map_or_else(Bytes::new, |sender| sender.account.into()),
+        sender_device: sender.map_or_else(Bytes::new, |sender| sender.device.into()),
+        kind: message.kind().into(),
+        olm: message.bytes().clone(),
+    }
+}
+
+impl Stored for SealMaker {}
+
+impl state::sealed::Row for SealMaker {
+    fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new([self.key_id.as_ref(), self.enc.as_slice(), &self.keys.seal, &self.keys.tag].concat())
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
+        let (key_id, rest) = bytes.split_first_chunk().ok_or(StateError::Malformed)?;
+        let (enc, rest) = rest.split_first_chunk::<ENC_BYTES>().ok_or(StateError::Malformed)?;
+        Ok(Self { key_id: KeyId::from_bytes(*key_id), enc: Box::new(*enc), keys: read_keys(rest)? })
+    }
+}
+
+impl Stored for SealKey {}
+
+impl state::sealed::Row for SealKey {
+    fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new([self.opener.0, self.keys.seal, self.keys.tag].concat())
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
+        let (opener, rest) = bytes.split_first_chunk().ok_or(StateError::Malformed)?;
+        Ok(Self { opener: OpenerHash(*opener), keys: read_keys(rest)? })
+    }
+}
+
+fn read_keys(bytes: &[u8]) -> Result<Keys, StateError> {
+    let (seal, tag) = bytes.split_first_chunk().ok_or(StateError::Malformed)?;
+    Ok(Keys { seal: *seal, tag: tag.try_into().map_err(|_| StateError::Malformed)? })
+}
+
+impl Stored for KemPrivateKey {}
+
+impl state::sealed::Row for KemPrivateKey {
+    fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(Self::to_bytes(self).to_vec())
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
+        bytes.try_into().map(Self::from_bytes).map_err(|_| StateError::Malformed)
+    }
+}

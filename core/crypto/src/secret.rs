@@ -1,0 +1,123 @@
+//! Secrets of 32 bytes: one type per purpose, so that none is used for another's.
+//!
+//! They are erased when dropped, compared in constant time, and never printed. Everything that derives from one of them is a method
+//! of it (HKDF-SHA256 without salt, `docs/protocol.md` section 1), so no caller handles key material by itself.
+
+use hkdf::Hkdf;
+use rand_core::CryptoRng;
+use sha2::Sha256;
+use sotto_protocol::decode::DecodeError;
+use sotto_protocol::invite::InviteSecret;
+use sotto_protocol::label::{
+    INVITE_CHAIN, INVITE_CHAIN_KEY, INVITE_TOKEN, PAIR_TOKEN, REPLY_TOKEN, STATE_KEY, labelled,
+};
+use sotto_protocol::{ChainId, InboxId, Token};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+macro_rules! secrets {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Zeroize, ZeroizeOnDrop)]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            /// Draws a new one.
+            #[must_use]
+            pub fn generate(rng: &mut impl CryptoRng) -> Self {
+                let mut bytes = [0; 32];
+                rng.fill_bytes(&mut bytes);
+                Self(bytes)
+            }
+
+            /// From its bytes.
+            #[must_use]
+            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+
+            /// Its bytes: only for the wire and the store.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+        }
+
+        impl TryFrom<&[u8]> for $name {
+            type Error = DecodeError;
+
+            /// # Errors
+            /// [`DecodeError::WrongLength`] for anything but 32 bytes.
+            fn try_from(bytes: &[u8]) -> Result<Self, DecodeError> {
+                bytes.try_into().map(Self).map_err(|_| DecodeError::WrongLength { what: stringify!($name), length: bytes.len() })
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.0.ct_eq(&other.0).into()
+            }
+        }
+
+        impl Eq for $name {}
+    )*};
+}
+
+secrets! {
+    /// Opens the entries of a manifest chain.
+    ChainKey;
+    /// Opens an inbox's bundle and one-time keys, which are noise to the relay.
+    PrekeyKey;
+    /// What two contacts share: the tokens for all their inboxes derive from it.
+    PairSecret;
+    /// What a contact request carries: the tokens for its answer derive from it.
+    ReplySecret;
+    /// Encrypts ratchet state at rest.
+    StateKey;
+}
+
+impl StateKey {
+    /// The state key of a database: whoever opens the one opens the other, and neither key is used for both.
+    #[must_use]
+    pub fn of_database(database_key: &[u8; 32]) -> Self {
+        Self(derive(database_key, STATE_KEY, &[]))
+    }
+}
+
+impl PairSecret {
+    /// The contact's token for `inbox`, in a generation of the pair.
+    #[must_use]
+    pub fn token(&self, inbox: &InboxId, generation: u32) -> Token {
+        Token::from_bytes(derive(&self.0, PAIR_TOKEN, &[inbox.as_ref(), &generation.to_be_bytes()]))
+    }
+}
+
+impl ReplySecret {
+    /// The invite owner's token for the requester's `inbox`.
+    #[must_use]
+    pub fn token(&self, inbox: &InboxId) -> Token {
+        Token::from_bytes(derive(&self.0, REPLY_TOKEN, &[inbox.as_ref()]))
+    }
+}
+
+/// The chain that an invite's manifest stands in, and the key to its entries.
+#[must_use]
+pub fn invite_chain(secret: &InviteSecret) -> (ChainId, ChainKey) {
+    let chain = ChainId::from_bytes(derive(secret.as_bytes(), INVITE_CHAIN, &[]));
+    (chain, ChainKey(derive(secret.as_bytes(), INVITE_CHAIN_KEY, &[])))
+}
+
+/// An invite's token for one inbox of its owner.
+#[must_use]
+pub fn invite_token(secret: &InviteSecret, inbox: &InboxId) -> Token {
+    Token::from_bytes(derive(secret.as_bytes(), INVITE_TOKEN, &[inbox.as_ref()]))
+}
+
+/// HKDF-SHA256 without salt, the labelled parts as info.
+pub(crate) fn derive<const N: usize>(secret: &[u8; 32], label: &str, parts: &[&[u8]]) -> [u8; N] {
+    let mut out = [0; N];
+    Hkdf::<Sha256>::new(None, secret)
+        .expand(&labelled(label, parts), &mut out)
+        .expect("no key here is longer than 8,160 bytes");
+    out
+}

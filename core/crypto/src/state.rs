@@ -1,0 +1,81 @@
+//! Secret state at rest: ratchets, KEM keys and seals, each sealed as a row of the store (`docs/protocol.md` section 9).
+//!
+//! XChaCha20-Poly1305 under the state key with a random nonce, so that storing the same state twice never gives the same bytes; table,
+//! row and version are associated data, so that no row can be put in another's place or exchanged for an older one whose version the
+//! store has moved past. The store itself is encrypted too: this layer is what a copied page still has to get through.
+
+use rand_core::CryptoRng;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sotto_protocol::label::{STATE_ROW, labelled};
+use zeroize::Zeroizing;
+
+use crate::aead;
+use crate::secret::StateKey;
+
+/// Why a stored row is not read. This device's store is damaged, or not the one the key belongs to: never "it is not there".
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StateError {
+    /// It does not open with this key as this version of this row.
+    #[error("the stored state does not open")]
+    CannotOpen,
+    /// It opens, and is not what this code writes.
+    #[error("the stored state is malformed")]
+    Malformed,
+}
+
+/// Which row of the store a state is.
+#[derive(Clone, Copy)]
+pub struct StateRow<'a> {
+    /// Name of the table.
+    pub table: &'a str,
+    /// Key of the row.
+    pub id: &'a [u8],
+    /// Counts the row's changes, or numbers its format: whatever the store keeps beside it.
+    pub version: u64,
+}
+
+impl StateRow<'_> {
+    fn aad(&self) -> Vec<u8> {
+        labelled(STATE_ROW, &[self.table.as_bytes(), self.id, &self.version.to_be_bytes()])
+    }
+}
+
+/// State that a store may keep, only sealed.
+pub trait Stored: sealed::Row {}
+
+pub(crate) mod sealed {
+    use super::{StateError, Zeroizing};
+
+    pub trait Row: Sized {
+        fn to_bytes(&self) -> Zeroizing<Vec<u8>>;
+        fn from_bytes(bytes: &[u8]) -> Result<Self, StateError>;
+    }
+}
+
+/// Seals a state as a row.
+#[must_use]
+pub fn seal_state(state: &impl Stored, key: &StateKey, row: &StateRow<'_>, rng: &mut impl CryptoRng) -> Vec<u8> {
+    aead::seal(key.as_bytes(), &row.aad(), &state.to_bytes(), rng)
+}
+
+/// Opens a row.
+///
+/// # Errors
+/// [`StateError::CannotOpen`] for another key, table, row or version, and for damage.
+pub fn open_state<S: Stored>(sealed: &[u8], key: &StateKey, row: &StateRow<'_>) -> Result<S, StateError> {
+    S::from_bytes(&aead::open(key.as_bytes(), &row.aad(), sealed).ok_or(StateError::CannotOpen)?)
+}
+
+/// vodozemac's state is tagged by name, which only a format that describes itself can carry.
+pub(crate) fn to_json(value: &impl Serialize) -> Zeroizing<Vec<u8>> {
+    // Large enough for most sessions: a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
+    serde_json::to_writer(&mut *bytes, value)
+        .expect("state holds numbers, strings and lists, and memory takes every write");
+    bytes
+}
+
+pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StateError> {
+    serde_json::from_slice(bytes).map_err(|_| StateError::Malformed)
+}
