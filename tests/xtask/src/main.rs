@@ -1,2 +1,78 @@
-//! Being built.
-fn main() {}
+//! `cargo xtask`: every chore of the project behind one word, so that nobody has to remember flags.
+//!
+//! A chore is a row in `COMMANDS`. `test` is the README's test command and all that CI runs; the others are parts of it, or recipes
+//! for one purpose. Chores run the same way on a laptop and in CI; what a machine lacks is set up (`machine.rs`) or named.
+//! Modules: `step` (run, time, sum up), `suite` (what `test` runs), `checkout` (this tree and its cargo), `machine` (Debian
+//! packages), `python` (virtual environments), `tree` (words and `unsafe` where they must not be), `policy` (`deny.toml`).
+#![expect(clippy::print_stdout, reason = "a program for the terminal")]
+
+mod checkout;
+mod machine;
+mod policy;
+mod python;
+mod step;
+mod suite;
+mod tree;
+
+use std::env;
+use std::process::ExitCode;
+
+use checkout::Checkout;
+use step::Failure;
+
+/// One chore: its name, its line in the help, and what it does with the words after its name.
+struct Command {
+    name: &'static str,
+    summary: &'static str,
+    run: fn(&Checkout, &[String]) -> Result<(), Failure>,
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "test",
+        summary: "set up what is missing, then run every check (or only the STEPs named)",
+        run: suite::test,
+    },
+    Command { name: "fmt", summary: "format all Rust code", run: suite::format },
+    Command {
+        name: "lint",
+        summary: "clippy without a warning, unsafe only where it may be, no unfinished work",
+        run: suite::lint,
+    },
+    Command {
+        name: "deny",
+        summary: "hold every dependency against deny.toml: bans, duplicates, licences, sources",
+        run: suite::deny,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments = env::args().skip(1).collect::<Vec<_>>();
+    let (name, rest) = match arguments.split_first() {
+        None => ("help", [].as_slice()),
+        Some((name, rest)) => (name.as_str(), rest),
+    };
+    if matches!(name, "help" | "--help" | "-h") {
+        return help();
+    }
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        eprintln!("no chore is called {name}: see cargo xtask help");
+        return ExitCode::from(2);
+    };
+    match (command.run)(&Checkout::here(), rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\n{name} failed: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn help() -> ExitCode {
+    println!("cargo xtask COMMAND\n");
+    for command in COMMANDS {
+        println!("  {:<12} {}", command.name, command.summary);
+    }
+    println!("\nSteps of test: {}", suite::step_names(&Checkout::here()).join(", "));
+    ExitCode::SUCCESS
+}
