@@ -33,6 +33,9 @@ pub enum LetterError {
     /// Not a letter that this code can read.
     #[error("malformed letter: {0}")]
     Malformed(#[from] DecodeError),
+    /// The session that decrypted it was made with another device's key.
+    #[error("the letter came through another device's session")]
+    WrongSender,
     /// It was written between other devices, or in another conversation.
     #[error("the letter is bound to other ends")]
     WrongBinding,
@@ -147,11 +150,15 @@ impl UnverifiedLetter {
         Content::decode(&self.content, Channel::Invite)
     }
 
-    /// Compares the binding with the two ends: `sender` is the device whose key made the Olm session, by its verified manifest.
+    /// Compares the binding with the two ends. `session_peer` is what the session that decrypted it was made with
+    /// ([`OlmSession::peer`](crate::olm::OlmSession::peer)); `sender` is the device that the seal named, by its verified manifest.
     ///
     /// # Errors
-    /// [`LetterError::WrongBinding`], [`LetterError::RedundantConversation`].
-    pub fn verify(self, sender: &Party, recipient: &Party) -> Result<Letter, LetterError> {
+    /// [`LetterError::WrongSender`], [`LetterError::WrongBinding`], [`LetterError::RedundantConversation`].
+    pub fn verify(self, session_peer: &[u8; 32], sender: &Party, recipient: &Party) -> Result<Letter, LetterError> {
+        if !bool::from(session_peer.ct_eq(&sender.curve25519)) {
+            return Err(LetterError::WrongSender);
+        }
         let default = ConversationId::between(&sender.account, &recipient.account);
         let conversation = self.conversation.unwrap_or(default);
         if !bool::from(self.binding.ct_eq(&binding(sender, recipient, &conversation))) {

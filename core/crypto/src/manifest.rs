@@ -20,6 +20,8 @@ pub use device::{Device, DevicesError, InboxAddress};
 pub use draft::{Audience, ManifestDraft};
 pub use sotto_protocol::identity::DeviceKind;
 
+use std::cmp::Ordering;
+
 use sotto_protocol::decode::{self, DecodeError};
 use sotto_protocol::label::{MANIFEST, MANIFEST_HASH, hash, labelled};
 use sotto_protocol::limits::{CHAIN_ENTRY_BYTES_MAX, MANIFEST_VALID};
@@ -126,6 +128,32 @@ pub struct Known {
     pub head: Head,
     /// The bytes of its certificate.
     pub certificate: Bytes,
+}
+
+/// What a head in a letter says to someone who knows a head of the same chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HeadNews {
+    /// The known one.
+    Same,
+    /// There is a later one: read the chain.
+    Newer,
+    /// The sender wrote before it knew its own later list: nothing to do.
+    Older,
+    /// Two lists for two people, or two list keys: show it (PROTOCOL B5).
+    Fork,
+}
+
+impl Known {
+    /// Compares the head of a letter with the known one.
+    #[must_use]
+    pub fn news(&self, head: &Head) -> HeadNews {
+        match head.order().cmp(&self.head.order()) {
+            Ordering::Less => HeadNews::Older,
+            Ordering::Greater => HeadNews::Newer,
+            Ordering::Equal if head.hash == self.head.hash => HeadNews::Same,
+            Ordering::Equal => HeadNews::Fork,
+        }
+    }
 }
 
 /// How a manifest relates to what is known of the account.

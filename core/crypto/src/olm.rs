@@ -30,6 +30,9 @@ pub enum OlmError {
     /// Not an Olm message of the stable version.
     #[error("malformed Olm message: {0}")]
     Malformed(#[from] DecodeError),
+    /// A prekey message of another session.
+    #[error("the prekey message begins another session")]
+    WrongSession,
     /// It does not authenticate under this session.
     #[error("the Olm message does not authenticate")]
     BadMessage,

@@ -16,7 +16,7 @@ use crate::contributory::is_contributory;
 use crate::kem::KemPublicKey;
 use crate::keys::verify;
 use crate::olm::OlmAccount;
-use crate::party::Party;
+use crate::party::{DeviceName, Party};
 use crate::secret::PrekeyKey;
 
 /// Why a prekey is refused: its device, or the relay that gave it, broke the protocol.
@@ -135,7 +135,13 @@ impl SignedKey {
 
 /// Signs a one-time Olm key; valid for [`ONE_TIME_KEY_VALID`].
 #[must_use]
-pub fn sign_one_time_key(device: &OlmAccount, owner: &Party, id: KeyId, key: &[u8; 32], now: Timestamp) -> SignedKey {
+pub fn sign_one_time_key(
+    device: &OlmAccount,
+    owner: &DeviceName,
+    id: KeyId,
+    key: &[u8; 32],
+    now: Timestamp,
+) -> SignedKey {
     sign(device, owner, Purpose::OneTime, id, key, now.after(ONE_TIME_KEY_VALID))
 }
 
@@ -143,7 +149,7 @@ pub fn sign_one_time_key(device: &OlmAccount, owner: &Party, id: KeyId, key: &[u
 #[must_use]
 pub fn sign_last_resort_key(
     device: &OlmAccount,
-    owner: &Party,
+    owner: &DeviceName,
     id: KeyId,
     key: &[u8; 32],
     now: Timestamp,
@@ -153,7 +159,13 @@ pub fn sign_last_resort_key(
 
 /// Signs a KEM key; valid as long as the bundle it goes into.
 #[must_use]
-pub fn sign_kem_key(device: &OlmAccount, owner: &Party, id: KeyId, key: &KemPublicKey, now: Timestamp) -> SignedKey {
+pub fn sign_kem_key(
+    device: &OlmAccount,
+    owner: &DeviceName,
+    id: KeyId,
+    key: &KemPublicKey,
+    now: Timestamp,
+) -> SignedKey {
     sign(device, owner, Purpose::Kem, id, &key.to_bytes(), now.after(BUNDLE_VALID))
 }
 
@@ -264,7 +276,7 @@ fn open_blob(
 
 fn sign(
     device: &OlmAccount,
-    owner: &Party,
+    owner: &DeviceName,
     purpose: Purpose,
     id: KeyId,
     key: &[u8],
@@ -279,7 +291,7 @@ fn sign(
     })
 }
 
-fn signature_input(purpose: Purpose, owner: &Party, id: &KeyId, expires_at: Timestamp, key: &[u8]) -> Vec<u8> {
+fn signature_input(purpose: Purpose, owner: &DeviceName, id: &KeyId, expires_at: Timestamp, key: &[u8]) -> Vec<u8> {
     let expires_at = expires_at.as_ms().to_be_bytes();
     labelled(purpose.label(), &[owner.account.as_ref(), owner.device.as_ref(), id.as_ref(), &expires_at, key])
 }
@@ -313,8 +325,12 @@ fn verify_signed(
         return Err(PrekeyError::Unsigned);
     }
     let signed_for = |purpose| {
-        verify(&owner.ed25519, &signature_input(purpose, owner, &id, expires_at, &signed.key), &signed.signature)
-            .is_ok()
+        verify(
+            &owner.ed25519,
+            &signature_input(purpose, &owner.name(), &id, expires_at, &signed.key),
+            &signed.signature,
+        )
+        .is_ok()
     };
     if !signed_for(purpose) {
         let elsewhere = Purpose::ALL.into_iter().any(|other| other != purpose && signed_for(other));

@@ -1,12 +1,14 @@
 //! The seal: the hybrid post-quantum layer around every letter (PROTOCOL D, `docs/protocol.md` section 5).
 //!
 //! ```text
-//! maker      SealMaker::encapsulate --opener, the same enc each time--> ... peer confirms ... --continuation--> ...
-//! recipient  SealKey::decapsulate, once per enc --letter inside is right--> installed --its tag finds it--> ...
+//! maker      SealMaker::encapsulate --opener, the same enc each time--> ... the peer confirms ... --continuation--> ...
+//! recipient  OfferedSeal::decapsulate, once per enc --the letter inside vouches for it--> SealKey --its tag finds it--> ...
 //! ```
 //! HPKE base mode over X-Wing agrees on a secret; its exporter gives the seal key, under which every letter, the first too, is
 //! XChaCha20-Poly1305 with its own random nonce and the header as associated data. HPKE's own encryption is not used: its nonces count,
-//! and a counter would have to survive every crash. A seal key serves one direction. There is no unsealed path.
+//! and a counter would have to survive every crash.
+//! Invariants: a seal key serves one direction; only a [`SealKey`] can be stored, and it comes only from a letter that repeats the hash
+//! of its opener (PROTOCOL D2); there is no unsealed path.
 //!
 //! Not here: when to begin a new seal, which hashes are retired, installing in a transaction (the engine).
 
@@ -14,7 +16,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use hpke::aead::ChaCha20Poly1305;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::XWing;
-use hpke::{Deserializable, OpModeR, OpModeS, Serializable, setup_receiver, setup_sender_with_rng};
+use hpke::{Deserializable, HpkeError, OpModeR, OpModeS, Serializable, setup_receiver, setup_sender_with_rng};
 use rand_core::CryptoRng;
 use sha2::Sha256;
 use sotto_protocol::decode::{self, DecodeError};
@@ -28,6 +30,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::aead;
 use crate::kem::{EncappedKey, KemPrivateKey};
+use crate::letter::Letter;
 use crate::olm::OlmMessage;
 use crate::party::DeviceName;
 use crate::prekey::KemPrekey;
@@ -55,10 +58,12 @@ pub enum SealError {
     /// A continuation that says who made it: the seal key has said so already.
     #[error("the continuation names a sender")]
     UnexpectedSender,
-    /// The encapsulated key is none.
-    #[error("not an encapsulated key")]
-    BadEncapsulation,
 }
+
+/// The letter inside does not vouch for the opener that it came in: deliver it, install nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the letter names another opener, or none")]
+pub struct NotVouchedFor;
 
 /// Names an opener: a hash of its encapsulated key and of the KEM key that it was made for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -136,8 +141,10 @@ struct Keys {
 }
 
 impl Keys {
-    fn derive(secret: &[u8; 32]) -> Self {
-        Self { seal: derive(secret, SEAL_KEY, &[]), tag: derive(secret, SEAL_TAG_KEY, &[]) }
+    fn export(export: impl FnOnce(&[u8], &mut [u8]) -> Result<(), HpkeError>) -> Self {
+        let mut secret = Zeroizing::new([0; 32]);
+        export(&labelled(SEAL_SECRET, &[]), secret.as_mut()).expect("HKDF-SHA256 exports up to 8,160 bytes");
+        Self { seal: derive(&secret, SEAL_KEY, &[]), tag: derive(&secret, SEAL_TAG_KEY, &[]) }
     }
 
     fn tag(&self, nonce: &[u8; NONCE_BYTES]) -> [u8; TAG_BYTES] {
@@ -172,18 +179,18 @@ pub struct SealMaker {
 impl SealMaker {
     /// Begins a seal to `recipient`, under the KEM key that its bundle gave: one encapsulation.
     ///
-    /// # Errors
-    /// [`SealError::BadEncapsulation`]: the KEM refuses the key.
-    pub fn encapsulate(recipient: &DeviceName, kem: &KemPrekey, rng: &mut impl CryptoRng) -> Result<Self, SealError> {
+    /// # Panics
+    /// Never: X-Wing encapsulates to every key that [`KemPrekey`] lets through.
+    #[must_use]
+    pub fn encapsulate(recipient: &DeviceName, kem: &KemPrekey, rng: &mut impl CryptoRng) -> Self {
         let info = seal_info(recipient, &kem.id());
         let (encapped, context) =
             setup_sender_with_rng::<ChaCha20Poly1305, HkdfSha256, XWing>(&OpModeS::Base, kem.key().inner(), &info, rng)
-                .map_err(|_| SealError::BadEncapsulation)?;
-        let mut secret = Zeroizing::new([0; 32]);
-        context.export(&labelled(SEAL_SECRET, &[]), secret.as_mut()).expect("HKDF-SHA256 exports 32 bytes");
+                .expect("encapsulation has nothing left to check");
         let mut enc = Box::new([0; ENC_BYTES]);
         encapped.write_exact(enc.as_mut());
-        Ok(Self { key_id: kem.id(), enc, keys: Keys::derive(&secret) })
+        let keys = Keys::export(|label, secret| context.export(label, secret));
+        Self { key_id: kem.id(), enc, keys }
     }
 
     /// The peer's KEM key that it was made for: on another one, a new seal is due.
@@ -224,6 +231,59 @@ impl SealMaker {
     }
 }
 
+/// What a decapsulated opener offers: opens the envelopes that carry it, and nothing else yet.
+#[derive(Clone)]
+pub struct OfferedSeal(SealKey);
+
+impl OfferedSeal {
+    /// Decapsulates an opener made to this device under one of its KEM keys: once per enc, however often it repeats.
+    ///
+    /// # Panics
+    /// Never: X-Wing gives a secret for any enc; a wrong one opens nothing.
+    #[must_use]
+    pub fn decapsulate(
+        recipient: &DeviceName,
+        private_key: &KemPrivateKey,
+        key_id: &KeyId,
+        enc: &[u8; ENC_BYTES],
+    ) -> Self {
+        let encapped = EncappedKey::from_bytes(enc).expect("an enc of the right length");
+        let info = seal_info(recipient, key_id);
+        let context = setup_receiver::<ChaCha20Poly1305, HkdfSha256, XWing>(
+            &OpModeR::Base,
+            private_key.inner(),
+            &encapped,
+            &info,
+        )
+        .expect("decapsulation rejects implicitly");
+        let keys = Keys::export(|label, secret| context.export(label, secret));
+        Self(SealKey { opener: OpenerHash::of(enc, key_id), keys })
+    }
+
+    /// Names it.
+    #[must_use]
+    pub const fn opener(&self) -> OpenerHash {
+        self.0.opener
+    }
+
+    /// Opens an envelope that carries this opener.
+    ///
+    /// # Errors
+    /// As [`SealKey::open`].
+    pub fn open(&self, header: &[u8], payload: &[u8]) -> Result<Sealed, SealError> {
+        self.0.open(header, payload)
+    }
+
+    /// The key to install, once the letter inside has been verified: its maker repeats the opener's hash where only it could have
+    /// written it.
+    ///
+    /// # Errors
+    /// [`NotVouchedFor`].
+    pub fn install(self, letter: &Letter) -> Result<SealKey, NotVouchedFor> {
+        if letter.opener == Some(self.0.opener) { Ok(self.0) } else { Err(NotVouchedFor) }
+    }
+}
+
 /// The recipient's end of a seal.
 #[derive(Clone)]
 pub struct SealKey {
@@ -232,31 +292,6 @@ pub struct SealKey {
 }
 
 impl SealKey {
-    /// Decapsulates an opener made to this device under one of its KEM keys. Once per enc: keep the result for repeated openers, but
-    /// install it only when the letter inside has authenticated its maker and repeats [`Self::opener`].
-    ///
-    /// # Errors
-    /// [`SealError::BadEncapsulation`].
-    pub fn decapsulate(
-        recipient: &DeviceName,
-        private_key: &KemPrivateKey,
-        key_id: &KeyId,
-        enc: &[u8; ENC_BYTES],
-    ) -> Result<Self, SealError> {
-        let encapped = EncappedKey::from_bytes(enc).map_err(|_| SealError::BadEncapsulation)?;
-        let info = seal_info(recipient, key_id);
-        let context = setup_receiver::<ChaCha20Poly1305, HkdfSha256, XWing>(
-            &OpModeR::Base,
-            private_key.inner(),
-            &encapped,
-            &info,
-        )
-        .map_err(|_| SealError::BadEncapsulation)?;
-        let mut secret = Zeroizing::new([0; 32]);
-        context.export(&labelled(SEAL_SECRET, &[]), secret.as_mut()).expect("HKDF-SHA256 exports 32 bytes");
-        Ok(Self { opener: OpenerHash::of(enc, key_id), keys: Keys::derive(&secret) })
-    }
-
     /// Names the opener that it came from.
     #[must_use]
     pub const fn opener(&self) -> OpenerHash {

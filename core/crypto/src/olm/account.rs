@@ -173,7 +173,7 @@ impl OlmAccount {
         let (identity_key, one_time_key) =
             (Curve25519PublicKey::from_bytes(*identity_key), Curve25519PublicKey::from_bytes(*one_time_key));
         let session = self.account.create_outbound_session(CONFIG, identity_key, one_time_key);
-        session.map(OlmSession::outbound).map_err(|error| creation_refusal(&error))
+        session.map(|session| OlmSession::outbound(session, identity_key)).map_err(|error| creation_refusal(&error))
     }
 
     /// Accepts a session that the device with `identity_key` (from its manifest) began with a prekey message. This account is unchanged
@@ -191,7 +191,7 @@ impl OlmAccount {
         let is_last_resort = self.last_resort.iter().any(|last_resort| last_resort.key == used);
         Ok(Accepted {
             account,
-            session: OlmSession::inbound(created.session, message),
+            session: OlmSession::inbound(created.session, identity_key, message),
             plaintext: Zeroizing::new(created.plaintext),
             prekey: if is_last_resort { PrekeyUsed::LastResort } else { PrekeyUsed::OneTime },
         })

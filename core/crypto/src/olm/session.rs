@@ -53,6 +53,7 @@ impl fmt::Debug for SessionId {
 /// One end of an Olm session.
 pub struct OlmSession {
     session: Session,
+    peer: Curve25519PublicKey,
     chains: Vec<ReceivingChain>,
 }
 
@@ -66,16 +67,17 @@ struct ReceivingChain {
 #[derive(Serialize, Deserialize)]
 struct SessionRow {
     session: SessionPickle,
+    peer: Curve25519PublicKey,
     chains: Vec<ReceivingChain>,
 }
 
 impl OlmSession {
-    pub(super) const fn outbound(session: Session) -> Self {
-        Self { session, chains: Vec::new() }
+    pub(super) const fn outbound(session: Session, peer: Curve25519PublicKey) -> Self {
+        Self { session, peer, chains: Vec::new() }
     }
 
-    pub(super) fn inbound(session: Session, first: &OlmMessage) -> Self {
-        let mut inbound = Self { session, chains: Vec::new() };
+    pub(super) fn inbound(session: Session, peer: Curve25519PublicKey, first: &OlmMessage) -> Self {
+        let mut inbound = Self { session, peer, chains: Vec::new() };
         inbound.advance_chain(first);
         inbound
     }
@@ -84,6 +86,12 @@ impl OlmSession {
     #[must_use]
     pub fn id(&self) -> SessionId {
         SessionId::of(&self.session.session_keys())
+    }
+
+    /// The Curve25519 identity key that it was made with: whoever sends on it holds that key.
+    #[must_use]
+    pub fn peer(&self) -> [u8; 32] {
+        self.peer.to_bytes()
     }
 
     /// Which kind the next message will be: prekey messages until the peer has answered.
@@ -115,6 +123,9 @@ impl OlmSession {
     /// # Errors
     /// One variant per cause; nothing was changed.
     pub fn decrypt(&self, message: &OlmMessage) -> Result<(Self, Zeroizing<Vec<u8>>), OlmError> {
+        if message.session().is_some_and(|session| session != self.id()) {
+            return Err(OlmError::WrongSession);
+        }
         let mut next = self.copy();
         let plaintext = next.session.decrypt(&message.message).map_err(|error| refusal(&error))?;
         next.advance_chain(message);
@@ -135,7 +146,7 @@ impl OlmSession {
     }
 
     fn copy(&self) -> Self {
-        Self { session: Session::from_pickle(self.session.pickle()), chains: self.chains.clone() }
+        Self { session: Session::from_pickle(self.session.pickle()), peer: self.peer, chains: self.chains.clone() }
     }
 }
 
@@ -155,16 +166,15 @@ impl Stored for OlmSession {}
 
 impl state::sealed::Row for OlmSession {
     fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        state::to_json(&SessionRow { session: self.session.pickle(), chains: self.chains.clone() })
+        state::to_json(&SessionRow { session: self.session.pickle(), peer: self.peer, chains: self.chains.clone() })
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
         let row: SessionRow = state::from_json(bytes)?;
         let session = Session::from_pickle(row.session);
-        if session.session_config() == CONFIG {
-            Ok(Self { session, chains: row.chains })
-        } else {
-            Err(StateError::Malformed)
+        if session.session_config() != CONFIG {
+            return Err(StateError::Malformed);
         }
+        Ok(Self { session, peer: row.peer, chains: row.chains })
     }
 }
