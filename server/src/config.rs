@@ -1,0 +1,247 @@
+//! What an operator writes: a TOML file, or nothing at all with `--dev`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use sotto_protocol::RelayName;
+use sotto_protocol::limits::RETENTION;
+
+use crate::inbox::InboxPolicy;
+use crate::limits::{ShellLimits, StoreBounds};
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not such a configuration.
+    #[error("{0}")]
+    Toml(#[from] toml::de::Error),
+    /// Without TLS a relay listens on loopback only.
+    #[error("without TLS a relay listens on loopback only, not on {0}")]
+    NotLoopback(SocketAddr),
+    /// Signatures bind to the name, so it cannot be guessed.
+    #[error("`name` must be the host, and port where it is not 443, that addresses of this relay carry")]
+    NoName,
+    /// More than the server can keep.
+    #[error("`retention_days` must be 1 to 30")]
+    Retention,
+    /// A policy that asks for codes, and none given.
+    #[error("`policy = \"code\"` needs at least one code of 8 characters or more in `codes`")]
+    NoCodes,
+}
+
+/// How clients reach the relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TlsMode {
+    /// Not at all: development, or a proxy on the same machine that does TLS.
+    Absent,
+    /// Certificate and key from files.
+    Files { certificate: PathBuf, key: PathBuf },
+    /// The relay's own certificate, known by its key.
+    SelfSigned,
+}
+
+/// Everything that is decided before a relay starts.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) data: PathBuf,
+    /// `None`: the listening address.
+    pub(crate) name: Option<RelayName>,
+    pub(crate) tls: TlsMode,
+    pub(crate) inbox_policy: InboxPolicy,
+    pub(crate) proof_of_work_bits: u32,
+    pub(crate) bounds: StoreBounds,
+    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) limits: ShellLimits,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    listen: SocketAddr,
+    data: PathBuf,
+    name: String,
+    tls: TlsFile,
+    #[serde(default)]
+    inboxes: InboxesFile,
+    metrics_listen: Option<SocketAddr>,
+    connections_max: Option<usize>,
+    connections_per_address_max: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, tag = "mode", rename_all = "kebab-case")]
+enum TlsFile {
+    Files { certificate: PathBuf, key: PathBuf },
+    SelfSigned,
+    Proxy,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+enum PolicyFile {
+    #[default]
+    Open,
+    Code,
+    Closed,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct InboxesFile {
+    #[serde(default)]
+    policy: PolicyFile,
+    #[serde(default)]
+    codes: Vec<String>,
+    #[serde(default)]
+    proof_of_work_bits: u32,
+    retention_days: Option<u64>,
+    envelopes_max: Option<u64>,
+    bytes_max: Option<u64>,
+}
+
+impl Config {
+    /// What `--dev` means: plain HTTP on loopback, open to everybody there.
+    pub(crate) fn development(listen: Option<SocketAddr>, data: PathBuf) -> Result<Self, ConfigError> {
+        let listen = listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        require_loopback(listen)?;
+        Ok(Self {
+            listen,
+            data,
+            name: None,
+            tls: TlsMode::Absent,
+            inbox_policy: InboxPolicy::Open,
+            proof_of_work_bits: 0,
+            bounds: StoreBounds::default(),
+            metrics: None,
+            // Everybody comes from one address here.
+            limits: ShellLimits { connections_per_address_max: 0, ..ShellLimits::default() },
+        })
+    }
+
+    /// Reads a file.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        Self::parse(&text)
+    }
+
+    fn parse(text: &str) -> Result<Self, ConfigError> {
+        let file: File = toml::from_str(text)?;
+        let tls = match file.tls {
+            TlsFile::Files { certificate, key } => TlsMode::Files { certificate, key },
+            TlsFile::SelfSigned => TlsMode::SelfSigned,
+            TlsFile::Proxy => {
+                require_loopback(file.listen)?;
+                TlsMode::Absent
+            }
+        };
+        let limits = ShellLimits::default();
+        let per_address_default = if tls == TlsMode::Absent { 0 } else { limits.connections_per_address_max };
+        Ok(Self {
+            listen: file.listen,
+            data: file.data,
+            name: Some(RelayName::parse(&file.name, 443).map_err(|_| ConfigError::NoName)?),
+            tls,
+            inbox_policy: policy(&file.inboxes)?,
+            proof_of_work_bits: file.inboxes.proof_of_work_bits,
+            bounds: bounds(&file.inboxes)?,
+            metrics: file.metrics_listen,
+            limits: ShellLimits {
+                connections_max: file.connections_max.unwrap_or(limits.connections_max),
+                connections_per_address_max: file.connections_per_address_max.unwrap_or(per_address_default),
+                ..limits
+            },
+        })
+    }
+}
+
+fn policy(file: &InboxesFile) -> Result<InboxPolicy, ConfigError> {
+    match file.policy {
+        PolicyFile::Open => Ok(InboxPolicy::Open),
+        PolicyFile::Closed => Ok(InboxPolicy::Closed),
+        PolicyFile::Code if file.codes.is_empty() || file.codes.iter().any(|code| code.len() < 8) => {
+            Err(ConfigError::NoCodes)
+        }
+        PolicyFile::Code => Ok(InboxPolicy::Code(file.codes.clone())),
+    }
+}
+
+fn bounds(file: &InboxesFile) -> Result<StoreBounds, ConfigError> {
+    let default = StoreBounds::default();
+    let retention = match file.retention_days {
+        None => RETENTION,
+        Some(days @ 1..=30) => Duration::from_secs(days * 24 * 3600),
+        Some(_) => return Err(ConfigError::Retention),
+    };
+    Ok(StoreBounds {
+        inbox_count_max: file.envelopes_max.unwrap_or(default.inbox_count_max),
+        inbox_bytes_max: file.bytes_max.unwrap_or(default.inbox_bytes_max),
+        retention,
+    })
+}
+
+fn require_loopback(address: SocketAddr) -> Result<(), ConfigError> {
+    if address.ip().is_loopback() { Ok(()) } else { Err(ConfigError::NotLoopback(address)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = r#"
+        listen = "0.0.0.0:443"
+        data = "/var/lib/sotto-relay"
+        name = "Relay.Example"
+        metrics_listen = "127.0.0.1:9464"
+        [tls]
+        mode = "files"
+        certificate = "/etc/sotto/certificate.pem"
+        key = "/etc/sotto/key.pem"
+        [inboxes]
+        policy = "code"
+        codes = ["a long code"]
+        proof_of_work_bits = 16
+        retention_days = 14
+    "#;
+
+    #[test]
+    fn a_whole_file_is_understood() {
+        let config = Config::parse(WHOLE).unwrap();
+        assert_eq!(config.name.unwrap().as_str(), "relay.example");
+        assert_eq!(config.inbox_policy, InboxPolicy::Code(vec!["a long code".to_owned()]));
+        assert_eq!(config.bounds.retention, Duration::from_secs(14 * 24 * 3600));
+        assert!(matches!(config.tls, TlsMode::Files { .. }));
+    }
+
+    #[test]
+    fn a_word_that_is_not_known_is_an_error_and_not_ignored() {
+        assert!(matches!(Config::parse(&WHOLE.replace("policy", "polizy")), Err(ConfigError::Toml(_))));
+    }
+
+    #[test]
+    fn without_tls_a_relay_listens_on_loopback_only() {
+        let everywhere = "0.0.0.0:8080".parse().unwrap();
+        assert!(matches!(Config::development(Some(everywhere), "d".into()), Err(ConfigError::NotLoopback(_))));
+        let proxied = WHOLE.split("[tls]").next().unwrap().to_owned() + "[tls]\nmode = \"proxy\"";
+        assert!(matches!(Config::parse(&proxied), Err(ConfigError::NotLoopback(_))));
+        assert!(Config::parse(&proxied.replace("0.0.0.0:443", "127.0.0.1:8080")).is_ok());
+    }
+
+    #[test]
+    fn senseless_values_are_refused() {
+        assert!(matches!(Config::parse(&WHOLE.replace("= 14", "= 31")), Err(ConfigError::Retention)));
+        assert!(matches!(Config::parse(&WHOLE.replace("a long code", "short")), Err(ConfigError::NoCodes)));
+        assert!(matches!(Config::parse(&WHOLE.replace("Relay.Example", "not a name")), Err(ConfigError::NoName)));
+    }
+}

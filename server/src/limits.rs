@@ -1,0 +1,173 @@
+//! Every bound that this relay sets for itself, each with its reason. What both ends must agree on is in `sotto_protocol::limits`.
+
+use std::time::Duration;
+
+use crate::store::QueueBounds;
+
+/// Envelopes in one group commit: a sync costs the same for one as for this many, and more would make the last caller wait for
+/// too many others.
+pub const BATCH_WEIGHT_MAX: usize = 256;
+/// How long a writer that has company waits for more: less than a sync on most disks.
+pub const BATCH_WAIT: Duration = Duration::from_millis(2);
+/// Steps that may wait for the writer; what is over is told to come back. A second of work.
+pub const WRITER_QUEUE_MAX: usize = 4_096;
+/// Reads that may wait for a reader: about one per connection that has news at the same time.
+pub const READER_QUEUE_MAX: usize = 16_384;
+/// Threads that read: with two cores, one more than the writer leaves free while it syncs.
+pub const READERS: usize = 2;
+/// Writing statements between two moves of the log into the main file: a log of about 16 MiB, read back in a blink after a kill.
+pub const CHECKPOINT_STEPS: u64 = 8_000;
+/// Inboxes and tokens whose rows are held in memory: 8 MiB.
+pub const LEDGER_ROWS_MAX: usize = 32_768;
+/// Pages that SQLite holds in memory for the writer, in KiB: the current day's table of seen envelopes of a busy relay.
+pub const WRITER_CACHE_KIB: u32 = 64 * 1024;
+/// The same for each reader: what was just written is read right away.
+pub const READER_CACHE_KIB: u32 = 8 * 1024;
+
+/// A payload that several items of a send carry is stored once from this size on: below it a row of its own costs as much.
+pub const SHARED_PAYLOAD_BYTES_MIN: usize = 512;
+/// How far a peek counts what it does not return: a badge that says "many".
+pub const PEEK_WAITING_MAX: u32 = 10_000;
+
+/// Tokens of one inbox: contacts and groups, several times what people have.
+pub const TOKENS_PER_INBOX_MAX: u32 = 10_000;
+/// Claims under one token a day: a contact renews a KEM key every other day, on several devices; an invite on a poster is read by
+/// many.
+pub const CLAIMS_PER_TOKEN_A_DAY: u32 = 200;
+/// Claims at one inbox a day: thousands of contacts that look every other day.
+pub const CLAIMS_PER_INBOX_A_DAY: u32 = 5_000;
+/// One-time keys that one inbox gives away a day: the stack, twice. Later claims of that day get the bundle alone, so that nobody
+/// can empty a stack faster than its owner fills it.
+pub const ONE_TIME_KEYS_PER_INBOX_A_DAY: u32 = 200;
+/// How long a claim's answer is repeated: as long as an envelope that was made with it may wait.
+pub const CLAIM_REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long an expired token is remembered, so that putting it again does not renew what it has used up.
+pub const TOKEN_REMEMBERED: Duration = Duration::from_secs(37 * 24 * 3600);
+/// Entries of a chain that are held singly: a writer compacts long before.
+pub const CHAIN_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Envelopes that one sweep removes: a millisecond or two of the writer.
+pub const SWEEP_ENVELOPES: u32 = 500;
+/// Small rows that one sweep removes of each kind.
+pub const SWEEP_ROWS: u32 = 1_000;
+
+/// Nonces of peeks that are remembered: the only signed call that writes nothing. Over it the oldest go, and with them the right
+/// to sign that far in the past.
+pub const PEEK_NONCES_MAX: usize = 65_536;
+/// When a sender that was told *full* should ask again: the longest step of its back-off.
+pub const RETRY_FULL_MS: u64 = 60_000;
+/// When a caller that was told *not now* should ask again.
+pub const RETRY_BUSY_MS: u64 = 2_000;
+
+/// Deliveries in one stream frame.
+pub const FRAME_COUNT_MAX: usize = 64;
+/// Their bytes: one frame of the largest size stays below the protocol's bound with room for the fields around it.
+pub const FRAME_BYTES_MAX: usize = 256 * 1024;
+/// Ephemeral deliveries that wait for one connection; what is over is dropped, as everything ephemeral may be.
+pub const EPHEMERAL_COUNT_MAX: usize = 64;
+/// Their bytes.
+pub const EPHEMERAL_BYTES_MAX: usize = 256 * 1024;
+
+/// Attempts to attach on one connection: each costs a signature check, and honest devices need one per inbox and change of mind.
+pub const ATTACH_ATTEMPTS_MAX: usize = 256;
+
+/// What the store enforces per inbox.
+#[derive(Clone, Debug)]
+pub struct StoreBounds {
+    /// Envelopes that may wait in one inbox: a month of a busy group.
+    pub inbox_count_max: u64,
+    /// Their bytes.
+    pub inbox_bytes_max: u64,
+    /// How long what nobody fetched is kept.
+    pub retention: Duration,
+}
+
+impl Default for StoreBounds {
+    fn default() -> Self {
+        Self {
+            inbox_count_max: 100_000,
+            inbox_bytes_max: 256 * 1024 * 1024,
+            retention: sotto_protocol::limits::RETENTION,
+        }
+    }
+}
+
+impl StoreBounds {
+    pub(crate) const fn queue(&self) -> QueueBounds {
+        QueueBounds { count_max: self.inbox_count_max, bytes_max: self.inbox_bytes_max }
+    }
+}
+
+/// What the shell enforces per connection. An operator changes the first two, tests change the times.
+#[derive(Clone, Debug)]
+pub struct ShellLimits {
+    /// Open connections: at 16 KiB each, a quarter of a gibibyte.
+    pub connections_max: usize,
+    /// Open connections from one IPv4 address or IPv6 /64: a large household behind one router. 0: any number, for a relay behind
+    /// a proxy.
+    pub connections_per_address_max: usize,
+    /// TLS handshakes at the same time: each costs half a millisecond, so a flood of them must not take every core for a second.
+    pub handshakes_max: usize,
+    /// A handshake takes two round trips; on the worst mobile link a few seconds.
+    pub handshake_timeout: Duration,
+    /// Headers are one packet.
+    pub header_timeout: Duration,
+    /// A megabyte at 300 kbit/s.
+    pub body_timeout: Duration,
+    /// How long a connection may carry nothing before it is closed. A client that comes back later connects again, which also
+    /// keeps its calls apart.
+    pub idle_timeout: Duration,
+    /// How long a peer may take nothing of what is written to it: a slow reader is shed, its mail waits in the store.
+    pub write_timeout: Duration,
+    /// How long a stream may stay without an attached inbox.
+    pub attach_timeout: Duration,
+    /// Between pings on a stream: longer than four minutes, because every one wakes a phone's radio.
+    pub ping_interval: Duration,
+    /// How long running calls and streams may take to end when the relay stops.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ShellLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 16_384,
+            connections_per_address_max: 64,
+            handshakes_max: 256,
+            handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(30),
+            attach_timeout: Duration::from_secs(30),
+            ping_interval: Duration::from_secs(270),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// All headers of a request: ours are a few hundred bytes.
+pub const HEADERS_BYTES_MAX: usize = 16 * 1024;
+/// Header lines: ours are about ten.
+pub const HEADERS_COUNT_MAX: usize = 32;
+/// Calls in flight on one HTTP/2 connection: a sender needs one per batch.
+pub const H2_STREAMS_MAX: u32 = 32;
+/// Streams that a peer opened and reset before they were accepted: the rapid-reset attack lives on a large number here.
+pub const H2_PENDING_RESETS_MAX: usize = 20;
+/// Streams that this side reset because of the peer's errors, likewise.
+pub const H2_ERROR_RESETS_MAX: usize = 64;
+/// Flow-control window of one HTTP/2 call: a full body without waiting.
+pub const H2_STREAM_WINDOW: u32 = 1024 * 1024;
+/// Flow-control window of an HTTP/2 connection: bounds what one peer may have in memory here.
+pub const H2_CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+/// What HTTP/2 may buffer per call on the way out.
+pub const H2_SEND_BUFFER: usize = 256 * 1024;
+/// Read buffer of a WebSocket: client frames are tiny, and the library's default of 128 KiB would be paid by every idle phone.
+pub const WEBSOCKET_READ_BUFFER: usize = 1024;
+/// Write buffer of a WebSocket: frames are flushed one by one.
+pub const WEBSOCKET_WRITE_BUFFER: usize = 4 * 1024;
+/// Connections that the kernel holds for us while all are being accepted.
+pub const ACCEPT_QUEUE: u32 = 1_024;
+/// Between sweeps.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// Between moves of the whole log into the main file: how long deleted bytes may stay in the log.
+pub const LOG_EMPTIED_INTERVAL: Duration = Duration::from_secs(300);

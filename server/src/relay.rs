@@ -1,0 +1,212 @@
+//! The relay without sockets: a call in, an answer out.
+//!
+//! The HTTP shell and an in-process transport pass through exactly this code. Time comes in as an argument, randomness where a
+//! stream is opened; writes are answered once they are on stable storage.
+//! Not here: connections, TLS, timeouts (`shell`), what a stream says (`stream.rs`), what is stored (`store`).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::json;
+use sotto_protocol::decode::{self, DecodeError};
+use sotto_protocol::limits::BODY_BYTES_MAX;
+use sotto_protocol::request::path;
+use sotto_protocol::{Message, PROTOCOL_VERSION, RelayName, Timestamp};
+
+use crate::auth::{PeekNonces, Request, anonymous, signed};
+use crate::hub::Hub;
+use crate::inbox::InboxPolicy;
+use crate::metrics::Metrics;
+use crate::problem::{Problem, Response};
+use crate::store::{Caller, Denied, MailboxStore, PublicKey, Swept};
+use crate::stream::StreamSession;
+
+/// What an operator decides.
+#[derive(Clone, Debug)]
+pub struct RelayConfig {
+    /// What signatures must name.
+    pub name: RelayName,
+    /// Who may create inboxes.
+    pub inbox_policy: InboxPolicy,
+    /// Leading zero bits that creating an inbox costs; 0: none.
+    pub proof_of_work_bits: u32,
+}
+
+impl RelayConfig {
+    /// An open relay of that name.
+    #[must_use]
+    pub const fn open(name: RelayName) -> Self {
+        Self { name, inbox_policy: InboxPolicy::Open, proof_of_work_bits: 0 }
+    }
+}
+
+/// See the file's story.
+pub struct Relay {
+    pub(crate) store: Arc<dyn MailboxStore>,
+    pub(crate) config: RelayConfig,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) metrics: Metrics,
+    peeks: Mutex<PeekNonces>,
+    /// The latest time that anybody came with: what a stream compares lifetimes with while it waits.
+    now_ms: AtomicU64,
+}
+
+impl Relay {
+    /// A relay on `store`, started at `now`.
+    #[must_use]
+    pub fn new(store: Arc<dyn MailboxStore>, config: RelayConfig, now: Timestamp) -> Arc<Self> {
+        let hub = Arc::new(Hub::default());
+        store.observe(Arc::clone(&hub) as Arc<_>);
+        Arc::new(Self {
+            store,
+            config,
+            hub,
+            metrics: Metrics::default(),
+            peeks: Mutex::new(PeekNonces::new(now)),
+            now_ms: AtomicU64::new(now.as_ms()),
+        })
+    }
+
+    /// The name that signatures must name.
+    #[must_use]
+    pub const fn name(&self) -> &RelayName {
+        &self.config.name
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// How many inboxes are attached.
+    #[must_use]
+    pub fn attached_count(&self) -> usize {
+        self.hub.count()
+    }
+
+    /// Answers a call.
+    pub async fn handle(&self, request: Request, now: Timestamp) -> Response {
+        self.note_time(now);
+        let response = match self.answer(&request, now).await {
+            Ok(response) => response,
+            Err(problem) => problem.response(now),
+        };
+        self.metrics.answered(&request.path, response.status);
+        response
+    }
+
+    /// Opens a stream; `challenge` must be random. The first frame is waiting in it.
+    #[must_use]
+    pub fn open_stream(self: &Arc<Self>, challenge: [u8; 32], now: Timestamp) -> StreamSession {
+        self.note_time(now);
+        StreamSession::new(Arc::clone(self), challenge, now)
+    }
+
+    /// Removes a bounded amount of what is due. To be called every few seconds, and again at once while more is due.
+    ///
+    /// # Errors
+    /// [`Denied::Unavailable`] when the store cannot be written now.
+    pub async fn sweep(&self, now: Timestamp) -> Result<Swept, Denied> {
+        self.note_time(now);
+        self.store.sweep(now).await
+    }
+
+    /// Empties the store's log, so that nothing deleted stays in it. To be called now and then, and before stopping.
+    ///
+    /// # Errors
+    /// [`Denied::Unavailable`] when somebody is reading; ask again.
+    pub async fn checkpoint(&self) -> Result<(), Denied> {
+        self.store.checkpoint().await
+    }
+
+    pub(crate) fn note_time(&self, now: Timestamp) {
+        self.now_ms.store(now.as_ms(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn noted_time(&self) -> Timestamp {
+        Timestamp::from_ms(self.now_ms.load(Ordering::Relaxed))
+    }
+
+    async fn answer(&self, request: &Request, now: Timestamp) -> Result<Response, Problem> {
+        if request.path == path::WELL_KNOWN && request.method == "GET" {
+            return Ok(self.well_known());
+        }
+        if request.method != "POST" {
+            return Err(Problem::NotFound);
+        }
+        check_version(request)?;
+        let signer = || signed(request, &self.config.name, now);
+        match request.path.as_str() {
+            path::SEND => self.send(unsigned(request)?, now).await,
+            path::PREKEY_CLAIM => self.claim_prekey(unsigned(request)?, now).await,
+            path::CHAIN_READ => self.read_chain(unsigned(request)?).await,
+            path::INBOX_CREATE => self.create_inbox(signer()?, body(request)?).await,
+            path::INBOX_DELETE => self.delete_inbox(signer()?, body(request)?).await,
+            path::INBOX_MANAGE_KEY => self.replace_manage_key(signer()?, body(request)?).await,
+            path::INBOX_PEEK => self.peek(signer()?, body(request)?, now).await,
+            path::TOKEN_PUT => self.put_tokens(signer()?, body(request)?).await,
+            path::TOKEN_DROP => self.drop_tokens(signer()?, body(request)?).await,
+            path::PREKEY_PUT => self.put_prekeys(signer()?, body(request)?, now).await,
+            path::CHAIN_APPEND => self.append_chain(signer()?, body(request)?).await,
+            path::CHAIN_COMPACT => self.compact_chain(signer()?, body(request)?).await,
+            path::CHAIN_DELETE => self.delete_chain(signer()?, body(request)?).await,
+            _ => Err(Problem::NotFound),
+        }
+    }
+
+    fn well_known(&self) -> Response {
+        let mut features = Vec::new();
+        if matches!(self.config.inbox_policy, InboxPolicy::Code(_)) {
+            features.push("invite-code".to_owned());
+        }
+        if self.config.proof_of_work_bits > 0 {
+            features.push(format!("proof-of-work-{}", self.config.proof_of_work_bits));
+        }
+        Response::json(&json!({ "min": PROTOCOL_VERSION, "max": PROTOCOL_VERSION, "features": features }))
+    }
+
+    pub(crate) fn check_peek(&self, caller: &Caller) -> Result<(), Problem> {
+        self.peeks.lock().unwrap_or_else(PoisonError::into_inner).check(caller)
+    }
+
+    pub(crate) fn spend_peek(&self, caller: &Caller, now: Timestamp) -> Result<(), Problem> {
+        self.peeks.lock().unwrap_or_else(PoisonError::into_inner).spend(caller, now)
+    }
+}
+
+fn check_version(request: &Request) -> Result<(), Problem> {
+    match request.version.as_deref().map(str::parse::<u32>) {
+        None | Some(Ok(PROTOCOL_VERSION)) => Ok(()),
+        Some(Ok(_)) => Err(Problem::UpgradeRequired),
+        Some(Err(_)) => Err(Problem::BadRequest),
+    }
+}
+
+/// The body of an anonymous call.
+fn unsigned<M: Message + Default>(request: &Request) -> Result<M, Problem> {
+    anonymous(request)?;
+    body(request)
+}
+
+fn body<M: Message + Default>(request: &Request) -> Result<M, Problem> {
+    Ok(decode::shared(request.body.clone(), BODY_BYTES_MAX)?)
+}
+
+/// An id of exactly its length.
+pub(crate) fn id<'a, T: TryFrom<&'a [u8], Error = DecodeError>>(bytes: &'a [u8]) -> Result<T, Problem> {
+    Ok(T::try_from(bytes)?)
+}
+
+/// An Ed25519 public key; whether it is one shows when it verifies something.
+pub(crate) fn key(bytes: &[u8]) -> Result<PublicKey, Problem> {
+    array(bytes)
+}
+
+pub(crate) fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Problem> {
+    bytes.try_into().map_err(|_| Problem::BadRequest)
+}
+
+pub(crate) fn at_most(count: usize, count_max: usize) -> Result<(), Problem> {
+    if count <= count_max { Ok(()) } else { Err(Problem::TooLarge) }
+}

@@ -1,0 +1,283 @@
+//! Group commit: one writer, many callers, one sync for all who came together.
+//!
+//! A batch takes everything that waits, up to 256 envelopes; while it is being synced the next one gathers. When the batch before it
+//! was shared, the writer waits up to 2 ms for company; a lone caller never waits. A batch that fails is undone whole and all its
+//! callers are told that nothing was kept.
+//! Invariants: nobody hears of a success before the commit has been synced; observers hear after the commit; **an I/O error while
+//! writing or syncing ends the process**, because after a failed sync nobody can say what is on the disk and a second sync would
+//! lie. Restarting reads back what is there. A full disk is no such error: it is told to the callers and passes.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode, ffi};
+use sotto_protocol::InboxId;
+use tokio::sync::oneshot;
+
+use super::ledger::Ledger;
+use super::seen::SeenDays;
+use super::transaction::{Sql, Steps, Tx};
+use super::{Denied, MailObserver};
+use crate::limits::{BATCH_WAIT, BATCH_WEIGHT_MAX, CHECKPOINT_STEPS, StoreBounds};
+
+/// Ends the process; a simulation ends the relay instead.
+pub type Crash = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Everything a step may use. Its methods are the steps themselves, in the files named after what they change.
+pub(crate) struct Batch<'a> {
+    pub(crate) tx: Tx<'a>,
+    pub(crate) ledger: &'a mut Ledger,
+    pub(crate) seen: &'a mut SeenDays,
+    pub(crate) news: &'a mut News,
+    pub(crate) bounds: &'a StoreBounds,
+}
+
+/// A step's result: an error undoes the whole batch, a denial only says that this step changed nothing.
+pub(crate) type Step<T> = Sql<Result<T, Denied>>;
+
+/// What observers are told after the commit.
+#[derive(Default)]
+pub(crate) struct News {
+    arrived: Vec<InboxId>,
+    deleted: Vec<InboxId>,
+}
+
+impl News {
+    pub(crate) fn arrived(&mut self, inbox: InboxId) {
+        if self.arrived.last() != Some(&inbox) {
+            self.arrived.push(inbox);
+        }
+    }
+
+    pub(crate) fn deleted(&mut self, inbox: InboxId) {
+        self.deleted.push(inbox);
+    }
+}
+
+/// A step that waits for the writer, and whoever waits for the step.
+pub(crate) trait Job: Send {
+    fn weight(&self) -> usize;
+    fn run(&mut self, batch: &mut Batch<'_>) -> Sql<()>;
+    fn finish(self: Box<Self>, is_committed: bool);
+}
+
+pub(crate) struct TypedJob<W, T> {
+    pub(crate) weight: usize,
+    pub(crate) work: Option<W>,
+    pub(crate) result: Option<Result<T, Denied>>,
+    pub(crate) reply: oneshot::Sender<Result<T, Denied>>,
+}
+
+impl<W, T> Job for TypedJob<W, T>
+where
+    W: FnOnce(&mut Batch<'_>) -> Step<T> + Send,
+    T: Send,
+{
+    fn weight(&self) -> usize {
+        self.weight
+    }
+
+    fn run(&mut self, batch: &mut Batch<'_>) -> Sql<()> {
+        if let Some(work) = self.work.take() {
+            self.result = Some(work(batch)?);
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, is_committed: bool) {
+        let result = self.result.filter(|_| is_committed).unwrap_or(Err(Denied::Unavailable));
+        // A caller that went away does not mind.
+        drop(self.reply.send(result));
+    }
+}
+
+/// The one owner of the writing connection.
+pub(crate) struct Writer {
+    pub(crate) connection: Connection,
+    pub(crate) ledger: Ledger,
+    pub(crate) seen: SeenDays,
+    pub(crate) steps: Steps,
+    pub(crate) bounds: StoreBounds,
+    pub(crate) observer: Arc<OnceLock<Arc<dyn MailObserver>>>,
+    pub(crate) crash: Crash,
+    /// Steps when the log was last moved into the main file.
+    pub(crate) checkpointed_at: u64,
+    /// Set by the crash of a writer whose process did not end with it: nothing is accepted any more.
+    pub(crate) is_dead: bool,
+}
+
+impl Writer {
+    /// Runs all jobs in one transaction and tells every caller.
+    pub(crate) fn run_batch(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
+        let committed = !self.is_dead && self.commit(jobs);
+        for job in jobs.drain(..) {
+            job.finish(committed);
+        }
+        if committed && self.steps.count >= self.checkpointed_at.saturating_add(CHECKPOINT_STEPS) {
+            self.checkpointed_at = self.steps.count;
+            self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)");
+        }
+    }
+
+    fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> bool {
+        let mut news = News::default();
+        match self.transact(jobs, &mut news) {
+            Ok(()) => {
+                self.ledger.trim();
+                self.announce(&news);
+                true
+            }
+            Err(error) => {
+                self.undo();
+                self.judge(&error, "a commit failed");
+                false
+            }
+        }
+    }
+
+    fn transact(&mut self, jobs: &mut [Box<dyn Job>], news: &mut News) -> Sql<()> {
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let tx = Tx { connection: &self.connection, steps: &mut self.steps };
+        let mut batch = Batch { tx, ledger: &mut self.ledger, seen: &mut self.seen, news, bounds: &self.bounds };
+        for job in jobs {
+            job.run(&mut batch)?;
+        }
+        batch.ledger.settle(&mut batch.tx)?;
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    fn undo(&mut self) {
+        self.ledger.clear();
+        self.seen.forget();
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            self.judge(&error, "a rollback failed");
+        }
+    }
+
+    fn announce(&self, news: &News) {
+        let Some(observer) = self.observer.get() else { return };
+        if !news.arrived.is_empty() {
+            observer.mail_arrived(&news.arrived);
+        }
+        if !news.deleted.is_empty() {
+            observer.inboxes_deleted(&news.deleted);
+        }
+    }
+
+    /// Runs a checkpoint; `false` when readers were in the way or the disk is full.
+    pub(crate) fn checkpoint(&mut self, sql: &str) -> bool {
+        match self.connection.query_row(sql, [], |row| row.get::<_, bool>(0)) {
+            Ok(is_busy) => !is_busy,
+            Err(error) => {
+                self.judge(&error, "a checkpoint failed");
+                false
+            }
+        }
+    }
+
+    /// Ends the process on an error after which the disk cannot be trusted.
+    fn judge(&mut self, error: &rusqlite::Error, what: &str) {
+        match severity(error) {
+            Severity::Passing => tracing::warn!("{what}: the disk is full; nothing was kept"),
+            Severity::Bug => tracing::error!("{what}: {error}"),
+            Severity::Crash => {
+                self.is_dead = true;
+                (self.crash)(&format!("{what}: {error}; stopping, because the disk can no longer be trusted"));
+            }
+        }
+    }
+}
+
+enum Severity {
+    Passing,
+    Bug,
+    Crash,
+}
+
+fn severity(error: &rusqlite::Error) -> Severity {
+    let rusqlite::Error::SqliteFailure(failure, _) = error else { return Severity::Bug };
+    match failure.code {
+        ErrorCode::DiskFull => Severity::Passing,
+        // The index of the log is a file too, and growing it is no write that anybody relies on.
+        ErrorCode::SystemIoFailure if failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE => Severity::Passing,
+        ErrorCode::SystemIoFailure => Severity::Crash,
+        _ => Severity::Bug,
+    }
+}
+
+/// What the writer's thread is sent.
+pub(crate) enum Message {
+    Job(Box<dyn Job>),
+    /// Move the log into the main file and empty it.
+    Checkpoint(oneshot::Sender<Result<(), Denied>>),
+}
+
+/// The writer's thread, until every sender is gone.
+pub(crate) fn serve(mut writer: Writer, messages: &Receiver<Message>) {
+    let fuse = Fuse(Arc::clone(&writer.crash));
+    let mut gathering = Gathering::default();
+    while let Ok(first) = messages.recv() {
+        gathering.gather(first, messages);
+        if !gathering.jobs.is_empty() {
+            writer.run_batch(&mut gathering.jobs);
+        }
+        for reply in gathering.checkpoints.drain(..) {
+            let is_done = writer.checkpoint(TRUNCATE);
+            let done = if is_done { Ok(()) } else { Err(Denied::Unavailable) };
+            reply.send(done).ok();
+        }
+    }
+    writer.checkpoint(TRUNCATE);
+    std::mem::forget(fuse);
+}
+
+/// Moves everything and empties the file.
+pub(crate) const TRUNCATE: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+
+#[derive(Default)]
+struct Gathering {
+    jobs: Vec<Box<dyn Job>>,
+    checkpoints: Vec<oneshot::Sender<Result<(), Denied>>>,
+    weight: usize,
+    /// Whether the last batch had more than one caller.
+    was_shared: bool,
+}
+
+impl Gathering {
+    fn gather(&mut self, first: Message, messages: &Receiver<Message>) {
+        self.weight = 0;
+        self.take(first);
+        let deadline = Instant::now() + if self.was_shared { BATCH_WAIT } else { Duration::ZERO };
+        while self.weight < BATCH_WEIGHT_MAX && self.checkpoints.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match messages.recv_timeout(left) {
+                Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.was_shared = self.jobs.len() > 1;
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Job(job) => {
+                self.weight += job.weight().max(1);
+                self.jobs.push(job);
+            }
+            Message::Checkpoint(reply) => self.checkpoints.push(reply),
+        }
+    }
+}
+
+/// A writer that panicked would leave a relay that accepts connections and answers nothing.
+struct Fuse(Crash);
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        (self.0)("the writer stopped by a bug");
+    }
+}

@@ -1,0 +1,77 @@
+//! Creating, re-keying and deleting inboxes, and the check that every signed step begins with.
+
+use rusqlite::params;
+use sotto_protocol::InboxId;
+use subtle::ConstantTimeEq;
+
+use super::commit::{Batch, Step};
+use super::ledger::Inbox;
+use super::transaction::{Sql, signed};
+use super::{Caller, Denied, InboxKeys, PublicKey};
+
+/// Which key a step asks for.
+#[derive(Clone, Copy)]
+pub(crate) enum Role {
+    Owner,
+    Manager,
+}
+
+impl Batch<'_> {
+    pub(crate) fn create_inbox(&mut self, caller: &Caller, inbox: &InboxId, keys: &InboxKeys) -> Step<()> {
+        if let Some(found) = self.ledger.inbox(&self.tx, inbox)? {
+            let is_same = found.owner.ct_eq(&keys.owner) & found.manage.ct_eq(&keys.manage);
+            return if is_same.into() { self.spend_nonce(caller) } else { Ok(Err(Denied::Refused)) };
+        }
+        if let Err(denied) = self.spend_nonce(caller)? {
+            return Ok(Err(denied));
+        }
+        let id = self.tx.insert(
+            "INSERT INTO inbox (name, owner_key, manage_key) VALUES (?1, ?2, ?3)",
+            params![inbox.as_ref(), keys.owner, keys.manage],
+        )?;
+        self.ledger.forget_inbox(inbox, id);
+        Ok(Ok(()))
+    }
+
+    /// The inbox stops existing at once; what it held goes in bounded steps (`sweep.rs`), because a full one would hold up every
+    /// other caller of the relay.
+    pub(crate) fn delete_inbox(&mut self, caller: &Caller, inbox: &InboxId) -> Step<()> {
+        let found = match self.authorise(caller, inbox, Role::Owner)? {
+            Ok(found) => found,
+            Err(denied) => return Ok(Err(denied)),
+        };
+        self.tx.execute("DELETE FROM inbox WHERE id = ?1", [found.id])?;
+        self.tx.execute("INSERT INTO leaving (inbox) VALUES (?1)", [found.id])?;
+        self.ledger.forget_inbox(inbox, found.id);
+        self.news.deleted(*inbox);
+        Ok(Ok(()))
+    }
+
+    pub(crate) fn replace_manage_key(&mut self, caller: &Caller, inbox: &InboxId, manage: PublicKey) -> Step<()> {
+        Ok(self.authorise(caller, inbox, Role::Owner)?.map(|found| self.ledger.change_inbox(Inbox { manage, ..found })))
+    }
+
+    /// The inbox, if it is there and the caller signed with its key; the nonce is spent then. An inbox that is not there is
+    /// compared too, with a key that nobody has.
+    pub(crate) fn authorise(&mut self, caller: &Caller, inbox: &InboxId, role: Role) -> Step<Inbox> {
+        let found = self.ledger.inbox(&self.tx, inbox)?;
+        let expected = found.map_or([0; 32], |row| match role {
+            Role::Owner => row.owner,
+            Role::Manager => row.manage,
+        });
+        let is_equal: bool = expected.ct_eq(&caller.key).into();
+        match found {
+            Some(found) if is_equal => Ok(self.spend_nonce(caller)?.map(|()| found)),
+            _ => Ok(Err(Denied::Refused)),
+        }
+    }
+
+    /// Remembers the nonce in the same transaction as the effect of its call: a repeat is known after a restart too.
+    pub(crate) fn spend_nonce(&mut self, caller: &Caller) -> Sql<Result<(), Denied>> {
+        let added = self.tx.execute(
+            "INSERT OR IGNORE INTO nonce (time, nonce) VALUES (?1, ?2)",
+            params![signed(caller.time.as_ms()), caller.nonce],
+        )?;
+        Ok(if added == 1 { Ok(()) } else { Err(Denied::Replayed) })
+    }
+}

@@ -1,0 +1,198 @@
+//! Bundles, one-time keys, and the claims that take them.
+//!
+//! A claim is bound to its token by the first use of its id, here or by a put. Its answer is stored with it and repeated for 30
+//! days, so a claim that is asked again costs its owner nothing. A bundle that was replaced stays as long as an answer may name it.
+
+use rusqlite::params;
+use sotto_protocol::{Bytes, ClaimId, Timestamp};
+
+use super::commit::{Batch, Step};
+use super::inboxes::Role;
+use super::ledger::{Inbox, TokenRow};
+use super::transaction::{Sql, signed, unsigned};
+use super::{Caller, ClaimRequest, Claimed, Denied, PrekeyChange};
+use crate::limits::{CLAIM_REMEMBERED, CLAIMS_PER_INBOX_A_DAY, CLAIMS_PER_TOKEN_A_DAY, ONE_TIME_KEYS_PER_INBOX_A_DAY};
+use sotto_protocol::InboxId;
+use sotto_protocol::limits::ONE_TIME_KEYS_MAX;
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+/// A row of `claim`.
+#[derive(Clone, Copy)]
+pub(crate) struct ClaimRow {
+    pub(crate) id: i64,
+    pub(crate) puts: u32,
+    answered_at: u64,
+}
+
+/// Whether a claim id may be used under a token.
+pub(crate) enum Binding {
+    /// It is bound already.
+    Bound(ClaimRow),
+    /// It may be bound now.
+    Free,
+    /// All claims of the token are taken.
+    UsedUp,
+    /// Enough for today.
+    Tomorrow,
+}
+
+impl Batch<'_> {
+    pub(crate) fn put_prekeys(
+        &mut self,
+        caller: &Caller,
+        inbox: &InboxId,
+        change: &PrekeyChange,
+        now: Timestamp,
+    ) -> Step<u32> {
+        let mut found = match self.authorise(caller, inbox, Role::Manager)? {
+            Ok(found) => found,
+            Err(denied) => return Ok(Err(denied)),
+        };
+        let kept = if change.replace_one_time { 0 } else { self.one_time_count(found.id)? };
+        let count = kept + change.one_time.len();
+        if count > ONE_TIME_KEYS_MAX {
+            return Ok(Err(Denied::Full));
+        }
+        if change.replace_one_time {
+            self.tx.execute("DELETE FROM one_time WHERE inbox = ?1", [found.id])?;
+        }
+        for body in &change.one_time {
+            self.tx.execute("INSERT INTO one_time (inbox, body) VALUES (?1, ?2)", params![found.id, body.as_ref()])?;
+        }
+        if let Some(body) = &change.bundle {
+            self.retire_bundle(&found, now)?;
+            let insert = "INSERT INTO bundle (inbox, body) VALUES (?1, ?2)";
+            found.bundle = Some(self.tx.insert(insert, params![found.id, body.as_ref()])?);
+            self.ledger.change_inbox(found);
+        }
+        Ok(Ok(u32::try_from(count).unwrap_or(u32::MAX)))
+    }
+
+    fn one_time_count(&self, inbox: i64) -> Sql<usize> {
+        let count =
+            self.tx.row("SELECT COUNT(*) FROM one_time WHERE inbox = ?1", [inbox], |row| row.get::<_, i64>(0))?;
+        Ok(usize::try_from(count.unwrap_or(0)).unwrap_or(usize::MAX))
+    }
+
+    fn retire_bundle(&mut self, inbox: &Inbox, now: Timestamp) -> Sql<()> {
+        if let Some(old) = inbox.bundle {
+            self.tx.execute("DELETE FROM bundle WHERE id = ?1 AND claimed = 0", [old])?;
+            self.tx.execute("UPDATE bundle SET replaced_at = ?2 WHERE id = ?1", params![old, signed(now.as_ms())])?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn claim_prekey(&mut self, request: &ClaimRequest, now: Timestamp) -> Step<Claimed> {
+        let admitted = self.admit(&request.inbox, &request.token, now)?;
+        let known = self.claim_row(admitted.map_or(0, |(_, token)| token.id), &request.claim)?;
+        let Some((inbox, token)) = admitted else { return Ok(Err(Denied::Refused)) };
+        if let Some(known) = known
+            && let Some(answer) = self.repeated_answer(&known, now)?
+        {
+            return Ok(Ok(answer));
+        }
+        let known = match binding(&token, known, now) {
+            Binding::Bound(known) => Some(known),
+            Binding::Free => None,
+            Binding::UsedUp => return Ok(Err(Denied::Refused)),
+            Binding::Tomorrow => return Ok(Err(tomorrow(now))),
+        };
+        if token.today.on(now.day()).claims >= CLAIMS_PER_TOKEN_A_DAY
+            || inbox.today.on(now.day()).claims >= CLAIMS_PER_INBOX_A_DAY
+        {
+            return Ok(Err(tomorrow(now)));
+        }
+        let Some(bundle) = inbox.bundle else { return Ok(Err(Denied::Unavailable)) };
+        self.answer_claim(inbox, token, known, bundle, request, now).map(Ok)
+    }
+
+    /// The answer that this claim id got before, if it is still remembered.
+    fn repeated_answer(&self, known: &ClaimRow, now: Timestamp) -> Sql<Option<Claimed>> {
+        let forgotten_at = Timestamp::from_ms(known.answered_at).after(CLAIM_REMEMBERED);
+        if known.answered_at == 0 || now >= forgotten_at {
+            return Ok(None);
+        }
+        self.tx.row(
+            "SELECT bundle.body, claim.one_time FROM claim JOIN bundle ON bundle.id = claim.bundle WHERE claim.id = ?1",
+            [known.id],
+            |row| {
+                let one_time: Option<Vec<u8>> = row.get(1)?;
+                Ok(Claimed { bundle: row.get::<_, Vec<u8>>(0)?.into(), one_time: one_time.unwrap_or_default().into() })
+            },
+        )
+    }
+
+    fn answer_claim(
+        &mut self,
+        mut inbox: Inbox,
+        mut token: TokenRow,
+        known: Option<ClaimRow>,
+        bundle: i64,
+        request: &ClaimRequest,
+        now: Timestamp,
+    ) -> Sql<Claimed> {
+        let today = now.day();
+        if inbox.today.day != today {
+            inbox.one_time_today = 0;
+        }
+        inbox.today = inbox.today.on(today);
+        token.today = token.today.on(today);
+        inbox.today.claims += 1;
+        token.today.claims += 1;
+        let gets_one_time = token.one_time_keys_per_claim > 0
+            && !request.bundle_only
+            && inbox.one_time_today < ONE_TIME_KEYS_PER_INBOX_A_DAY;
+        let one_time = if gets_one_time { self.pop_one_time(inbox.id)? } else { None };
+        if one_time.is_some() {
+            inbox.one_time_today += 1;
+        }
+        if known.is_none() {
+            token.claims_used = token.claims_used.saturating_add(1);
+        }
+        self.ledger.change_inbox(inbox);
+        self.ledger.change_token(token);
+        self.tx.execute("UPDATE bundle SET claimed = 1 WHERE id = ?1 AND claimed = 0", [bundle])?;
+        self.tx.execute(
+            "INSERT INTO claim (token, name, answered_at, bundle, one_time) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (token, name) DO UPDATE SET answered_at = ?3, bundle = ?4, one_time = ?5",
+            params![token.id, request.claim.as_ref(), signed(now.as_ms()), bundle, one_time],
+        )?;
+        let body = self.tx.row("SELECT body FROM bundle WHERE id = ?1", [bundle], |row| row.get::<_, Vec<u8>>(0))?;
+        Ok(Claimed { bundle: body.unwrap_or_default().into(), one_time: Bytes::from(one_time.unwrap_or_default()) })
+    }
+
+    /// The key pushed last: the one whose private half the device surely still has.
+    fn pop_one_time(&mut self, inbox: i64) -> Sql<Option<Vec<u8>>> {
+        let mut popped = self.tx.take(
+            "DELETE FROM one_time WHERE id = (SELECT MAX(id) FROM one_time WHERE inbox = ?1) RETURNING body",
+            [inbox],
+            |row| row.get(0),
+        )?;
+        Ok(popped.pop())
+    }
+
+    /// `token` is 0 where there is none, so that the same statement runs.
+    pub(crate) fn claim_row(&self, token: i64, claim: &ClaimId) -> Sql<Option<ClaimRow>> {
+        self.tx.row(
+            "SELECT id, puts, answered_at FROM claim WHERE token = ?1 AND name = ?2",
+            params![token, claim.as_ref()],
+            |row| Ok(ClaimRow { id: row.get(0)?, puts: row.get(1)?, answered_at: unsigned(row.get(2)?) }),
+        )
+    }
+}
+
+/// What a claim id may do under `token`.
+pub(crate) fn binding(token: &TokenRow, known: Option<ClaimRow>, now: Timestamp) -> Binding {
+    match known {
+        Some(known) => Binding::Bound(known),
+        None if token.claims_max > 0 && token.claims_used >= token.claims_max => Binding::UsedUp,
+        None if token.today.on(now.day()).claims >= CLAIMS_PER_TOKEN_A_DAY => Binding::Tomorrow,
+        None => Binding::Free,
+    }
+}
+
+/// Refused until the next day begins.
+fn tomorrow(now: Timestamp) -> Denied {
+    Denied::RateLimited { retry_after_ms: DAY_MS - now.as_ms() % DAY_MS }
+}

@@ -1,0 +1,160 @@
+//! Removing what is due, a bounded amount at a time, so that no sender waits for it.
+//!
+//! Due are: envelopes past their lifetime, days whose envelopes are stale, answers of old claims, replaced bundles that no answer
+//! may name any more, tokens long expired, nonces whose time would be refused anyway, and what deleted inboxes and chains held.
+
+use rusqlite::params;
+use sotto_protocol::Timestamp;
+use sotto_protocol::limits::CLOCK_WINDOW;
+
+use super::commit::{Batch, Step};
+use super::envelopes::read_gone;
+use super::transaction::{Sql, signed};
+use crate::limits::{CLAIM_REMEMBERED, SWEEP_ENVELOPES, SWEEP_ROWS, TOKEN_REMEMBERED};
+use crate::retention::EnvelopeWindow;
+
+/// What a sweep did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Swept {
+    /// Rows removed, of all kinds.
+    pub removed: u64,
+    /// Whether more is due now.
+    pub has_more: bool,
+}
+
+impl Swept {
+    fn count(&mut self, removed: usize, bound: u32) {
+        self.removed += removed as u64;
+        self.has_more |= removed >= bound as usize;
+    }
+}
+
+impl Batch<'_> {
+    pub(crate) fn sweep(&mut self, now: Timestamp) -> Step<Swept> {
+        let mut swept = Swept::default();
+        self.sweep_envelopes(now, &mut swept)?;
+        self.sweep_days(now, &mut swept)?;
+        self.sweep_claims(now, &mut swept)?;
+        self.sweep_tokens(now, &mut swept)?;
+        self.sweep_nonces(now, &mut swept)?;
+        self.sweep_leaving(&mut swept)?;
+        Ok(Ok(swept))
+    }
+
+    fn sweep_envelopes(&mut self, now: Timestamp, swept: &mut Swept) -> Sql<()> {
+        let gone = self.tx.take(
+            "DELETE FROM envelope WHERE id IN (SELECT id FROM envelope WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
+             RETURNING inbox, token, size, shared",
+            params![signed(now.as_ms()), SWEEP_ENVELOPES],
+            read_gone,
+        )?;
+        swept.count(gone.len(), SWEEP_ENVELOPES);
+        self.settle_gone(&gone)
+    }
+
+    fn sweep_days(&mut self, now: Timestamp, swept: &mut Swept) -> Sql<()> {
+        let window = EnvelopeWindow::at(now, self.bounds.retention);
+        swept.has_more |= self.seen.close_before(&mut self.tx, window.day_min)?;
+        // Made before they are needed, so that the first sender of a day does not wait for it.
+        self.seen.open(&mut self.tx, now.day())?;
+        self.seen.open(&mut self.tx, window.day_max)
+    }
+
+    fn sweep_claims(&mut self, now: Timestamp, swept: &mut Swept) -> Sql<()> {
+        let forgotten = signed(now.before(CLAIM_REMEMBERED).as_ms());
+        // A claim that its token counts stays as a bare name; another one has no meaning without its answer.
+        let emptied = self.tx.execute(
+            "UPDATE claim SET answered_at = 0, bundle = NULL, one_time = NULL
+             WHERE id IN (SELECT claim.id FROM claim JOIN token ON token.id = claim.token
+                          WHERE answered_at > 0 AND answered_at <= ?1
+                            AND (token.claims_max > 0 OR token.puts_per_claim > 0) LIMIT ?2)",
+            params![forgotten, SWEEP_ROWS],
+        )?;
+        let removed = self.tx.execute(
+            "DELETE FROM claim
+             WHERE id IN (SELECT claim.id FROM claim JOIN token ON token.id = claim.token
+                          WHERE answered_at > 0 AND answered_at <= ?1
+                            AND token.claims_max = 0 AND token.puts_per_claim = 0 LIMIT ?2)",
+            params![forgotten, SWEEP_ROWS],
+        )?;
+        let bundles = self.tx.execute(
+            "DELETE FROM bundle
+             WHERE id IN (SELECT id FROM bundle WHERE replaced_at > 0 AND replaced_at <= ?1 LIMIT ?2)",
+            params![forgotten, SWEEP_ROWS],
+        )?;
+        for count in [emptied, removed, bundles] {
+            swept.count(count, SWEEP_ROWS);
+        }
+        Ok(())
+    }
+
+    fn sweep_tokens(&mut self, now: Timestamp, swept: &mut Swept) -> Sql<()> {
+        let due = self.tx.rows(
+            "SELECT id FROM token WHERE expires_at > 0 AND expires_at <= ?1 LIMIT ?2",
+            params![signed(now.before(TOKEN_REMEMBERED).as_ms()), SWEEP_ROWS],
+            |row| row.get::<_, i64>(0),
+        )?;
+        swept.count(due.len(), SWEEP_ROWS);
+        for id in due {
+            let Some(token) = self.ledger.token_by_id(&self.tx, id)? else { continue };
+            self.delete_token(&token)?;
+            if let Some(mut inbox) = self.ledger.inbox_by_id(&self.tx, token.inbox)? {
+                inbox.token_count = inbox.token_count.saturating_sub(1);
+                self.ledger.change_inbox(inbox);
+            }
+        }
+        Ok(())
+    }
+
+    fn sweep_nonces(&mut self, now: Timestamp, swept: &mut Swept) -> Sql<()> {
+        let removed = self.tx.execute(
+            "DELETE FROM nonce WHERE (time, nonce) IN (SELECT time, nonce FROM nonce WHERE time < ?1 ORDER BY time LIMIT ?2)",
+            params![signed(now.before(2 * CLOCK_WINDOW).as_ms()), SWEEP_ROWS],
+        )?;
+        swept.count(removed, SWEEP_ROWS);
+        Ok(())
+    }
+
+    fn sweep_leaving(&mut self, swept: &mut Swept) -> Sql<()> {
+        let next = self.tx.row("SELECT id, inbox, chain FROM leaving ORDER BY id LIMIT 1", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, Option<i64>>(2)?))
+        })?;
+        let Some((id, inbox, chain)) = next else { return Ok(()) };
+        let mut removed = 0;
+        if let Some(inbox) = inbox {
+            removed += self.empty_inbox(inbox)?;
+        }
+        if let Some(chain) = chain {
+            removed += self.tx.execute(
+                "DELETE FROM chain_entry WHERE id IN (SELECT id FROM chain_entry WHERE chain = ?1 LIMIT ?2)",
+                params![chain, SWEEP_ENVELOPES],
+            )?;
+        }
+        if removed == 0 {
+            self.tx.execute("DELETE FROM leaving WHERE id = ?1", [id])?;
+        }
+        swept.removed += removed as u64;
+        swept.has_more = true;
+        Ok(())
+    }
+
+    fn empty_inbox(&mut self, inbox: i64) -> Sql<usize> {
+        let gone = self.tx.take(
+            "DELETE FROM envelope WHERE id IN (SELECT id FROM envelope WHERE inbox = ?1 LIMIT ?2)
+             RETURNING inbox, token, size, shared",
+            params![inbox, SWEEP_ENVELOPES],
+            read_gone,
+        )?;
+        self.settle_gone(&gone)?;
+        let tokens =
+            self.tx.rows("SELECT id FROM token WHERE inbox = ?1 LIMIT 50", [inbox], |row| row.get::<_, i64>(0))?;
+        for id in &tokens {
+            if let Some(token) = self.ledger.token_by_id(&self.tx, *id)? {
+                self.delete_token(&token)?;
+            }
+        }
+        let bundles = self.tx.execute("DELETE FROM bundle WHERE inbox = ?1", [inbox])?;
+        let one_time = self.tx.execute("DELETE FROM one_time WHERE inbox = ?1", [inbox])?;
+        Ok(gone.len() + tokens.len() + bundles + one_time)
+    }
+}

@@ -1,0 +1,328 @@
+//! A stream without its socket: client frames in, server frames out.
+//!
+//! ```text
+//! per inbox:  absent --attach, signed--> replaying --all that waited has gone out--> live
+//!             replaying, live --ack beyond what was sent--> ended (BAD_ACK)
+//!                             --attached elsewhere--> ended (TAKEN_OVER)   --inbox deleted--> ended (DELETED)
+//! ```
+//! Whoever drives it alternates between [`StreamSession::receive`] for what came in and [`StreamSession::next`] for what goes out;
+//! both may be cancelled and called again. Deliveries are always read from the store, in sequence order, after what this connection
+//! was sent; news only says that reading is worth while.
+//! Invariants: at most a window of deliveries is unacknowledged per inbox; at most one frame of deliveries is in memory; an
+//! acknowledgement is valid only up to what this connection was sent and only while it holds the right.
+//! Not here: pings, write deadlines, frame sizes on the wire (`shell/websocket.rs`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, OnceLock};
+
+use ed25519_dalek::SigningKey;
+use sotto_protocol::label::attach_signature_input;
+use sotto_protocol::limits::{
+    ATTACHED_MAX, CLIENT_FRAME_BYTES_MAX, HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX, WINDOW_BYTES, WINDOW_COUNT,
+};
+use sotto_protocol::relay::{
+    Ack, Attach, Attached, Challenge, ClientFrame, Deliveries, Delivery, Drained, EndReason, Ended, Refused,
+    ServerFrame, Tick, client_frame, server_frame,
+};
+use sotto_protocol::{Bytes, InboxId, Message, Timestamp, decode};
+
+use crate::auth::is_signed;
+use crate::hub::Mailbag;
+use crate::limits::{ATTACH_ATTEMPTS_MAX, FRAME_BYTES_MAX, FRAME_COUNT_MAX};
+use crate::relay::Relay;
+use crate::store::{AckRight, Mailbox, Page, PublicKey, Waiting, WaitingPage};
+
+/// Why a connection must be closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StreamEnd {
+    /// The client sent what is no frame of this protocol.
+    #[error("not a client frame")]
+    BadFrame,
+    /// The client tried to attach too often.
+    #[error("too many attempts to attach")]
+    TooManyAttempts,
+}
+
+/// See the file's story.
+pub struct StreamSession {
+    relay: Arc<Relay>,
+    challenge: [u8; 32],
+    mailbag: Arc<Mailbag>,
+    attached: BTreeMap<InboxId, Attachment>,
+    attempts: usize,
+    outgoing: VecDeque<Bytes>,
+    /// The inbox that was read last: the next one comes first.
+    turn: Option<InboxId>,
+    /// The store could not be read: the client comes back later.
+    is_broken: bool,
+}
+
+struct Attachment {
+    mailbox: Mailbox,
+    right: AckRight,
+    acked: u64,
+    sent: u64,
+    /// The last one that waited when this began, until *drained* has been said.
+    drain_to: Option<u64>,
+    window: Window,
+    has_mail: bool,
+}
+
+/// What was sent and not acknowledged.
+#[derive(Default)]
+struct Window {
+    deliveries: VecDeque<(u64, usize)>,
+    bytes: usize,
+}
+
+impl Window {
+    fn add(&mut self, sequence: u64, size: usize) {
+        self.deliveries.push_back((sequence, size));
+        self.bytes += size;
+    }
+
+    fn release(&mut self, sequence: u64) {
+        while let Some((_, size)) = self.deliveries.pop_front_if(|(sent, _)| *sent <= sequence) {
+            self.bytes -= size;
+        }
+    }
+
+    /// Room for how many more, and how many bytes; `None` when the largest delivery would not fit.
+    fn room(&self) -> Option<(usize, usize)> {
+        let count = WINDOW_COUNT - self.deliveries.len().min(WINDOW_COUNT);
+        let bytes = WINDOW_BYTES - self.bytes.min(WINDOW_BYTES);
+        (count > 0 && bytes >= HEADER_BYTES_MAX + PAYLOAD_BYTES_MAX).then_some((count, bytes))
+    }
+}
+
+impl StreamSession {
+    pub(crate) fn new(relay: Arc<Relay>, challenge: [u8; 32], now: Timestamp) -> Self {
+        let mut session = Self {
+            challenge,
+            mailbag: Arc::default(),
+            attached: BTreeMap::new(),
+            attempts: 0,
+            outgoing: VecDeque::new(),
+            turn: None,
+            is_broken: false,
+            relay,
+        };
+        session.push(server_frame::Frame::Challenge(Challenge {
+            relay: session.relay.name().as_str().to_owned(),
+            challenge: Bytes::copy_from_slice(&challenge),
+            now_ms: now.as_ms(),
+        }));
+        session
+    }
+
+    /// Takes one frame from the client.
+    ///
+    /// # Errors
+    /// See [`StreamEnd`]: close the connection.
+    pub async fn receive(&mut self, frame: &[u8], now: Timestamp) -> Result<(), StreamEnd> {
+        self.relay.note_time(now);
+        let frame: ClientFrame = decode::message(frame, CLIENT_FRAME_BYTES_MAX).map_err(|_| StreamEnd::BadFrame)?;
+        match frame.frame {
+            Some(client_frame::Frame::Attach(attach)) => self.attach(&attach).await,
+            Some(client_frame::Frame::Ack(ack)) => self.acknowledge(&ack),
+            None => Err(StreamEnd::BadFrame),
+        }
+    }
+
+    /// The next frame for the client, once there is one; `None` when the connection must be closed.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(frame) = self.outgoing.pop_front() {
+                return Some(frame);
+            }
+            if self.is_broken {
+                return None;
+            }
+            self.take_news();
+            if !self.outgoing.is_empty() {
+                continue;
+            }
+            match self.readable() {
+                Some(inbox) => self.read(inbox).await,
+                None => self.mailbag.arrival().await,
+            }
+        }
+    }
+
+    /// Whether any inbox is attached here.
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        !self.attached.is_empty()
+    }
+
+    /// Queues the relay's clock, to go out with a ping, and looks again whether mail waits.
+    pub fn tick(&mut self, now: Timestamp) {
+        self.relay.note_time(now);
+        for attachment in self.attached.values_mut() {
+            attachment.has_mail = true;
+        }
+        self.push(server_frame::Frame::Tick(Tick { now_ms: now.as_ms() }));
+    }
+
+    async fn attach(&mut self, attach: &Attach) -> Result<(), StreamEnd> {
+        self.attempts += 1;
+        if self.attempts > ATTACH_ATTEMPTS_MAX {
+            return Err(StreamEnd::TooManyAttempts);
+        }
+        let inbox = InboxId::try_from(attach.inbox.as_ref()).map_err(|_| StreamEnd::BadFrame)?;
+        let has_room = self.attached.contains_key(&inbox) || self.attached.len() < ATTACHED_MAX;
+        if !has_room || !self.try_attach(inbox, &attach.signature).await {
+            self.push(server_frame::Frame::Refused(Refused { inbox: inbox.into() }));
+        }
+        Ok(())
+    }
+
+    /// Whether the signature attached the inbox; one that is not there is checked too.
+    async fn try_attach(&mut self, inbox: InboxId, signature: &[u8]) -> bool {
+        let Ok(owner) = self.relay.store.owner(inbox).await else { return false };
+        let key = owner.map_or_else(nobodys_key, |owner| owner.key);
+        let input = attach_signature_input(self.relay.name(), &self.challenge, &inbox);
+        let is_signed = is_signed(&key, &input, signature);
+        let Some(owner) = owner.filter(|_| is_signed) else { return false };
+        // First the older connection loses its right, then the position is asked for: it includes all that was still valid.
+        let right = self.relay.hub.attach(inbox, &self.mailbag);
+        let Ok(Some(position)) = self.relay.store.position(owner.mailbox).await else {
+            self.relay.hub.detach(&inbox, &right);
+            return false;
+        };
+        let attachment = Attachment {
+            mailbox: owner.mailbox,
+            right,
+            acked: position.acked,
+            sent: position.acked,
+            drain_to: Some(position.last),
+            window: Window::default(),
+            has_mail: true,
+        };
+        self.attached.insert(inbox, attachment);
+        self.push(server_frame::Frame::Attached(Attached { inbox: inbox.into(), acked: position.acked }));
+        true
+    }
+
+    fn acknowledge(&mut self, ack: &Ack) -> Result<(), StreamEnd> {
+        let inbox = InboxId::try_from(ack.inbox.as_ref()).map_err(|_| StreamEnd::BadFrame)?;
+        let delivered = self.attached.get_mut(&inbox).filter(|attachment| ack.sequence <= attachment.sent);
+        let Some(attachment) = delivered else {
+            self.end(inbox, EndReason::BadAck);
+            return Ok(());
+        };
+        if ack.sequence > attachment.acked {
+            attachment.acked = ack.sequence;
+            attachment.window.release(ack.sequence);
+            // It runs by itself. One that the store could not take now is covered by the next, which is cumulative.
+            drop(self.relay.store.acknowledge(attachment.mailbox, ack.sequence, attachment.right.clone()));
+        }
+        Ok(())
+    }
+
+    fn take_news(&mut self) {
+        let news = self.mailbag.take();
+        for inbox in news.mail {
+            if let Some(attachment) = self.attached.get_mut(&inbox) {
+                attachment.has_mail = true;
+            }
+        }
+        for (inbox, reason) in news.ended {
+            // Not when it was attached here again since.
+            if self.attached.get(&inbox).is_some_and(|attachment| !attachment.right.holds()) {
+                self.end(inbox, reason);
+            }
+        }
+        for (inbox, delivery) in news.ephemeral {
+            if self.attached.contains_key(&inbox) {
+                self.push_deliveries(inbox, vec![delivery]);
+            }
+        }
+    }
+
+    /// An inbox with mail and room in its window; each in its turn.
+    fn readable(&self) -> Option<InboxId> {
+        let is_readable = |(inbox, attachment): (&InboxId, &Attachment)| {
+            (attachment.has_mail && attachment.window.room().is_some()).then_some(*inbox)
+        };
+        let after = self.turn.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.attached.range((after, Bound::Unbounded));
+        rest.find_map(is_readable).or_else(|| self.attached.iter().find_map(is_readable))
+    }
+
+    async fn read(&mut self, inbox: InboxId) {
+        let Some(attachment) = self.attached.get(&inbox) else { return };
+        let Some((count, bytes)) = attachment.window.room() else { return };
+        let page = Page {
+            after: attachment.sent,
+            count_max: count.min(FRAME_COUNT_MAX),
+            bytes_max: bytes.min(FRAME_BYTES_MAX),
+            now: self.relay.noted_time(),
+        };
+        match self.relay.store.waiting(attachment.mailbox, page).await {
+            Ok(found) => self.deliver(inbox, found),
+            Err(_) => self.is_broken = true,
+        }
+    }
+
+    fn deliver(&mut self, inbox: InboxId, found: WaitingPage) {
+        self.turn = Some(inbox);
+        let Some(attachment) = self.attached.get_mut(&inbox) else { return };
+        attachment.has_mail = !found.is_end;
+        for envelope in &found.envelopes {
+            attachment.window.add(envelope.sequence, envelope.size());
+            attachment.sent = envelope.sequence;
+        }
+        let sent = attachment.sent;
+        let is_drained = attachment.drain_to.take_if(|last| found.is_end || sent >= *last).is_some();
+        if !found.envelopes.is_empty() {
+            self.relay.metrics.delivered(found.envelopes.len());
+            self.push_deliveries(inbox, found.envelopes.into_iter().map(delivery).collect());
+        }
+        if is_drained {
+            self.push(server_frame::Frame::Drained(Drained { inbox: inbox.into() }));
+        }
+    }
+
+    fn end(&mut self, inbox: InboxId, reason: EndReason) {
+        if let Some(attachment) = self.attached.remove(&inbox) {
+            self.relay.hub.detach(&inbox, &attachment.right);
+        }
+        self.push(server_frame::Frame::Ended(Ended { inbox: inbox.into(), reason: reason.into() }));
+    }
+
+    fn push_deliveries(&mut self, inbox: InboxId, deliveries: Vec<Delivery>) {
+        self.push(server_frame::Frame::Deliveries(Deliveries { inbox: inbox.into(), deliveries }));
+    }
+
+    fn push(&mut self, frame: server_frame::Frame) {
+        self.outgoing.push_back(ServerFrame { frame: Some(frame) }.encode_to_vec().into());
+    }
+}
+
+impl Drop for StreamSession {
+    fn drop(&mut self) {
+        for (inbox, attachment) in &self.attached {
+            self.relay.hub.detach(inbox, &attachment.right);
+        }
+    }
+}
+
+/// A stored envelope on its way out.
+pub(crate) fn delivery(envelope: Waiting) -> Delivery {
+    Delivery {
+        sequence: envelope.sequence,
+        alias: envelope.alias.0,
+        envelope: envelope.envelope.into(),
+        header: envelope.header,
+        payload: envelope.payload,
+        accepted_at_ms: envelope.accepted_at.as_ms(),
+    }
+}
+
+/// A key that stands in for the owner of an inbox that is not there, so that refusing takes the same work.
+fn nobodys_key() -> PublicKey {
+    static KEY: OnceLock<PublicKey> = OnceLock::new();
+    *KEY.get_or_init(|| SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes())
+}
