@@ -198,3 +198,100 @@ pub(crate) fn canonical_address(text: &str) -> Result<RelayAddress, DecodeError>
 pub(crate) fn array<const N: usize>(what: &'static str, bytes: &[u8]) -> Result<[u8; N], DecodeError> {
     bytes.try_into().map_err(|_| DecodeError::WrongLength { what, length: bytes.len() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{NOW, epoch, rng};
+
+    fn issue(root: &RootKey, number: u32) -> Certificate {
+        Certificate::issue(root, epoch(number, &ListKey::generate(&mut rng(9))), NOW)
+    }
+
+    fn read(account: &AccountId, certificate: &Certificate) -> Result<Certificate, CertificateError> {
+        Certificate::verify(account, certificate.bytes().clone(), certificate.signature())
+    }
+
+    /// Signed by `root`, saying whatever `change` makes of it.
+    fn signed(
+        root: &RootKey,
+        change: impl FnOnce(&mut identity::Certificate),
+    ) -> Result<Certificate, CertificateError> {
+        let mut message = identity::Certificate::decode(issue(root, 1).bytes().clone()).unwrap();
+        change(&mut message);
+        let bytes = Bytes::from(message.encode_to_vec());
+        let signature = root.sign(CERTIFICATE, &[root.account().as_ref(), &bytes]);
+        Certificate::verify(&root.account(), bytes, &signature)
+    }
+
+    #[test]
+    fn b1_a_certificate_says_who_signs_what_it_continues_and_where_home_is() {
+        let root = RootKey::generate(&mut rng(1));
+        let list_key = ListKey::generate(&mut rng(2));
+        let continues = Some(Continues { version: 7, hash: [3; 32] });
+        let certificate = Certificate::issue(&root, Epoch { continues, ..epoch(2, &list_key) }, NOW);
+        let read = read(&root.account(), &certificate).unwrap();
+        assert!(read.certifies(&list_key) && read.epoch().number == 2 && read.epoch().continues == continues);
+        assert_eq!(read.epoch().home, "https://relay.example".parse().unwrap());
+        assert_eq!((read.account(), read.issued_at()), (&root.account(), NOW));
+    }
+
+    #[test]
+    fn b1_a_certificate_of_another_root_key_is_refused() {
+        let (root, other) = (RootKey::generate(&mut rng(1)), RootKey::generate(&mut rng(2)));
+        assert_eq!(read(&root.account(), &issue(&other, 1)).err(), Some(CertificateError::BadSignature));
+    }
+
+    #[test]
+    fn b1_a_certificate_that_was_changed_is_refused() {
+        let root = RootKey::generate(&mut rng(1));
+        let certificate = issue(&root, 1);
+        let mut bytes = certificate.bytes().to_vec();
+        *bytes.last_mut().unwrap() ^= 1; // in the expiry
+        let changed = Certificate::verify(&root.account(), bytes.into(), certificate.signature());
+        assert_eq!(changed.err(), Some(CertificateError::BadSignature));
+    }
+
+    #[test]
+    fn b1_a_certificate_that_names_another_account_is_refused() {
+        let root = RootKey::generate(&mut rng(1));
+        let changed = signed(&root, |message| message.account = Bytes::from_static(&[1; 32]));
+        assert_eq!(changed.err(), Some(CertificateError::WrongAccount));
+    }
+
+    #[test]
+    fn d5_a_signature_for_another_purpose_is_no_certificate() {
+        let root = RootKey::generate(&mut rng(1));
+        let certificate = issue(&root, 1);
+        let signature = root.sign(sotto_protocol::label::MANIFEST, &[root.account().as_ref(), certificate.bytes()]);
+        let read = Certificate::verify(&root.account(), certificate.bytes().clone(), &signature);
+        assert_eq!(read.err(), Some(CertificateError::BadSignature));
+    }
+
+    #[test]
+    fn d5_a_certificate_expires() {
+        let certificate = issue(&RootKey::generate(&mut rng(1)), 1);
+        let end = NOW.after(CERTIFICATE_VALID);
+        assert_eq!(certificate.check_time(Timestamp::from_ms(end.as_ms() - 1)), Ok(()));
+        assert_eq!(certificate.check_time(end), Err(CertificateError::Expired));
+    }
+
+    #[test]
+    fn malformed_certificates_are_refused() {
+        let root = RootKey::generate(&mut rng(1));
+        let refusal = |change: fn(&mut identity::Certificate)| signed(&root, change).err().unwrap();
+        assert_eq!(refusal(|message| message.epoch = 0), CertificateError::EpochZero);
+        let malformed = [
+            refusal(|message| message.format = 2),
+            refusal(|message| message.list_key = Bytes::from_static(&[1; 31])),
+            refusal(|message| message.account = Bytes::new()),
+            refusal(|message| message.home = "https://Relay.example".to_owned()),
+            refusal(|message| message.home = "http://relay.example".to_owned()),
+            refusal(|message| message.continues_version = 1),
+            refusal(|message| message.continues_hash = Bytes::from_static(&[1; 32])),
+            refusal(|message| message.home = "https://".to_owned() + &"r".repeat(CERTIFICATE_BYTES_MAX)),
+        ];
+        assert!(malformed.iter().all(|refusal| matches!(refusal, CertificateError::Malformed(_))), "{malformed:?}");
+        assert_eq!(malformed[0], CertificateError::Malformed(DecodeError::UnknownVersion { version: 2 }));
+    }
+}

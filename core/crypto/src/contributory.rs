@@ -12,9 +12,10 @@ pub(crate) fn is_contributory(key: &[u8; 32]) -> bool {
         && Curve25519SecretKey::from_slice(&PROBE).diffie_hellman(&Curve25519PublicKey::from_bytes(*key)).is_some()
 }
 
-/// Whether an Ed25519 key is a canonical point that is not of small order.
-pub(crate) fn is_strong_signer(key: &[u8; 32]) -> bool {
-    VerifyingKey::from_bytes(key).is_ok_and(|point| !point.is_weak() && point.to_edwards().compress().as_bytes() == key)
+/// The point of an Ed25519 key, unless it is of small order or in another form than key generation writes.
+pub(crate) fn strong_signer(key: &[u8; 32]) -> Option<VerifyingKey> {
+    let point = VerifyingKey::from_bytes(key).ok()?;
+    (!point.is_weak() && point.to_edwards().compress().as_bytes() == key).then_some(point)
 }
 
 /// Below 2^255 - 19. X25519 takes the rest too, and one key would have two spellings.
@@ -26,4 +27,36 @@ fn is_reduced(key: &[u8; 32]) -> bool {
         bytes
     };
     key.iter().rev().le(HIGHEST.iter().rev())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::keys_that_contribute_nothing;
+
+    #[test]
+    fn keys_of_small_order_contribute_nothing() {
+        for key in keys_that_contribute_nothing() {
+            assert!(!is_contributory(&key), "{key:?}");
+        }
+        let mut base_point = [0; 32];
+        base_point[0] = 9;
+        assert!(is_contributory(&base_point));
+    }
+
+    #[test]
+    fn a_key_has_one_spelling() {
+        let mut base_point_with_high_bit = [0; 32];
+        base_point_with_high_bit[0] = 9;
+        base_point_with_high_bit[31] = 0x80;
+        assert!(!is_contributory(&base_point_with_high_bit));
+        // y = 3 is on the curve and of large order; 3 + p spells the same point.
+        let mut three = [0; 32];
+        three[0] = 3;
+        let mut three_and_p = [0xff; 32];
+        three_and_p[0] = 0xf0;
+        three_and_p[31] = 0x7f;
+        assert!(strong_signer(&three).is_some() && VerifyingKey::from_bytes(&three_and_p).is_ok());
+        assert!(strong_signer(&three_and_p).is_none());
+    }
 }

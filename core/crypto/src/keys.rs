@@ -7,12 +7,14 @@
 //! A device's own Ed25519 key lives in its Olm account (`olm/account.rs`). All signatures are over labelled bytes, so that nothing
 //! signed in one role means anything in another; verification is strict ([`verify`]).
 
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, Signer, SigningKey};
 use rand_core::CryptoRng;
 use sotto_protocol::label::{attach_signature_input, labelled};
 use sotto_protocol::request::{Authorization, signature_input};
 use sotto_protocol::{AccountId, InboxId, RelayName, Timestamp};
 use zeroize::Zeroizing;
+
+use crate::contributory::strong_signer;
 
 use crate::state::{self, StateError, Stored};
 
@@ -28,11 +30,7 @@ pub struct BadSignature;
 /// [`BadSignature`], whatever is wrong.
 pub fn verify(public: &[u8; 32], message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
     let signature = Signature::from_slice(signature).map_err(|_| BadSignature)?;
-    let key = VerifyingKey::from_bytes(public).map_err(|_| BadSignature)?;
-    if key.to_edwards().compress().as_bytes() != public {
-        return Err(BadSignature);
-    }
-    key.verify_strict(message, &signature).map_err(|_| BadSignature)
+    strong_signer(public).ok_or(BadSignature)?.verify_strict(message, &signature).map_err(|_| BadSignature)
 }
 
 macro_rules! signing_keys {
@@ -150,4 +148,71 @@ fn authorize(key: &SigningKey, call: &SignedCall<'_>, time: Timestamp, rng: &mut
     rng.fill_bytes(&mut nonce);
     let input = signature_input(call.relay, "POST", call.path, call.body, time, &nonce);
     Authorization { key: key.verifying_key().to_bytes(), time, nonce, signature: key.sign(&input).to_bytes() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{NOW, rng};
+    use sotto_protocol::request::path;
+
+    fn relay(name: &str) -> RelayName {
+        RelayName::parse(name, 443).unwrap()
+    }
+
+    #[test]
+    fn a7_a_call_is_signed_for_its_relay_path_body_time_and_nonce() {
+        let key = ManageKey::generate(&mut rng(1));
+        let call = SignedCall { relay: &relay("relay.example"), path: path::TOKEN_PUT, body: b"body" };
+        let signed = key.authorize(&call, NOW, &mut rng(2));
+        assert_eq!(signed.key, key.public());
+        let verifies = |relay: &RelayName, path: &str, body: &[u8], time: Timestamp, nonce: &[u8; 16]| {
+            let input = signature_input(relay, "POST", path, body, time, nonce);
+            verify(&signed.key, &input, &signed.signature).is_ok()
+        };
+        assert!(verifies(call.relay, call.path, call.body, NOW, &signed.nonce));
+        assert!(!verifies(&relay("other.example"), call.path, call.body, NOW, &signed.nonce));
+        assert!(!verifies(call.relay, path::TOKEN_DROP, call.body, NOW, &signed.nonce));
+        assert!(!verifies(call.relay, call.path, b"bodi", NOW, &signed.nonce));
+        assert!(!verifies(call.relay, call.path, call.body, Timestamp::EPOCH, &signed.nonce));
+        assert!(!verifies(call.relay, call.path, call.body, NOW, &[0; 16]));
+    }
+
+    #[test]
+    fn a7_a_call_signed_again_has_another_nonce() {
+        let key = WriteKey::generate(&mut rng(1));
+        let call = SignedCall { relay: &relay("relay.example"), path: path::CHAIN_APPEND, body: b"body" };
+        let mut rng = rng(2);
+        assert_ne!(key.authorize(&call, NOW, &mut rng).nonce, key.authorize(&call, NOW, &mut rng).nonce);
+    }
+
+    #[test]
+    fn a7_an_answer_to_a_challenge_names_the_relay_and_the_inbox() {
+        let key = OwnerKey::generate(&mut rng(1));
+        let (name, inbox) = (relay("relay.example"), InboxId::from_bytes([1; 16]));
+        let signature = key.attach(&name, &[7; 32], &inbox);
+        let verifies = |name: &RelayName, challenge: &[u8], inbox: &InboxId| {
+            verify(&key.public(), &attach_signature_input(name, challenge, inbox), &signature).is_ok()
+        };
+        assert!(verifies(&name, &[7; 32], &inbox));
+        assert!(!verifies(&relay("other.example"), &[7; 32], &inbox));
+        assert!(!verifies(&name, &[8; 32], &inbox));
+        assert!(!verifies(&name, &[7; 32], &InboxId::from_bytes([2; 16])));
+    }
+
+    #[test]
+    fn b1_an_account_is_its_root_public_key() {
+        let root = RootKey::generate(&mut rng(1));
+        assert_eq!(root.account().as_bytes(), &root.public());
+        assert_eq!(RootKey::from_bytes(&root.to_bytes()).account(), root.account());
+    }
+
+    #[test]
+    fn a_signature_of_another_length_is_refused() {
+        let root = RootKey::generate(&mut rng(1));
+        let signature = root.0.sign(b"message").to_bytes();
+        assert_eq!(verify(&root.public(), b"message", &signature), Ok(()));
+        assert_eq!(verify(&root.public(), b"message", &signature[..63]), Err(BadSignature));
+        assert_eq!(verify(&root.public(), b"message", &[signature.as_slice(), &[0]].concat()), Err(BadSignature));
+    }
 }

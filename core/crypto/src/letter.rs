@@ -9,6 +9,8 @@
 
 mod binding;
 mod content;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use binding::binding;

@@ -18,9 +18,13 @@
 mod aead;
 pub mod certificate;
 mod contributory;
+#[cfg(test)]
+mod decoders;
 mod fuzzing_guard;
 pub mod kem;
 pub mod keys;
+#[cfg(test)]
+mod known_answers;
 pub mod letter;
 pub mod manifest;
 pub mod olm;
@@ -31,6 +35,8 @@ pub mod seal;
 pub mod secret;
 mod self_test;
 pub mod state;
+#[cfg(test)]
+mod testing;
 
 pub use party::{DeviceName, Party};
 pub use self_test::{SelfTestFailed, self_test};

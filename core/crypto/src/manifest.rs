@@ -14,6 +14,8 @@
 mod chain;
 mod device;
 mod draft;
+#[cfg(test)]
+mod tests;
 
 pub use chain::{open_entry, read_chain, seal_entry};
 pub use device::{Device, DevicesError, InboxAddress};

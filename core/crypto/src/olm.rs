@@ -14,6 +14,8 @@
 mod account;
 mod message;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub use account::{Accepted, LastResortKey, OlmAccount, OneTimeKey, PrekeyUsed};
 pub use message::{OlmMessage, inner_hash};

@@ -4,6 +4,9 @@
 //! Owner and purpose are signed, not sent: the reader knows whom it asked, and for what, so a key of another device or for another
 //! purpose does not verify. Bundles and one-time keys are encrypted under a key from the manifest; a relay can test no signature.
 
+#[cfg(test)]
+mod tests;
+
 use rand_core::CryptoRng;
 use sotto_protocol::decode::{self, DecodeError};
 use sotto_protocol::label::{KEM_KEY, LAST_RESORT_KEY, ONE_TIME_KEY, PREKEY_BLOB, labelled};

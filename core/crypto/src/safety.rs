@@ -53,3 +53,29 @@ fn digits(account: &AccountId) -> String {
     let group = |bytes: &[u8]| bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte)) % 100_000;
     hash.chunks_exact(BYTES_PER_GROUP).take(GROUPS_PER_ACCOUNT).map(|bytes| format!("{:05}", group(bytes))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_safety_number_is_sixty_digits_and_the_same_on_both_sides() {
+        let (alice, bob) = (AccountId::from_bytes([1; 32]), AccountId::from_bytes([2; 32]));
+        let number = SafetyNumber::between(&alice, &bob);
+        assert_eq!(number, SafetyNumber::between(&bob, &alice));
+        assert!(number.digits().len() == 60 && number.digits().bytes().all(|byte| byte.is_ascii_digit()));
+        let groups: Vec<_> = number.to_string().split(' ').map(str::len).collect();
+        assert_eq!(groups, [5; 12]);
+        assert_eq!(number.to_string().replace(' ', ""), number.digits());
+    }
+
+    #[test]
+    fn each_account_has_its_half_and_the_lower_one_comes_first() {
+        let (alice, bob, carol) =
+            (AccountId::from_bytes([1; 32]), AccountId::from_bytes([2; 32]), AccountId::from_bytes([3; 32]));
+        let (with_bob, with_carol) = (SafetyNumber::between(&bob, &alice), SafetyNumber::between(&alice, &carol));
+        assert_eq!(with_bob.digits()[..30], with_carol.digits()[..30]);
+        assert_ne!(with_bob.digits()[30..], with_carol.digits()[30..]);
+        assert_ne!(with_bob.digits()[..30], with_bob.digits()[30..]);
+    }
+}

@@ -12,6 +12,9 @@
 //!
 //! Not here: when to begin a new seal, which hashes are retired, installing in a transaction (the engine).
 
+#[cfg(test)]
+mod tests;
+
 use hmac::{Hmac, KeyInit, Mac};
 use hpke::aead::ChaCha20Poly1305;
 use hpke::kdf::HkdfSha256;
@@ -148,10 +151,8 @@ impl Keys {
     }
 
     fn tag(&self, nonce: &[u8; NONCE_BYTES]) -> [u8; TAG_BYTES] {
-        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.tag).expect("HMAC takes keys of any length");
-        mac.update(&labelled(SEAL_TAG, &[nonce]));
         let mut tag = [0; TAG_BYTES];
-        tag.copy_from_slice(&mac.finalize().into_bytes()[..TAG_BYTES]);
+        tag.copy_from_slice(&hmac(&self.tag, &labelled(SEAL_TAG, &[nonce]))[..TAG_BYTES]);
         tag
     }
 
@@ -338,6 +339,12 @@ impl SealKey {
             Header::Opener { .. } | Header::Continuation { .. } => Ok(()),
         }
     }
+}
+
+pub(crate) fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(message);
+    mac.finalize().into_bytes().into()
 }
 
 fn seal_info(recipient: &DeviceName, key_id: &KeyId) -> Vec<u8> {

@@ -113,11 +113,75 @@ pub fn invite_token(secret: &InviteSecret, inbox: &InboxId) -> Token {
     Token::from_bytes(derive(secret.as_bytes(), INVITE_TOKEN, &[inbox.as_ref()]))
 }
 
-/// HKDF-SHA256 without salt, the labelled parts as info.
+/// The labelled parts as info.
 pub(crate) fn derive<const N: usize>(secret: &[u8; 32], label: &str, parts: &[&[u8]]) -> [u8; N] {
+    expand(secret, &labelled(label, parts))
+}
+
+/// HKDF-SHA256 without salt.
+pub(crate) fn expand<const N: usize>(secret: &[u8], info: &[u8]) -> [u8; N] {
     let mut out = [0; N];
-    Hkdf::<Sha256>::new(None, secret)
-        .expand(&labelled(label, parts), &mut out)
-        .expect("no key here is longer than 8,160 bytes");
+    Hkdf::<Sha256>::new(None, secret).expand(info, &mut out).expect("no key here is longer than 8,160 bytes");
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::rng;
+
+    const INBOX: InboxId = InboxId::from_bytes([1; 16]);
+    const OTHER_INBOX: InboxId = InboxId::from_bytes([2; 16]);
+
+    #[test]
+    fn c1_both_sides_compute_one_token_per_inbox_and_generation() {
+        let (here, there) = (PairSecret::from_bytes([7; 32]), PairSecret::from_bytes([7; 32]));
+        assert_eq!(here.token(&INBOX, 1), there.token(&INBOX, 1));
+        assert_ne!(here.token(&INBOX, 1), here.token(&OTHER_INBOX, 1));
+        assert_ne!(here.token(&INBOX, 1), here.token(&INBOX, 2));
+        assert_ne!(here.token(&INBOX, 1), PairSecret::from_bytes([8; 32]).token(&INBOX, 1));
+    }
+
+    #[test]
+    fn c2_what_derives_from_one_secret_for_different_purposes_differs() {
+        let (invite, reply) = (InviteSecret::from_bytes([7; 32]), ReplySecret::from_bytes([7; 32]));
+        let (chain, key) = invite_chain(&invite);
+        assert_ne!(chain.as_bytes(), key.as_bytes());
+        assert_ne!(invite_token(&invite, &INBOX), reply.token(&INBOX));
+        assert_ne!(invite_token(&invite, &INBOX), invite_token(&invite, &OTHER_INBOX));
+        assert_ne!(reply.token(&INBOX), reply.token(&OTHER_INBOX));
+        assert_ne!(reply.token(&INBOX), PairSecret::from_bytes([7; 32]).token(&INBOX, 1));
+    }
+
+    #[test]
+    fn secrets_are_drawn_from_the_rng_and_compared_by_value() {
+        let mut rng = rng(1);
+        let (one, other) = (StateKey::generate(&mut rng), StateKey::generate(&mut rng));
+        assert!(one != other && one == StateKey::from_bytes(*one.as_bytes()));
+        assert!(StateKey::try_from([0; 31].as_slice()).is_err());
+    }
+
+    /// Does not compile when the type prints: then two implementations of `printable` apply.
+    macro_rules! assert_never_prints {
+        ($($secret:ty),* $(,)?) => {$({
+            trait Ambiguous<Marker> {
+                fn printable() {}
+            }
+            enum Prints {}
+            impl<T: ?Sized> Ambiguous<()> for T {}
+            impl<T: ?Sized + std::fmt::Debug> Ambiguous<Prints> for T {}
+            let _ = <$secret as Ambiguous<_>>::printable;
+        })*};
+    }
+
+    #[test]
+    fn secrets_never_print() {
+        assert_never_prints!(ChainKey, PrekeyKey, PairSecret, ReplySecret, StateKey);
+        assert_never_prints!(crate::keys::RootKey, crate::keys::ListKey, crate::keys::OwnerKey);
+        assert_never_prints!(crate::keys::ManageKey, crate::keys::WriteKey, crate::kem::KemPrivateKey);
+        assert_never_prints!(crate::olm::OlmAccount, crate::olm::OlmSession, crate::olm::Accepted);
+        assert_never_prints!(crate::seal::SealMaker, crate::seal::SealKey, crate::seal::OfferedSeal);
+        assert_never_prints!(crate::letter::Letter, crate::letter::Content, crate::letter::Card, crate::letter::Text);
+        assert_never_prints!(crate::manifest::Device, crate::manifest::VerifiedManifest);
+    }
 }

@@ -79,3 +79,69 @@ pub(crate) fn to_json(value: &impl Serialize) -> Zeroizing<Vec<u8>> {
 pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StateError> {
     serde_json::from_slice(bytes).map_err(|_| StateError::Malformed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kem::KemPrivateKey;
+    use crate::olm::{OlmAccount, OlmSession};
+    use crate::seal::SealKey;
+    use crate::testing::{NOW, rng};
+
+    const ROW: StateRow<'_> = StateRow { table: "session", id: b"row", version: 3 };
+
+    #[test]
+    fn a_state_opens_as_the_row_that_it_was_sealed_as_and_as_no_other() {
+        let (mut rng, key) = (rng(1), StateKey::from_bytes([7; 32]));
+        let account = OlmAccount::generate(NOW);
+        let sealed = seal_state(&account, &key, &ROW, &mut rng);
+        assert!(
+            open_state::<OlmAccount>(&sealed, &key, &ROW).is_ok_and(|opened| opened.ed25519() == account.ed25519())
+        );
+        let mut tampered = sealed.clone();
+        tampered[100] ^= 1;
+        let other_key = StateKey::from_bytes([8; 32]);
+        for (sealed, key, row) in [
+            (&sealed, &key, StateRow { table: "account", ..ROW }),
+            (&sealed, &key, StateRow { id: b"other", ..ROW }),
+            (&sealed, &key, StateRow { version: 2, ..ROW }),
+            (&sealed, &other_key, ROW),
+            (&tampered, &key, ROW),
+            (&Vec::new(), &key, ROW),
+        ] {
+            assert_eq!(open_state::<OlmAccount>(sealed, key, &row).err(), Some(StateError::CannotOpen));
+        }
+    }
+
+    #[test]
+    fn the_same_state_sealed_twice_has_nothing_in_common() {
+        let (mut rng, key) = (rng(1), StateKey::from_bytes([7; 32]));
+        let account = OlmAccount::generate(NOW);
+        let (one, two) = (seal_state(&account, &key, &ROW, &mut rng), seal_state(&account, &key, &ROW, &mut rng));
+        assert!(one[..24] != two[..24] && one.chunks(16).zip(two.chunks(16)).all(|(one, two)| one != two));
+    }
+
+    #[test]
+    fn nothing_readable_is_in_a_sealed_state() {
+        let (mut rng, key) = (rng(1), StateKey::from_bytes([7; 32]));
+        let kem = KemPrivateKey::generate(&mut rng);
+        let sealed = seal_state(&kem, &key, &ROW, &mut rng);
+        assert!(!sealed.windows(32).any(|window| window == kem.to_bytes().as_slice()));
+        assert!(
+            open_state::<KemPrivateKey>(&sealed, &key, &ROW).is_ok_and(|opened| opened.to_bytes() == kem.to_bytes())
+        );
+    }
+
+    #[test]
+    fn a_row_of_another_kind_is_malformed() {
+        let (mut rng, key) = (rng(1), StateKey::from_bytes([7; 32]));
+        let sealed = seal_state(&OlmAccount::generate(NOW), &key, &ROW, &mut rng);
+        assert_eq!(open_state::<OlmSession>(&sealed, &key, &ROW).err(), Some(StateError::Malformed));
+        assert_eq!(open_state::<KemPrivateKey>(&sealed, &key, &ROW).err(), Some(StateError::Malformed));
+        assert_eq!(open_state::<SealKey>(&sealed, &key, &ROW).err(), Some(StateError::Malformed));
+        let no_keys = sealed::Row::to_bytes(&OlmAccount::generate(NOW)).to_vec();
+        let no_keys =
+            String::from_utf8(no_keys).unwrap().replace(r#""last_resort":[{"#, r#""last_resort":[],"old":[{"#);
+        assert_eq!(<OlmAccount as sealed::Row>::from_bytes(no_keys.as_bytes()).err(), Some(StateError::Malformed));
+    }
+}
