@@ -1,1 +1,47 @@
-//! Being built.
+//! Sotto's engine: one account on one device, from the database to the network.
+//!
+//! Everything that is said is stored before it is sent, sent until the other device has confirmed it, and acknowledged only once it is
+//! stored there: [`Messenger`] is the handle, [`World`] what it runs on.
+//!
+//! - [`messenger`](Messenger): the public API; [`records`]: what it returns; [`error`]: what can go wrong, by remedy
+//! - [`world`]: network, time, chance and keystore as traits; [`net`]: the real network
+//! - `store`: the database; `state`: ratchets and secrets sealed inside it; `generation`: told from an older copy
+//! - `own`, `prekey`: this account's identity, chains and prekeys; `contact`, `manifests`: others'
+//! - `handshake`: invites, requests, answers; `conversation`: what was said
+//! - `outbox`, `task`: what still has to leave; `receive`, `stream`: what comes in; `session`, `seal`: the keys of both
+//! - `engine`: the tasks, and how they wake each other; [`danger`]: tools that only tests may use
+//!
+//! Not here yet: groups, attachments, expiry, search, several devices of one account, healing.
+
+mod contact;
+mod conversation;
+pub mod danger;
+mod engine;
+pub mod error;
+mod generation;
+mod handshake;
+mod manifests;
+mod messenger;
+pub mod net;
+mod outbox;
+mod own;
+mod prekey;
+mod receive;
+pub mod records;
+mod relay_client;
+mod seal;
+mod session;
+mod state;
+mod store;
+mod stream;
+mod task;
+pub mod world;
+
+pub use engine::Event;
+pub use error::{Error, InputError, InviteError};
+pub use handshake::InviteOptions;
+pub use messenger::{DeviceKind, Messenger, NewProfile, World};
+pub use relay_client::{Problem, RelayError};
+pub use sotto_crypto::safety::SafetyNumber;
+pub use sotto_protocol as protocol;
+pub use store::{StoreError, Threading};

@@ -47,7 +47,9 @@ impl Header {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Opener { key_id, enc, nonce } => [&[OPENER], key_id.as_bytes().as_slice(), enc.as_slice(), nonce].concat(),
+            Self::Opener { key_id, enc, nonce } => {
+                [&[OPENER], key_id.as_bytes().as_slice(), enc.as_slice(), nonce].concat()
+            }
             Self::Continuation { tag, nonce } => [[CONTINUATION].as_slice(), tag, nonce].concat(),
         }
     }
@@ -81,7 +83,11 @@ mod tests {
 
     fn both() -> [Header; 2] {
         [
-            Header::Opener { key_id: KeyId::from_bytes([1; 8]), enc: Box::new([2; ENC_BYTES]), nonce: [3; NONCE_BYTES] },
+            Header::Opener {
+                key_id: KeyId::from_bytes([1; 8]),
+                enc: Box::new([2; ENC_BYTES]),
+                nonce: [3; NONCE_BYTES],
+            },
             Header::Continuation { tag: [4; TAG_BYTES], nonce: [5; NONCE_BYTES] },
         ]
     }

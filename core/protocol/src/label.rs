@@ -95,7 +95,8 @@ pub fn hash(label: &str, parts: &[&[u8]]) -> [u8; 32] {
 }
 
 fn write_labelled(label: &str, parts: &[&[u8]], mut write: impl FnMut(&[u8])) {
-    let label_length = u8::try_from(label.len()).expect("labels are constants of this crate, all shorter than 256 bytes");
+    let label_length =
+        u8::try_from(label.len()).expect("labels are constants of this crate, all shorter than 256 bytes");
     write(&[label_length]);
     write(label.as_bytes());
     for part in parts {

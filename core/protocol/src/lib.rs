@@ -26,11 +26,19 @@ mod time;
 
 pub use address::{RelayAddress, RelayName};
 pub use bytes::Bytes;
-pub use ids::{AccountId, Alias, ChainId, ClaimId, ConversationId, DeviceId, EnvelopeId, InboxId, KeyId, MessageId, Token, TokenHash};
+pub use ids::{
+    AccountId, Alias, ChainId, ClaimId, ConversationId, DeviceId, EnvelopeId, InboxId, KeyId, MessageId, Token,
+    TokenHash,
+};
 pub use prost::Message;
 pub use time::Timestamp;
 
-#[expect(missing_docs, unreachable_pub, clippy::doc_markdown, reason = "generated; the documentation is in the .proto files")]
+#[expect(
+    missing_docs,
+    unreachable_pub,
+    clippy::doc_markdown,
+    reason = "generated; the documentation is in the .proto files"
+)]
 mod wire {
     include!(concat!(env!("OUT_DIR"), "/wire.rs"));
 }

@@ -34,7 +34,10 @@ pub fn unpad(padded: &[u8]) -> Result<&[u8], DecodeError> {
     let (length, rest) = padded.split_first_chunk::<LENGTH_BYTES>().ok_or(DecodeError::Truncated)?;
     let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| DecodeError::BadPadding)?;
     let (plaintext, zeros) = rest.split_at_checked(length).ok_or(DecodeError::BadPadding)?;
-    if length > SEALED_BYTES_MAX || padded.len() != padded_length(length + LENGTH_BYTES) || zeros.iter().any(|byte| *byte != 0) {
+    if length > SEALED_BYTES_MAX
+        || padded.len() != padded_length(length + LENGTH_BYTES)
+        || zeros.iter().any(|byte| *byte != 0)
+    {
         return Err(DecodeError::BadPadding);
     }
     Ok(plaintext)

@@ -64,7 +64,14 @@ pub struct Authorization {
 
 /// What the key signs.
 #[must_use]
-pub fn signature_input(relay: &RelayName, method: &str, path: &str, body: &[u8], time: Timestamp, nonce: &[u8; 16]) -> Vec<u8> {
+pub fn signature_input(
+    relay: &RelayName,
+    method: &str,
+    path: &str,
+    body: &[u8],
+    time: Timestamp,
+    nonce: &[u8; 16],
+) -> Vec<u8> {
     let body_hash = Sha256::digest(body);
     let time = time.as_ms().to_be_bytes();
     labelled(REQUEST, &[relay.as_str().as_bytes(), method.as_bytes(), path.as_bytes(), &body_hash, &time, nonce])
@@ -90,7 +97,11 @@ impl FromStr for Authorization {
         };
         let key = decode_array(next("key")?)?;
         let time = next("time")?;
-        let time = time.parse().ok().filter(|_| time.bytes().all(|byte| byte.is_ascii_digit())).ok_or(DecodeError::Malformed)?;
+        let time = time
+            .parse()
+            .ok()
+            .filter(|_| time.bytes().all(|byte| byte.is_ascii_digit()))
+            .ok_or(DecodeError::Malformed)?;
         let nonce = decode_array(next("nonce")?)?;
         let signature = decode_array(next("signature")?)?;
         if parts.next().is_some() {

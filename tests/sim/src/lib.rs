@@ -1,1 +1,65 @@
-//! Being built.
+//! Relays and devices in one process: no sockets, no real clock, one seed.
+//!
+//! [`Network`] holds relays by name and hands out transports to them; [`TestClock`] is tokio's paused time; [`MemorySecrets`] is a
+//! keystore that a test can copy, lock and roll back. [`World`] puts a whole network of people together. Everything runs on one thread:
+//! stores work inline, so a paused clock never waits for a thread.
+
+mod network;
+mod people;
+mod secrets;
+
+pub use network::{Network, Traffic};
+pub use people::{Person, World};
+pub use secrets::MemorySecrets;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+use sotto_core::world::{BoxFuture, Clock, Rng};
+use sotto_protocol::Timestamp;
+use tokio::time::Instant;
+
+/// Noon of some day in 2026, where every simulation begins.
+pub const BEGINNING: Timestamp = Timestamp::from_ms(20_600 * 86_400_000 + 43_200_000);
+
+/// Virtual time: tokio's clock, which must be paused.
+#[derive(Clone, Copy, Debug)]
+pub struct TestClock {
+    origin: Instant,
+}
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self { origin: Instant::now() }
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        BEGINNING.after(self.origin.elapsed())
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+/// One seed for everything but vodozemac.
+#[derive(Debug)]
+pub struct SeededRng(Mutex<ChaCha20Rng>);
+
+impl SeededRng {
+    /// From a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(Mutex::new(ChaCha20Rng::seed_from_u64(seed)))
+    }
+}
+
+impl Rng for SeededRng {
+    fn fill(&self, bytes: &mut [u8]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(bytes);
+    }
+}

@@ -1,0 +1,583 @@
+//! Contacts and their devices: who may reach us, how we reach them, and what we know of their lists.
+//!
+//! ```text
+//! Asked  --their answer--> Accepted      (we scanned their invite)
+//! Asking --our accept----> Accepted      (they scanned ours)
+//! any    --remove--------> Removed
+//! ```
+//! Blocking is beside the state: nothing of a blocked contact is shown, answered or confirmed, and unblocking restores what was.
+//! Not here: the letters that move these states (`handshake.rs`), reading their manifests (`manifests.rs`).
+
+use rusqlite::{Row, params};
+use sotto_crypto::manifest::{Device, Head, VerifiedManifest};
+use sotto_crypto::secret::{PairSecret, ReplySecret};
+use sotto_protocol::invite::InviteSecret;
+use sotto_protocol::{AccountId, ChainId, ClaimId, ConversationId, DeviceId, InboxId, RelayAddress, Timestamp, Token};
+
+use crate::error::{Error, InputError};
+use crate::store::{Query, StoreError, Tx};
+
+/// Row of a contact.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct ContactRow(pub(crate) i64);
+
+/// Row of a contact's device.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct DeviceRow(pub(crate) i64);
+
+/// Row of a contact's inbox.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct InboxRow(pub(crate) i64);
+
+/// How far the handshake is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ContactState {
+    /// We scanned their invite and wait for their answer.
+    Asked,
+    /// They scanned ours and wait for ours.
+    Asking,
+    /// Contacts.
+    Accepted,
+    /// Removed here; they can no longer reach us.
+    Removed,
+}
+
+impl ContactState {
+    const fn code(self) -> i64 {
+        match self {
+            Self::Asked => 1,
+            Self::Asking => 2,
+            Self::Accepted => 3,
+            Self::Removed => 4,
+        }
+    }
+
+    fn from_code(code: i64) -> Result<Self, StoreError> {
+        match code {
+            1 => Ok(Self::Asked),
+            2 => Ok(Self::Asking),
+            3 => Ok(Self::Accepted),
+            4 => Ok(Self::Removed),
+            _ => Err(StoreError::Corrupt),
+        }
+    }
+}
+
+/// Where a contact's manifest chain for us is.
+#[derive(Clone)]
+pub(crate) struct ChainAddress {
+    pub(crate) relay: RelayAddress,
+    pub(crate) chain: ChainId,
+    pub(crate) key: [u8; 32],
+}
+
+/// A contact.
+#[derive(Clone)]
+pub(crate) struct Contact {
+    pub(crate) row: ContactRow,
+    pub(crate) account: AccountId,
+    pub(crate) name: String,
+    pub(crate) given_name: Option<String>,
+    pub(crate) state: ContactState,
+    pub(crate) blocked: bool,
+    pub(crate) chain: ChainAddress,
+    pub(crate) head: Head,
+    pub(crate) manifest: Vec<u8>,
+    pub(crate) manifest_read_at: Timestamp,
+    pub(crate) chain_next: u64,
+    /// Nothing of the chain was read yet: the head known is another chain's.
+    pub(crate) chain_is_new: bool,
+    pub(crate) trust: Trust,
+    pair_secret: Option<[u8; 32]>,
+    pair_usable: bool,
+    reply_secret: Option<[u8; 32]>,
+    invite_secret: Option<[u8; 32]>,
+    pub(crate) claim: Option<ClaimId>,
+}
+
+/// What a contact's chain has shown of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trust {
+    /// One history.
+    Sound,
+    /// Two histories: somebody shows different lists. Nothing is sent until a new epoch heals it.
+    Forked,
+    /// Two certificates for one epoch: the root key is in wrong hands.
+    Compromised,
+}
+
+impl Trust {
+    const fn code(self) -> i64 {
+        match self {
+            Self::Sound => 0,
+            Self::Forked => 1,
+            Self::Compromised => 2,
+        }
+    }
+
+    fn from_code(code: i64) -> Result<Self, StoreError> {
+        match code {
+            0 => Ok(Self::Sound),
+            1 => Ok(Self::Forked),
+            2 => Ok(Self::Compromised),
+            _ => Err(StoreError::Corrupt),
+        }
+    }
+}
+
+/// Whose token opens the way to a contact's inboxes right now.
+pub(crate) enum Way {
+    /// The pair's.
+    Pair(PairSecret),
+    /// The one their request carried, until they say that the pair's stand.
+    Reply(ReplySecret),
+    /// The invite's, under our claim id, until they answer.
+    Invite(InviteSecret, ClaimId),
+}
+
+impl Way {
+    /// The token for one inbox.
+    pub(crate) fn token(&self, inbox: &InboxId) -> Token {
+        match self {
+            Self::Pair(secret) => secret.token(inbox, 0),
+            Self::Reply(secret) => secret.token(inbox),
+            Self::Invite(secret, _) => sotto_crypto::secret::invite_token(secret, inbox),
+        }
+    }
+
+    /// The claim id that every put must carry, where the token asks for one.
+    pub(crate) const fn claim(&self) -> Option<&ClaimId> {
+        match self {
+            Self::Invite(_, claim) => Some(claim),
+            Self::Pair(_) | Self::Reply(_) => None,
+        }
+    }
+}
+
+impl Contact {
+    /// What we call them.
+    pub(crate) fn shown_name(&self) -> &str {
+        self.given_name.as_deref().unwrap_or(&self.name)
+    }
+
+    /// How letters reach them, where anything does.
+    pub(crate) fn way(&self) -> Option<Way> {
+        match self.state {
+            ContactState::Asked => Some(Way::Invite(InviteSecret::from_bytes(self.invite_secret?), self.claim?)),
+            ContactState::Accepted if self.pair_usable => Some(Way::Pair(PairSecret::from_bytes(self.pair_secret?))),
+            ContactState::Accepted => Some(Way::Reply(ReplySecret::from_bytes(self.reply_secret?))),
+            ContactState::Asking | ContactState::Removed => None,
+        }
+    }
+}
+
+const COLUMNS: &str = "id, account, name, given_name, state, blocked, relay, chain, chain_key, epoch, version, hash, manifest_read_at, \
+                       chain_next, trust, pair_secret, pair_usable, reply_secret, invite_secret, claim, manifest, chain_is_new";
+
+struct Unparsed {
+    contact: Result<Contact, StoreError>,
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Unparsed> {
+    let state: i64 = row.get(4)?;
+    let relay: String = row.get(6)?;
+    let trust: i64 = row.get(14)?;
+    let account: [u8; 32] = row.get(1)?;
+    let chain: [u8; 32] = row.get(7)?;
+    let (epoch, version, hash) = (row.get(9)?, row.get(10)?, row.get(11)?);
+    let (row_id, name, given_name, blocked) = (ContactRow(row.get(0)?), row.get(2)?, row.get(3)?, row.get(5)?);
+    let (key, manifest_read_at, chain_next): ([u8; 32], i64, i64) = (row.get(8)?, row.get(12)?, row.get(13)?);
+    let (pair_secret, pair_usable, reply_secret, invite_secret) =
+        (row.get(15)?, row.get(16)?, row.get(17)?, row.get(18)?);
+    let claim: Option<[u8; 16]> = row.get(19)?;
+    let (manifest, chain_is_new) = (row.get(20)?, row.get(21)?);
+    let parse = || {
+        Ok(Contact {
+            row: row_id,
+            account: AccountId::from_bytes(account),
+            name,
+            given_name,
+            state: ContactState::from_code(state)?,
+            blocked,
+            chain: ChainAddress {
+                relay: relay.parse().map_err(|_| StoreError::Corrupt)?,
+                chain: ChainId::from_bytes(chain),
+                key,
+            },
+            head: Head { epoch, version, hash },
+            manifest,
+            manifest_read_at: timestamp(manifest_read_at),
+            chain_next: u64::try_from(chain_next).map_err(|_| StoreError::Corrupt)?,
+            chain_is_new,
+            trust: Trust::from_code(trust)?,
+            pair_secret,
+            pair_usable,
+            reply_secret,
+            invite_secret,
+            claim: claim.map(ClaimId::from_bytes),
+        })
+    };
+    Ok(Unparsed { contact: parse() })
+}
+
+/// A stored time.
+pub(crate) fn timestamp(ms: i64) -> Timestamp {
+    Timestamp::from_ms(u64::try_from(ms).unwrap_or(0))
+}
+
+/// A time to store: SQLite's integers end in the year 292,278,994.
+pub(crate) fn ms(time: Timestamp) -> i64 {
+    i64::try_from(time.as_ms()).unwrap_or(i64::MAX)
+}
+
+/// The contact in a row.
+pub(crate) fn by_row(view: &impl Query, row: ContactRow) -> Result<Contact, StoreError> {
+    let found = view.one(&format!("SELECT {COLUMNS} FROM contact WHERE id = ?1"), [row.0], read)?;
+    found.ok_or(StoreError::Corrupt)?.contact
+}
+
+/// The contact of an account.
+pub(crate) fn by_account(view: &impl Query, account: &AccountId) -> Result<Option<Contact>, StoreError> {
+    let found = view.one(&format!("SELECT {COLUMNS} FROM contact WHERE account = ?1"), [account.as_ref()], read)?;
+    found.map(|unparsed| unparsed.contact).transpose()
+}
+
+/// All contacts that were not removed, by the name we call them.
+pub(crate) fn all(view: &impl Query) -> Result<Vec<Contact>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM contact WHERE state != 4 ORDER BY coalesce(given_name, name), id");
+    view.all(&sql, [], read)?.into_iter().map(|unparsed| unparsed.contact).collect()
+}
+
+/// The contact that a person means by a name, an account id or the beginning of one; exact names win.
+pub(crate) fn find(view: &impl Query, who: &str) -> Result<Contact, Error> {
+    let contacts = all(view)?;
+    let named: Vec<_> = contacts.iter().filter(|contact| contact.shown_name() == who).collect();
+    let matching = if named.is_empty() {
+        contacts.iter().filter(|contact| who.len() >= 4 && contact.account.to_string().starts_with(who)).collect()
+    } else {
+        named
+    };
+    match matching.as_slice() {
+        [contact] => Ok((*contact).clone()),
+        [] => Err(InputError::NotFound { what: "contact" }.into()),
+        _ => Err(InputError::Ambiguous { what: "contact" }.into()),
+    }
+}
+
+/// What is known of somebody when the handshake begins.
+pub(crate) struct NewContact<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) state: ContactState,
+    pub(crate) chain: &'a ChainAddress,
+    pub(crate) manifest: &'a VerifiedManifest,
+    /// Index of the next entry of that chain to read.
+    pub(crate) chain_next: u64,
+}
+
+/// Adds a contact or begins anew with one that was known; their devices stand in the same transaction.
+pub(crate) fn begin(tx: &mut Tx<'_>, new: &NewContact<'_>, now: Timestamp) -> Result<ContactRow, StoreError> {
+    let head = new.manifest.head();
+    tx.execute(
+        "INSERT INTO contact (account, name, state, relay, chain, chain_key, manifest, epoch, version, hash, manifest_read_at, chain_next, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?11)
+         ON CONFLICT (account) DO UPDATE SET name = ?2, state = ?3, relay = ?4, chain = ?5, chain_key = ?6, manifest = ?7, epoch = ?8,
+             version = ?9, hash = ?10, manifest_read_at = ?11, chain_next = ?12, chain_is_new = 0",
+        params![
+            new.manifest.account().as_ref(),
+            new.name,
+            new.state.code(),
+            new.chain.relay.to_string(),
+            new.chain.chain.as_bytes(),
+            new.chain.key,
+            new.manifest.bytes().as_ref(),
+            head.epoch,
+            head.version,
+            head.hash,
+            ms(now),
+            i64::try_from(new.chain_next).unwrap_or(i64::MAX),
+        ],
+    )?;
+    let row = tx
+        .one("SELECT id FROM contact WHERE account = ?1", [new.manifest.account().as_ref()], |row| row.get(0))?
+        .map(ContactRow)
+        .ok_or(StoreError::Corrupt)?;
+    list_devices(tx, row, new.manifest)?;
+    Ok(row)
+}
+
+/// A newer manifest of the same chain was verified, or the chain was read and had nothing new.
+pub(crate) fn manifest_read(
+    tx: &mut Tx<'_>,
+    row: ContactRow,
+    newest: Option<&VerifiedManifest>,
+    chain_next: u64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET manifest_read_at = ?2, chain_next = ?3, chain_is_new = 0 WHERE id = ?1",
+        params![row.0, ms(now), i64::try_from(chain_next).unwrap_or(i64::MAX)],
+    )?;
+    if let Some(manifest) = newest {
+        let head = manifest.head();
+        tx.execute(
+            "UPDATE contact SET manifest = ?2, epoch = ?3, version = ?4, hash = ?5 WHERE id = ?1",
+            params![row.0, manifest.bytes().as_ref(), head.epoch, head.version, head.hash],
+        )?;
+        list_devices(tx, row, manifest)?;
+    }
+    Ok(())
+}
+
+/// The contact's manifests for us stand in another chain from now on. It is read before anything is sent.
+pub(crate) fn turn_to_chain(tx: &mut Tx<'_>, row: ContactRow, chain: &ChainAddress) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET relay = ?2, chain = ?3, chain_key = ?4, chain_next = 0, chain_is_new = 1, manifest_read_at = 0 WHERE id = ?1",
+        params![row.0, chain.relay.to_string(), chain.chain.as_bytes(), chain.key],
+    )?;
+    Ok(())
+}
+
+/// The manifest must be read again before anything is sent: a letter named a head that we do not know.
+pub(crate) fn manifest_is_stale(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET manifest_read_at = 0 WHERE id = ?1", [row.0])?;
+    Ok(())
+}
+
+/// Their chain showed something that an honest owner's never does.
+pub(crate) fn distrust(tx: &mut Tx<'_>, row: ContactRow, trust: Trust) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET trust = max(trust, ?2) WHERE id = ?1", params![row.0, trust.code()])?;
+    Ok(())
+}
+
+pub(crate) fn set_state(tx: &mut Tx<'_>, row: ContactRow, state: ContactState) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET state = ?2 WHERE id = ?1", params![row.0, state.code()])?;
+    Ok(())
+}
+
+pub(crate) fn set_blocked(tx: &mut Tx<'_>, row: ContactRow, blocked: bool) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET blocked = ?2 WHERE id = ?1", params![row.0, blocked])?;
+    Ok(())
+}
+
+pub(crate) fn set_given_name(tx: &mut Tx<'_>, row: ContactRow, name: Option<&str>) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET given_name = ?2 WHERE id = ?1", params![row.0, name])?;
+    Ok(())
+}
+
+pub(crate) fn set_name(tx: &mut Tx<'_>, row: ContactRow, name: &str) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET name = ?2 WHERE id = ?1", params![row.0, name])?;
+    Ok(())
+}
+
+/// What our request to them needs until they answer.
+pub(crate) fn set_invite(
+    tx: &mut Tx<'_>,
+    row: ContactRow,
+    secret: &InviteSecret,
+    claim: &ClaimId,
+    expires_at: Timestamp,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET invite_secret = ?2, claim = ?3, invite_expires_at = ?4, pair_secret = NULL, pair_usable = 0, reply_secret = NULL WHERE id = ?1",
+        params![row.0, secret.as_bytes(), claim.as_ref(), ms(expires_at)],
+    )?;
+    Ok(())
+}
+
+/// How our answer reaches them, and which invite of ours they used.
+pub(crate) fn set_reply(tx: &mut Tx<'_>, row: ContactRow, secret: &ReplySecret, invite: i64) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET reply_secret = ?2, invite = ?3, pair_secret = NULL, pair_usable = 0 WHERE id = ?1",
+        params![row.0, secret.as_bytes(), invite],
+    )?;
+    Ok(())
+}
+
+/// Both share the pair secret; `usable` once their tokens of it stand.
+pub(crate) fn set_pair(tx: &mut Tx<'_>, row: ContactRow, secret: &PairSecret, usable: bool) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET pair_secret = ?2, pair_usable = ?3, invite_secret = NULL, claim = NULL, invite_expires_at = NULL WHERE id = ?1",
+        params![row.0, secret.as_bytes(), usable],
+    )?;
+    Ok(())
+}
+
+/// Their tokens of the pair stand: theirs for our answer are no longer needed.
+pub(crate) fn pair_is_usable(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET pair_usable = 1, reply_secret = NULL WHERE id = ?1 AND pair_secret IS NOT NULL",
+        [row.0],
+    )?;
+    Ok(())
+}
+
+/// The 1:1 with a contact, made when it is first needed.
+pub(crate) fn conversation(tx: &mut Tx<'_>, own: &AccountId, contact: &Contact) -> Result<i64, StoreError> {
+    let found = tx.one("SELECT id FROM conversation WHERE contact = ?1", [contact.row.0], |row| row.get(0))?;
+    match found {
+        Some(conversation) => Ok(conversation),
+        None => tx.insert(
+            "INSERT INTO conversation (conversation, contact) VALUES (?1, ?2)",
+            params![ConversationId::between(own, &contact.account).as_ref(), contact.row.0],
+        ),
+    }
+}
+
+// ---- devices and inboxes --------------------------------------------------------------------------------------------------------
+
+/// A contact's device.
+#[derive(Clone)]
+pub(crate) struct PeerDevice {
+    pub(crate) row: DeviceRow,
+    pub(crate) contact: ContactRow,
+    pub(crate) device: DeviceId,
+    pub(crate) ed25519: [u8; 32],
+    pub(crate) curve25519: [u8; 32],
+    pub(crate) listed: bool,
+    pub(crate) counter_sent: u64,
+    pub(crate) received: u64,
+}
+
+const DEVICE_COLUMNS: &str = "id, contact, device, ed25519, curve25519, listed, counter_sent, received";
+
+fn read_device(row: &Row<'_>) -> rusqlite::Result<PeerDevice> {
+    Ok(PeerDevice {
+        row: DeviceRow(row.get(0)?),
+        contact: ContactRow(row.get(1)?),
+        device: DeviceId::from_bytes(row.get(2)?),
+        ed25519: row.get(3)?,
+        curve25519: row.get(4)?,
+        listed: row.get(5)?,
+        counter_sent: counter(row.get(6)?),
+        received: counter(row.get(7)?),
+    })
+}
+
+/// Counters are stored as SQLite's signed integers and never negative.
+pub(crate) fn counter(stored: i64) -> u64 {
+    u64::try_from(stored).unwrap_or(0)
+}
+
+/// A counter to store.
+pub(crate) fn stored(counter: u64) -> i64 {
+    i64::try_from(counter).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn device_by_row(view: &impl Query, row: DeviceRow) -> Result<PeerDevice, StoreError> {
+    view.one(&format!("SELECT {DEVICE_COLUMNS} FROM peer_device WHERE id = ?1"), [row.0], read_device)?
+        .ok_or(StoreError::Corrupt)
+}
+
+pub(crate) fn device_by_id(
+    view: &impl Query,
+    contact: ContactRow,
+    device: &DeviceId,
+) -> Result<Option<PeerDevice>, StoreError> {
+    let sql = format!("SELECT {DEVICE_COLUMNS} FROM peer_device WHERE contact = ?1 AND device = ?2");
+    view.one(&sql, params![contact.0, device.as_ref()], read_device)
+}
+
+/// The devices that a letter to the contact goes to.
+pub(crate) fn listed_devices(view: &impl Query, contact: ContactRow) -> Result<Vec<DeviceRow>, StoreError> {
+    view.all("SELECT id FROM peer_device WHERE contact = ?1 AND listed = 1 ORDER BY id", [contact.0], |row| {
+        row.get(0).map(DeviceRow)
+    })
+}
+
+/// An inbox of a contact's device.
+#[derive(Clone)]
+pub(crate) struct PeerInbox {
+    pub(crate) row: InboxRow,
+    pub(crate) relay: RelayAddress,
+    pub(crate) inbox: InboxId,
+    pub(crate) prekey_key: [u8; 32],
+    pub(crate) claim: Option<ClaimId>,
+}
+
+fn read_inbox(row: &Row<'_>) -> rusqlite::Result<(String, PeerInbox)> {
+    let relay: String = row.get(1)?;
+    // Replaced by the parsed address in `parse_inbox`; parsing errors do not fit rusqlite's.
+    let placeholder: RelayAddress = "https://invalid".parse().expect("a constant that parses");
+    let claim: Option<[u8; 16]> = row.get(4)?;
+    let inbox = PeerInbox {
+        row: InboxRow(row.get(0)?),
+        relay: placeholder,
+        inbox: InboxId::from_bytes(row.get(2)?),
+        prekey_key: row.get(3)?,
+        claim: claim.map(ClaimId::from_bytes),
+    };
+    Ok((relay, inbox))
+}
+
+fn parse_inbox((relay, inbox): (String, PeerInbox)) -> Result<PeerInbox, StoreError> {
+    Ok(PeerInbox { relay: relay.parse().map_err(|_| StoreError::Corrupt)?, ..inbox })
+}
+
+/// The inboxes of a device, the preferred first.
+pub(crate) fn inboxes(view: &impl Query, device: DeviceRow) -> Result<Vec<PeerInbox>, StoreError> {
+    let sql = "SELECT id, relay, inbox, prekey_key, claim FROM peer_inbox WHERE peer_device = ?1 AND listed = 1 ORDER BY position";
+    view.all(sql, [device.0], read_inbox)?.into_iter().map(parse_inbox).collect()
+}
+
+/// A contact's inbox by its id.
+pub(crate) fn inbox_by_id(
+    view: &impl Query,
+    device: DeviceRow,
+    inbox: &InboxId,
+) -> Result<Option<PeerInbox>, StoreError> {
+    let sql = "SELECT id, relay, inbox, prekey_key, claim FROM peer_inbox WHERE peer_device = ?1 AND inbox = ?2";
+    view.one(sql, params![device.0, inbox.as_ref()], read_inbox)?.map(parse_inbox).transpose()
+}
+
+/// Whether a manifest claims an inbox that is another account's.
+pub(crate) fn has_inbox_of_another(view: &impl Query, manifest: &VerifiedManifest) -> Result<bool, StoreError> {
+    for inbox in manifest.devices().iter().flat_map(|device| &device.inboxes) {
+        let owner = view.one(
+            "SELECT contact.account FROM peer_inbox JOIN peer_device ON peer_device.id = peer_inbox.peer_device
+             JOIN contact ON contact.id = peer_device.contact WHERE peer_inbox.inbox = ?1",
+            [inbox.inbox.as_ref()],
+            |row| row.get(0).map(AccountId::from_bytes),
+        )?;
+        if owner.is_some_and(|owner| owner != *manifest.account()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Makes the rows say what the manifest says. Devices and inboxes that left keep their rows, unlisted: what was sent to them may
+/// still be asked for.
+fn list_devices(tx: &mut Tx<'_>, contact: ContactRow, manifest: &VerifiedManifest) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE peer_inbox SET listed = 0 WHERE peer_device IN (SELECT id FROM peer_device WHERE contact = ?1)",
+        [contact.0],
+    )?;
+    tx.execute("UPDATE peer_device SET listed = 0 WHERE contact = ?1", [contact.0])?;
+    for device in manifest.devices() {
+        list_device(tx, contact, device)?;
+    }
+    Ok(())
+}
+
+fn list_device(tx: &mut Tx<'_>, contact: ContactRow, device: &Device) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO peer_device (contact, device, ed25519, curve25519, listed) VALUES (?1, ?2, ?3, ?4, 1)
+         ON CONFLICT (contact, device) DO UPDATE SET listed = 1",
+        params![contact.0, device.id.as_ref(), device.ed25519, device.curve25519],
+    )?;
+    let row = device_by_id(tx, contact, &device.id)?.ok_or(StoreError::Corrupt)?.row;
+    for (position, inbox) in device.inboxes.iter().enumerate() {
+        tx.execute(
+            "INSERT INTO peer_inbox (peer_device, position, relay, inbox, prekey_key, listed) VALUES (?1, ?2, ?3, ?4, ?5, 1)
+             ON CONFLICT (inbox) DO UPDATE SET position = ?2, relay = ?3, prekey_key = ?5, listed = 1 WHERE peer_device = ?1",
+            params![
+                row.0,
+                i64::try_from(position).unwrap_or(i64::MAX),
+                inbox.relay.to_string(),
+                inbox.inbox.as_ref(),
+                inbox.prekey_key.as_bytes(),
+            ],
+        )?;
+    }
+    Ok(())
+}

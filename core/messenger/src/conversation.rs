@@ -1,0 +1,285 @@
+//! Conversations and messages: what was said, in the order in which this device saw it.
+//!
+//! A message is one row, unique by (conversation, sender, message id); its state moves forward only. A conversation row holds what a
+//! chat list shows, so that a list page reads no message table.
+//! Not here: what leaves and arrives (`outbox`, `receive.rs`).
+
+use rusqlite::{Row, params};
+use sotto_protocol::{AccountId, ConversationId, MessageId, Timestamp};
+
+use crate::contact::{ContactRow, ms, timestamp};
+use crate::records::{Conversation, Failure, Kind, Message, MessageState};
+use crate::store::{Query, StoreError, Tx};
+
+/// Row of a message.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct MessageRow(pub(crate) i64);
+
+/// Row of a conversation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct ConversationRow(pub(crate) i64);
+
+/// The sender column of our own messages.
+const SELF: i64 = 0;
+
+impl MessageState {
+    pub(crate) const fn code(self) -> i64 {
+        match self {
+            Self::Queued => 0,
+            Self::Sending => 1,
+            Self::Sent => 2,
+            Self::Delivered => 3,
+            Self::Read => 4,
+            Self::Failed(_) => 5,
+            Self::Received => 10,
+        }
+    }
+
+    fn from_code(code: i64, failure: Option<i64>) -> Result<Self, StoreError> {
+        Ok(match code {
+            0 => Self::Queued,
+            1 => Self::Sending,
+            2 => Self::Sent,
+            3 => Self::Delivered,
+            4 => Self::Read,
+            5 => Self::Failed(failure.and_then(Failure::from_code).ok_or(StoreError::Corrupt)?),
+            10 => Self::Received,
+            _ => return Err(StoreError::Corrupt),
+        })
+    }
+}
+
+impl Failure {
+    pub(crate) const fn code(self) -> i64 {
+        match self {
+            Self::Expired => 1,
+            Self::Removed => 2,
+        }
+    }
+
+    const fn from_code(code: i64) -> Option<Self> {
+        match code {
+            1 => Some(Self::Expired),
+            2 => Some(Self::Removed),
+            _ => None,
+        }
+    }
+}
+
+impl Kind {
+    const fn code(self) -> i64 {
+        match self {
+            Self::Text => 1,
+            Self::Unknown => 2,
+            Self::Unreadable => 3,
+        }
+    }
+
+    fn from_code(code: i64) -> Result<Self, StoreError> {
+        match code {
+            1 => Ok(Self::Text),
+            2 => Ok(Self::Unknown),
+            3 => Ok(Self::Unreadable),
+            _ => Err(StoreError::Corrupt),
+        }
+    }
+}
+
+/// A message to store.
+pub(crate) struct NewMessage<'a> {
+    pub(crate) conversation: ConversationRow,
+    /// `None`: this account.
+    pub(crate) sender: Option<ContactRow>,
+    pub(crate) message_id: MessageId,
+    pub(crate) sent_at: Timestamp,
+    pub(crate) received_at: Timestamp,
+    pub(crate) kind: Kind,
+    pub(crate) text: &'a str,
+    pub(crate) content: &'a [u8],
+    pub(crate) state: MessageState,
+}
+
+/// Stores a message and moves its conversation up; `None` when it is there already, or was.
+pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewMessage<'_>) -> Result<Option<MessageRow>, StoreError> {
+    let sender = new.sender.map_or(SELF, |contact| contact.0);
+    let gone = tx.one(
+        "SELECT 1 FROM seen_message WHERE conversation = ?1 AND sender = ?2 AND message_id = ?3",
+        params![new.conversation.0, sender, new.message_id.as_ref()],
+        |_| Ok(()),
+    )?;
+    if gone.is_some() {
+        return Ok(None);
+    }
+    let inserted = tx.execute(
+        "INSERT INTO message (conversation, sender, message_id, sent_at, received_at, kind, text, content, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
+        params![
+            new.conversation.0,
+            sender,
+            new.message_id.as_ref(),
+            ms(new.sent_at),
+            ms(new.received_at),
+            new.kind.code(),
+            new.text,
+            new.content,
+            new.state.code(),
+        ],
+    )?;
+    Ok(if inserted == 0 { None } else { Some(MessageRow(tx.view().last_insert_rowid())) })
+}
+
+/// What a batch changes in one conversation: written once at its end.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrivals {
+    pub(crate) last: MessageRow,
+    pub(crate) last_at: Timestamp,
+    pub(crate) unread: u32,
+}
+
+/// Moves a conversation up to its newest message.
+pub(crate) fn touch(tx: &mut Tx<'_>, conversation: ConversationRow, arrivals: &Arrivals) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE conversation SET last_message = ?2, last_at = max(last_at, ?3), unread = unread + ?4 WHERE id = ?1",
+        params![conversation.0, arrivals.last.0, ms(arrivals.last_at), arrivals.unread],
+    )?;
+    Ok(())
+}
+
+/// Moves our message forward; never back.
+pub(crate) fn advance(tx: &mut Tx<'_>, message: MessageRow, state: MessageState) -> Result<(), StoreError> {
+    let failure = match state {
+        MessageState::Failed(failure) => Some(failure.code()),
+        _ => None,
+    };
+    tx.execute(
+        "UPDATE message SET state = ?2, failure = ?3 WHERE id = ?1 AND state < ?2",
+        params![message.0, state.code(), failure],
+    )?;
+    Ok(())
+}
+
+/// The note to self, made when it is first needed.
+pub(crate) fn note_to_self(tx: &mut Tx<'_>, own: &AccountId) -> Result<ConversationRow, StoreError> {
+    let found = tx.one("SELECT id FROM conversation WHERE contact IS NULL", [], |row| row.get(0))?;
+    match found {
+        Some(row) => Ok(ConversationRow(row)),
+        None => {
+            let id = ConversationId::between(own, own);
+            Ok(ConversationRow(tx.insert("INSERT INTO conversation (conversation) VALUES (?1)", [id.as_ref()])?))
+        }
+    }
+}
+
+/// Everything up to the newest message is read.
+pub(crate) fn mark_read(tx: &mut Tx<'_>, conversation: ConversationRow) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE conversation SET read_up_to = coalesce(last_message, 0), unread = 0 WHERE id = ?1",
+        [conversation.0],
+    )?;
+    Ok(())
+}
+
+const MESSAGE_COLUMNS: &str = "message.id, conversation.conversation, contact.account, message.message_id, message.sent_at, message.received_at, \
+                               message.kind, message.text, message.state, message.failure";
+const MESSAGE_TABLES: &str = "message JOIN conversation ON conversation.id = message.conversation LEFT JOIN contact ON contact.id = message.sender";
+
+fn read_message(own: AccountId) -> impl Fn(&Row<'_>) -> rusqlite::Result<Result<Message, StoreError>> {
+    move |row| {
+        let sender: Option<[u8; 32]> = row.get(2)?;
+        let (kind, state, failure): (i64, i64, Option<i64>) = (row.get(6)?, row.get(8)?, row.get(9)?);
+        let (number, conversation, message_id) = (row.get(0)?, row.get(1)?, row.get(3)?);
+        let (sent_at, received_at, text) = (row.get(4)?, row.get(5)?, row.get(7)?);
+        let parse = || {
+            Ok(Message {
+                number,
+                id: MessageId::from_bytes(message_id),
+                conversation: ConversationId::from_bytes(conversation),
+                sender: sender.map_or(own, AccountId::from_bytes),
+                sent_at: timestamp(sent_at),
+                received_at: timestamp(received_at),
+                kind: Kind::from_code(kind)?,
+                text,
+                state: MessageState::from_code(state, failure)?,
+            })
+        };
+        Ok(parse())
+    }
+}
+
+/// The newest messages of a conversation before `before`, oldest first.
+pub(crate) fn page(
+    view: &impl Query,
+    own: &AccountId,
+    conversation: ConversationRow,
+    before: Option<i64>,
+    limit: u32,
+) -> Result<Vec<Message>, StoreError> {
+    let sql = format!(
+        "SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.conversation = ?1 AND message.id < ?2 ORDER BY message.id DESC LIMIT ?3"
+    );
+    let rows = view.all(&sql, params![conversation.0, before.unwrap_or(i64::MAX), limit], read_message(*own))?;
+    let mut messages = rows.into_iter().collect::<Result<Vec<_>, _>>()?;
+    messages.reverse();
+    Ok(messages)
+}
+
+/// One message by its row.
+pub(crate) fn message(view: &impl Query, own: &AccountId, row: MessageRow) -> Result<Option<Message>, StoreError> {
+    let sql = format!("SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.id = ?1");
+    view.one(&sql, [row.0], read_message(*own))?.transpose()
+}
+
+/// Messages that arrived after a row, oldest first: for those who print what comes in.
+pub(crate) fn received_after(
+    view: &impl Query,
+    own: &AccountId,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<Message>, StoreError> {
+    let sql = format!(
+        "SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.id > ?1 AND message.sender != 0 ORDER BY message.id LIMIT ?2"
+    );
+    view.all(&sql, params![after, limit], read_message(*own))?.into_iter().collect()
+}
+
+/// The row of the newest message of all.
+pub(crate) fn newest(view: &impl Query) -> Result<i64, StoreError> {
+    Ok(view.one("SELECT coalesce(max(id), 0) FROM message", [], |row| row.get(0))?.unwrap_or(0))
+}
+
+/// The conversation with a contact, if anything was ever said.
+pub(crate) fn with_contact(view: &impl Query, contact: ContactRow) -> Result<Option<ConversationRow>, StoreError> {
+    view.one("SELECT id FROM conversation WHERE contact = ?1", [contact.0], |row| row.get(0).map(ConversationRow))
+}
+
+/// A page of the chat list: the conversations that moved last, before the given place.
+pub(crate) fn list(
+    view: &impl Query,
+    before: Option<(Timestamp, i64)>,
+    limit: u32,
+) -> Result<Vec<Conversation>, StoreError> {
+    let (before_at, before_row) = before.map_or((i64::MAX, i64::MAX), |(at, row)| (ms(at), row));
+    let rows = view.all(
+        "SELECT conversation.id, conversation.conversation, contact.account, coalesce(contact.given_name, contact.name),
+                conversation.last_at, conversation.unread, message.text, message.sender
+         FROM conversation LEFT JOIN contact ON contact.id = conversation.contact LEFT JOIN message ON message.id = conversation.last_message
+         WHERE (conversation.last_at, conversation.id) < (?1, ?2)
+         ORDER BY conversation.last_at DESC, conversation.id DESC LIMIT ?3",
+        params![before_at, before_row, limit],
+        |row| {
+            let contact: Option<[u8; 32]> = row.get(2)?;
+            let last_sender: Option<i64> = row.get(7)?;
+            Ok(Conversation {
+                number: row.get(0)?,
+                id: ConversationId::from_bytes(row.get(1)?),
+                contact: contact.map(AccountId::from_bytes),
+                name: row.get(3)?,
+                last_at: timestamp(row.get(4)?),
+                unread: row.get(5)?,
+                preview: row.get(6)?,
+                preview_is_own: last_sender == Some(SELF),
+            })
+        },
+    )?;
+    Ok(rows)
+}

@@ -1,0 +1,14 @@
+//! Tools that break things on purpose, for tests that walk through every step of an operation.
+
+use crate::Messenger;
+
+/// Lets the `step`th database write from now fail as a full disk would, once; 0: none.
+pub fn fail_write(messenger: &Messenger, step: u64) {
+    messenger.engine().store.fail_at().arm(step);
+}
+
+/// Database writes since [`fail_write`].
+#[must_use]
+pub fn writes(messenger: &Messenger) -> u64 {
+    messenger.engine().store.fail_at().steps()
+}

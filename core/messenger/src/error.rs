@@ -1,0 +1,183 @@
+//! What can go wrong for a caller of the public API, split by what the caller can do about it.
+//!
+//! Every error has a stable code for scripts and for platforms whose bindings lose Rust's variants. None carries text, a key or an id
+//! of a person.
+
+use std::time::Duration;
+
+use sotto_protocol::decode::DecodeError;
+
+use crate::relay_client::RelayError;
+use crate::store::StoreError;
+use crate::world::{SecretStoreError, TransportError};
+
+/// Why a call did nothing.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Error {
+    /// The database on this device.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The keystore of this device.
+    #[error(transparent)]
+    SecretStore(#[from] SecretStoreError),
+    /// The database is older than the keystore or a relay remembers: it was restored or copied. Ratchets must not run.
+    #[error("this profile was restored from an older copy: it must not send or receive")]
+    RolledBack,
+    /// A relay.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
+    /// An invite.
+    #[error(transparent)]
+    Invite(#[from] InviteError),
+    /// What a peer published is not acceptable.
+    #[error("what the other side published is not acceptable: {code}")]
+    Peer {
+        /// Which check it failed.
+        code: &'static str,
+    },
+    /// The caller's input.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// The engine was shut down.
+    #[error("the engine is shut down")]
+    ShutDown,
+}
+
+/// Why an invite link cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum InviteError {
+    /// It is not an invite link, or was damaged in copying.
+    #[error("this is not a whole invite link: {0}")]
+    Garbage(DecodeError),
+    /// Its time is over.
+    #[error("the invite has expired")]
+    Expired,
+    /// Its uses are spent, or its owner took it back. Relays do not tell which.
+    #[error("the invite is used up or was taken back")]
+    UsedUp,
+    /// It is this account's own.
+    #[error("this is your own invite")]
+    Own,
+    /// Its owner is a contact already.
+    #[error("you are contacts already, or have asked already")]
+    AlreadyContact,
+}
+
+/// What the caller gave that cannot be meant.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum InputError {
+    /// No such contact, conversation or message.
+    #[error("no such {what}")]
+    NotFound {
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// More than one is meant.
+    #[error("more than one {what} is called that")]
+    Ambiguous {
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// An empty text or name.
+    #[error("{what} is empty")]
+    Empty {
+        /// What is empty.
+        what: &'static str,
+    },
+    /// Longer than allowed.
+    #[error("{what} is longer than {bytes_max} bytes")]
+    TooLong {
+        /// What is too long.
+        what: &'static str,
+        /// The most that is allowed.
+        bytes_max: usize,
+    },
+    /// A number outside what is allowed.
+    #[error("{what} is out of range")]
+    OutOfRange {
+        /// Which number.
+        what: &'static str,
+    },
+    /// Not a relay address.
+    #[error("not a relay address")]
+    BadRelayAddress,
+    /// The contact is not in a state that allows this.
+    #[error("the contact {what}")]
+    WrongState {
+        /// Why not, as a predicate.
+        what: &'static str,
+    },
+}
+
+impl Error {
+    /// Stable, for scripts.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Store(error) => match error {
+                StoreError::ProfileInUse => "profile_in_use",
+                StoreError::Absent => "no_profile",
+                StoreError::Exists => "profile_exists",
+                StoreError::WrongKey => "wrong_key",
+                StoreError::Corrupt => "database_damaged",
+                StoreError::DiskFull => "disk_full",
+                StoreError::TooNew => "database_too_new",
+                StoreError::Failed => "database_failed",
+                StoreError::Closed => "shut_down",
+            },
+            Self::SecretStore(error) => match error {
+                SecretStoreError::Locked => "keystore_locked",
+                SecretStoreError::WrongPassphrase => "wrong_passphrase",
+                SecretStoreError::Failed => "keystore_failed",
+            },
+            Self::RolledBack => "rolled_back",
+            Self::Relay(error) => match error {
+                RelayError::Transport(TransportError::Unreachable) => "relay_unreachable",
+                RelayError::Transport(TransportError::WrongCertificate) => "relay_certificate",
+                RelayError::Transport(TransportError::TimedOut) => "relay_timed_out",
+                RelayError::Transport(TransportError::Broken) => "relay_broken",
+                RelayError::Refused(problem) if problem.code == "upgrade_required" => "upgrade_required",
+                RelayError::Refused(_) => "relay_refused",
+                RelayError::Malformed => "relay_malformed",
+            },
+            Self::Invite(error) => match error {
+                InviteError::Garbage(_) => "invite_garbage",
+                InviteError::Expired => "invite_expired",
+                InviteError::UsedUp => "invite_used_up",
+                InviteError::Own => "invite_own",
+                InviteError::AlreadyContact => "already_contact",
+            },
+            Self::Peer { code } => code,
+            Self::Input(error) => match error {
+                InputError::NotFound { .. } => "not_found",
+                InputError::Ambiguous { .. } => "ambiguous",
+                InputError::Empty { .. } => "empty",
+                InputError::TooLong { .. } => "too_long",
+                InputError::OutOfRange { .. } => "out_of_range",
+                InputError::BadRelayAddress => "bad_relay_address",
+                InputError::WrongState { .. } => "wrong_state",
+            },
+            Self::ShutDown => "shut_down",
+        }
+    }
+
+    /// Whether the same call may succeed later, unchanged.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store(error) => matches!(error, StoreError::ProfileInUse | StoreError::DiskFull | StoreError::Failed),
+            Self::SecretStore(error) => matches!(error, SecretStoreError::Locked | SecretStoreError::Failed),
+            Self::Relay(error) => error.is_retryable(),
+            Self::RolledBack | Self::Invite(_) | Self::Peer { .. } | Self::Input(_) | Self::ShutDown => false,
+        }
+    }
+
+    /// How long to wait before trying again, where somebody said.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Relay(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The network: relay calls over HTTP, the stream over a WebSocket, both over rustls.
+//!
+//! Calls of different [`Isolation`](crate::world::Isolation) have a client, a connection pool and a TLS session cache of their own, so
+//! that a relay cannot join an anonymous send with the inbox it came from by the connection. Streams are signed and have fresh
+//! TLS state each.
+//! Not here: when to call and what to do with the answer (`relay_client.rs`, `stream.rs`).
+
+mod http;
+mod tls;
+mod websocket;
+
+pub use http::HttpTransport;

@@ -1,0 +1,93 @@
+//! The stream: one WebSocket, binary messages only.
+
+use std::sync::Arc;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use rustls::pki_types::ServerName;
+use sotto_protocol::address::Tls;
+use sotto_protocol::limits::SERVER_FRAME_BYTES_MAX;
+use sotto_protocol::{Bytes, RelayAddress};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use super::tls;
+use crate::world::{BoxFuture, RelayStream, TransportError};
+
+/// Frames are small and few; a backlog comes in larger ones.
+const READ_BUFFER_BYTES: usize = 16 * 1024;
+/// Acks are tiny: more than this unsent means that the connection is dead.
+const WRITE_BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+
+/// A connected WebSocket.
+pub(super) struct Connected(WebSocketStream<Box<dyn Socket>>);
+
+/// Connects and upgrades.
+pub(super) async fn connect(relay: &RelayAddress) -> Result<Connected, TransportError> {
+    let (host, port) = host_and_port(relay);
+    let tcp =
+        TcpStream::connect((host.trim_matches(['[', ']']), port)).await.map_err(|_| TransportError::Unreachable)?;
+    tcp.set_nodelay(true).map_err(|_| TransportError::Broken)?;
+    let socket: Box<dyn Socket> = match relay.tls() {
+        Tls::Absent => Box::new(tcp),
+        tls => {
+            let config = tls::client_config(tls).map_err(|_| TransportError::Broken)?;
+            let server_name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+                .map_err(|_| TransportError::WrongCertificate)?;
+            let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+            Box::new(connector.connect(server_name, tcp).await.map_err(|error| classify(&error))?)
+        }
+    };
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+        .max_message_size(Some(SERVER_FRAME_BYTES_MAX))
+        .max_frame_size(Some(SERVER_FRAME_BYTES_MAX));
+    let (stream, _) =
+        client_async_with_config(relay.stream_url(), socket, Some(config)).await.map_err(|_| TransportError::Broken)?;
+    Ok(Connected(stream))
+}
+
+fn host_and_port(relay: &RelayAddress) -> (&str, u16) {
+    let port_default = if relay.tls() == Tls::Absent { 80 } else { 443 };
+    let name = relay.name().as_str();
+    match name.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().unwrap_or(port_default)),
+        _ => (name, port_default),
+    }
+}
+
+fn classify(error: &std::io::Error) -> TransportError {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+        TransportError::WrongCertificate
+    } else {
+        TransportError::Broken
+    }
+}
+
+impl RelayStream for Connected {
+    fn send(&mut self, frame: Bytes) -> BoxFuture<'_, Result<(), TransportError>> {
+        Box::pin(async move { self.0.send(Message::Binary(frame)).await.map_err(|_| TransportError::Broken) })
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, TransportError>>> {
+        Box::pin(async move {
+            loop {
+                match self.0.next().await? {
+                    Ok(Message::Binary(frame)) => return Some(Ok(frame)),
+                    // The library answers pings by itself.
+                    Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                    Ok(Message::Close(_)) => return None,
+                    Ok(Message::Text(_) | Message::Frame(_)) | Err(_) => return Some(Err(TransportError::Broken)),
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,187 @@
+//! The outbox: letters that still have to leave, one row per letter and device.
+//!
+//! ```text
+//! Queued --encrypt--> Encrypted --a relay took it--> Accepted --the device confirmed--> Confirmed (bytes gone, kept for resends)
+//!                     Encrypted --its first message is too old--> Queued
+//! any    --its time is over, or the contact is gone--> Failed
+//! ```
+//! Invariant: the ratchet step and the ciphertext are committed together before any byte leaves the device, so a crash repeats the
+//! same bytes and never a ratchet step. A row, and its message, lives until the recipient's device has confirmed it.
+//! - `encrypt.rs`: rows into ciphertexts, one transaction for many
+//! - `courier.rs`: the task that carries one device's letters to its relay, and comes back with the answer
+//! - `backoff.rs`: when to try again
+
+pub(crate) mod backoff;
+pub(crate) mod courier;
+pub(crate) mod encrypt;
+pub(crate) mod post;
+
+use rusqlite::params;
+use sotto_crypto::letter::Content;
+use sotto_protocol::{MessageId, Timestamp};
+
+use crate::contact::{self, ContactRow, DeviceRow, ms, stored};
+use crate::conversation::{self, MessageRow};
+use crate::error::{Error, InputError};
+use crate::records::{Failure, MessageState};
+use crate::store::{Query, StoreError, Tx};
+use crate::world::Chance;
+
+/// How long a row without a deadline of its own may wait for a relay or a confirmation.
+///
+/// The state column: 0 queued, 1 encrypted, 2 accepted, 3 confirmed, 4 failed.
+const LIFETIME: std::time::Duration = std::time::Duration::from_secs(37 * 24 * 3600);
+/// What a letter says.
+#[derive(Clone, Copy)]
+pub(crate) enum Says<'a> {
+    /// The content of a message row.
+    Message(MessageRow),
+    /// Something that is no message: its encoded Content.
+    Content(&'a [u8]),
+}
+
+/// A letter to queue.
+#[derive(Clone, Copy)]
+pub(crate) struct NewLetter<'a> {
+    pub(crate) says: Says<'a>,
+    pub(crate) message_id: MessageId,
+    pub(crate) sent_at: Timestamp,
+    /// When it is pointless.
+    pub(crate) dies_at: Option<Timestamp>,
+    /// Relay calls that must be made first.
+    pub(crate) after_batch: Option<i64>,
+}
+
+/// Queues a letter to one device.
+pub(crate) fn queue(tx: &mut Tx<'_>, device: DeviceRow, letter: &NewLetter<'_>) -> Result<(), StoreError> {
+    let (message, content) = match letter.says {
+        Says::Message(message) => (Some(message.0), None),
+        Says::Content(content) => (None, Some(content)),
+    };
+    let dies_at = letter.dies_at.unwrap_or_else(|| letter.sent_at.after(LIFETIME));
+    tx.execute(
+        "INSERT INTO outbox (peer_device, message, content, message_id, state, sent_at, dies_at, after_batch) VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7)",
+        params![device.0, message, content, letter.message_id.as_ref(), ms(letter.sent_at), ms(dies_at), letter.after_batch],
+    )?;
+    Ok(())
+}
+
+/// Queues a letter to every listed device of a contact.
+pub(crate) fn queue_to_contact(tx: &mut Tx<'_>, contact: ContactRow, letter: &NewLetter<'_>) -> Result<(), StoreError> {
+    for device in contact::listed_devices(tx, contact)? {
+        queue(tx, device, letter)?;
+    }
+    Ok(())
+}
+
+/// Queues a letter that is no message to every listed device of a contact.
+pub(crate) fn queue_content(
+    tx: &mut Tx<'_>,
+    contact: ContactRow,
+    content: &Content,
+    after_batch: Option<i64>,
+    dies_at: Option<Timestamp>,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    let content = content.encode().map_err(|_| InputError::OutOfRange { what: "the content" })?;
+    let message_id = MessageId::from_bytes(chance.bytes());
+    let letter = NewLetter { says: Says::Content(&content), message_id, sent_at: now, dies_at, after_batch };
+    Ok(queue_to_contact(tx, contact, &letter)?)
+}
+
+/// Condition: the row may leave now. `?1` is the device.
+const MAY_LEAVE: &str = "peer_device = ?1 AND state < 2 AND (after_batch IS NULL OR NOT EXISTS \
+                         (SELECT 1 FROM relay_task WHERE relay_task.batch = outbox.after_batch))";
+
+/// Devices that have letters which may leave now.
+pub(crate) fn destinations(view: &impl Query) -> Result<Vec<DeviceRow>, StoreError> {
+    view.all(
+        "SELECT DISTINCT outbox.peer_device FROM outbox
+         JOIN peer_device ON peer_device.id = outbox.peer_device JOIN contact ON contact.id = peer_device.contact
+         WHERE outbox.state < 2 AND peer_device.listed = 1 AND contact.blocked = 0 AND contact.trust = 0 AND contact.state IN (1, 3)
+         AND (after_batch IS NULL OR NOT EXISTS (SELECT 1 FROM relay_task WHERE relay_task.batch = outbox.after_batch))",
+        [],
+        |row| row.get(0).map(DeviceRow),
+    )
+}
+
+/// Letters that have not left.
+pub(crate) fn waiting(view: &impl Query) -> Result<u64, StoreError> {
+    Ok(view.one("SELECT count(*) FROM outbox WHERE state < 2", [], |row| row.get(0))?.map_or(0, contact::counter))
+}
+
+/// A relay took these rows. Their ciphertext is no longer needed: a relay that loses it gets the letter encrypted anew.
+pub(crate) fn accepted(tx: &mut Tx<'_>, rows: &[i64], now: Timestamp) -> Result<(), StoreError> {
+    for row in rows {
+        tx.execute(
+            "UPDATE outbox SET state = 2, accepted_at = ?2, olm = NULL WHERE id = ?1 AND state = 1",
+            params![row, ms(now)],
+        )?;
+        if let Some(message) = message_of(tx, *row)? {
+            conversation::advance(tx, message, MessageState::Sent)?;
+        }
+    }
+    Ok(())
+}
+
+/// The device says that it has everything up to a counter.
+pub(crate) fn confirmed(tx: &mut Tx<'_>, device: DeviceRow, counter: u64) -> Result<(), StoreError> {
+    let already: i64 =
+        tx.one("SELECT confirmed FROM peer_device WHERE id = ?1", [device.0], |row| row.get(0))?.unwrap_or(0);
+    if stored(counter) <= already {
+        return Ok(());
+    }
+    tx.execute("UPDATE peer_device SET confirmed = ?2 WHERE id = ?1", params![device.0, stored(counter)])?;
+    let rows = tx.all(
+        "SELECT id, message FROM outbox WHERE peer_device = ?1 AND counter <= ?2 AND state IN (1, 2)",
+        params![device.0, stored(counter)],
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?)),
+    )?;
+    for (row, message) in rows {
+        match message {
+            Some(message) => {
+                tx.execute("UPDATE outbox SET state = 3, olm = NULL WHERE id = ?1", [row])?;
+                conversation::advance(tx, MessageRow(message), MessageState::Delivered)?;
+            }
+            // Not a message: nobody will ask for it again by its place in a conversation.
+            None => {
+                tx.execute("UPDATE outbox SET state = 3, olm = NULL, content = NULL WHERE id = ?1", [row])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Everything to a contact that has not been confirmed fails: they were removed, or their answer never came.
+pub(crate) fn fail_all(tx: &mut Tx<'_>, contact: ContactRow, failure: Failure) -> Result<(), StoreError> {
+    let rows = tx.all(
+        "SELECT outbox.id FROM outbox JOIN peer_device ON peer_device.id = outbox.peer_device WHERE peer_device.contact = ?1 AND state < 2",
+        [contact.0],
+        |row| row.get(0),
+    )?;
+    rows.into_iter().try_for_each(|row| fail(tx, row, failure))
+}
+
+/// Rows whose time is over fail; confirmed ones are forgotten when resends are over.
+pub(crate) fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let rows = tx.all("SELECT id FROM outbox WHERE state < 2 AND dies_at <= ?1", [ms(now)], |row| row.get(0))?;
+    rows.into_iter().try_for_each(|row| fail(tx, row, Failure::Expired))?;
+    tx.execute("DELETE FROM outbox WHERE state >= 2 AND dies_at <= ?1", [ms(now)])?;
+    Ok(())
+}
+
+fn fail(tx: &mut Tx<'_>, row: i64, failure: Failure) -> Result<(), StoreError> {
+    if let Some(message) = message_of(tx, row)? {
+        conversation::advance(tx, message, MessageState::Failed(failure))?;
+    }
+    tx.execute("UPDATE outbox SET state = 4, olm = NULL, content = NULL WHERE id = ?1", [row])?;
+    Ok(())
+}
+
+fn message_of(tx: &Tx<'_>, row: i64) -> Result<Option<MessageRow>, StoreError> {
+    Ok(tx
+        .one("SELECT message FROM outbox WHERE id = ?1", [row], |row| row.get::<_, Option<i64>>(0))?
+        .flatten()
+        .map(MessageRow))
+}

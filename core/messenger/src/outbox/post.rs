@@ -1,0 +1,134 @@
+//! One post office per relay: whatever the couriers bring while a request is under way leaves together in the next one.
+//!
+//! So a batch forms by itself under load and nothing waits when there is none. Each relay has a queue of its own: a slow one delays
+//! nobody else's letters.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use sotto_protocol::limits::SEND_ITEMS_MAX;
+use sotto_protocol::{Bytes, RelayAddress, relay};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::relay_client::{RelayClient, RelayError};
+use crate::world::TransportError;
+
+/// Parcels that may wait for one relay: more than couriers that run at once for it.
+const QUEUE: usize = 256;
+/// Bytes of payloads and headers in one request: below the limit of a body, with room for framing.
+const BYTES_MAX: usize = 900 * 1024;
+
+/// Items with their payloads, of one courier.
+pub(crate) struct Sealed {
+    pub(crate) items: Vec<(relay::SendItem, Bytes)>,
+}
+
+struct Letters {
+    sealed: Sealed,
+    answer: oneshot::Sender<Result<Vec<relay::SendResult>, RelayError>>,
+}
+
+/// Post offices, opened when first needed.
+pub(crate) struct Post {
+    client: RelayClient,
+    runtime: Handle,
+    offices: Mutex<HashMap<RelayAddress, mpsc::Sender<Letters>>>,
+}
+
+impl Post {
+    pub(crate) fn new(client: RelayClient, runtime: Handle) -> Arc<Self> {
+        Arc::new(Self { client, runtime, offices: Mutex::default() })
+    }
+
+    /// Hands letters in and waits for the relay's answer to each.
+    pub(crate) async fn send(
+        &self,
+        relay: &RelayAddress,
+        sealed: Sealed,
+    ) -> Result<Vec<relay::SendResult>, RelayError> {
+        let (answer, received) = oneshot::channel();
+        let closed = RelayError::Transport(TransportError::Broken);
+        self.office(relay).ok_or(closed.clone())?.send(Letters { sealed, answer }).await.map_err(|_| closed.clone())?;
+        received.await.map_err(|_| closed)?
+    }
+
+    fn office(&self, relay: &RelayAddress) -> Option<mpsc::Sender<Letters>> {
+        let mut offices = self.offices.lock().ok()?;
+        let office = offices.entry(relay.clone()).or_insert_with(|| {
+            let (sender, receiver) = mpsc::channel(QUEUE);
+            self.runtime.spawn(run(self.client.clone(), relay.clone(), receiver));
+            sender
+        });
+        Some(office.clone())
+    }
+}
+
+/// Ends when the post closes.
+async fn run(client: RelayClient, relay: RelayAddress, mut counter: mpsc::Receiver<Letters>) {
+    let mut held_over = None;
+    loop {
+        let Some(first) = (match held_over.take() {
+            Some(letters) => Some(letters),
+            None => counter.recv().await,
+        }) else {
+            return;
+        };
+        let mut batch = vec![first];
+        let mut size = Size::of(&batch[0].sealed);
+        while let Ok(next) = counter.try_recv() {
+            let next_size = Size::of(&next.sealed);
+            if !size.fits(&next_size) {
+                held_over = Some(next);
+                break;
+            }
+            size.add(&next_size);
+            batch.push(next);
+        }
+        deliver(&client, &relay, batch).await;
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Size {
+    items: usize,
+    bytes: usize,
+}
+
+impl Size {
+    fn of(sealed: &Sealed) -> Self {
+        let bytes = sealed.items.iter().map(|(item, payload)| item.header.len() + payload.len() + 128).sum();
+        Self { items: sealed.items.len(), bytes }
+    }
+
+    const fn fits(&self, more: &Self) -> bool {
+        self.items + more.items <= SEND_ITEMS_MAX && self.bytes + more.bytes <= BYTES_MAX
+    }
+
+    const fn add(&mut self, more: &Self) {
+        self.items += more.items;
+        self.bytes += more.bytes;
+    }
+}
+
+async fn deliver(client: &RelayClient, relay: &RelayAddress, batch: Vec<Letters>) {
+    let mut request = relay::Send::default();
+    let mut answers = Vec::with_capacity(batch.len());
+    for letters in batch {
+        answers.push((letters.sealed.items.len(), letters.answer));
+        for (mut item, payload) in letters.sealed.items {
+            item.payload = u32::try_from(request.payloads.len()).unwrap_or(u32::MAX);
+            request.payloads.push(payload);
+            request.items.push(item);
+        }
+    }
+    let mut result = client.send(relay, &request).await.map(Vec::into_iter);
+    for (count, answer) in answers {
+        let part = match &mut result {
+            Ok(results) => Ok(results.by_ref().take(count).collect()),
+            Err(error) => Err(error.clone()),
+        };
+        // A courier that was shut down asks again after the next start; the relay recognises the repeat.
+        let _ = answer.send(part);
+    }
+}

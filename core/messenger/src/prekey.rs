@@ -1,0 +1,155 @@
+//! Our prekeys: what strangers and contacts claim from our relays before their first letter.
+//!
+//! A bundle is renewed every 48 hours with a new KEM key; one-time keys are topped up on the same schedule and when many were used.
+//! A retired KEM key is erased once every relay has been drained a week after its retirement, at the latest after 37 days (PROTOCOL
+//! D4); until then letters sealed to it may still arrive. The last-resort key rotates no faster, because vodozemac keeps two.
+//! Everything is decided and written in one transaction; the relay hears of it through tasks.
+
+use std::time::Duration;
+
+use rusqlite::params;
+use sotto_crypto::kem::KemPrivateKey;
+use sotto_crypto::olm::OlmAccount;
+use sotto_crypto::prekey::{seal_bundle, sign_kem_key, sign_last_resort_key, sign_one_time_key};
+use sotto_protocol::limits::{BUNDLE_RENEWED, BUNDLE_VALID};
+use sotto_protocol::{Bytes, KeyId, Timestamp, relay};
+
+use crate::contact::ms;
+use crate::own::{self, Own};
+use crate::store::{Query, StoreError, Tx};
+use crate::task::{self, Subject};
+use crate::world::Chance;
+
+/// One-time keys to have at each relay: a busy day of new contacts and session resets.
+const ONE_TIME_KEYS: i64 = 50;
+/// Below this they are topped up.
+const ONE_TIME_KEYS_LOW: i64 = 25;
+/// How long every relay must have been drained after a KEM key retired before it is erased early.
+const DRAINED_AFTER_RETIREMENT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// When [`upkeep`] has something to do.
+pub(crate) fn due_at(view: &impl Query) -> Result<Timestamp, StoreError> {
+    let low = view.one(
+        "SELECT 1 FROM own_inbox WHERE owner_key_sealed IS NOT NULL AND one_time_unused < ?1 LIMIT 1",
+        [ONE_TIME_KEYS_LOW],
+        |_| Ok(()),
+    )?;
+    let made_at = newest_kem_key(view)?;
+    Ok(if low.is_some() {
+        Timestamp::EPOCH
+    } else {
+        made_at.map_or(Timestamp::EPOCH, |made_at| made_at.after(BUNDLE_RENEWED))
+    })
+}
+
+/// Renews what is due.
+pub(crate) fn upkeep(tx: &mut Tx<'_>, own: &Own, now: Timestamp, chance: &mut Chance<'_>) -> Result<(), StoreError> {
+    let mut olm = own::olm(tx, &own.seal)?;
+    let mut changed = rotate_last_resort(&mut olm, now);
+    let renew_bundle = newest_kem_key(tx)?.is_none_or(|made_at| now >= made_at.after(BUNDLE_RENEWED));
+    if renew_bundle {
+        put_bundles(tx, own, &olm, now, chance)?;
+    }
+    for inbox in &own.inboxes {
+        let unused = tx
+            .one("SELECT one_time_unused FROM own_inbox WHERE id = ?1", [inbox.row], |row| row.get::<_, i64>(0))?
+            .unwrap_or(0);
+        if unused < ONE_TIME_KEYS_LOW {
+            changed = true;
+            let count = usize::try_from(ONE_TIME_KEYS - unused.max(0)).unwrap_or(0);
+            let mut one_time = Vec::with_capacity(count);
+            for key in olm.generate_one_time_keys(count) {
+                let signed = sign_one_time_key(&olm, &own.party.name(), key.id, &key.key, now);
+                one_time.push(Bytes::from(signed.seal_one_time(&inbox.prekey_key, &inbox.inbox, chance)));
+            }
+            let body = relay::PrekeyPut { inbox: inbox.inbox.into(), one_time, ..Default::default() };
+            task::queue(
+                tx,
+                task::new_batch(tx)?,
+                &inbox.relay,
+                Subject::Inbox(inbox.inbox),
+                task::Kind::PrekeyPut,
+                &body,
+            )?;
+            tx.execute("UPDATE own_inbox SET one_time_unused = ?2 WHERE id = ?1", params![inbox.row, ONE_TIME_KEYS])?;
+        }
+    }
+    if changed {
+        own::store_olm(tx, &own.seal, &olm, chance)?;
+    }
+    erase_retired(tx, now)
+}
+
+fn newest_kem_key(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
+    let made_at = view
+        .one("SELECT max(created_at) FROM kem_key WHERE retired_at IS NULL", [], |row| row.get::<_, Option<i64>>(0))?;
+    Ok(made_at.flatten().map(crate::contact::timestamp))
+}
+
+/// A new KEM key in a new bundle, the same for all our inboxes: to each relay it is noise of its own.
+fn put_bundles(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    olm: &OlmAccount,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), StoreError> {
+    let private = KemPrivateKey::generate(chance);
+    let key_id = KeyId::from_bytes(chance.bytes());
+    tx.execute("UPDATE kem_key SET retired_at = ?1 WHERE retired_at IS NULL", [ms(now)])?;
+    tx.execute(
+        "INSERT INTO kem_key (key_id, private_sealed, created_at) VALUES (?1, ?2, ?3)",
+        params![key_id.as_ref(), own.seal.seal("kem_key", key_id.as_ref(), &private, chance), ms(now)],
+    )?;
+    let last_resort = olm.last_resort();
+    let kem = sign_kem_key(olm, &own.party.name(), key_id, &private.public(), now);
+    let last_resort = sign_last_resort_key(olm, &own.party.name(), last_resort.id(), &last_resort.key(), now);
+    let batch = task::new_batch(tx)?;
+    for inbox in &own.inboxes {
+        let bundle = seal_bundle(&kem, &last_resort, &inbox.prekey_key, &inbox.inbox, chance);
+        let body = relay::PrekeyPut { inbox: inbox.inbox.into(), bundle: bundle.into(), ..Default::default() };
+        task::queue(tx, batch, &inbox.relay, Subject::Inbox(inbox.inbox), task::Kind::PrekeyPut, &body)?;
+    }
+    Ok(())
+}
+
+/// A last-resort key lives two rotations: as the current one, then as the one before.
+fn rotate_last_resort(olm: &mut OlmAccount, now: Timestamp) -> bool {
+    let is_due = now >= olm.last_resort().made_at().after(BUNDLE_VALID);
+    if is_due {
+        olm.rotate_last_resort(now);
+    }
+    is_due
+}
+
+/// How long a session begun with a last-resort key must be remembered: until both of its key's lives are over.
+pub(crate) fn last_resort_dies_at(now: Timestamp) -> Timestamp {
+    now.after(BUNDLE_VALID).after(BUNDLE_VALID)
+}
+
+fn erase_retired(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let drained_at: i64 = tx
+        .one("SELECT coalesce(min(drained_at), 0) FROM own_inbox WHERE owner_key_sealed IS NOT NULL", [], |row| {
+            row.get(0)
+        })?
+        .unwrap_or(0);
+    let drained = ms(crate::contact::timestamp(drained_at).before(DRAINED_AFTER_RETIREMENT));
+    tx.execute(
+        "DELETE FROM kem_key WHERE retired_at IS NOT NULL AND (retired_at <= ?1 OR retired_at <= ?2)",
+        params![drained, ms(now.before(BUNDLE_VALID))],
+    )?;
+    Ok(())
+}
+
+/// The private half that an opener names.
+pub(crate) fn kem_key(view: &impl Query, own: &Own, key_id: &KeyId) -> Result<Option<KemPrivateKey>, StoreError> {
+    let sealed: Option<Vec<u8>> =
+        view.one("SELECT private_sealed FROM kem_key WHERE key_id = ?1", [key_id.as_ref()], |row| row.get(0))?;
+    sealed.map(|sealed| own.seal.open("kem_key", key_id.as_ref(), &sealed)).transpose()
+}
+
+/// A one-time key was used up: one fewer waits at that relay.
+pub(crate) fn one_time_key_used(tx: &mut Tx<'_>, own_inbox: i64) -> Result<(), StoreError> {
+    tx.execute("UPDATE own_inbox SET one_time_unused = max(0, one_time_unused - 1) WHERE id = ?1", [own_inbox])?;
+    Ok(())
+}

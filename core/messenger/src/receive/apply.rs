@@ -1,0 +1,367 @@
+//! What an authenticated letter changes: ratchet, seal, counters, confirmations, and what it says.
+
+use std::time::Duration;
+
+use rusqlite::params;
+use sotto_crypto::letter::{Channel, Content, ContentError, Letter, UnverifiedLetter};
+use sotto_crypto::olm::PrekeyUsed;
+use sotto_crypto::seal::NotVouchedFor;
+use sotto_protocol::header::Header;
+use sotto_protocol::letter::OlmKind;
+use sotto_protocol::{ConversationId, Timestamp};
+
+use super::open::{Authentic, Ratchet, UsedSeal};
+use super::{Batch, Device, Fault, Incoming, Stepped};
+use crate::contact::{self, Contact, ContactRow, ContactState, DeviceRow, Trust, ms, stored};
+use crate::conversation::{self, Arrivals, ConversationRow, NewMessage};
+use crate::error::Error;
+use crate::handshake::{self, Answered, ProvenRequest, Requested};
+use crate::outbox;
+use crate::prekey;
+use crate::records::{Kind, MessageState};
+use crate::seal;
+use crate::session::{self, Begun};
+use crate::store::{Query, StoreError, Tx};
+use crate::world::Chance;
+
+/// A device that heard nothing from us for so many letters is told soon: its seals stay openers until then.
+const CONFIRM_AFTER_LETTERS: u32 = 32;
+/// How soon; spread, so that it does not say when exactly the phone was on.
+const CONFIRM_SOON: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// With nothing to say, what was received is confirmed within a day.
+const CONFIRM_LATE: (Duration, Duration) = (Duration::from_secs(6 * 3600), Duration::from_secs(20 * 3600));
+
+impl Batch<'_, '_, '_> {
+    /// Takes a letter of a contact. Says whether a seal key was installed.
+    pub(super) fn take_letter(
+        &mut self,
+        row: ContactRow,
+        is_reply_alias: bool,
+        incoming: &Incoming<'_>,
+    ) -> Result<bool, Fault> {
+        let contact = self.contact(row)?;
+        if contact.blocked || contact.state == ContactState::Removed {
+            return Err(Fault::Refused("contact_blocked"));
+        }
+        if contact.trust != Trust::Sound {
+            return Err(Fault::Refused("contact_distrusted"));
+        }
+        let unsealed = self.unseal(row, incoming)?;
+        if self.is_repeat(&unsealed.sealed.message)? {
+            return Err(Fault::Refused("repeat"));
+        }
+        let device = self.maker(&contact, &unsealed)?;
+        let authentic = self.authenticate(&contact, device, unsealed)?;
+        if authentic.letter.conversation != ConversationId::between(&self.own.account, &contact.account) {
+            return Err(Fault::Refused("conversation_refused"));
+        }
+        if matches!(authentic.ratchet, Ratchet::Begun { .. }) {
+            let reply_inbox = authentic.letter.reply_inbox.ok_or(Fault::Refused("reply_inbox_refused"))?;
+            contact::inbox_by_id(self.tx, device, &reply_inbox)?.ok_or(Fault::Refused("reply_inbox_refused"))?;
+        }
+        if self.was_counted(&contact, device, authentic.letter.counter)? {
+            // The same letter through another inbox: the ratchet has moved, nothing else.
+            return self.keep_keys(&contact, device, authentic).map(|(installed, _)| installed);
+        }
+        let channel =
+            if is_reply_alias && contact.state == ContactState::Asked { Channel::Reply } else { Channel::Contact };
+        let content = Content::decode(&authentic.letter.content, channel)
+            .map_err(|error| Fault::Refused(content_code(&error)))?;
+        check_cards(&contact, &content)?;
+        let (installed, letter) = self.keep_keys(&contact, device, authentic)?;
+        self.count(&contact, device, &letter, matches!(content, Content::Confirmation))?;
+        self.heed(&contact, device, &letter)?;
+        self.apply(&contact, &letter, content)?;
+        Ok(installed)
+    }
+
+    /// Takes the first letter of somebody who scanned an invite.
+    pub(super) fn take_request(&mut self, invite: i64, incoming: &Incoming<'_>) -> Result<bool, Fault> {
+        let header = Header::decode(incoming.header).map_err(|_| Fault::Refused("header_malformed"))?;
+        let unsealed = self.unseal_opener(&header, incoming)?;
+        let message = unsealed.sealed.message;
+        if self.is_repeat(&message)? {
+            return Err(Fault::Refused("repeat"));
+        }
+        let sender = unsealed.sealed.sender.ok_or(Fault::Refused("sender_missing"))?;
+        let (Some(session), Some(identity_key)) = (message.session(), message.identity_key()) else {
+            return Err(Fault::Refused("prekey_message_expected"));
+        };
+        let (ratchet, plaintext) = self.accept_session(&session, &identity_key, &message)?;
+        let unverified =
+            UnverifiedLetter::decode(&plaintext, message.kind()).map_err(|_| Fault::Refused("letter_malformed"))?;
+        let content = unverified.introduction().map_err(|error| Fault::Refused(content_code(&error)))?;
+        let Content::ContactRequest { name, card, manifest, reply_secret } = content else {
+            return Err(Fault::Refused("content_misplaced"));
+        };
+        let (manifest, party) = self.introduce(&sender, manifest, &identity_key)?;
+        let letter =
+            unverified.verify(&identity_key, &party, &self.own.party).map_err(|_| Fault::Refused("binding_refused"))?;
+        if card.account != sender.account {
+            return Err(Fault::Refused("card_of_another_account"));
+        }
+        let chain = handshake::chain_of(&card);
+        let reply_inbox = letter.reply_inbox.ok_or(Fault::Refused("reply_inbox_refused"))?;
+        let is_listed = manifest
+            .device(&sender.device)
+            .is_some_and(|device| device.inboxes.iter().any(|inbox| inbox.inbox == reply_inbox));
+        if !is_listed || contact::has_inbox_of_another(self.tx, &manifest)? {
+            return Err(Fault::Refused("reply_inbox_refused"));
+        }
+        let request =
+            ProvenRequest { invite, name: &name, chain: &chain, manifest: &manifest, reply_secret: &reply_secret };
+        let requested =
+            handshake::take_request(self.tx, self.own, &request, self.now, self.chance).map_err(into_fault)?;
+        let Requested::Taken { contact: row, .. } = requested else {
+            return match requested {
+                Requested::Ignored(code) => Err(Fault::Refused(code)),
+                Requested::Taken { .. } => Ok(false),
+            };
+        };
+        self.forget_contact(row);
+        self.received.contacts_changed = true;
+        let contact = self.contact(row)?;
+        let device = contact::device_by_id(self.tx, row, &sender.device)?.ok_or(StoreError::Corrupt)?.row;
+        let authentic =
+            Authentic { letter, kind: message.kind(), inner_hash: message.inner_hash(), ratchet, seal: unsealed.seal };
+        let (_, letter) = self.keep_keys(&contact, device, authentic)?;
+        self.count(&contact, device, &letter, true)?;
+        Ok(false)
+    }
+
+    /// Keeps the ratchet and the seal as they are after the letter. From here on the letter counts as seen.
+    fn keep_keys(
+        &mut self,
+        contact: &Contact,
+        device: DeviceRow,
+        authentic: Authentic,
+    ) -> Result<(bool, Letter), Fault> {
+        let Authentic { letter, kind, inner_hash, ratchet, seal } = authentic;
+        match ratchet {
+            Ratchet::Stepped { place, session } => {
+                let stepped = self.device(contact, device)?.sessions.get_mut(place).ok_or(StoreError::Corrupt)?;
+                stepped.row.session = *session;
+                stepped.changed = true;
+            }
+            Ratchet::Begun { account, session, prekey } => {
+                debug_assert!(kind == OlmKind::Prekey, "only prekey messages begin sessions");
+                let reply_inbox = letter.reply_inbox.ok_or(Fault::Refused("reply_inbox_refused"))?;
+                let inbox = contact::inbox_by_id(self.tx, device, &reply_inbox)?
+                    .ok_or(Fault::Refused("reply_inbox_refused"))?;
+                if prekey == PrekeyUsed::LastResort {
+                    session::bury(self.tx, &session.id(), prekey::last_resort_dies_at(self.now))?;
+                } else {
+                    prekey::one_time_key_used(self.tx, self.own_inbox)?;
+                }
+                self.olm = Some(*account);
+                self.olm_changed = true;
+                let row =
+                    session::add(self.tx, &self.own.seal, inbox.row, *session, Begun::ByThem, self.now, self.chance)?;
+                self.device(contact, device)?.sessions.insert(0, Stepped { row, changed: false });
+            }
+        }
+        self.tx.execute(
+            "INSERT OR IGNORE INTO seen_inner (hash, day) VALUES (?1, ?2)",
+            params![inner_hash, self.now.day()],
+        )?;
+        let installed = match seal {
+            UsedSeal::Installed { row, announce } => {
+                if announce {
+                    seal::announced(self.tx, row)?;
+                    if let Some(seal) =
+                        self.seals.get_mut(&contact.row).and_then(|seals| seals.iter_mut().find(|seal| seal.row == row))
+                    {
+                        seal.announced = true;
+                    }
+                }
+                false
+            }
+            UsedSeal::Opener(offered) if seal::is_known(self.tx, &offered.opener())? => false,
+            // A letter that names another opener was sealed again after our KEM key changed: it installs nothing.
+            UsedSeal::Opener(offered) => match offered.install(&letter) {
+                Ok(key) => {
+                    seal::install(self.tx, &self.own.seal, device, &key, self.now, self.chance)?;
+                    self.seals.remove(&contact.row);
+                    true
+                }
+                Err(NotVouchedFor) => false,
+            },
+        };
+        Ok((installed, letter))
+    }
+
+    /// Whether a letter of that counter was taken already.
+    fn was_counted(&mut self, contact: &Contact, device: DeviceRow, counter: u64) -> Result<bool, StoreError> {
+        if counter <= self.device(contact, device)?.contiguous {
+            return Ok(true);
+        }
+        let ahead = self.tx.one(
+            "SELECT 1 FROM received_counter WHERE peer_device = ?1 AND counter = ?2",
+            params![device.0, stored(counter)],
+            |_| Ok(()),
+        )?;
+        Ok(ahead.is_some())
+    }
+
+    /// Counts a letter, and moves the contiguous counter over what came early.
+    fn count(
+        &mut self,
+        contact: &Contact,
+        device: DeviceRow,
+        letter: &Letter,
+        is_confirmation: bool,
+    ) -> Result<(), StoreError> {
+        let contiguous = self.device(contact, device)?.contiguous;
+        let mut next = contiguous;
+        if letter.counter == contiguous + 1 {
+            next += 1;
+            loop {
+                let taken = self.tx.one(
+                    "SELECT 1 FROM received_counter WHERE peer_device = ?1 AND counter = ?2",
+                    params![device.0, stored(next + 1)],
+                    |_| Ok(()),
+                )?;
+                if taken.is_none() {
+                    break;
+                }
+                next += 1;
+                self.tx.execute(
+                    "DELETE FROM received_counter WHERE peer_device = ?1 AND counter = ?2",
+                    params![device.0, stored(next)],
+                )?;
+            }
+        } else if letter.counter > contiguous {
+            self.tx.execute(
+                "INSERT OR IGNORE INTO received_counter (peer_device, counter) VALUES (?1, ?2)",
+                params![device.0, stored(letter.counter)],
+            )?;
+        }
+        let device = self.device(contact, device)?;
+        device.contiguous = next;
+        device.changed = true;
+        device.to_confirm += u32::from(!is_confirmation);
+        Ok(())
+    }
+
+    /// What the letter says of our own letters, seals and of its sender's list.
+    fn heed(&mut self, contact: &Contact, device: DeviceRow, letter: &Letter) -> Result<(), StoreError> {
+        outbox::confirmed(self.tx, device, letter.confirmed)?;
+        if let Some(opened) = &letter.opened {
+            seal::confirm_out(self.tx, device, opened, self.now)?;
+        }
+        if contact.chain_is_new || contact.state == ContactState::Asked {
+            return Ok(());
+        }
+        let known = &contact.head;
+        if letter.head.order() > known.order() {
+            self.received.stale.push(contact.row);
+        } else if letter.head.order() == known.order() && letter.head.hash != known.hash {
+            contact::distrust(self.tx, contact.row, Trust::Forked)?;
+            self.forget_contact(contact.row);
+            self.received.contacts_changed = true;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, contact: &Contact, letter: &Letter, content: Content) -> Result<(), Fault> {
+        match content {
+            Content::Text(text) => self.say(contact, letter, Kind::Text, &text.body)?,
+            Content::Unknown { fallback } => self.say(contact, letter, Kind::Unknown, &fallback)?,
+            Content::Confirmation => {}
+            Content::PairReady => {
+                contact::pair_is_usable(self.tx, contact.row)?;
+                self.forget_contact(contact.row);
+            }
+            Content::CardChange(card) => {
+                let chain = handshake::chain_of(&card);
+                contact::turn_to_chain(self.tx, contact.row, &chain)?;
+                self.forget_contact(contact.row);
+            }
+            Content::ContactAccept { name, card, pair_secret } => {
+                let chain = handshake::chain_of(&card);
+                let answer = Answered { name, chain, pair_secret };
+                handshake::answered(self.tx, self.own, contact.row, &answer, self.now, self.chance)
+                    .map_err(into_fault)?;
+                self.forget_contact(contact.row);
+                self.received.contacts_changed = true;
+            }
+            Content::ContactRequest { .. } => return Err(Fault::Refused("content_misplaced")),
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, contact: &Contact, letter: &Letter, kind: Kind, text: &str) -> Result<(), StoreError> {
+        let conversation = ConversationRow(contact::conversation(self.tx, &self.own.account, contact)?);
+        let new = NewMessage {
+            conversation,
+            sender: Some(contact.row),
+            message_id: letter.message_id,
+            sent_at: letter.sent_at,
+            received_at: self.now,
+            kind,
+            text,
+            content: &letter.content,
+            state: MessageState::Received,
+        };
+        let Some(row) = conversation::insert(self.tx, &new)? else { return Ok(()) };
+        self.received.messages.push(row);
+        let now = self.now;
+        let arrivals =
+            self.conversations.entry(conversation).or_insert(Arrivals { last: row, last_at: now, unread: 0 });
+        arrivals.last = row;
+        arrivals.unread += 1;
+        Ok(())
+    }
+}
+
+/// A contact speaks for its own account only.
+fn check_cards(contact: &Contact, content: &Content) -> Result<(), Fault> {
+    match content {
+        Content::ContactAccept { card, .. } | Content::CardChange(card) if card.account != contact.account => {
+            Err(Fault::Refused("card_of_another_account"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes how far a device's letters have come, and when it must hear of it.
+pub(super) fn owe_confirmation(
+    tx: &mut Tx<'_>,
+    row: DeviceRow,
+    device: &Device,
+    now: Timestamp,
+    chance: &Chance<'_>,
+) -> Result<(), StoreError> {
+    tx.execute("UPDATE peer_device SET received = ?2 WHERE id = ?1", params![row.0, stored(device.contiguous)])?;
+    if device.to_confirm == 0 {
+        return Ok(());
+    }
+    let unconfirmed: u32 =
+        tx.one("SELECT unconfirmed FROM peer_device WHERE id = ?1", [row.0], |row| row.get(0))?.unwrap_or(0);
+    let unconfirmed = unconfirmed.saturating_add(device.to_confirm);
+    let (min, max) = if unconfirmed >= CONFIRM_AFTER_LETTERS { CONFIRM_SOON } else { CONFIRM_LATE };
+    let due = now.after(chance.duration(min, max));
+    tx.execute(
+        "UPDATE peer_device SET unconfirmed = ?2, confirm_due = min(coalesce(confirm_due, ?3), ?3) WHERE id = ?1",
+        params![row.0, unconfirmed, ms(due)],
+    )?;
+    Ok(())
+}
+
+fn into_fault(error: Error) -> Fault {
+    match error {
+        Error::Store(error) => Fault::Store(error),
+        _ => Fault::Refused("request_refused"),
+    }
+}
+
+const fn content_code(error: &ContentError) -> &'static str {
+    match error {
+        ContentError::Misplaced => "content_misplaced",
+        ContentError::BadName => "name_refused",
+        ContentError::Text(_) => "text_refused",
+        ContentError::Malformed(_) | ContentError::BodyCount { .. } | ContentError::FallbackTooLong { .. } => {
+            "content_malformed"
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Receiving: a batch of deliveries in, one transaction out.
+//!
+//! For each envelope, in this order: what its alias stands for, its seal, whether its inner ciphertext was seen before, its ratchet,
+//! whom it is bound to, its counter, its content. Only when all of that is right does anything change. What a peer did wrong is
+//! counted and changes nothing; what cannot be opened yet waits; trouble of this device ends the batch, nothing is acknowledged, and
+//! the same bytes come again.
+//! In a batch a session is loaded, stepped and stored once, and a conversation row written once. Acknowledgement and events come after
+//! the commit, and are not here (`stream.rs`).
+//! - `open.rs`: seal and ratchet, up to an authenticated letter
+//! - `apply.rs`: what a letter changes
+
+mod apply;
+mod open;
+
+use std::collections::{BTreeMap, HashMap};
+
+use rusqlite::params;
+use sotto_crypto::Party;
+use sotto_crypto::olm::OlmAccount;
+use sotto_crypto::seal::{OfferedSeal, OpenerHash};
+use sotto_protocol::limits::{RETENTION, WAITING_CONTINUATIONS_MAX};
+use sotto_protocol::{Timestamp, relay};
+
+use crate::contact::{self, Contact, ContactRow, DeviceRow, ms};
+use crate::conversation::{self, Arrivals, ConversationRow, MessageRow};
+use crate::handshake::{self, Purpose};
+use crate::own::{self, Own};
+use crate::seal::SealIn;
+use crate::session::{self, SessionRow};
+use crate::store::{Query, StoreError, Tx};
+use crate::world::Chance;
+
+/// How long an envelope that cannot be opened yet waits: its opener lives no longer at any relay.
+const WAITS: std::time::Duration = RETENTION;
+
+/// What came out of a batch.
+#[derive(Default)]
+pub(crate) struct Received {
+    /// Messages that are new, in order.
+    pub(crate) messages: Vec<MessageRow>,
+    /// Contacts whose manifest must be read again.
+    pub(crate) stale: Vec<ContactRow>,
+    /// Whether contacts changed.
+    pub(crate) contacts_changed: bool,
+}
+
+/// Why an envelope was not taken.
+pub(crate) enum Fault {
+    /// The peer, or someone in between, broke the protocol; or we no longer want it. Counted, and gone.
+    Refused(&'static str),
+    /// It cannot be opened yet.
+    Wait(Why),
+    /// This device is in trouble: nothing of the batch counts.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// What an envelope waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The opener of its seal.
+    NoOpener,
+    /// A manifest that lists its device.
+    UnknownDevice,
+}
+
+impl Why {
+    const fn code(self) -> i64 {
+        match self {
+            Self::NoOpener => 1,
+            Self::UnknownDevice => 2,
+        }
+    }
+}
+
+/// One envelope, wherever it comes from.
+pub(crate) struct Incoming<'a> {
+    pub(crate) alias: u32,
+    pub(crate) header: &'a [u8],
+    pub(crate) payload: &'a [u8],
+}
+
+/// Takes deliveries of one inbox, in order, and moves its cursor behind the last.
+pub(crate) fn receive(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    own_inbox: i64,
+    deliveries: &[relay::Delivery],
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<Received, StoreError> {
+    let cursor: i64 = tx
+        .one("SELECT cursor FROM own_inbox WHERE id = ?1", [own_inbox], |row| row.get(0))?
+        .ok_or(StoreError::Corrupt)?;
+    let mut batch = Batch::new(tx, own, own_inbox, now, chance);
+    let mut last = cursor;
+    for delivery in deliveries {
+        let sequence = i64::try_from(delivery.sequence).map_err(|_| StoreError::Failed)?;
+        // What was dealt with and not acknowledged comes again.
+        if sequence != 0 && sequence <= cursor {
+            continue;
+        }
+        last = last.max(sequence);
+        let incoming = Incoming { alias: delivery.alias, header: &delivery.header, payload: &delivery.payload };
+        batch.take_or_keep(&incoming, delivery.accepted_at_ms)?;
+    }
+    let received = batch.finish()?;
+    if last > cursor {
+        tx.execute("UPDATE own_inbox SET cursor = ?2 WHERE id = ?1", params![own_inbox, last])?;
+    }
+    Ok(received)
+}
+
+/// Tries envelopes again that waited for a contact's manifest.
+pub(crate) fn retry_waiting(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    contact: ContactRow,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<Received, StoreError> {
+    let aliases = tx.all("SELECT own_inbox, alias FROM alias WHERE contact = ?1", [contact.0], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?))
+    })?;
+    let mut all = Received::default();
+    for (own_inbox, alias) in aliases {
+        let mut batch = Batch::new(tx, own, own_inbox, now, chance);
+        batch.retry(alias)?;
+        let received = batch.finish()?;
+        all.messages.extend(received.messages);
+        all.stale.extend(received.stale);
+        all.contacts_changed |= received.contacts_changed;
+    }
+    Ok(all)
+}
+
+/// Envelopes that waited too long are given up.
+pub(crate) fn expire_waiting(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let given_up = tx.execute("DELETE FROM waiting WHERE stored_at <= ?1", [ms(now.before(WAITS))])?;
+    count_refusals(tx, "waited_too_long", given_up)
+}
+
+fn count_refusals(tx: &mut Tx<'_>, code: &'static str, count: usize) -> Result<(), StoreError> {
+    if count == 0 {
+        return Ok(());
+    }
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    tx.execute(
+        "INSERT INTO refusal (code, count) VALUES (?1, ?2) ON CONFLICT (code) DO UPDATE SET count = count + ?2",
+        params![code, count],
+    )?;
+    Ok(())
+}
+
+/// Everything that a batch has read and not yet written.
+pub(crate) struct Batch<'t, 'c, 'r> {
+    pub(super) tx: &'t mut Tx<'c>,
+    pub(super) own: &'t Own,
+    pub(super) own_inbox: i64,
+    pub(super) now: Timestamp,
+    pub(super) chance: &'t mut Chance<'r>,
+    contacts: HashMap<ContactRow, Contact>,
+    pub(super) seals: HashMap<ContactRow, Vec<SealIn>>,
+    /// Decapsulated in this batch, installed or not: once per enc.
+    pub(super) decapsulated: HashMap<OpenerHash, OfferedSeal>,
+    pub(super) devices: BTreeMap<DeviceRow, Device>,
+    pub(super) olm: Option<OlmAccount>,
+    pub(super) olm_changed: bool,
+    conversations: BTreeMap<ConversationRow, Arrivals>,
+    pub(super) received: Received,
+}
+
+/// A peer's device during a batch.
+pub(super) struct Device {
+    pub(super) party: Party,
+    pub(super) sessions: Vec<Stepped>,
+    /// Highest contiguous counter, with this batch.
+    pub(super) contiguous: u64,
+    /// Letters of this batch that ask to be confirmed.
+    pub(super) to_confirm: u32,
+    pub(super) changed: bool,
+}
+
+/// A session during a batch.
+pub(super) struct Stepped {
+    pub(super) row: SessionRow,
+    pub(super) changed: bool,
+}
+
+impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
+    fn new(tx: &'t mut Tx<'c>, own: &'t Own, own_inbox: i64, now: Timestamp, chance: &'t mut Chance<'r>) -> Self {
+        Self {
+            tx,
+            own,
+            own_inbox,
+            now,
+            chance,
+            contacts: HashMap::new(),
+            seals: HashMap::new(),
+            decapsulated: HashMap::new(),
+            devices: BTreeMap::new(),
+            olm: None,
+            olm_changed: false,
+            conversations: BTreeMap::new(),
+            received: Received::default(),
+        }
+    }
+
+    /// Takes an envelope; where it must wait, stores it; where it is refused, counts that.
+    fn take_or_keep(&mut self, incoming: &Incoming<'_>, accepted_at_ms: u64) -> Result<(), StoreError> {
+        match self.take(incoming) {
+            Ok(installed) => {
+                if installed {
+                    self.retry(incoming.alias)?;
+                }
+                Ok(())
+            }
+            Err(Fault::Refused(code)) => {
+                tracing::debug!(code, "an envelope was refused");
+                count_refusals(self.tx, code, 1)
+            }
+            Err(Fault::Wait(why)) => self.keep(incoming, accepted_at_ms, why),
+            Err(Fault::Store(error)) => Err(error),
+        }
+    }
+
+    /// Takes one envelope. Says whether a seal key was installed, which others may be waiting for.
+    fn take(&mut self, incoming: &Incoming<'_>) -> Result<bool, Fault> {
+        match handshake::purpose(self.tx, self.own_inbox, incoming.alias)? {
+            None => Err(Fault::Refused("unknown_alias")),
+            Some(Purpose::Invite(invite)) => self.take_request(invite, incoming),
+            Some(Purpose::Pair(contact)) => self.take_letter(contact, false, incoming),
+            Some(Purpose::Reply(contact)) => self.take_letter(contact, true, incoming),
+        }
+    }
+
+    fn keep(&mut self, incoming: &Incoming<'_>, accepted_at_ms: u64, why: Why) -> Result<(), StoreError> {
+        let waiting: i64 = self
+            .tx
+            .one(
+                "SELECT count(*) FROM waiting WHERE own_inbox = ?1 AND alias = ?2",
+                params![self.own_inbox, incoming.alias],
+                |row| row.get(0),
+            )?
+            .unwrap_or(0);
+        if usize::try_from(waiting).is_ok_and(|waiting| waiting >= WAITING_CONTINUATIONS_MAX) {
+            // Its sender keeps it until we confirm, and sends it again.
+            return count_refusals(self.tx, "too_many_waiting", 1);
+        }
+        self.tx.execute(
+            "INSERT INTO waiting (own_inbox, alias, header, payload, accepted_at, stored_at, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![
+                self.own_inbox,
+                incoming.alias,
+                incoming.header,
+                incoming.payload,
+                i64::try_from(accepted_at_ms).unwrap_or(i64::MAX),
+                ms(self.now),
+                why.code()
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Tries again what waits under an alias, in the order in which it came.
+    fn retry(&mut self, alias: u32) -> Result<(), StoreError> {
+        let waiting = self.tx.all(
+            "SELECT id, header, payload FROM waiting WHERE own_inbox = ?1 AND alias = ?2 ORDER BY id",
+            params![self.own_inbox, alias],
+            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?)),
+        )?;
+        for (row, header, payload) in waiting {
+            match self.take(&Incoming { alias, header: &header, payload: &payload }) {
+                Err(Fault::Wait(_)) => continue,
+                Err(Fault::Store(error)) => return Err(error),
+                Err(Fault::Refused(code)) => count_refusals(self.tx, code, 1)?,
+                Ok(_) => {}
+            }
+            self.tx.execute("DELETE FROM waiting WHERE id = ?1", [row])?;
+        }
+        Ok(())
+    }
+
+    fn contact(&mut self, row: ContactRow) -> Result<Contact, StoreError> {
+        if let Some(contact) = self.contacts.get(&row) {
+            return Ok(contact.clone());
+        }
+        let contact = contact::by_row(self.tx, row)?;
+        self.contacts.insert(row, contact.clone());
+        Ok(contact)
+    }
+
+    /// The contact changed in this batch: what was read of it is old.
+    fn forget_contact(&mut self, row: ContactRow) {
+        self.contacts.remove(&row);
+    }
+
+    pub(super) fn device(&mut self, contact: &Contact, row: DeviceRow) -> Result<&mut Device, StoreError> {
+        if !self.devices.contains_key(&row) {
+            let peer = contact::device_by_row(self.tx, row)?;
+            let party = crate::outbox::encrypt::party(contact, &peer);
+            let sessions = session::of_device(self.tx, &self.own.seal, row)?;
+            let sessions = sessions.into_iter().map(|row| Stepped { row, changed: false }).collect();
+            let contiguous = peer.received;
+            self.devices.insert(row, Device { party, sessions, contiguous, to_confirm: 0, changed: false });
+        }
+        self.devices.get_mut(&row).ok_or(StoreError::Corrupt)
+    }
+
+    fn olm(&mut self) -> Result<&OlmAccount, StoreError> {
+        if self.olm.is_none() {
+            self.olm = Some(own::olm(self.tx, &self.own.seal)?);
+        }
+        self.olm.as_ref().ok_or(StoreError::Corrupt)
+    }
+
+    /// Writes what the batch stepped.
+    fn finish(self) -> Result<Received, StoreError> {
+        for (row, device) in &self.devices {
+            for stepped in device.sessions.iter().filter(|stepped| stepped.changed) {
+                session::store(self.tx, &self.own.seal, &stepped.row, self.chance)?;
+                session::answered(self.tx, stepped.row.row)?;
+            }
+            if device.changed {
+                apply::owe_confirmation(self.tx, *row, device, self.now, self.chance)?;
+            }
+        }
+        if let (Some(olm), true) = (&self.olm, self.olm_changed) {
+            own::store_olm(self.tx, &self.own.seal, olm, self.chance)?;
+        }
+        for (conversation, arrivals) in &self.conversations {
+            conversation::touch(self.tx, *conversation, arrivals)?;
+        }
+        Ok(self.received)
+    }
+}

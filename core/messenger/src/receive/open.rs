@@ -1,0 +1,234 @@
+//! From an envelope to an authenticated letter: seal, repeat, ratchet, binding. Nothing is written here.
+
+use sotto_crypto::letter::{Letter, UnverifiedLetter};
+use sotto_crypto::manifest::{History, VerifiedManifest};
+use sotto_crypto::olm::{OlmAccount, OlmError, OlmMessage, OlmSession, PrekeyUsed, SessionId};
+use sotto_crypto::seal::{OfferedSeal, OpenerHash, SealError, Sealed};
+use sotto_crypto::{DeviceName, Party};
+use sotto_protocol::header::Header;
+use sotto_protocol::letter::OlmKind;
+
+use super::{Batch, Fault, Incoming, Why};
+use crate::contact::{self, Contact, ContactRow, DeviceRow};
+use crate::prekey;
+use crate::seal;
+use crate::session;
+use crate::store::{Query, StoreError};
+
+/// A letter whose maker is proven, with everything that taking it would change.
+pub(super) struct Authentic {
+    pub(super) letter: Letter,
+    pub(super) kind: OlmKind,
+    pub(super) inner_hash: [u8; 32],
+    pub(super) ratchet: Ratchet,
+    pub(super) seal: UsedSeal,
+}
+
+/// The ratchet after the letter.
+pub(super) enum Ratchet {
+    /// A session that we had, at this place of the device's list.
+    Stepped { place: usize, session: Box<OlmSession> },
+    /// A session that the letter began, with the account after it.
+    Begun { account: Box<OlmAccount>, session: Box<OlmSession>, prekey: PrekeyUsed },
+}
+
+impl Ratchet {
+    /// The identity key that the session is with.
+    pub(super) fn peer(&self) -> [u8; 32] {
+        match self {
+            Self::Stepped { session, .. } | Self::Begun { session, .. } => session.peer(),
+        }
+    }
+}
+
+/// The seal that the envelope was under.
+pub(super) enum UsedSeal {
+    /// One that is installed, by its row; `announce` when its maker shows for the first time that it knows.
+    Installed { row: i64, announce: bool },
+    /// An opener whose key is not installed.
+    Opener(Box<OfferedSeal>),
+}
+
+/// An opened envelope, before its maker is proven.
+pub(super) struct Unsealed {
+    pub(super) sealed: Sealed,
+    pub(super) seal: UsedSeal,
+    /// The device that the seal key names: continuations.
+    pub(super) maker: Option<DeviceRow>,
+}
+
+impl Batch<'_, '_, '_> {
+    /// Opens the seal of an envelope that came on a contact's alias.
+    pub(super) fn unseal(&mut self, contact: ContactRow, incoming: &Incoming<'_>) -> Result<Unsealed, Fault> {
+        let header = Header::decode(incoming.header).map_err(|_| Fault::Refused("header_malformed"))?;
+        if !self.seals.contains_key(&contact) {
+            let installed = seal::installed(self.tx, &self.own.seal, contact)?;
+            self.seals.insert(contact, installed);
+        }
+        let is_continuation = matches!(header, Header::Continuation { .. });
+        let found = self.seals.get(&contact).and_then(|seals| seals.iter().find(|seal| seal.key.matches(&header)));
+        if let Some(found) = found {
+            let seal = UsedSeal::Installed { row: found.row, announce: is_continuation && !found.announced };
+            let maker = is_continuation.then_some(found.device);
+            let sealed = found.key.open(incoming.header, incoming.payload).map_err(|error| refused(&error))?;
+            return Ok(Unsealed { sealed, seal, maker });
+        }
+        match &header {
+            Header::Continuation { .. } => Err(Fault::Wait(Why::NoOpener)),
+            Header::Opener { .. } => self.unseal_opener(&header, incoming),
+        }
+    }
+
+    /// Opens an opener whose key is not installed: decapsulates, once per enc.
+    pub(super) fn unseal_opener(&mut self, header: &Header, incoming: &Incoming<'_>) -> Result<Unsealed, Fault> {
+        let Header::Opener { key_id, enc, .. } = header else { return Err(Fault::Refused("opener_expected")) };
+        let opener = OpenerHash::of(enc, key_id);
+        let key = match self.decapsulated.get(&opener) {
+            Some(key) => key.clone(),
+            None => {
+                let private = prekey::kem_key(self.tx, self.own, key_id)?.ok_or(Fault::Refused("kem_key_gone"))?;
+                let key = OfferedSeal::decapsulate(&self.own.party.name(), &private, key_id, enc);
+                self.decapsulated.insert(opener, key.clone());
+                key
+            }
+        };
+        let sealed = key.open(incoming.header, incoming.payload).map_err(|error| refused(&error))?;
+        Ok(Unsealed { sealed, seal: UsedSeal::Opener(Box::new(key)), maker: None })
+    }
+
+    /// Whether the inner ciphertext was dealt with before: looked up before any ratchet is touched.
+    pub(super) fn is_repeat(&self, message: &OlmMessage) -> Result<bool, StoreError> {
+        Ok(self.tx.one("SELECT 1 FROM seen_inner WHERE hash = ?1", [message.inner_hash()], |_| Ok(()))?.is_some())
+    }
+
+    /// The contact's device that made an envelope.
+    pub(super) fn maker(&mut self, contact: &Contact, unsealed: &Unsealed) -> Result<DeviceRow, Fault> {
+        if let Some(row) = unsealed.maker {
+            return Ok(row);
+        }
+        let DeviceName { account, device } = unsealed.sealed.sender.ok_or(Fault::Refused("sender_missing"))?;
+        if account != contact.account {
+            return Err(Fault::Refused("sender_is_not_the_contact"));
+        }
+        match contact::device_by_id(self.tx, contact.row, &device)? {
+            Some(peer) if peer.listed => Ok(peer.row),
+            _ => {
+                self.received.stale.push(contact.row);
+                Err(Fault::Wait(Why::UnknownDevice))
+            }
+        }
+    }
+
+    /// Decrypts and checks a letter from a known device.
+    pub(super) fn authenticate(
+        &mut self,
+        contact: &Contact,
+        device: DeviceRow,
+        unsealed: Unsealed,
+    ) -> Result<Authentic, Fault> {
+        let message = &unsealed.sealed.message;
+        let recipient = self.own.party;
+        let (ratchet, plaintext) = self.decrypt(contact, device, message)?;
+        let sender = self.device(contact, device)?.party;
+        let letter =
+            UnverifiedLetter::decode(&plaintext, message.kind()).map_err(|_| Fault::Refused("letter_malformed"))?;
+        let letter =
+            letter.verify(&ratchet.peer(), &sender, &recipient).map_err(|_| Fault::Refused("binding_refused"))?;
+        Ok(Authentic { letter, kind: message.kind(), inner_hash: message.inner_hash(), ratchet, seal: unsealed.seal })
+    }
+
+    fn decrypt(
+        &mut self,
+        contact: &Contact,
+        device: DeviceRow,
+        message: &OlmMessage,
+    ) -> Result<(Ratchet, zeroize::Zeroizing<Vec<u8>>), Fault> {
+        let begins = message.session();
+        let peer = self.device(contact, device)?;
+        let identity_key = peer.party.curve25519;
+        if begins.is_some() && message.identity_key() != Some(identity_key) {
+            return Err(Fault::Refused("identity_key_refused"));
+        }
+        let mut verdict = OlmError::BadMessage;
+        for (place, stepped) in peer.sessions.iter().enumerate() {
+            // A prekey message names its session; a normal one is tried under each.
+            if begins.is_some_and(|session| session != stepped.row.session.id()) {
+                continue;
+            }
+            match stepped.row.session.decrypt(message) {
+                Ok((session, plaintext)) => {
+                    return Ok((Ratchet::Stepped { place, session: Box::new(session) }, plaintext));
+                }
+                Err(OlmError::BadMessage) => {}
+                Err(error) => verdict = error,
+            }
+            if begins.is_some() {
+                return Err(Fault::Refused(olm_code(&verdict)));
+            }
+        }
+        match begins {
+            Some(session) => self.accept_session(&session, &identity_key, message),
+            None => Err(Fault::Refused(olm_code(&verdict))),
+        }
+    }
+
+    /// A session that the letter begins, unless it was accepted before.
+    pub(super) fn accept_session(
+        &mut self,
+        session: &SessionId,
+        identity_key: &[u8; 32],
+        message: &OlmMessage,
+    ) -> Result<(Ratchet, zeroize::Zeroizing<Vec<u8>>), Fault> {
+        if session::is_tombstone(self.tx, session)? {
+            return Err(Fault::Refused("session_replayed"));
+        }
+        let accepted = self.olm()?.accept(identity_key, message).map_err(|error| Fault::Refused(olm_code(&error)))?;
+        let ratchet = Ratchet::Begun {
+            account: Box::new(accepted.account),
+            session: Box::new(accepted.session),
+            prekey: accepted.prekey,
+        };
+        Ok((ratchet, accepted.plaintext))
+    }
+
+    /// Verifies the manifest that a request carries, which is what proves its sender.
+    pub(super) fn introduce(
+        &self,
+        sender: &DeviceName,
+        manifest: sotto_protocol::Bytes,
+        identity_key: &[u8; 32],
+    ) -> Result<(VerifiedManifest, Party), Fault> {
+        let manifest = VerifiedManifest::verify(&sender.account, manifest, History::Unknown, self.now)
+            .map_err(|_| Fault::Refused("manifest_refused"))?;
+        if !manifest.is_fresh(self.now) {
+            return Err(Fault::Refused("manifest_outdated"));
+        }
+        let party = manifest.party(&sender.device).ok_or(Fault::Refused("device_unlisted"))?;
+        if party.curve25519 != *identity_key {
+            return Err(Fault::Refused("identity_key_refused"));
+        }
+        Ok((manifest, party))
+    }
+}
+
+fn refused(error: &SealError) -> Fault {
+    Fault::Refused(match error {
+        SealError::Malformed(_) => "seal_malformed",
+        SealError::WrongOpener | SealError::WrongTag => "seal_mismatched",
+        SealError::CannotOpen => "seal_refused",
+        SealError::MissingSender | SealError::UnexpectedSender => "sender_misplaced",
+    })
+}
+
+const fn olm_code(error: &OlmError) -> &'static str {
+    match error {
+        OlmError::Malformed(_) => "olm_malformed",
+        OlmError::WrongSession | OlmError::BadMessage => "olm_refused",
+        OlmError::MissingKey { .. } => "olm_key_gone",
+        OlmError::TooFarAhead { .. } => "olm_too_far_ahead",
+        OlmError::MissingOneTimeKey => "one_time_key_gone",
+        OlmError::WrongIdentity => "identity_key_refused",
+        OlmError::NonContributory => "key_non_contributory",
+        OlmError::NotAPrekeyMessage => "prekey_message_expected",
+    }
+}

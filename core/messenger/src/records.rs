@@ -1,0 +1,146 @@
+//! Records: plain data that crosses the API by value. What a UI draws is in here; what it may do is on `Messenger`.
+
+use sotto_protocol::{AccountId, ConversationId, DeviceId, MessageId, RelayAddress, Timestamp};
+
+pub use crate::contact::{ContactState, Trust};
+
+/// This account and device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Account {
+    /// The root public key.
+    pub id: AccountId,
+    /// This installation.
+    pub device: DeviceId,
+    /// What others see.
+    pub name: String,
+    /// Where its inboxes are, the preferred first.
+    pub relays: Vec<RelayAddress>,
+}
+
+/// Somebody we can talk to, or who wants to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Contact {
+    /// Their root public key.
+    pub id: AccountId,
+    /// What to show: the name we gave, else theirs.
+    pub name: String,
+    /// The name they gave themselves.
+    pub own_name: String,
+    /// How far the handshake is.
+    pub state: ContactState,
+    /// Whether we blocked them.
+    pub blocked: bool,
+    /// What their manifest chain has shown.
+    pub trust: Trust,
+    /// Whether their list of devices was not renewed for longer than it should have been.
+    pub outdated: bool,
+}
+
+/// A line of the chat list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Conversation {
+    /// Local number: with `last_at`, the place to continue a page from.
+    pub number: i64,
+    /// The same on all devices.
+    pub id: ConversationId,
+    /// The other side of a 1:1; `None` for the note to self.
+    pub contact: Option<AccountId>,
+    /// Their name.
+    pub name: Option<String>,
+    /// When it last moved, by this device's clock.
+    pub last_at: Timestamp,
+    /// Messages not read here.
+    pub unread: u32,
+    /// Text of the last message.
+    pub preview: Option<String>,
+    /// Whether we wrote that.
+    pub preview_is_own: bool,
+}
+
+/// A message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// Local number: order on this device, and the place to continue a page from.
+    pub number: i64,
+    /// The same on all devices.
+    pub id: MessageId,
+    /// Where it was said.
+    pub conversation: ConversationId,
+    /// Who said it.
+    pub sender: AccountId,
+    /// By the sender's clock.
+    pub sent_at: Timestamp,
+    /// When this device stored it.
+    pub received_at: Timestamp,
+    /// What it is.
+    pub kind: Kind,
+    /// What to show.
+    pub text: String,
+    /// How far it is.
+    pub state: MessageState,
+}
+
+/// What a message is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Words.
+    Text,
+    /// Something that this version does not know; `text` is its fallback, and the bytes are kept.
+    Unknown,
+    /// Something that could not be opened; the sender was told or will be.
+    Unreadable,
+}
+
+/// How far a message is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MessageState {
+    /// Stored here, not on its way yet.
+    Queued,
+    /// Encrypted, being offered to a relay.
+    Sending,
+    /// A relay took it for a device of each recipient.
+    Sent,
+    /// A recipient's device has it.
+    Delivered,
+    /// It was read.
+    Read,
+    /// It will not arrive.
+    Failed(Failure),
+    /// Theirs.
+    Received,
+}
+
+/// Why a message will not arrive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// Its time was over before it could be delivered.
+    Expired,
+    /// The contact was removed.
+    Removed,
+}
+
+/// An invite as its owner sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InviteLink {
+    /// The link, which is also what the QR code holds.
+    pub link: String,
+    /// After this it is refused.
+    pub expires_at: Timestamp,
+    /// How many may use it.
+    pub uses: u32,
+}
+
+/// What the engine knows of its relays and queues.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CatchUp {
+    /// Messages that came in.
+    pub received: u64,
+    /// Letters that relays took.
+    pub sent: u64,
+    /// Letters still waiting to leave.
+    pub waiting: u64,
+    /// Whether everything that waited has been dealt with.
+    pub is_complete: bool,
+    /// Relays that could not be reached, with the code of the error.
+    pub unreachable: Vec<(RelayAddress, &'static str)>,
+}

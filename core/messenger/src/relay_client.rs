@@ -1,0 +1,184 @@
+//! Typed relay calls: protobuf in, protobuf or a typed refusal out.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::Deserialize;
+use sotto_protocol::request::{Authorization, path};
+use sotto_protocol::{Bytes, Message, RelayAddress, RelayName, Timestamp, decode, relay};
+
+use crate::world::{Answer, Call, Clock, Isolation, Rng, Transport, TransportError};
+
+/// The largest answer that is decoded.
+const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Why a relay call brought nothing.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The relay was not reached: try again, or another one.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The relay refused, and said why.
+    #[error("the relay refused: {}", .0.code)]
+    Refused(Problem),
+    /// The relay sent what no relay sends.
+    #[error("the relay's answer makes no sense")]
+    Malformed,
+}
+
+/// A relay's refusal (RFC 9457), as far as a client acts on it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+pub struct Problem {
+    /// Stable code, see `docs/protocol.md`.
+    pub code: String,
+    /// When another try makes sense.
+    #[serde(default)]
+    pub retry_after_ms: Option<u64>,
+    /// The relay's clock, where ours is the problem.
+    #[serde(default)]
+    pub now_ms: Option<u64>,
+}
+
+impl RelayError {
+    /// Whether the same call may succeed later, unchanged.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Transport(_) | Self::Malformed => true,
+            Self::Refused(problem) => {
+                matches!(problem.code.as_str(), "unavailable" | "rate_limited" | "full" | "clock_skew" | "replayed")
+            }
+        }
+    }
+
+    /// Whether the relay said exactly this.
+    pub(crate) fn is(&self, code: &str) -> bool {
+        matches!(self, Self::Refused(problem) if problem.code == code)
+    }
+
+    /// How long the relay asks to wait.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(problem) => problem.retry_after_ms.map(Duration::from_millis),
+            Self::Transport(_) | Self::Malformed => None,
+        }
+    }
+}
+
+/// What signs a call: a key of one inbox or one chain.
+pub(crate) trait Signer: Sync {
+    /// Signs a call of this relay, made now.
+    fn authorize(&self, relay: &RelayName, path: &str, body: &[u8], time: Timestamp, rng: &dyn Rng) -> Authorization;
+}
+
+/// Relay calls over a [`Transport`].
+#[derive(Clone)]
+pub(crate) struct RelayClient {
+    transport: Arc<dyn Transport>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    /// How far each relay's clock is ahead of ours, in milliseconds, as it last said: signatures are made on its time.
+    clock_offset_ms: Arc<Mutex<HashMap<RelayName, i64>>>,
+}
+
+impl RelayClient {
+    pub(crate) fn new(transport: Arc<dyn Transport>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Self {
+        Self { transport, clock, rng, clock_offset_ms: Arc::default() }
+    }
+
+    pub(crate) fn transport(&self) -> &Arc<dyn Transport> {
+        &self.transport
+    }
+
+    /// An anonymous call.
+    pub(crate) async fn anonymous<R: Message + Default>(
+        &self,
+        relay: &RelayAddress,
+        path: &'static str,
+        body: &impl Message,
+    ) -> Result<R, RelayError> {
+        let body = body.encode_to_vec().into();
+        let call = Call { relay: relay.clone(), isolation: Isolation::Anonymous, path, body, authorization: None };
+        read_answer(self.transport.call(call).await?)
+    }
+
+    /// A signed call. Where the relay says that our clock is off, once more on its time.
+    pub(crate) async fn signed<R: Message + Default>(
+        &self,
+        relay: &RelayAddress,
+        isolation: Isolation,
+        path: &'static str,
+        body: Bytes,
+        signer: &dyn Signer,
+    ) -> Result<R, RelayError> {
+        match self.signed_once(relay, isolation, path, body.clone(), signer).await {
+            Err(RelayError::Refused(Problem { code, now_ms: Some(now_ms), .. })) if code == "clock_skew" => {
+                self.learn_clock(relay.name(), Timestamp::from_ms(now_ms));
+                self.signed_once(relay, isolation, path, body, signer).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn signed_once<R: Message + Default>(
+        &self,
+        relay: &RelayAddress,
+        isolation: Isolation,
+        path: &'static str,
+        body: Bytes,
+        signer: &dyn Signer,
+    ) -> Result<R, RelayError> {
+        let authorization =
+            signer.authorize(relay.name(), path, &body, self.relay_time(relay.name()), &*self.rng).to_string();
+        let call = Call { relay: relay.clone(), isolation, path, body, authorization: Some(authorization) };
+        read_answer(self.transport.call(call).await?)
+    }
+
+    /// Sends a batch; as many results as items.
+    pub(crate) async fn send(
+        &self,
+        relay: &RelayAddress,
+        batch: &relay::Send,
+    ) -> Result<Vec<relay::SendResult>, RelayError> {
+        let answer: relay::SendResults = self.anonymous(relay, path::SEND, batch).await?;
+        if answer.results.len() == batch.items.len() { Ok(answer.results) } else { Err(RelayError::Malformed) }
+    }
+
+    /// Remembers a relay's clock.
+    pub(crate) fn learn_clock(&self, relay: &RelayName, relay_now: Timestamp) {
+        let offset = signed_difference_ms(relay_now, self.clock.now());
+        if let Ok(mut offsets) = self.clock_offset_ms.lock() {
+            offsets.insert(relay.clone(), offset);
+        }
+    }
+
+    /// Now, on relay time where any relay has told it: what relays date and judge is made on it.
+    pub(crate) fn network_now(&self) -> Timestamp {
+        let offset = self
+            .clock_offset_ms
+            .lock()
+            .ok()
+            .and_then(|offsets| offsets.values().copied().min_by_key(|offset| offset.unsigned_abs()));
+        Timestamp::from_ms(self.clock.now().as_ms().saturating_add_signed(offset.unwrap_or(0)))
+    }
+
+    fn relay_time(&self, relay: &RelayName) -> Timestamp {
+        let offset = self.clock_offset_ms.lock().ok().and_then(|offsets| offsets.get(relay).copied()).unwrap_or(0);
+        Timestamp::from_ms(self.clock.now().as_ms().saturating_add_signed(offset))
+    }
+}
+
+fn signed_difference_ms(later: Timestamp, earlier: Timestamp) -> i64 {
+    let difference = i128::from(later.as_ms()) - i128::from(earlier.as_ms());
+    i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX })
+}
+
+fn read_answer<R: Message + Default>(answer: Answer) -> Result<R, RelayError> {
+    if answer.status == 200 {
+        return decode::shared(answer.body, ANSWER_BYTES_MAX).map_err(|_| RelayError::Malformed);
+    }
+    let problem: Problem = serde_json::from_slice(&answer.body).map_err(|_| RelayError::Malformed)?;
+    Err(RelayError::Refused(problem))
+}

@@ -1,0 +1,131 @@
+//! Olm sessions at rest: one per peer inbox, so that every ratchet chain keeps the order of one relay (PROTOCOL E1).
+//!
+//! Both sides may begin at once. Then both sessions live on for receiving, and both sides send on the one with the lower id; in every
+//! other case the newest session is the one to send on. At most four are kept per inbox.
+//! No ratchet lives in memory across transactions: a session is loaded, stepped and stored inside one.
+
+use rusqlite::params;
+use sotto_crypto::olm::{OlmSession, SessionId};
+use sotto_protocol::Timestamp;
+
+use crate::contact::{DeviceRow, InboxRow, ms};
+use crate::state::StateSeal;
+use crate::store::{Query, StoreError, Tx};
+use crate::world::Chance;
+
+/// Sessions kept per inbox: two of a crossing, and two of the crossing before, whose letters may still be under way.
+const KEPT_MAX: i64 = 4;
+
+const TABLE: &str = "session";
+
+/// A session with its row.
+pub(crate) struct SessionRow {
+    pub(crate) row: i64,
+    pub(crate) session: OlmSession,
+}
+
+/// Who began a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Begun {
+    ByUs,
+    ByThem,
+}
+
+/// The session to send on to an inbox.
+pub(crate) fn sending(view: &impl Query, seal: &StateSeal, inbox: InboxRow) -> Result<Option<SessionRow>, StoreError> {
+    let found = view.one(
+        "SELECT id, session, state_sealed FROM session WHERE peer_inbox = ?1 AND sending = 1",
+        [inbox.0],
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?, row.get::<_, Vec<u8>>(2)?)),
+    )?;
+    found.map(|(row, id, sealed)| Ok(SessionRow { row, session: seal.open(TABLE, &id, &sealed)? })).transpose()
+}
+
+/// Whether there is a session to send on.
+pub(crate) fn has_sending(view: &impl Query, inbox: InboxRow) -> Result<bool, StoreError> {
+    Ok(view.one("SELECT 1 FROM session WHERE peer_inbox = ?1 AND sending = 1", [inbox.0], |_| Ok(()))?.is_some())
+}
+
+/// All sessions with a device, the newest first: a normal message does not say which one it belongs to.
+pub(crate) fn of_device(view: &impl Query, seal: &StateSeal, device: DeviceRow) -> Result<Vec<SessionRow>, StoreError> {
+    let rows = view.all(
+        "SELECT session.id, session.session, session.state_sealed
+         FROM peer_inbox JOIN session ON session.peer_inbox = peer_inbox.id WHERE peer_inbox.peer_device = ?1 ORDER BY session.id DESC",
+        [device.0],
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?, row.get::<_, Vec<u8>>(2)?)),
+    )?;
+    rows.into_iter().map(|(row, id, sealed)| Ok(SessionRow { row, session: seal.open(TABLE, &id, &sealed)? })).collect()
+}
+
+/// Stores a stepped session.
+pub(crate) fn store(
+    tx: &mut Tx<'_>,
+    seal: &StateSeal,
+    row: &SessionRow,
+    chance: &mut Chance<'_>,
+) -> Result<(), StoreError> {
+    let sealed = seal.seal(TABLE, row.session.id().as_bytes(), &row.session, chance);
+    tx.execute("UPDATE session SET state_sealed = ?2 WHERE id = ?1", params![row.row, sealed])?;
+    Ok(())
+}
+
+/// Something under it was received: it no longer crosses with a session that the peer begins from now on.
+pub(crate) fn answered(tx: &mut Tx<'_>, row: i64) -> Result<(), StoreError> {
+    tx.execute("UPDATE session SET answered = 1 WHERE id = ?1 AND answered = 0", [row])?;
+    Ok(())
+}
+
+/// Adds a session and decides which one to send on.
+pub(crate) fn add(
+    tx: &mut Tx<'_>,
+    seal: &StateSeal,
+    inbox: InboxRow,
+    session: OlmSession,
+    begun: Begun,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<SessionRow, StoreError> {
+    let id = session.id();
+    let rival = match begun {
+        Begun::ByThem => crossing(tx, inbox)?,
+        Begun::ByUs => None,
+    };
+    let is_for_sending = rival.is_none_or(|(_, rival)| id < rival);
+    if is_for_sending {
+        tx.execute("UPDATE session SET sending = 0 WHERE peer_inbox = ?1 AND sending = 1", [inbox.0])?;
+    }
+    let sealed = seal.seal(TABLE, id.as_bytes(), &session, chance);
+    let row = tx.insert(
+        "INSERT INTO session (session, peer_inbox, inbound, answered, sending, created_at, state_sealed) VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6)",
+        params![id.as_bytes(), inbox.0, begun == Begun::ByThem, is_for_sending, ms(now), sealed],
+    )?;
+    tx.execute(
+        "DELETE FROM session WHERE peer_inbox = ?1 AND sending = 0
+         AND id NOT IN (SELECT id FROM session WHERE peer_inbox = ?1 ORDER BY id DESC LIMIT ?2)",
+        params![inbox.0, KEPT_MAX],
+    )?;
+    Ok(SessionRow { row, session })
+}
+
+/// Our session to that inbox which the peer cannot have seen when it began its own: both began at once.
+fn crossing(tx: &Tx<'_>, inbox: InboxRow) -> Result<Option<(i64, SessionId)>, StoreError> {
+    tx.one(
+        "SELECT id, session FROM session WHERE peer_inbox = ?1 AND sending = 1 AND inbound = 0 AND answered = 0",
+        [inbox.0],
+        |row| Ok((row.get(0)?, SessionId::from_bytes(row.get(1)?))),
+    )
+}
+
+/// Whether a session that began with the last-resort key was accepted once: its first message is a replay.
+pub(crate) fn is_tombstone(view: &impl Query, session: &SessionId) -> Result<bool, StoreError> {
+    Ok(view.one("SELECT 1 FROM session_tombstone WHERE session = ?1", [session.as_bytes()], |_| Ok(()))?.is_some())
+}
+
+/// Remembers it as long as the key lives.
+pub(crate) fn bury(tx: &mut Tx<'_>, session: &SessionId, dies_at: Timestamp) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT OR IGNORE INTO session_tombstone (session, dies_at) VALUES (?1, ?2)",
+        params![session.as_bytes(), ms(dies_at)],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,272 @@
+//! The store: one SQLCipher database, one writer, a few readers.
+//!
+//! Everything that must agree changes in one transaction: [`Store::write`] runs a closure inside one, on the writer's thread in
+//! production and inline on the caller in simulations (a paused clock does not wait for threads). A job is handed over the moment
+//! `write` is called, so a caller that drops the future loses the answer and nothing else.
+//! Invariants: all writes pass [`Tx::execute`]; a closure that fails leaves nothing; what cannot be read is an error, never absence.
+//! Not here: what the rows mean (each table's concept has a module of its own).
+
+use sotto_cipher as _;
+
+mod open;
+mod tx;
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::oneshot;
+
+pub(crate) use open::{DatabaseKey, OpenMode};
+pub(crate) use tx::{FailAt, Query, Tx};
+
+/// Readers beside the writer: the chat list and a timeline may load while a batch is being received.
+const READERS: usize = 2;
+
+/// Why the database did not do what was asked. Nothing was changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process, or another handle in this one, has the profile open.
+    #[error("the profile is in use")]
+    ProfileInUse,
+    /// There is no profile here.
+    #[error("there is no profile here")]
+    Absent,
+    /// There is a profile here already.
+    #[error("there is a profile here already")]
+    Exists,
+    /// The key does not open this database, or its first page is damaged.
+    #[error("the key does not open this database")]
+    WrongKey,
+    /// A page is damaged.
+    #[error("the database is damaged")]
+    Corrupt,
+    /// No room on the disk. The same call will work when there is.
+    #[error("the disk is full")]
+    DiskFull,
+    /// Written by a later version of this program.
+    #[error("the database was written by a later version")]
+    TooNew,
+    /// Reading or writing failed for another reason of the device's.
+    #[error("the database cannot be used right now")]
+    Failed,
+    /// The store was shut down.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode;
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::DiskFull,
+            Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt,
+            Some(ErrorCode::NotADatabase) => Self::WrongKey,
+            Some(ErrorCode::SystemIoFailure) if is_short_of_space(&error) => Self::DiskFull,
+            _ => {
+                tracing::error!(code = ?error.sqlite_error_code(), "unexpected database error");
+                Self::Failed
+            }
+        }
+    }
+}
+
+/// Some file systems report a full disk as a failed write.
+fn is_short_of_space(error: &rusqlite::Error) -> bool {
+    matches!(error, rusqlite::Error::SqliteFailure(failure, _) if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE)
+}
+
+/// How transactions get their thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Threading {
+    /// A writer thread and reader threads: production.
+    Threads,
+    /// On the caller: simulations on one thread and virtual time.
+    Inline,
+}
+
+/// The open database.
+#[derive(Clone)]
+pub(crate) struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    writer: Lane,
+    readers: Lane,
+    fail_at: FailAt,
+    _lock: open::ProfileLock,
+}
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// The way to some threads, and the threads.
+type Threads = (mpsc::Sender<Job>, Vec<JoinHandle<()>>);
+
+/// Where jobs run: in order on threads of their own, or at once on the caller.
+enum Lane {
+    Threads(Mutex<Option<Threads>>),
+    Inline(Mutex<Option<Connection>>),
+}
+
+impl Lane {
+    fn inline(connection: Connection) -> Self {
+        Self::Inline(Mutex::new(Some(connection)))
+    }
+
+    fn threads(name: &str, connections: Vec<Connection>) -> Result<Self, StoreError> {
+        let (sender, receiver) = mpsc::channel::<Job>();
+        let receiver = Arc::new(Mutex::new(receiver));
+        let mut threads = Vec::with_capacity(connections.len());
+        for mut connection in connections {
+            let receiver = Arc::clone(&receiver);
+            let run = move || {
+                loop {
+                    let job = match receiver.lock() {
+                        Ok(receiver) => receiver.recv(),
+                        Err(_) => return,
+                    };
+                    match job {
+                        Ok(job) => job(&mut connection),
+                        Err(mpsc::RecvError) => return,
+                    }
+                }
+            };
+            threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|_| StoreError::Failed)?);
+        }
+        Ok(Self::Threads(Mutex::new(Some((sender, threads)))))
+    }
+
+    /// Runs the job, or drops it when the lane is closed.
+    fn submit(&self, job: Job) {
+        match self {
+            Self::Threads(sender) => {
+                if let Ok(sender) = sender.lock()
+                    && let Some((sender, _)) = sender.as_ref()
+                {
+                    // A closed channel drops the job, and with it the sender of its answer: the caller reads `Closed`.
+                    let _ = sender.send(job);
+                }
+            }
+            Self::Inline(connection) => {
+                if let Ok(mut connection) = connection.lock()
+                    && let Some(connection) = connection.as_mut()
+                {
+                    job(connection);
+                }
+            }
+        }
+    }
+
+    fn close(&self) {
+        match self {
+            Self::Threads(sender) => {
+                let Some((sender, threads)) = sender.lock().ok().and_then(|mut sender| sender.take()) else { return };
+                drop(sender);
+                // SQLCipher frees its keys when the process exits: no thread may still be writing then.
+                let here = std::thread::current().id();
+                for thread in threads.into_iter().filter(|thread| thread.thread().id() != here) {
+                    let _ = thread.join();
+                }
+            }
+            Self::Inline(connection) => drop(connection.lock().map(|mut connection| connection.take())),
+        }
+    }
+}
+
+impl Store {
+    /// Opens or creates the database in `directory`, alone: a second handle gets [`StoreError::ProfileInUse`].
+    pub(crate) fn open(
+        directory: &Path,
+        key: &DatabaseKey,
+        mode: OpenMode,
+        threading: Threading,
+    ) -> Result<Self, StoreError> {
+        let lock = open::ProfileLock::take(directory, mode)?;
+        let path = directory.join(open::FILE_NAME);
+        let writer = open::connect(&path, key, mode)?;
+        let (writer, readers) = match threading {
+            Threading::Inline => (Lane::inline(writer), Lane::inline(open::connect_reader(&path, key)?)),
+            Threading::Threads => {
+                let readers = (0..READERS).map(|_| open::connect_reader(&path, key)).collect::<Result<Vec<_>, _>>()?;
+                (Lane::threads("sotto-writer", vec![writer])?, Lane::threads("sotto-reader", readers)?)
+            }
+        };
+        Ok(Self { inner: Arc::new(Inner { writer, readers, fail_at: FailAt::default(), _lock: lock }) })
+    }
+
+    /// Runs `work` in one write transaction. It commits when `work` succeeds; else, or when the commit fails, nothing happened.
+    pub(crate) fn write<T, E>(&self, work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static) -> Answer<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let fail_at = self.inner.fail_at.clone();
+        self.inner.writer.submit(Box::new(move |connection| {
+            let result = run_write(connection, &fail_at, work);
+            // The caller may have gone; the work is done all the same.
+            let _ = sender.send(result);
+        }));
+        Answer(receiver)
+    }
+
+    /// Runs `work` in one read transaction, on what was committed last.
+    pub(crate) fn read<T, E>(&self, work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static) -> Answer<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        self.inner.readers.submit(Box::new(move |connection| {
+            let _ = sender.send(run_read(connection, work));
+        }));
+        Answer(receiver)
+    }
+
+    /// The next writes fail at a step of the caller's choice: for tests that walk through all of them.
+    pub(crate) fn fail_at(&self) -> &FailAt {
+        &self.inner.fail_at
+    }
+
+    /// Waits for the jobs already submitted and closes the connections; later ones get [`StoreError::Closed`].
+    pub(crate) fn close(&self) {
+        self.inner.writer.close();
+        self.inner.readers.close();
+    }
+}
+
+fn run_write<T, E: From<StoreError>>(
+    connection: &mut Connection,
+    fail_at: &FailAt,
+    work: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from)?;
+    let mut tx = Tx::new(transaction, fail_at);
+    let value = work(&mut tx)?;
+    tx.commit()?;
+    Ok(value)
+}
+
+fn run_read<T, E: From<StoreError>>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Connection) -> Result<T, E>,
+) -> Result<T, E> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(StoreError::from)?;
+    work(&transaction)
+}
+
+/// The answer to a job that is already under way.
+pub(crate) struct Answer<T, E>(oneshot::Receiver<Result<T, E>>);
+
+impl<T, E: From<StoreError>> Future for Answer<T, E> {
+    type Output = Result<T, E>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|answer| answer.unwrap_or_else(|_| Err(StoreError::Closed.into())))
+    }
+}

@@ -1,0 +1,305 @@
+-- Schema 1. One database per account and device; everything that must agree changes in one transaction.
+-- Times are milliseconds since the epoch. Columns named *_sealed hold state rows: encrypted once more, bound to table and row.
+
+-- Single values: generation, state of the account.
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value ANY NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- ---- who we are ---------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE account (
+    id                    INTEGER PRIMARY KEY CHECK (id = 1),
+    account               BLOB NOT NULL,
+    name                  TEXT NOT NULL,
+    list_key_sealed       BLOB NOT NULL,
+    certificate           BLOB NOT NULL,
+    certificate_signature BLOB NOT NULL,
+    epoch                 INTEGER NOT NULL,
+    version               INTEGER NOT NULL,   -- of the newest manifest
+    issued_at             INTEGER NOT NULL,   -- when that one was signed
+    device                BLOB NOT NULL,      -- this device
+    olm_sealed            BLOB NOT NULL       -- its Olm account
+) STRICT;
+
+-- Every device of the account, this one too.
+CREATE TABLE own_device (
+    id         INTEGER PRIMARY KEY,
+    device     BLOB NOT NULL UNIQUE,
+    kind       INTEGER NOT NULL,
+    ed25519    BLOB NOT NULL,
+    curve25519 BLOB NOT NULL,
+    added_at   INTEGER NOT NULL,
+    replaces   BLOB
+) STRICT;
+
+CREATE TABLE own_inbox (
+    id                INTEGER PRIMARY KEY,
+    own_device        INTEGER NOT NULL REFERENCES own_device (id),
+    position          INTEGER NOT NULL,       -- order of preference
+    relay             TEXT NOT NULL,
+    inbox             BLOB NOT NULL UNIQUE,
+    prekey_key        BLOB NOT NULL,
+    owner_key_sealed  BLOB,                   -- of this device's inboxes only
+    manage_key_sealed BLOB NOT NULL,
+    cursor            INTEGER NOT NULL DEFAULT 0,  -- highest sequence number whose envelope is dealt with
+    bundle_put_at     INTEGER NOT NULL DEFAULT 0,  -- when the current bundle was made
+    drained_at        INTEGER NOT NULL DEFAULT 0,  -- when the relay last said that nothing more waits
+    one_time_unused   INTEGER NOT NULL DEFAULT 0   -- one-time keys at the relay, as it last said, less those used since
+) STRICT;
+
+CREATE TABLE kem_key (
+    key_id         BLOB PRIMARY KEY,
+    private_sealed BLOB NOT NULL,
+    created_at     INTEGER NOT NULL,
+    retired_at     INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- A manifest chain that we write: one per audience.
+CREATE TABLE own_chain (
+    id               INTEGER PRIMARY KEY,
+    audience         INTEGER NOT NULL,        -- 0 own devices, 1 contacts, 2 one invite
+    relay            TEXT NOT NULL,
+    chain            BLOB NOT NULL UNIQUE,
+    chain_key        BLOB NOT NULL,
+    write_key_sealed BLOB NOT NULL,
+    epoch            INTEGER NOT NULL,        -- head: the last manifest written
+    version          INTEGER NOT NULL,
+    hash             BLOB NOT NULL,
+    entry_hash       BLOB NOT NULL,           -- hash of the last entry, for compare-and-append
+    manifest         BLOB NOT NULL            -- the SignedManifest in it
+) STRICT;
+
+CREATE TABLE invite (
+    id          INTEGER PRIMARY KEY,
+    secret      BLOB NOT NULL,
+    own_chain   INTEGER NOT NULL REFERENCES own_chain (id),
+    uses_left   INTEGER NOT NULL,
+    expires_at  INTEGER NOT NULL,
+    auto_accept INTEGER NOT NULL,
+    created_at  INTEGER NOT NULL
+) STRICT;
+
+-- What an alias on one of our inboxes stands for.
+CREATE TABLE alias (
+    own_inbox  INTEGER NOT NULL REFERENCES own_inbox (id),
+    alias      INTEGER NOT NULL,
+    purpose    INTEGER NOT NULL,              -- 1 pair, 2 reply, 3 invite
+    contact    INTEGER REFERENCES contact (id),
+    invite     INTEGER REFERENCES invite (id),
+    token_hash BLOB NOT NULL,
+    PRIMARY KEY (own_inbox, alias)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX alias_by_contact ON alias (contact) WHERE contact IS NOT NULL;
+CREATE INDEX alias_by_invite ON alias (invite) WHERE invite IS NOT NULL;
+
+-- ---- who they are -------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE contact (
+    id               INTEGER PRIMARY KEY,
+    account          BLOB NOT NULL UNIQUE,
+    name             TEXT NOT NULL,           -- as they call themselves
+    given_name       TEXT,                    -- as we call them
+    state            INTEGER NOT NULL,        -- 1 we asked, 2 they asked, 3 accepted, 4 removed
+    blocked          INTEGER NOT NULL DEFAULT 0,
+    relay            TEXT NOT NULL,           -- their manifest chain for us
+    chain            BLOB NOT NULL,
+    chain_key        BLOB NOT NULL,
+    manifest         BLOB NOT NULL,           -- the last one verified
+    epoch            INTEGER NOT NULL,        -- its head
+    version          INTEGER NOT NULL,
+    hash             BLOB NOT NULL,
+    manifest_read_at INTEGER NOT NULL,
+    chain_next       INTEGER NOT NULL DEFAULT 0,  -- index of the next entry to read
+    chain_is_new     INTEGER NOT NULL DEFAULT 0,  -- the head above is another chain's: nothing of this one was read
+    trust            INTEGER NOT NULL DEFAULT 0,  -- 0 sound, 1 fork seen, 2 compromised
+    pair_secret      BLOB,                    -- once accepted
+    pair_usable      INTEGER NOT NULL DEFAULT 0,  -- their tokens of it stand
+    reply_secret     BLOB,                    -- theirs, for our answer
+    invite_secret    BLOB,                    -- of the invite we scanned, for our request
+    claim            BLOB,                    -- our claim id of it
+    invite_expires_at INTEGER,
+    invite           INTEGER REFERENCES invite (id),  -- of ours that they used
+    created_at       INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE peer_device (
+    id            INTEGER PRIMARY KEY,
+    contact       INTEGER NOT NULL REFERENCES contact (id),
+    device        BLOB NOT NULL,
+    ed25519       BLOB NOT NULL,
+    curve25519    BLOB NOT NULL,
+    listed        INTEGER NOT NULL,           -- in the newest manifest
+    counter_sent  INTEGER NOT NULL DEFAULT 0, -- last counter given to a letter for it
+    confirmed     INTEGER NOT NULL DEFAULT 0, -- highest contiguous counter it says it has
+    received      INTEGER NOT NULL DEFAULT 0, -- highest contiguous counter received from it
+    confirm_due   INTEGER,                    -- when it must hear what we received
+    unconfirmed   INTEGER NOT NULL DEFAULT 0, -- letters received since it last heard
+    UNIQUE (contact, device)
+) STRICT;
+CREATE INDEX peer_device_confirm ON peer_device (confirm_due) WHERE confirm_due IS NOT NULL;
+
+-- Counters received beyond a hole.
+CREATE TABLE received_counter (
+    peer_device INTEGER NOT NULL REFERENCES peer_device (id),
+    counter     INTEGER NOT NULL,
+    PRIMARY KEY (peer_device, counter)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE peer_inbox (
+    id             INTEGER PRIMARY KEY,
+    peer_device    INTEGER NOT NULL REFERENCES peer_device (id),
+    position       INTEGER NOT NULL,
+    relay          TEXT NOT NULL,
+    inbox          BLOB NOT NULL UNIQUE,
+    prekey_key     BLOB NOT NULL,
+    listed         INTEGER NOT NULL,
+    bundle         BLOB,                      -- the last one claimed, as the relay gave it
+    bundle_read_at INTEGER NOT NULL DEFAULT 0,
+    claim          BLOB                       -- claim id under way, so that asking again is the same claim
+) STRICT;
+CREATE INDEX peer_inbox_by_device ON peer_inbox (peer_device, position);
+
+-- Olm: a session per peer inbox, so that each chain keeps the order of one relay.
+CREATE TABLE session (
+    id           INTEGER PRIMARY KEY,
+    session      BLOB NOT NULL UNIQUE,
+    peer_inbox   INTEGER NOT NULL REFERENCES peer_inbox (id),
+    inbound      INTEGER NOT NULL,            -- they made it
+    answered     INTEGER NOT NULL,            -- something under it was received
+    sending      INTEGER NOT NULL,            -- the one we send on
+    created_at   INTEGER NOT NULL,
+    state_sealed BLOB NOT NULL
+) STRICT;
+CREATE INDEX session_by_inbox ON session (peer_inbox, sending);
+
+-- Sessions made from the last-resort key: their first message can be replayed as long as that key lives.
+CREATE TABLE session_tombstone (
+    session BLOB PRIMARY KEY,
+    dies_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The seal under which we send to an inbox.
+CREATE TABLE seal_out (
+    peer_inbox    INTEGER PRIMARY KEY REFERENCES peer_inbox (id),
+    opener        BLOB NOT NULL,              -- its hash
+    state_sealed  BLOB NOT NULL,
+    made_at       INTEGER NOT NULL,
+    confirmed_at  INTEGER,
+    letters       INTEGER NOT NULL DEFAULT 0  -- sealed since the confirmation
+) STRICT;
+
+-- Seals under which peers send to us. A retired one keeps its hash and loses its secret.
+CREATE TABLE seal_in (
+    id            INTEGER PRIMARY KEY,
+    opener        BLOB NOT NULL UNIQUE,
+    peer_device   INTEGER NOT NULL REFERENCES peer_device (id),
+    state_sealed  BLOB,
+    installed_at  INTEGER NOT NULL,
+    retired_at    INTEGER,
+    announced     INTEGER NOT NULL DEFAULT 0  -- a continuation came: the maker knows that we hold it
+) STRICT;
+CREATE INDEX seal_in_by_device ON seal_in (peer_device, id);
+
+-- ---- what was said ------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE conversation (
+    id           INTEGER PRIMARY KEY,
+    conversation BLOB NOT NULL UNIQUE,
+    contact      INTEGER REFERENCES contact (id),  -- null: the note to self
+    last_message INTEGER,                     -- message.id
+    last_at      INTEGER NOT NULL DEFAULT 0,
+    unread       INTEGER NOT NULL DEFAULT 0,
+    read_up_to   INTEGER NOT NULL DEFAULT 0   -- message.id
+) STRICT;
+CREATE INDEX conversation_by_time ON conversation (last_at DESC, id DESC);
+CREATE INDEX conversation_by_contact ON conversation (contact);
+
+CREATE TABLE message (
+    id           INTEGER PRIMARY KEY,         -- order in the conversation, as this device saw it
+    conversation INTEGER NOT NULL REFERENCES conversation (id),
+    sender       INTEGER NOT NULL,            -- contact.id; 0: this account
+    message_id   BLOB NOT NULL,
+    sent_at      INTEGER NOT NULL,            -- by the sender's clock
+    received_at  INTEGER NOT NULL,            -- by ours
+    kind         INTEGER NOT NULL,            -- 1 text, 2 unknown body, 3 placeholder for what could not be opened
+    text         TEXT NOT NULL,               -- what is shown
+    content      BLOB NOT NULL,               -- the Content as it travelled
+    state        INTEGER NOT NULL,            -- ours: 0 queued, 1 sending, 2 sent, 3 delivered, 4 read, 5 failed; theirs: 10
+    failure      INTEGER
+) STRICT;
+CREATE UNIQUE INDEX message_once ON message (conversation, sender, message_id);
+
+-- Ids of messages that are gone, so that they do not come back: a message row is its own witness while it lives.
+CREATE TABLE seen_message (
+    conversation INTEGER NOT NULL,
+    sender       INTEGER NOT NULL,
+    message_id   BLOB NOT NULL,
+    dies_at      INTEGER NOT NULL,
+    PRIMARY KEY (conversation, sender, message_id)
+) STRICT, WITHOUT ROWID;
+
+-- Hashes of inner ciphertexts, by day, looked up before any ratchet is touched.
+CREATE TABLE seen_inner (
+    hash BLOB PRIMARY KEY,
+    day  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX seen_inner_by_day ON seen_inner (day);
+
+-- ---- what still has to leave --------------------------------------------------------------------------------------------------
+
+-- One letter to one device. Lives until that device has confirmed it; then without its bytes until resends are over.
+CREATE TABLE outbox (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    peer_device INTEGER NOT NULL REFERENCES peer_device (id),
+    message     INTEGER REFERENCES message (id),
+    content     BLOB,                         -- where there is no message
+    message_id  BLOB NOT NULL,
+    state       INTEGER NOT NULL,             -- 0 queued, 1 encrypted, 2 accepted, 3 confirmed, 4 failed
+    sent_at     INTEGER NOT NULL,
+    counter     INTEGER,
+    peer_inbox  INTEGER REFERENCES peer_inbox (id),
+    olm_kind    INTEGER,
+    olm         BLOB,
+    envelope    BLOB,
+    encrypted_at INTEGER,
+    accepted_at INTEGER,
+    dies_at     INTEGER,
+    after_batch INTEGER                       -- relay tasks that must be done first
+) STRICT;
+CREATE INDEX outbox_waiting ON outbox (peer_device, id) WHERE state < 2;
+CREATE INDEX outbox_unconfirmed ON outbox (peer_device, counter) WHERE state = 2;
+CREATE INDEX outbox_by_message ON outbox (message) WHERE message IS NOT NULL;
+
+-- Signed calls that still have to be made, in order per (relay, subject).
+CREATE TABLE relay_task (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    relay   TEXT NOT NULL,
+    subject BLOB NOT NULL,                    -- inbox or chain
+    kind    INTEGER NOT NULL,
+    body    BLOB NOT NULL,
+    batch   INTEGER NOT NULL                  -- made together; letters can wait for a batch
+) STRICT;
+CREATE INDEX relay_task_by_subject ON relay_task (relay, subject, id);
+CREATE INDEX relay_task_by_batch ON relay_task (batch);
+
+-- Envelopes that cannot be opened yet: continuations that came before their opener, letters of a device not listed yet, letters that
+-- would skip too far. They are acknowledged: the relay's copy is gone.
+CREATE TABLE waiting (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    own_inbox   INTEGER NOT NULL REFERENCES own_inbox (id),
+    alias       INTEGER NOT NULL,
+    header      BLOB NOT NULL,
+    payload     BLOB NOT NULL,
+    accepted_at INTEGER NOT NULL,
+    stored_at   INTEGER NOT NULL,
+    reason      INTEGER NOT NULL              -- 1 no opener, 2 unknown device, 3 too far ahead
+) STRICT;
+CREATE INDEX waiting_by_alias ON waiting (own_inbox, alias, id);
+
+-- What was refused and why: counts only.
+CREATE TABLE refusal (
+    code  TEXT PRIMARY KEY,
+    count INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

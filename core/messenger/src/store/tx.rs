@@ -1,0 +1,134 @@
+//! One write transaction, and the one place through which every write goes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rusqlite::{Params, Row, Transaction};
+
+use super::StoreError;
+
+/// Counts writes and can make one of them fail, so that a test can walk through every step of an operation.
+#[derive(Clone, Default)]
+pub(crate) struct FailAt {
+    inner: Arc<FailAtInner>,
+}
+
+#[derive(Default)]
+struct FailAtInner {
+    steps: AtomicU64,
+    fail_at: AtomicU64,
+}
+
+impl FailAt {
+    /// The `step`th write from now fails as a full disk would; 0: none does.
+    pub(crate) fn arm(&self, step: u64) {
+        self.inner.steps.store(0, Ordering::SeqCst);
+        self.inner.fail_at.store(step, Ordering::SeqCst);
+    }
+
+    /// Writes since [`FailAt::arm`].
+    pub(crate) fn steps(&self) -> u64 {
+        self.inner.steps.load(Ordering::SeqCst)
+    }
+
+    fn step(&self) -> Result<(), StoreError> {
+        let step = self.inner.steps.fetch_add(1, Ordering::SeqCst) + 1;
+        if step == self.inner.fail_at.load(Ordering::SeqCst) { Err(StoreError::DiskFull) } else { Ok(()) }
+    }
+}
+
+/// One write transaction. Dropping it without [`Tx::commit`] undoes everything.
+pub(crate) struct Tx<'a> {
+    transaction: Transaction<'a>,
+    fail_at: FailAt,
+}
+
+impl<'a> Tx<'a> {
+    pub(super) fn new(transaction: Transaction<'a>, fail_at: &FailAt) -> Self {
+        Self { transaction, fail_at: fail_at.clone() }
+    }
+
+    pub(super) fn commit(self) -> Result<(), StoreError> {
+        self.fail_at.step()?;
+        Ok(self.transaction.commit()?)
+    }
+
+    /// Runs one writing statement and returns how many rows it touched.
+    pub(crate) fn execute(&mut self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
+        self.fail_at.step()?;
+        Ok(self.transaction.prepare_cached(sql)?.execute(params)?)
+    }
+
+    /// As [`Tx::execute`] for one inserted row, of which it returns the id.
+    pub(crate) fn insert(&mut self, sql: &str, params: impl Params) -> Result<i64, StoreError> {
+        self.execute(sql, params)?;
+        Ok(self.transaction.last_insert_rowid())
+    }
+
+    /// What this transaction sees.
+    pub(crate) fn view(&self) -> &rusqlite::Connection {
+        &self.transaction
+    }
+}
+
+/// Reading in the shapes that the modules need, on a transaction of either kind.
+pub(crate) trait Query {
+    /// The only row, or none.
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError>;
+
+    /// All rows.
+    fn all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError>;
+}
+
+impl Query for rusqlite::Connection {
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        use rusqlite::OptionalExtension as _;
+        Ok(self.prepare_cached(sql)?.query_row(params, read).optional()?)
+    }
+
+    fn all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut statement = self.prepare_cached(sql)?;
+        let rows = statement.query_map(params, read)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+}
+
+impl Query for Tx<'_> {
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        self.view().one(sql, params, read)
+    }
+
+    fn all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.view().all(sql, params, read)
+    }
+}

@@ -1,0 +1,212 @@
+//! The stream client: one connection per own relay, all our inboxes there attached.
+//!
+//! Deliveries that are at hand together become one batch and one transaction; the acknowledgement leaves after its commit. When a
+//! batch fails because this device is in trouble nothing is acknowledged, the connection ends, and the same deliveries come again.
+//! What the relay says was acknowledged is the second witness against a restored database (PROTOCOL H1): more than our cursor means
+//! that another copy of this profile has lived.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use rusqlite::params;
+use sotto_protocol::limits::{SERVER_FRAME_BYTES_MAX, WINDOW_COUNT};
+use sotto_protocol::relay::{self, client_frame, server_frame};
+use sotto_protocol::{Bytes, InboxId, Message, RelayAddress, RelayName, Timestamp, decode};
+
+use crate::contact::ms;
+use crate::engine::{Doing, Engine};
+use crate::error::Error;
+use crate::outbox::backoff::Backoff;
+use crate::receive;
+use crate::relay_client::RelayError;
+use crate::store::{Query, StoreError};
+use crate::world::{RelayStream, TransportError};
+
+/// Keeps a relay's stream up until the engine shuts down.
+pub(crate) async fn run(engine: Arc<Engine>, relay: RelayAddress) {
+    let mut backoff = Backoff::default();
+    let mut hint = engine.hints();
+    loop {
+        engine.status.working(Doing::Stream(relay.clone()));
+        let error = match live(&engine, &relay, &mut backoff).await {
+            Ok(()) => Error::from(RelayError::Transport(TransportError::Broken)),
+            Err(error) => error,
+        };
+        engine.status.failed(Doing::Stream(relay.clone()), error.code());
+        if engine.is_rolled_back() {
+            return;
+        }
+        let wait = backoff.failed(error.retry_after(), &engine.chance());
+        if engine.wait_or_hint(wait, &mut hint).await {
+            backoff.reset();
+        }
+    }
+}
+
+/// One connection, until it ends.
+async fn live(engine: &Arc<Engine>, relay: &RelayAddress, backoff: &mut Backoff) -> Result<(), Error> {
+    let mut connection = Connection {
+        engine,
+        relay,
+        stream: engine.client.transport().stream(relay).await.map_err(RelayError::from)?,
+        not_drained: 0,
+    };
+    connection.attach().await?;
+    let mut at_hand = None;
+    loop {
+        let frame = match at_hand.take() {
+            Some(frame) => frame,
+            None => match connection.stream.next().await {
+                Some(frame) => frame.map_err(RelayError::from)?,
+                None => return Ok(()),
+            },
+        };
+        at_hand = connection.take(frame).await?;
+        // The relay answers: the next loss starts from the shortest wait.
+        backoff.reset();
+    }
+}
+
+struct Connection<'a> {
+    engine: &'a Arc<Engine>,
+    relay: &'a RelayAddress,
+    stream: Box<dyn RelayStream>,
+    not_drained: usize,
+}
+
+impl Connection<'_> {
+    /// Answers the challenge for every inbox of ours at this relay.
+    async fn attach(&mut self) -> Result<(), Error> {
+        let frame =
+            self.stream.next().await.ok_or(RelayError::Transport(TransportError::Broken))?.map_err(RelayError::from)?;
+        let Some(server_frame::Frame::Challenge(challenge)) = read_frame(frame)? else {
+            return Err(RelayError::Malformed.into());
+        };
+        let name = self.relay.name().clone();
+        // Signed for the name that we know, whatever the relay says it is called.
+        let bytes = challenge.challenge.as_ref().try_into().map_err(|_| RelayError::Malformed)?;
+        self.engine.client.learn_clock(&name, Timestamp::from_ms(challenge.now_ms));
+        let attaches: Vec<relay::Attach> =
+            self.engine.own.inboxes_at(self.relay).map(|own| attach(own, &name, &bytes)).collect();
+        self.not_drained = attaches.len();
+        for attach in attaches {
+            self.send(client_frame::Frame::Attach(attach)).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, frame: client_frame::Frame) -> Result<(), Error> {
+        let frame = relay::ClientFrame { frame: Some(frame) }.encode_to_vec().into();
+        Ok(self.stream.send(frame).await.map_err(RelayError::from)?)
+    }
+
+    /// Heeds a frame. Returns another one that was read and is not heeded yet.
+    async fn take(&mut self, frame: Bytes) -> Result<Option<Bytes>, Error> {
+        match read_frame(frame)? {
+            Some(server_frame::Frame::Deliveries(deliveries)) => return self.deliveries(deliveries).await,
+            Some(server_frame::Frame::Attached(attached)) => self.attached(&attached).await?,
+            Some(server_frame::Frame::Drained(drained)) => self.drained(&drained).await?,
+            Some(server_frame::Frame::Refused(_)) => return Err(RelayError::Refused(problem("refused")).into()),
+            Some(server_frame::Frame::Ended(ended)) => {
+                let code = match ended.reason() {
+                    relay::EndReason::TakenOver => "taken_over",
+                    relay::EndReason::Deleted => "inbox_deleted",
+                    relay::EndReason::BadAck | relay::EndReason::Unspecified => "attachment_ended",
+                };
+                return Err(RelayError::Refused(problem(code)).into());
+            }
+            Some(server_frame::Frame::Tick(tick)) => {
+                self.engine.client.learn_clock(self.relay.name(), Timestamp::from_ms(tick.now_ms));
+            }
+            // A frame of the future, or a second challenge: nothing to do.
+            Some(server_frame::Frame::Challenge(_)) | None => {}
+        }
+        Ok(None)
+    }
+
+    async fn attached(&mut self, attached: &relay::Attached) -> Result<(), Error> {
+        let own = self.own(&attached.inbox)?;
+        let cursor = self.engine.read(move |_, view| cursor(view, own)).await?;
+        if attached.acked > cursor {
+            self.engine.declare_rolled_back();
+            return Err(Error::RolledBack);
+        }
+        Ok(())
+    }
+
+    /// Takes these and whatever else has arrived meanwhile in one transaction, then acknowledges.
+    async fn deliveries(&mut self, first: relay::Deliveries) -> Result<Option<Bytes>, Error> {
+        let own = self.own(&first.inbox)?;
+        let inbox = first.inbox.clone();
+        let mut deliveries = first.deliveries;
+        let mut next = None;
+        while deliveries.len() < WINDOW_COUNT {
+            let Some(Some(Ok(frame))) = self.stream.next().now_or_never() else { break };
+            match read_frame(frame.clone())? {
+                Some(server_frame::Frame::Deliveries(more)) if more.inbox == inbox => {
+                    deliveries.extend(more.deliveries)
+                }
+                _ => {
+                    next = Some(frame);
+                    break;
+                }
+            }
+        }
+        let last = deliveries.iter().map(|delivery| delivery.sequence).max().unwrap_or(0);
+        let received = self
+            .engine
+            .write(move |engine, tx| {
+                if engine.is_rolled_back() {
+                    return Err(Error::RolledBack);
+                }
+                Ok(receive::receive(tx, &engine.own, own, &deliveries, engine.network_now(), &mut engine.chance())?)
+            })
+            .await?;
+        self.engine.after_receive(&received);
+        if last > 0 {
+            self.send(client_frame::Frame::Ack(relay::Ack { inbox, sequence: last })).await?;
+        }
+        Ok(next)
+    }
+
+    async fn drained(&mut self, drained: &relay::Drained) -> Result<(), Error> {
+        let own = self.own(&drained.inbox)?;
+        let now = ms(self.engine.network_now());
+        self.engine
+            .write(move |_, tx| {
+                tx.execute("UPDATE own_inbox SET drained_at = ?2 WHERE id = ?1", params![own, now])
+                    .map(drop)
+                    .map_err(Error::from)
+            })
+            .await?;
+        self.not_drained = self.not_drained.saturating_sub(1);
+        if self.not_drained == 0 {
+            self.engine.status.drained(self.relay);
+        }
+        Ok(())
+    }
+
+    fn own(&self, inbox: &[u8]) -> Result<i64, Error> {
+        let own = InboxId::try_from(inbox).ok().and_then(|inbox| self.engine.own.inbox(&inbox));
+        own.map(|own| own.row).ok_or(RelayError::Malformed.into())
+    }
+}
+
+fn attach(own: &crate::own::OwnInbox, relay: &RelayName, challenge: &[u8; 32]) -> relay::Attach {
+    let signature = own.owner_key.attach(relay, challenge, &own.inbox);
+    relay::Attach { inbox: own.inbox.into(), signature: Bytes::copy_from_slice(&signature) }
+}
+
+fn read_frame(frame: Bytes) -> Result<Option<server_frame::Frame>, Error> {
+    let frame: relay::ServerFrame = decode::shared(frame, SERVER_FRAME_BYTES_MAX).map_err(|_| RelayError::Malformed)?;
+    Ok(frame.frame)
+}
+
+fn problem(code: &str) -> crate::relay_client::Problem {
+    crate::relay_client::Problem { code: code.to_owned(), ..Default::default() }
+}
+
+fn cursor(view: &impl Query, own_inbox: i64) -> Result<u64, StoreError> {
+    let cursor = view.one("SELECT cursor FROM own_inbox WHERE id = ?1", [own_inbox], |row| row.get::<_, i64>(0))?;
+    Ok(crate::contact::counter(cursor.ok_or(StoreError::Corrupt)?))
+}

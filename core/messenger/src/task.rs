@@ -1,0 +1,149 @@
+//! Signed relay calls that must still be made: tokens, prekeys, chain entries.
+//!
+//! They are rows written in the transaction that needs them, and leave in order per subject (an inbox or a chain), each until its
+//! relay took it. All of them are harmless to repeat. A task that its relay refuses stays, is counted and tried again slowly: nothing
+//! is dropped silently.
+//! Rows made together share a batch; a letter can wait for its batch, which is how tokens stand before the letter
+//! that tells of them goes out (PROTOCOL B6, C1).
+
+use rusqlite::params;
+use sotto_protocol::request::path;
+use sotto_protocol::{ChainId, InboxId, Message, RelayAddress, relay};
+
+use crate::store::{Query, StoreError, Tx};
+use crate::world::Isolation;
+
+/// One call to make.
+pub(crate) struct Task {
+    /// Row.
+    pub(crate) id: i64,
+    /// What it is about, which also says who signs.
+    pub(crate) subject: Subject,
+    /// Where to.
+    pub(crate) kind: Kind,
+    /// The encoded message.
+    pub(crate) body: Vec<u8>,
+}
+
+/// What a task is about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Subject {
+    Inbox(InboxId),
+    Chain(ChainId),
+}
+
+impl Subject {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Inbox(inbox) => inbox.as_bytes(),
+            Self::Chain(chain) => chain.as_bytes(),
+        }
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
+        InboxId::try_from(bytes)
+            .map(Self::Inbox)
+            .or_else(|_| ChainId::try_from(bytes).map(Self::Chain))
+            .map_err(|_| StoreError::Corrupt)
+    }
+
+    pub(crate) const fn isolation(&self) -> Isolation {
+        match self {
+            Self::Inbox(inbox) => Isolation::Inbox(*inbox),
+            Self::Chain(chain) => Isolation::Chain(*chain),
+        }
+    }
+}
+
+macro_rules! kinds {
+    ($($kind:ident = $code:literal, $path:expr;)*) => {
+        /// Which call it is.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(crate) enum Kind { $($kind),* }
+
+        impl Kind {
+            const fn code(self) -> i64 {
+                match self { $(Self::$kind => $code),* }
+            }
+
+            fn from_code(code: i64) -> Result<Self, StoreError> {
+                match code {
+                    $($code => Ok(Self::$kind),)*
+                    _ => Err(StoreError::Corrupt),
+                }
+            }
+
+            /// The path of the call.
+            pub(crate) const fn path(self) -> &'static str {
+                match self { $(Self::$kind => $path),* }
+            }
+        }
+    };
+}
+
+kinds! {
+    TokenPut = 1, path::TOKEN_PUT;
+    TokenDrop = 2, path::TOKEN_DROP;
+    PrekeyPut = 3, path::PREKEY_PUT;
+    ChainAppend = 4, path::CHAIN_APPEND;
+    ChainDelete = 5, path::CHAIN_DELETE;
+}
+
+/// A new batch number.
+pub(crate) fn new_batch(tx: &Tx<'_>) -> Result<i64, StoreError> {
+    Ok(tx.one("SELECT seq + 1 FROM sqlite_sequence WHERE name = 'relay_task'", [], |row| row.get(0))?.unwrap_or(1))
+}
+
+/// Queues a call.
+pub(crate) fn queue(
+    tx: &mut Tx<'_>,
+    batch: i64,
+    relay: &RelayAddress,
+    subject: Subject,
+    kind: Kind,
+    body: &impl Message,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO relay_task (relay, subject, kind, body, batch) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![relay.to_string(), subject.bytes(), kind.code(), body.encode_to_vec(), batch],
+    )?;
+    Ok(())
+}
+
+/// Queues the putting of one token at an inbox of ours.
+pub(crate) fn queue_token(
+    tx: &mut Tx<'_>,
+    batch: i64,
+    relay: &RelayAddress,
+    inbox: InboxId,
+    token: relay::Token,
+) -> Result<(), StoreError> {
+    let body = relay::TokenPut { inbox: inbox.into(), tokens: vec![token] };
+    queue(tx, batch, relay, Subject::Inbox(inbox), Kind::TokenPut, &body)
+}
+
+/// Relays that have tasks.
+pub(crate) fn relays(view: &impl Query) -> Result<Vec<RelayAddress>, StoreError> {
+    let relays = view.all("SELECT DISTINCT relay FROM relay_task", [], |row| row.get::<_, String>(0))?;
+    relays.iter().map(|relay| relay.parse().map_err(|_| StoreError::Corrupt)).collect()
+}
+
+/// The first task of each subject at a relay, oldest first.
+pub(crate) fn due(view: &impl Query, relay: &RelayAddress) -> Result<Vec<Task>, StoreError> {
+    let rows = view.all(
+        "SELECT id, subject, kind, body FROM relay_task WHERE id IN (SELECT min(id) FROM relay_task WHERE relay = ?1 GROUP BY subject) ORDER BY id",
+        [relay.to_string()],
+        |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?, row.get(2)?, row.get(3)?)),
+    )?;
+    rows.into_iter()
+        .map(|(id, subject, kind, body)| {
+            Ok(Task { id, subject: Subject::from_bytes(&subject)?, kind: Kind::from_code(kind)?, body })
+        })
+        .collect()
+}
+
+/// The relay took it.
+pub(crate) fn done(tx: &mut Tx<'_>, id: i64) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM relay_task WHERE id = ?1", [id])?;
+    Ok(())
+}

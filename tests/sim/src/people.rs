@@ -1,0 +1,163 @@
+//! People with devices on a simulated network.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sotto_core::records::{CatchUp, Contact, Message};
+use sotto_core::{DeviceKind, Error, InviteOptions, Messenger, NewProfile, Threading};
+use sotto_protocol::RelayAddress;
+use tempfile::TempDir;
+
+use crate::{MemorySecrets, Network, SeededRng, TestClock};
+
+/// Virtual time is free: longer than any backoff.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// A network of people. Needs a paused tokio clock and one thread.
+pub struct World {
+    /// The relays.
+    pub network: Network,
+    clock: Arc<TestClock>,
+    rng: Arc<SeededRng>,
+}
+
+impl World {
+    /// Without relays or people.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        let clock = Arc::new(TestClock::default());
+        let rng = Arc::new(SeededRng::new(seed));
+        Self { network: Network::new(clock.clone(), rng.clone()), clock, rng }
+    }
+
+    /// What an engine with this keystore lives in.
+    #[must_use]
+    pub fn world(&self, secrets: &MemorySecrets) -> sotto_core::World {
+        sotto_core::World {
+            transport: self.network.transport(),
+            clock: self.clock.clone(),
+            rng: self.rng.clone(),
+            secrets: Arc::new(secrets.clone()),
+            threading: Threading::Inline,
+        }
+    }
+
+    /// Somebody with one device.
+    ///
+    /// # Errors
+    /// As [`Messenger::create`].
+    ///
+    /// # Panics
+    /// When no temporary directory can be made.
+    pub async fn person(&self, name: &str, relays: &[RelayAddress]) -> Result<Person, Error> {
+        let directory = TempDir::new().expect("a temporary directory can be made");
+        let secrets = MemorySecrets::default();
+        let profile = NewProfile { name: name.to_owned(), relays: relays.to_vec(), kind: DeviceKind::Phone };
+        let messenger = Messenger::create(self.world(&secrets), directory.path(), profile).await?;
+        Ok(Person { messenger, secrets, directory })
+    }
+
+    /// Kills a device's engine between two instructions and opens it again from what is on disk.
+    ///
+    /// # Errors
+    /// As [`Messenger::open`].
+    pub async fn reopen(&self, person: Person) -> Result<Person, Error> {
+        let Person { messenger, secrets, directory } = person;
+        messenger.shut_down();
+        drop(messenger);
+        let messenger = Messenger::open(self.world(&secrets), directory.path()).await?;
+        Ok(Person { messenger, secrets, directory })
+    }
+
+    /// Lets everybody send and receive until nothing moves.
+    ///
+    /// # Errors
+    /// As [`Messenger::catch_up`].
+    pub async fn settle(&self, people: &[&Person]) -> Result<(), Error> {
+        loop {
+            let mut moved = 0;
+            for person in people {
+                let caught_up = person.catch_up().await?;
+                moved += caught_up.received + caught_up.sent;
+            }
+            if moved == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Makes two people contacts.
+    ///
+    /// # Errors
+    /// Whatever goes wrong on the way.
+    pub async fn introduce(&self, owner: &Person, scanner: &Person) -> Result<(), Error> {
+        let options = InviteOptions { auto_accept: true, ..InviteOptions::default() };
+        let invite = owner.messenger.invite(options).await?;
+        owner.catch_up().await?;
+        scanner.messenger.join(&invite.link).await?;
+        self.settle(&[scanner, owner]).await
+    }
+}
+
+/// Somebody with one device.
+pub struct Person {
+    /// Their engine.
+    pub messenger: Messenger,
+    /// Their keystore.
+    pub secrets: MemorySecrets,
+    directory: TempDir,
+}
+
+impl Person {
+    /// Where their profile is.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Every file of the profile.
+    ///
+    /// # Panics
+    /// When the directory cannot be read.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.directory.path()).expect("the profile can be read");
+        entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect()
+    }
+
+    /// Sends and receives until everything was tried.
+    ///
+    /// # Errors
+    /// As [`Messenger::catch_up`].
+    pub async fn catch_up(&self) -> Result<CatchUp, Error> {
+        self.messenger.catch_up(PATIENCE).await
+    }
+
+    /// The contact of that name.
+    ///
+    /// # Errors
+    /// As [`Messenger::find_contact`].
+    pub async fn contact(&self, name: &str) -> Result<Contact, Error> {
+        self.messenger.find_contact(name).await
+    }
+
+    /// Says something to a contact by name.
+    ///
+    /// # Errors
+    /// As [`Messenger::send_text`].
+    pub async fn say(&self, to: &str, text: &str) -> Result<Message, Error> {
+        let contact = self.contact(to).await?;
+        self.messenger.send_text(contact.id, text.to_owned()).await
+    }
+
+    /// Everything said with a contact, oldest first.
+    ///
+    /// # Errors
+    /// As [`Messenger::messages`].
+    pub async fn transcript(&self, with: &str) -> Result<Vec<String>, Error> {
+        let contact = self.contact(with).await?;
+        let messages = self.messenger.messages(contact.id, None, u32::MAX).await?;
+        Ok(messages.into_iter().map(|message| message.text).collect())
+    }
+}
