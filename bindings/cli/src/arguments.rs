@@ -1,0 +1,170 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// Sotto: messages for the one beside you.
+///
+/// WHO is a contact's name, an account id, or the beginning of one; `me` is yourself.
+#[derive(Parser, Debug)]
+#[command(name = "sotto", version)]
+pub(crate) struct Arguments {
+    /// The profile's directory: one per device.
+    #[arg(long, global = true, env = "SOTTO_PROFILE", default_value = "sotto-profile")]
+    pub(crate) profile: PathBuf,
+    /// Results as JSON, one object a line.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Makes an account with an inbox at each relay.
+    Init {
+        /// Where its inboxes are, the preferred relay first; up to four.
+        #[arg(long, required = true, num_args = 1..)]
+        relay: Vec<String>,
+        /// What others see.
+        #[arg(long)]
+        name: String,
+        /// Protect the profile's keys by a passphrase (asked for, or from SOTTO_PASSPHRASE).
+        #[arg(long)]
+        passphrase: bool,
+    },
+    /// Makes an invite link.
+    Invite {
+        /// How many may use it.
+        #[arg(long, default_value_t = 1)]
+        uses: u32,
+        /// How long it holds: 90m, 12h, 7d.
+        #[arg(long, default_value = "7d", value_parser = duration)]
+        expires: Duration,
+        /// Accept whoever uses it.
+        #[arg(long)]
+        auto_accept: bool,
+        /// Show it as a QR code too.
+        #[arg(long)]
+        qr: bool,
+    },
+    /// Asks the maker of an invite to become a contact.
+    Join {
+        /// The link.
+        link: String,
+    },
+    /// Lists contacts, or changes one.
+    Contacts {
+        #[command(subcommand)]
+        change: Option<ContactChange>,
+    },
+    /// Says something. Returns once it is stored and queued, offline too.
+    Send {
+        /// To whom.
+        who: String,
+        /// What; `-` reads lines from standard input, a message each.
+        text: String,
+        /// Wait until a relay took it.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Sends what waits and fetches what came; shows what came.
+    Sync {
+        /// Stay for so many seconds.
+        #[arg(long = "for")]
+        seconds: Option<u64>,
+    },
+    /// Lists conversations, the latest first.
+    Chats,
+    /// Shows what was said.
+    Messages {
+        /// With whom.
+        who: String,
+        /// The last so many.
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Marks everything as read.
+    Read {
+        /// With whom.
+        who: String,
+    },
+    /// Sixty digits to compare with a contact.
+    SafetyNumber {
+        /// With whom.
+        who: String,
+    },
+    /// Plays a conversation between two devices over a relay that is killed on the way.
+    Demo {
+        /// A script of your own.
+        #[arg(long)]
+        script: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum ContactChange {
+    /// Accepts a request.
+    Accept {
+        /// Whose.
+        who: String,
+    },
+    /// Calls a contact by another name, here only.
+    Rename {
+        /// Whom.
+        who: String,
+        /// How; empty for their own name.
+        name: String,
+    },
+    /// Blocks: nothing of theirs arrives any more.
+    Block {
+        /// Whom.
+        who: String,
+    },
+    /// Takes a blocking back.
+    Unblock {
+        /// Whom.
+        who: String,
+    },
+    /// Removes a contact; what was said stays.
+    Remove {
+        /// Whom.
+        who: String,
+    },
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|letter: char| !letter.is_ascii_digit()).ok_or("a number and a unit: 90m, 12h, 7d")?;
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| "not a number")?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err("the unit is s, m, h or d".to_owned()),
+    };
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_with_their_unit() {
+        assert_eq!(duration("90m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
+        for bad in ["", "7", "d", "7w", "-1d", "99999999999999999999d", "999999999999999999d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,210 @@
+//! The demo's processes: a relay and two devices, all of them this binary.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Instant;
+
+use serde_json::Value;
+
+/// First word of the command line that makes this binary a relay.
+pub(crate) const RELAY_WORD: &str = "demo-relay";
+
+/// Longer than any script plays.
+const STAY_SECONDS: &str = "3600";
+
+fn this_binary() -> Result<PathBuf, String> {
+    std::env::current_exe().map_err(|error| format!("where this binary is: {error}"))
+}
+
+/// A process that does not outlive the demo.
+struct Running(Child);
+
+impl Running {
+    fn spawn(command: &mut Command) -> Result<Self, String> {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map(Self)
+            .map_err(|error| format!("cannot start a process: {error}"))
+    }
+
+    fn output(&mut self) -> Result<BufReader<ChildStdout>, String> {
+        self.0.stdout.take().map(BufReader::new).ok_or_else(|| "a process without output".to_owned())
+    }
+
+    /// SIGKILL: it does not get to finish anything.
+    fn kill(mut self) -> Result<(), String> {
+        self.0.kill().and_then(|()| self.0.wait()).map(drop).map_err(|error| format!("cannot kill a process: {error}"))
+    }
+
+    /// SIGTERM, by the tool that every system has, and waits for the end.
+    fn stop(mut self) -> Result<(), String> {
+        let id = self.0.id().to_string();
+        let told = Command::new("kill").arg(&id).status().map_err(|error| format!("cannot stop a process: {error}"))?;
+        if told.success() { self.0.wait().map(drop).map_err(|error| error.to_string()) } else { self.kill() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Gone already when it was killed or stopped in order.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The relay.
+pub(super) struct Relay {
+    data: PathBuf,
+    address: String,
+    running: Option<Running>,
+}
+
+impl Relay {
+    pub(super) fn start(data: &Path) -> Result<Self, String> {
+        let (running, address) = spawn_relay(data, "127.0.0.1:0")?;
+        Ok(Self { data: data.to_owned(), address, running: Some(running) })
+    }
+
+    /// At the same place, on what is on its disk.
+    pub(super) fn restart(&mut self) -> Result<(), String> {
+        let listen = self.address.trim_start_matches("http://").to_owned();
+        let (running, address) = spawn_relay(&self.data, &listen)?;
+        if address != self.address {
+            return Err("the relay came back elsewhere".to_owned());
+        }
+        self.running = Some(running);
+        Ok(())
+    }
+
+    pub(super) fn kill(&mut self) -> Result<(), String> {
+        self.running.take().map_or(Ok(()), Running::kill)
+    }
+
+    pub(super) fn stop(&mut self) -> Result<(), String> {
+        self.running.take().map_or(Ok(()), Running::stop)
+    }
+
+    pub(super) const fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.running.as_ref().map_or(0, |running| running.0.id())
+    }
+}
+
+fn spawn_relay(data: &Path, listen: &str) -> Result<(Running, String), String> {
+    let mut command = Command::new(this_binary()?);
+    command.args([RELAY_WORD, "--dev", "--listen", listen, "--data"]).arg(data).env("SOTTO_LOG", "error");
+    let mut running = Running::spawn(&mut command)?;
+    let mut line = String::new();
+    running.output()?.read_line(&mut line).map_err(|error| error.to_string())?;
+    let address = line.trim().strip_prefix("listening on ").ok_or("the relay did not start")?.to_owned();
+    Ok((running, address))
+}
+
+/// A device: a profile, and the process that has it open.
+pub(super) struct Device {
+    name: String,
+    profile: PathBuf,
+    account: String,
+    running: Option<(Running, Receiver<Value>)>,
+}
+
+impl Device {
+    pub(super) fn init(name: &str, profile: &Path, relay: &str) -> Result<Self, String> {
+        let mut device =
+            Self { name: name.to_owned(), profile: profile.to_owned(), account: String::new(), running: None };
+        let made = device.ask(&["init", "--relay", relay, "--name", name])?;
+        device.account = made.first().and_then(|line| line["account"].as_str()).ok_or("no account")?.to_owned();
+        device.start()?;
+        Ok(device)
+    }
+
+    /// Starts the process that stays and shows what comes in.
+    pub(super) fn start(&mut self) -> Result<(), String> {
+        let mut command = self.command()?;
+        command.args(["sync", "--for", STAY_SECONDS]);
+        let mut running = Running::spawn(&mut command)?;
+        let output = running.output()?;
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let Ok(line) = serde_json::from_str(&line) else { return };
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        self.running = Some((running, lines));
+        Ok(())
+    }
+
+    pub(super) fn kill(&mut self) -> Result<(), String> {
+        self.running.take().map_or(Ok(()), |(running, _)| running.kill())
+    }
+
+    pub(super) fn stop(&mut self) -> Result<(), String> {
+        self.running.take().map_or(Ok(()), |(running, _)| running.stop())
+    }
+
+    pub(super) const fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn account(&self) -> &str {
+        &self.account
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.running.as_ref().map_or(0, |(running, _)| running.0.id())
+    }
+
+    /// Runs a command line on this profile and returns its results.
+    pub(super) fn ask(&self, words: &[&str]) -> Result<Vec<Value>, String> {
+        let output = self.command()?.args(words).stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(format!("{} {}: {}", self.name, words[0], String::from_utf8_lossy(&output.stderr).trim()));
+        }
+        let lines = String::from_utf8_lossy(&output.stdout);
+        lines.lines().map(|line| serde_json::from_str(line).map_err(|error| error.to_string())).collect()
+    }
+
+    /// Whether both sides of the handshake are done, seen from here.
+    pub(super) fn is_contact(&self, name: &str) -> Result<bool, String> {
+        let contacts = self.ask(&["contacts"])?;
+        Ok(contacts.iter().any(|contact| contact["name"] == name && contact["state"] == "accepted"))
+    }
+
+    /// The next text that comes in on the process that stays.
+    pub(super) fn next_text(&mut self, deadline: Instant) -> Result<String, String> {
+        let (_, lines) = self.running.as_ref().ok_or("the device is away")?;
+        loop {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            match lines.recv_timeout(patience) {
+                Ok(line) if line["kind"] == "text" => return Ok(line["text"].as_str().unwrap_or_default().to_owned()),
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => return Err("it did not arrive in time".to_owned()),
+                Err(RecvTimeoutError::Disconnected) => return Err("the device's process ended".to_owned()),
+            }
+        }
+    }
+
+    fn command(&self) -> Result<Command, String> {
+        let mut command = Command::new(this_binary()?);
+        command.arg("--profile").arg(&self.profile).arg("--json");
+        Ok(command)
+    }
+}
