@@ -289,9 +289,14 @@ mod tests {
             refusal(|message| message.home = "http://relay.example".to_owned()),
             refusal(|message| message.continues_version = 1),
             refusal(|message| message.continues_hash = Bytes::from_static(&[1; 32])),
-            refusal(|message| message.home = "https://".to_owned() + &"r".repeat(CERTIFICATE_BYTES_MAX)),
         ];
         assert!(malformed.iter().all(|refusal| matches!(refusal, CertificateError::Malformed(_))), "{malformed:?}");
         assert_eq!(malformed[0], CertificateError::Malformed(DecodeError::UnknownVersion { version: 2 }));
+
+        let length = CERTIFICATE_BYTES_MAX + 1;
+        let filler = [[0xfa, 0x01, 0xff, 0x07].as_slice(), &[0; 1_023]].concat(); // field 31
+        let bytes = Bytes::from([issue(&root, 1).bytes(), filler.as_slice()].concat()[..length].to_vec());
+        let too_long = Certificate::verify(&root.account(), bytes, &[0; 64]).err();
+        assert!(matches!(too_long, Some(CertificateError::Malformed(DecodeError::TooLong { .. }))));
     }
 }

@@ -11,7 +11,7 @@ use crate::certificate::{Continues, Epoch};
 use crate::keys::ListKey;
 use crate::olm::OlmAccount;
 use crate::secret::{ChainKey, PrekeyKey};
-use crate::testing::{NOW, Person, device, epoch, keys_that_contribute_nothing, rng};
+use crate::testing::{NOW, Person, device, epoch, keys_that_contribute_nothing, random, rng};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -323,25 +323,38 @@ fn a_device_of_a_future_kind_is_read_as_one_of_no_kind() {
 }
 
 #[test]
-fn a_manifest_that_fits_no_entry_is_not_signed() {
+fn what_is_signed_fits_an_entry() {
     let mut person = Person::new(1);
-    let long = format!("https://{}.example", ["r".repeat(63), "r".repeat(63), "r".repeat(63)].join("."));
-    let inboxes = |seed: u8| {
-        (0..4).map(move |index| InboxAddress {
-            relay: long.parse().unwrap(),
-            inbox: InboxId::from_bytes([seed * 4 + index; 16]),
-            prekey_key: PrekeyKey::from_bytes([1; 32]),
-        })
-    };
-    let devices: Vec<_> = (0..16)
-        .map(|seed| {
-            let mut device = device(&OlmAccount::generate(NOW), &mut person.rng);
-            device.inboxes = inboxes.clone()(seed).collect();
-            device
-        })
-        .collect();
-    let signed = ManifestDraft { devices: &devices, ..person.draft(1, None) }.sign(&person.list_key, NOW);
-    assert!(matches!(signed.err(), Some(ManifestError::Malformed(DecodeError::TooLong { .. }))));
+    let (chain, key) = (ChainId::from_bytes([1; 32]), ChainKey::from_bytes([2; 32]));
+    // Twelve devices with long addresses nearly fill an entry; the address of a thirteenth grows until no more fits.
+    let mut devices: Vec<Device> = (0..13).map(|_| device(&OlmAccount::generate(NOW), &mut person.rng)).collect();
+    for device in &mut devices[..12] {
+        device.inboxes = [(); 4].map(|()| device_inbox(&mut person.rng, 230)).to_vec();
+    }
+    let mut signed = (1..230).map(|length| {
+        devices[12].inboxes = vec![device_inbox(&mut person.rng, length)];
+        let draft = ManifestDraft {
+            certificate: &person.certificate,
+            version: 1,
+            previous: None,
+            devices: &devices,
+            audience: Audience::Others,
+        };
+        let manifest = draft.sign(&person.list_key, NOW)?;
+        Ok(seal_entry(&manifest, &chain, &key, &mut person.rng).len())
+    });
+    let fitting: Vec<usize> = signed.by_ref().map_while(Result::ok).collect();
+    assert_eq!(fitting.last(), Some(&CHAIN_ENTRY_BYTES_MAX));
+    let refused: Option<Result<usize, ManifestError>> = signed.next();
+    assert!(matches!(refused, Some(Err(ManifestError::Malformed(DecodeError::TooLong { .. })))));
+}
+
+/// An inbox on a relay whose host has that many letters.
+fn device_inbox(rng: &mut rand_chacha::ChaCha20Rng, length: usize) -> InboxAddress {
+    let host: String =
+        "r".repeat(length).as_bytes().chunks(60).map(|label| String::from_utf8_lossy(label) + ".").collect();
+    let relay = format!("https://{}example", host).parse().unwrap();
+    InboxAddress { relay, inbox: InboxId::from_bytes(random(rng)), prekey_key: PrekeyKey::generate(rng) }
 }
 
 #[test]
@@ -382,6 +395,9 @@ fn b2_a_chain_is_read_by_its_links() {
     let unlinked = Err(ManifestError::History(HistoryError::Unlinked));
     assert_eq!(read(std::slice::from_ref(&three), History::Next(&first.known())), unlinked);
     assert_eq!(read(&[one.clone(), three.clone()], History::Unknown), unlinked);
+    let aside = person.manifest(2, Some([1; 32]));
+    let after = person.manifest(3, Some(aside.head().hash));
+    assert_eq!(read(&[one.clone(), aside.bytes().clone(), after.bytes().clone()], History::Unknown), unlinked);
     assert_eq!(read(&[two, one], History::Unknown), Err(ManifestError::History(HistoryError::Older)));
 }
 

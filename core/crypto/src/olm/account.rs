@@ -20,8 +20,8 @@ use crate::state::{self, StateError, Stored};
 /// A device's identity and the private halves of its Olm prekeys.
 pub struct OlmAccount {
     account: Account,
-    /// The current one first, then the one before.
-    last_resort: Vec<LastResortKey>,
+    last_resort: LastResortKey,
+    last_resort_before: Option<LastResortKey>,
     next_key_id: u64,
 }
 
@@ -87,9 +87,9 @@ impl OlmAccount {
     /// A new identity, with a first last-resort key.
     #[must_use]
     pub fn generate(now: Timestamp) -> Self {
-        let mut account = Self { account: Account::new(), last_resort: Vec::new(), next_key_id: 1 };
-        account.rotate_last_resort(now);
-        account
+        let mut account = Account::new();
+        let last_resort = generate_last_resort(&mut account, 1, now);
+        Self { account, last_resort, last_resort_before: None, next_key_id: 2 }
     }
 
     /// The Ed25519 key that signs its prekeys.
@@ -129,36 +129,29 @@ impl OlmAccount {
     }
 
     /// The current last-resort key.
-    ///
-    /// # Panics
-    /// Never: there is one from the beginning.
     #[must_use]
-    pub fn last_resort(&self) -> LastResortKey {
-        *self.last_resort.first().expect("`generate` makes the first and nothing takes the last")
+    pub const fn last_resort(&self) -> LastResortKey {
+        self.last_resort
     }
 
     /// The last-resort key before the current one, while its private half is kept.
     #[must_use]
-    pub fn last_resort_before(&self) -> Option<LastResortKey> {
-        self.last_resort.get(1).copied()
+    pub const fn last_resort_before(&self) -> Option<LastResortKey> {
+        self.last_resort_before
     }
 
     /// Makes a new last-resort key. The current one becomes the one before, and the one before is gone with its private half.
     pub fn rotate_last_resort(&mut self, now: Timestamp) -> LastResortKey {
-        self.account.generate_fallback_key();
-        let key = *self.account.fallback_key().values().next().expect("a fallback key was generated a line above");
-        self.account.mark_keys_as_published();
-        let made = LastResortKey { id: self.next_key_id, key, made_at_ms: now.as_ms() };
+        let made = generate_last_resort(&mut self.account, self.next_key_id, now);
         self.next_key_id += 1;
-        self.last_resort.insert(0, made);
-        self.last_resort.truncate(2);
+        self.last_resort_before = Some(std::mem::replace(&mut self.last_resort, made));
         made
     }
 
     /// Erases the private half of the last-resort key before the current one.
     pub fn forget_last_resort_before(&mut self) {
         self.account.forget_fallback_key();
-        self.last_resort.truncate(1);
+        self.last_resort_before = None;
     }
 
     /// Begins a session with a peer's device, from the keys that its manifest and its relay gave.
@@ -188,7 +181,8 @@ impl OlmAccount {
         let created = account.account.create_inbound_session(CONFIG, identity_key, prekey_message);
         let created = created.map_err(|error| creation_refusal(&error))?;
         let used = prekey_message.one_time_key();
-        let is_last_resort = self.last_resort.iter().any(|last_resort| last_resort.key == used);
+        let is_last_resort =
+            self.last_resort.key == used || self.last_resort_before.is_some_and(|before| before.key == used);
         Ok(Accepted {
             account,
             session: OlmSession::inbound(created.session, identity_key, message),
@@ -198,9 +192,15 @@ impl OlmAccount {
     }
 
     fn copy(&self) -> Self {
-        let account = Account::from_pickle(self.account.pickle());
-        Self { account, last_resort: self.last_resort.clone(), next_key_id: self.next_key_id }
+        Self { account: Account::from_pickle(self.account.pickle()), ..*self }
     }
+}
+
+fn generate_last_resort(account: &mut Account, id: u64, now: Timestamp) -> LastResortKey {
+    account.generate_fallback_key();
+    let key = *account.fallback_key().values().next().expect("a fallback key was generated a line above");
+    account.mark_keys_as_published();
+    LastResortKey { id, key, made_at_ms: now.as_ms() }
 }
 
 fn creation_refusal(error: &SessionCreationError) -> OlmError {
@@ -216,7 +216,8 @@ fn creation_refusal(error: &SessionCreationError) -> OlmError {
 #[derive(Serialize, Deserialize)]
 struct AccountRow {
     account: AccountPickle,
-    last_resort: Vec<LastResortKey>,
+    last_resort: LastResortKey,
+    last_resort_before: Option<LastResortKey>,
     next_key_id: u64,
 }
 
@@ -224,19 +225,16 @@ impl Stored for OlmAccount {}
 
 impl state::sealed::Row for OlmAccount {
     fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let (last_resort, next_key_id) = (self.last_resort.clone(), self.next_key_id);
-        state::to_json(&AccountRow { account: self.account.pickle(), last_resort, next_key_id })
+        state::to_json(&AccountRow {
+            account: self.account.pickle(),
+            last_resort: self.last_resort,
+            last_resort_before: self.last_resort_before,
+            next_key_id: self.next_key_id,
+        })
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
-        let row: AccountRow = state::from_json(bytes)?;
-        if row.last_resort.is_empty() {
-            return Err(StateError::Malformed);
-        }
-        Ok(Self {
-            account: Account::from_pickle(row.account),
-            last_resort: row.last_resort,
-            next_key_id: row.next_key_id,
-        })
+        let AccountRow { account, last_resort, last_resort_before, next_key_id } = state::from_json(bytes)?;
+        Ok(Self { account: Account::from_pickle(account), last_resort, last_resort_before, next_key_id })
     }
 }

@@ -12,8 +12,8 @@ use vodozemac::Curve25519PublicKey;
 use vodozemac::olm::{DecryptionError, Session, SessionKeys, SessionPickle};
 use zeroize::Zeroizing;
 
+use super::OlmError;
 use super::message::OlmMessage;
-use super::{CONFIG, OlmError};
 use crate::state::{self, StateError, Stored};
 
 /// Receiving chains that vodozemac keeps; the oldest goes first.
@@ -171,10 +171,6 @@ impl state::sealed::Row for OlmSession {
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
         let row: SessionRow = state::from_json(bytes)?;
-        let session = Session::from_pickle(row.session);
-        if session.session_config() != CONFIG {
-            return Err(StateError::Malformed);
-        }
-        Ok(Self { session, peer: row.peer, chains: row.chains })
+        Ok(Self { session: Session::from_pickle(row.session), peer: row.peer, chains: row.chains })
     }
 }
