@@ -1,0 +1,326 @@
+//! Bindings, letters and what they say; conversations and safety numbers.
+
+use sotto_crypto::Party;
+use sotto_crypto::letter::{Card, Content, Letter, Meaning, Range, Style, Text};
+use sotto_crypto::manifest::Head;
+use sotto_crypto::seal::{Opened, OpenerHash};
+use sotto_crypto::secret::{ChainKey, PairSecret, ReplySecret};
+use sotto_protocol::letter::content::Body;
+use sotto_protocol::{AccountId, Bytes, ChainId, ConversationId, DeviceId, Message, MessageId, letter};
+
+use super::Scenarios;
+use crate::file::Vector;
+use crate::people::{NOW, Person, relay};
+
+pub(crate) fn add(scenarios: &mut Scenarios) {
+    add_names(scenarios);
+    add_letters(scenarios);
+    add_contents(scenarios);
+    add_texts(scenarios);
+}
+
+fn parties(vector: Vector, sender: &Party, recipient: &Party) -> Vector {
+    [("sender", sender), ("recipient", recipient)].into_iter().fold(vector, |vector, (role, party)| {
+        vector
+            .hex(&format!("{role}_account"), party.account)
+            .hex(&format!("{role}_device"), party.device)
+            .hex(&format!("{role}_ed25519"), party.ed25519)
+            .hex(&format!("{role}_curve25519"), party.curve25519)
+    })
+}
+
+fn add_names(scenarios: &mut Scenarios) {
+    let (alice, bob) = (Person::new(1), Person::new(2));
+    let two = |kind: &str, about: &str, one: &AccountId, other: &AccountId| {
+        Vector::accepted(kind, about).hex("one", one).hex("other", other)
+    };
+    let (one, other) = (alice.account(), bob.account());
+    scenarios.add("of-two", two("conversation", "The 1:1 of two accounts.", &one, &other));
+    scenarios.add("other-way-round", two("conversation", "The same, named from the other side.", &other, &one));
+    scenarios.add("note-to-self", two("conversation", "One account with itself.", &one, &one));
+    scenarios.add("of-two", two("safety-number", "What two people compare.", &one, &other));
+    scenarios.add("other-way-round", two("safety-number", "The same, from the other side.", &other, &one));
+
+    let conversation = ConversationId::between(&one, &other);
+    let binding = |about: &str, sender: &Party, recipient: &Party, conversation: &ConversationId| {
+        parties(Vector::accepted("binding", about), sender, recipient).hex("conversation", conversation)
+    };
+    let (here, there) = (alice.party(), bob.party());
+    scenarios.add("there", binding("What ties a letter to its two ends.", &here, &there, &conversation));
+    scenarios.add("back", binding("The other direction has another binding.", &there, &here, &conversation));
+}
+
+fn example(alice: &Person) -> Letter {
+    Letter {
+        message_id: MessageId::from_bytes([9; 16]),
+        counter: 3,
+        confirmed: 2,
+        sent_at: NOW,
+        head: Head { epoch: 1, version: 4, hash: [8; 32] },
+        opener: None,
+        opened: None,
+        reply_inbox: Some(alice.inbox().inbox),
+        conversation: ConversationId::between(&alice.account(), &Person::new(2).account()),
+        content: Content::Text(Text::plain("Grüezi")).encode().ok().unwrap(),
+    }
+}
+
+fn add_letters(scenarios: &mut Scenarios) {
+    let (alice, bob) = (Person::new(1), Person::new(2));
+    let (sender, recipient) = (alice.party(), bob.party());
+    let vector = |expect: &str,
+                  about: &str,
+                  kind: &str,
+                  peer: &[u8; 32],
+                  sender: &Party,
+                  recipient: &Party,
+                  plaintext: &[u8]| {
+        let vector = Vector::refused("letter", expect, about).text("olm_kind", kind).hex("session_peer", peer);
+        parties(vector, sender, recipient).hex("plaintext", plaintext)
+    };
+    let peer = &sender.curve25519;
+    let first = example(&alice);
+    let plaintext = first.encode(&sender, &recipient);
+    let good = vector("accepted", "The first letter of a session.", "prekey", peer, &sender, &recipient, &plaintext);
+    scenarios.add("first", good);
+    let seals = Letter {
+        opener: Some(OpenerHash::from_bytes([5; 32])),
+        opened: Some(Opened::from_bytes([6; 16])),
+        reply_inbox: None,
+        ..first.clone()
+    };
+    let about = "A later one that names one opener and confirms another.";
+    let later = vector("accepted", about, "normal", peer, &sender, &recipient, &seals.encode(&sender, &recipient));
+    scenarios.add("with-seals", later);
+    let elsewhere = Letter { conversation: ConversationId::from_bytes([7; 32]), ..first };
+    let elsewhere = elsewhere.encode(&sender, &recipient);
+    let about = "A letter of another conversation.";
+    scenarios.add("other-conversation", vector("accepted", about, "normal", peer, &sender, &recipient, &elsewhere));
+
+    let mut bound = |scenario: &str, about: &str, sender: Party, recipient: Party| {
+        let peer = &sender.curve25519;
+        scenarios.add(scenario, vector("wrong-binding", about, "prekey", peer, &sender, &recipient, &plaintext));
+    };
+    let (other_account, other_device) = (AccountId::from_bytes([1; 32]), DeviceId::from_bytes([1; 16]));
+    bound("other-sender-account", "Shown as another account's.", Party { account: other_account, ..sender }, recipient);
+    bound("other-sender-device", "Shown as another device's.", Party { device: other_device, ..sender }, recipient);
+    bound(
+        "other-sender-ed25519",
+        "The sender's device has another signing key.",
+        Party { ed25519: [1; 32], ..sender },
+        recipient,
+    );
+    bound("other-sender-curve25519", "And another identity key.", Party { curve25519: [1; 32], ..sender }, recipient);
+    bound(
+        "other-recipient-account",
+        "Passed on to another account.",
+        sender,
+        Party { account: other_account, ..recipient },
+    );
+    bound(
+        "other-recipient-device",
+        "Passed on to another device.",
+        sender,
+        Party { device: other_device, ..recipient },
+    );
+    bound(
+        "other-recipient-ed25519",
+        "Another signing key of the recipient.",
+        sender,
+        Party { ed25519: [1; 32], ..recipient },
+    );
+    bound("reflected", "Sent back to its sender.", recipient, sender);
+    let about = "Through the session of another device.";
+    let through_another = vector("wrong-sender", about, "prekey", &[1; 32], &sender, &recipient, &plaintext);
+    scenarios.add("other-session", through_another);
+
+    let mut changed = |scenario: &str, expect: &str, about: &str, change: &dyn Fn(&mut letter::Letter)| {
+        let mut message = letter::Letter::decode(plaintext.as_slice()).unwrap();
+        change(&mut message);
+        let plaintext = message.encode_to_vec();
+        scenarios.add(scenario, vector(expect, about, "prekey", peer, &sender, &recipient, &plaintext));
+    };
+    let default = ConversationId::between(&sender.account, &recipient.account);
+    changed("moved", "wrong-binding", "Moved to another conversation.", &|message| {
+        message.conversation = Bytes::from_static(&[7; 32]);
+    });
+    changed(
+        "redundant-conversation",
+        "redundant-conversation",
+        "It spells out what an empty field means.",
+        &|message| {
+            message.conversation = default.into();
+        },
+    );
+    changed("counter-zero", "counter-zero", "Letters count from 1.", &|message| message.counter = 0);
+    changed("no-reply-inbox", "missing-reply-inbox", "A first letter that says not where to answer.", &|message| {
+        message.reply_inbox.clear();
+    });
+    changed("no-head", "malformed", "Without a head.", &|message| message.head = None);
+    changed("short-head", "malformed", "A head of another length.", &|message| {
+        message.head.as_mut().unwrap().hash.truncate(31)
+    });
+    changed("head-of-epoch-zero", "malformed", "A head of epoch 0.", &|message| {
+        message.head.as_mut().unwrap().epoch = 0
+    });
+    changed("short-binding", "malformed", "A binding of another length.", &|message| message.binding.truncate(31));
+    changed("short-message-id", "malformed", "A message id of another length.", &|message| {
+        message.message_id.truncate(15)
+    });
+    changed("short-opener", "malformed", "An opener's hash of another length.", &|message| {
+        message.opener = Bytes::from_static(&[1; 16]);
+    });
+    changed("long-opened", "malformed", "A confirmation of another length.", &|message| {
+        message.opened = Bytes::from_static(&[1; 32]);
+    });
+}
+
+fn add_contents(scenarios: &mut Scenarios) {
+    let alice = Person::new(1);
+    let vector = |expect: &str, about: &str, channel: &str, content: &[u8]| {
+        Vector::refused("content", expect, about).text("channel", channel).hex("content", content)
+    };
+    let card = || Card {
+        account: alice.account(),
+        relay: relay(),
+        chain: ChainId::from_bytes([1; 32]),
+        chain_key: ChainKey::from_bytes([2; 32]),
+    };
+    let (name, manifest) = ("Zoë".to_owned(), alice.manifest(1, None).bytes().clone());
+    let request = Content::ContactRequest {
+        name: name.clone(),
+        card: card(),
+        manifest,
+        reply_secret: ReplySecret::from_bytes([3; 32]),
+    };
+    let accept = Content::ContactAccept { name, card: card(), pair_secret: PairSecret::from_bytes([4; 32]) };
+    let channels = ["contact", "invite", "reply", "own"];
+    for (body, content, legal) in [
+        ("text", Content::Text(Text::plain("Grüezi")), ["contact", "own"].as_slice()),
+        ("confirmation", Content::Confirmation, &["contact"]),
+        ("pair-ready", Content::PairReady, &["contact"]),
+        ("card-change", Content::CardChange(card()), &["contact"]),
+        ("contact-request", request, &["invite"]),
+        ("contact-accept", accept, &["reply"]),
+    ] {
+        let bytes = content.encode().ok().unwrap();
+        for channel in channels {
+            let is_legal = legal.contains(&channel);
+            let (expect, about) = if is_legal {
+                ("accepted", "Legal on this channel.")
+            } else {
+                ("misplaced", "Not legal on this channel.")
+            };
+            scenarios.add(&format!("{body}-on-{channel}"), vector(expect, about, channel, &bytes));
+        }
+    }
+    let mut unknown = letter::Content { fallback: "a poll".to_owned(), body: None }.encode_to_vec();
+    unknown.extend_from_slice(&[0x92, 0x01, 0x02, 1, 2]); // field 18
+    for channel in channels {
+        let (expect, about) = if channel == "contact" {
+            ("accepted", "A body that is not known shows its fallback.")
+        } else {
+            ("misplaced", "A body that is not known is legal for contacts only.")
+        };
+        scenarios.add(&format!("unknown-on-{channel}"), vector(expect, about, channel, &unknown));
+    }
+
+    let (text, confirmation) = (Content::Text(Text::plain("words")).encode(), Content::Confirmation.encode());
+    let (text, confirmation) = (text.ok().unwrap(), confirmation.ok().unwrap());
+    let fallback = letter::Content { fallback: "words".to_owned(), body: None }.encode_to_vec();
+    for (scenario, expect, about, bytes) in [
+        ("empty", "body-count", "Nothing.", Vec::new()),
+        ("only-fallback", "body-count", "A fallback for nothing.", fallback),
+        ("two-bodies", "body-count", "Two bodies.", [&*text, &confirmation].concat()),
+        ("same-body-twice", "body-count", "One body twice.", [&*text, &text].concat()),
+        (
+            "known-and-unknown",
+            "body-count",
+            "A body that is known and one that is not.",
+            [&*text, &unknown[8..]].concat(),
+        ),
+        (
+            "field-beside",
+            "accepted",
+            "A field below 10 may come to stand beside a body.",
+            [&*text, &[0x4a, 0x00]].concat(),
+        ),
+        ("cut-off", "malformed", "A message that ends early.", text[..4].to_vec()),
+        ("garbage", "malformed", "No protobuf message.", vec![0xff; 12]),
+    ] {
+        scenarios.add(scenario, vector(expect, about, "contact", &bytes));
+    }
+
+    let mut named = |scenario: &str, expect: &str, about: &str, change: &dyn Fn(&mut letter::ContactAccept)| {
+        let bytes = Content::ContactAccept {
+            name: "Zoë".to_owned(),
+            card: card(),
+            pair_secret: PairSecret::from_bytes([4; 32]),
+        };
+        let mut message = letter::Content::decode(bytes.encode().ok().unwrap()).unwrap();
+        let Some(Body::ContactAccept(accept)) = &mut message.body else { panic!("another body") };
+        change(accept);
+        scenarios.add(scenario, vector(expect, about, "reply", &message.encode_to_vec()));
+    };
+    named("long-name", "accepted", "As long as a name may be.", &|accept| accept.name = "n".repeat(128));
+    named("name-too-long", "bad-name", "A byte longer.", &|accept| accept.name = "n".repeat(129));
+    named("no-name", "bad-name", "No name.", &|accept| accept.name.clear());
+    named("name-of-two-lines", "bad-name", "A name of two lines.", &|accept| accept.name = "Zoë\nVerified".to_owned());
+    named("no-card", "malformed", "No card.", &|accept| accept.card = None);
+    named("short-pair-secret", "malformed", "A pair secret of another length.", &|accept| {
+        accept.pair_secret.truncate(31)
+    });
+    named("card-not-canonical", "malformed", "A card with an address in another spelling.", &|accept| {
+        "https://relay.example/".clone_into(&mut accept.card.as_mut().unwrap().relay);
+    });
+    named("short-chain", "malformed", "A card with a chain id of another length.", &|accept| {
+        accept.card.as_mut().unwrap().chain.truncate(31);
+    });
+}
+
+fn add_texts(scenarios: &mut Scenarios) {
+    let vector = |expect: &str, about: &str, body: &str, ranges: Vec<letter::Range>| {
+        let text = letter::Text { body: body.to_owned(), ranges };
+        let content = letter::Content { fallback: String::new(), body: Some(Body::Text(text)) }.encode_to_vec();
+        Vector::refused("content", expect, about).text("channel", "contact").hex("content", content)
+    };
+    let bold = || Some(letter::range::Meaning::Style(Style::Bold.into()));
+    let range = |start: u32, length: u32| letter::Range { start, length, meaning: bold() };
+    let styled = {
+        let meanings = [
+            Meaning::Style(Style::Italic),
+            Meaning::Mention(AccountId::from_bytes([1; 32])),
+            Meaning::Link("https://a.example".to_owned()),
+        ];
+        let ranges = meanings.map(|meaning| Range { start: 0, length: 4, meaning }).to_vec();
+        Content::Text(Text { body: "some words".to_owned(), ranges }).encode().ok().unwrap()
+    };
+    let about = "A style, a mention and a link.";
+    scenarios.add("text-styled", Vector::accepted("content", about).text("channel", "own").hex("content", styled));
+    let body = "añ👍🏽日本"; // the thumb and its skin tone are two
+    for (scenario, expect, about, body, ranges) in [
+        ("text-range-to-end", "accepted", "A range up to the end, in Unicode scalar values.", body, vec![range(0, 6)]),
+        ("text-range-beyond", "range-beyond-end", "A range one further.", body, vec![range(1, 6)]),
+        (
+            "text-range-overflow",
+            "range-beyond-end",
+            "A range whose end overflows 32 bits.",
+            body,
+            vec![range(u32::MAX, 2)],
+        ),
+        ("text-range-empty", "empty-range", "A range of nothing.", body, vec![range(1, 0)]),
+        ("text-empty", "empty-text", "A text without words.", "", vec![]),
+        ("text-ranges", "accepted", "As many ranges as a text may have.", "t", vec![range(0, 1); 1_000]),
+        ("text-ranges-too-many", "too-many-ranges", "One more.", "t", vec![range(0, 1); 1_001]),
+    ] {
+        scenarios.add(scenario, vector(expect, about, body, ranges));
+    }
+    let meaning = |meaning: Option<letter::range::Meaning>| vec![letter::Range { start: 0, length: 1, meaning }];
+    let short = Some(letter::range::Meaning::Mention(Bytes::from_static(&[1; 31])));
+    scenarios.add("text-short-mention", vector("malformed", "A mention of what is no account.", "t", meaning(short)));
+    let long = Some(letter::range::Meaning::Link("l".repeat(2_049)));
+    scenarios.add("text-long-link", vector("malformed", "A link that is too long.", "t", meaning(long)));
+    let future = Some(letter::range::Meaning::Style(99));
+    scenarios.add("text-style-of-the-future", vector("accepted", "A style that is not known.", "t", meaning(future)));
+    scenarios.add("text-without-meaning", vector("accepted", "A meaning that is not known.", "t", meaning(None)));
+}

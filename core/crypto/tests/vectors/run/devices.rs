@@ -1,0 +1,248 @@
+//! Kinds that devices compute among themselves.
+
+use sotto_crypto::certificate::Certificate;
+use sotto_crypto::kem::KemPrivateKey;
+use sotto_crypto::letter::{Channel, Content, Letter, UnverifiedLetter, binding as bind};
+use sotto_crypto::manifest::{Head, History, Known, VerifiedManifest, open_entry};
+use sotto_crypto::olm::OlmMessage;
+use sotto_crypto::prekey::{Bundle, open_one_time};
+use sotto_crypto::safety::SafetyNumber;
+use sotto_crypto::seal::{OfferedSeal, OpenerHash, SealKey, Sealed};
+use sotto_crypto::secret::{ChainKey, PrekeyKey};
+use sotto_crypto::{DeviceName, Party, olm};
+use sotto_protocol::header::Header;
+use sotto_protocol::letter::OlmKind;
+use sotto_protocol::{AccountId, Bytes, ChainId, ConversationId, DeviceId, InboxId, KeyId, MessageId, Timestamp};
+
+use super::{Answer, Answers, codes};
+use crate::file::Vector;
+use crate::people::{bytes_of, olm_account, stored};
+
+type Outcome = Result<Answer, &'static str>;
+
+fn account(vector: &Vector, name: &str) -> AccountId {
+    AccountId::from_bytes(vector.array(name))
+}
+
+fn now(vector: &Vector) -> Timestamp {
+    Timestamp::from_ms(vector.number("now"))
+}
+
+fn shared(vector: &Vector, name: &str) -> Bytes {
+    vector.bytes(name).into()
+}
+
+pub(crate) fn certificate(vector: &Vector) -> Outcome {
+    let (certificate, signature) = (shared(vector, "certificate"), vector.bytes("signature"));
+    let read = Certificate::verify(&account(vector, "account"), certificate, &signature);
+    let read = read.map_err(|error| codes::certificate(&error))?;
+    read.check_time(now(vector)).map_err(|error| codes::certificate(&error))?;
+    let (epoch, continues) = (read.epoch(), read.epoch().continues);
+    let answers =
+        Answers::default().text("epoch", epoch.number).hex("list_key", epoch.list_key).text("home", &epoch.home);
+    let answers = answers.text("continues_version", continues.map_or(0, |continues| continues.version));
+    Ok(answers.hex("continues_hash", continues.map_or_else(Vec::new, |continues| continues.hash.to_vec())).0)
+}
+
+pub(crate) fn manifest(vector: &Vector) -> Outcome {
+    let number = |name: &str| u32::try_from(vector.number(name)).unwrap();
+    let known = vector.find("known_hash").map(|_| Known {
+        head: Head { epoch: number("known_epoch"), version: number("known_version"), hash: vector.array("known_hash") },
+        certificate: shared(vector, "known_certificate"),
+    });
+    let history = match (vector.str("history"), &known) {
+        ("unknown", None) => History::Unknown,
+        ("next", Some(known)) => History::Next(known),
+        ("later", Some(known)) => History::Later(known),
+        ("other-chain", Some(known)) => History::OtherChain(known),
+        (other, _) => panic!("no such history: {other}"),
+    };
+    let read = VerifiedManifest::verify(&account(vector, "account"), shared(vector, "manifest"), history, now(vector));
+    let read = read.map_err(|error| codes::manifest(&error))?;
+    let head = read.head();
+    let answers = Answers::default().text("epoch", head.epoch).text("version", head.version).hex("hash", head.hash);
+    let answers = answers.hex("previous", read.previous().map_or(&[][..], |hash| hash));
+    let answers = answers.text("fresh", if read.is_fresh(now(vector)) { "yes" } else { "no" });
+    Ok(read.devices().iter().fold(answers, |answers, device| answers.hex("device", device.id)).0)
+}
+
+pub(crate) fn manifest_entry(vector: &Vector) -> Outcome {
+    let (chain, key) = (ChainId::from_bytes(vector.array("chain")), ChainKey::from_bytes(vector.array("chain_key")));
+    let opened = open_entry(&vector.bytes("entry"), &chain, &key).map_err(|error| codes::manifest(&error))?;
+    Ok(Answers::default().hex("manifest", opened).0)
+}
+
+/// Whose prekeys they are: the identity key plays no part.
+fn owner(vector: &Vector) -> Party {
+    Party {
+        account: account(vector, "account"),
+        device: DeviceId::from_bytes(vector.array("device")),
+        ed25519: vector.array("ed25519"),
+        curve25519: [9; 32],
+    }
+}
+
+pub(crate) fn one_time_key(vector: &Vector) -> Outcome {
+    let (key, inbox) = (PrekeyKey::from_bytes(vector.array("prekey_key")), InboxId::from_bytes(vector.array("inbox")));
+    let read = open_one_time(&vector.bytes("blob"), &key, &inbox, &owner(vector), now(vector));
+    let read = read.map_err(|error| codes::prekey(&error))?;
+    Ok(Answers::default().hex("id", read.id()).hex("key", read.key()).0)
+}
+
+pub(crate) fn bundle(vector: &Vector) -> Outcome {
+    let (key, inbox) = (PrekeyKey::from_bytes(vector.array("prekey_key")), InboxId::from_bytes(vector.array("inbox")));
+    let read = Bundle::open(&vector.bytes("blob"), &key, &inbox, &owner(vector), now(vector));
+    let read = read.map_err(|error| codes::prekey(&error))?;
+    let answers = Answers::default().hex("kem_id", read.kem.id()).hex("kem_key", read.kem.key().to_bytes());
+    Ok(answers.hex("last_resort_id", read.last_resort.id()).hex("last_resort_key", read.last_resort.key()).0)
+}
+
+pub(crate) fn opener(vector: &Vector) -> Outcome {
+    let (header, payload) = (vector.bytes("header"), vector.bytes("payload"));
+    let decoded = Header::decode(&header).map_err(|error| codes::decode(&error))?;
+    let Header::Opener { key_id, enc, .. } = decoded else { panic!("no opener") };
+    let recipient =
+        DeviceName { account: account(vector, "account"), device: DeviceId::from_bytes(vector.array("device")) };
+    let kem = KemPrivateKey::from_bytes(&vector.array("kem_secret"));
+    let offered = OfferedSeal::decapsulate(&recipient, &kem, &key_id, &enc);
+    let sealed = offered.open(&header, &payload).map_err(|error| codes::seal(&error))?;
+    let answers = Answers::default().hex("opener", offered.opener().as_bytes());
+    let stored = bytes_of(&offered.clone().install(&vouching(offered.opener())).ok().unwrap());
+    let sender = sealed.sender.unwrap();
+    let answers = answers.hex("seal_key", &stored[32..64]).hex("tag_key", &stored[64..]);
+    let answers = answers.hex("sender_account", sender.account).hex("sender_device", sender.device);
+    Ok(olm_of(answers, &sealed))
+}
+
+/// A letter that vouches for an opener, to see the keys behind it.
+fn vouching(opener: OpenerHash) -> Letter {
+    Letter {
+        message_id: MessageId::from_bytes([0; 16]),
+        counter: 1,
+        confirmed: 0,
+        sent_at: Timestamp::EPOCH,
+        head: Head { epoch: 1, version: 1, hash: [0; 32] },
+        opener: Some(opener),
+        opened: None,
+        reply_inbox: None,
+        conversation: ConversationId::from_bytes([0; 32]),
+        content: Bytes::new(),
+    }
+}
+
+pub(crate) fn continuation(vector: &Vector) -> Outcome {
+    let row = [vec![0; 32], vector.bytes("seal_key"), vector.bytes("tag_key")].concat();
+    let key: SealKey = stored(&row);
+    let sealed = key.open(&vector.bytes("header"), &vector.bytes("payload")).map_err(|error| codes::seal(&error))?;
+    Ok(olm_of(Answers::default(), &sealed))
+}
+
+fn olm_of(answers: Answers, sealed: &Sealed) -> Answer {
+    answers.text("olm_kind", kind_name(sealed.message.kind())).hex("olm", sealed.message.bytes()).0
+}
+
+const fn kind_name(kind: OlmKind) -> &'static str {
+    match kind {
+        OlmKind::Normal => "normal",
+        OlmKind::Prekey => "prekey",
+    }
+}
+
+fn olm_kind(vector: &Vector) -> OlmKind {
+    match vector.str("olm_kind") {
+        "normal" => OlmKind::Normal,
+        "prekey" => OlmKind::Prekey,
+        other => panic!("no such kind: {other}"),
+    }
+}
+
+pub(crate) fn opener_hash(vector: &Vector) -> Outcome {
+    let hash = OpenerHash::of(&vector.array("enc"), &KeyId::from_bytes(vector.array("key_id")));
+    Ok(Answers::default().hex("hash", hash.as_bytes()).hex("opened", hash.opened().as_bytes()).0)
+}
+
+pub(crate) fn inner_hash(vector: &Vector) -> Outcome {
+    Ok(Answers::default().hex("hash", olm::inner_hash(olm_kind(vector), &vector.bytes("olm"))).0)
+}
+
+pub(crate) fn olm_prekey(vector: &Vector) -> Outcome {
+    let account = olm_account(&[1; 32], &vector.array("identity_secret"), &vector.array("one_time_secret"), &[2; 32]);
+    let message =
+        OlmMessage::decode(OlmKind::Prekey.into(), shared(vector, "olm")).map_err(|error| codes::decode(&error))?;
+    let accepted = account.accept(&vector.array("sender_identity"), &message).map_err(|error| codes::olm(&error))?;
+    let answers = Answers::default().hex("session", accepted.session.id().as_bytes());
+    let answers = answers.text("chain_index", message.chain_index());
+    Ok(answers.hex("plaintext", accepted.plaintext.as_slice()).0)
+}
+
+pub(crate) fn conversation(vector: &Vector) -> Outcome {
+    let conversation = ConversationId::between(&account(vector, "one"), &account(vector, "other"));
+    Ok(Answers::default().hex("conversation", conversation).0)
+}
+
+pub(crate) fn safety_number(vector: &Vector) -> Outcome {
+    Ok(Answers::default().text("digits", SafetyNumber::between(&account(vector, "one"), &account(vector, "other"))).0)
+}
+
+fn party(vector: &Vector, role: &str) -> Party {
+    Party {
+        account: account(vector, &format!("{role}_account")),
+        device: DeviceId::from_bytes(vector.array(&format!("{role}_device"))),
+        ed25519: vector.array(&format!("{role}_ed25519")),
+        curve25519: vector.array(&format!("{role}_curve25519")),
+    }
+}
+
+pub(crate) fn binding(vector: &Vector) -> Outcome {
+    let conversation = ConversationId::from_bytes(vector.array("conversation"));
+    let binding = bind(&party(vector, "sender"), &party(vector, "recipient"), &conversation);
+    Ok(Answers::default().hex("binding", binding).0)
+}
+
+pub(crate) fn letter(vector: &Vector) -> Outcome {
+    let letter = UnverifiedLetter::decode(&vector.bytes("plaintext"), olm_kind(vector));
+    let letter = letter.map_err(|error| codes::letter(&error))?;
+    let letter = letter.verify(&vector.array("session_peer"), &party(vector, "sender"), &party(vector, "recipient"));
+    let letter = letter.map_err(|error| codes::letter(&error))?;
+    let answers = Answers::default().hex("message_id", letter.message_id);
+    let answers = answers
+        .text("counter", letter.counter)
+        .text("confirmed", letter.confirmed)
+        .text("sent_at", letter.sent_at.as_ms());
+    let answers =
+        answers.text("epoch", letter.head.epoch).text("version", letter.head.version).hex("head", letter.head.hash);
+    let answers = answers.hex("opener", letter.opener.map_or_else(Vec::new, |opener| opener.as_bytes().to_vec()));
+    let answers = answers.hex("opened", letter.opened.map_or_else(Vec::new, |opened| opened.as_bytes().to_vec()));
+    let answers =
+        answers.hex("reply_inbox", letter.reply_inbox.map_or_else(Vec::new, |inbox| inbox.as_bytes().to_vec()));
+    Ok(answers.hex("conversation", letter.conversation).hex("content", letter.content).0)
+}
+
+pub(crate) fn content(vector: &Vector) -> Outcome {
+    let channel = match vector.str("channel") {
+        "contact" => Channel::Contact,
+        "invite" => Channel::Invite,
+        "reply" => Channel::Reply,
+        "own" => Channel::Own,
+        other => panic!("no such channel: {other}"),
+    };
+    let content = Content::decode(&shared(vector, "content"), channel).map_err(|error| codes::content(&error))?;
+    let answers = Answers::default();
+    Ok(match content {
+        Content::Text(text) => answers.text("body", "text").text("ranges", text.ranges.len()).text("text", text.body).0,
+        Content::Confirmation => answers.text("body", "confirmation").0,
+        Content::ContactRequest { name, card, manifest, reply_secret } => {
+            let answers = answers.text("body", "contact-request").text("name", name).hex("account", card.account);
+            answers.hex("manifest", manifest).hex("reply_secret", reply_secret.as_bytes()).0
+        }
+        Content::ContactAccept { name, card, pair_secret } => {
+            let answers = answers.text("body", "contact-accept").text("name", name).hex("account", card.account);
+            answers.hex("pair_secret", pair_secret.as_bytes()).0
+        }
+        Content::PairReady => answers.text("body", "pair-ready").0,
+        Content::CardChange(card) => {
+            answers.text("body", "card-change").hex("account", card.account).hex("chain", card.chain).0
+        }
+        Content::Unknown { fallback } => answers.text("body", "unknown").text("fallback", fallback).0,
+    })
+}
