@@ -35,7 +35,7 @@ use crate::relay_client::{RelayClient, RelayError};
 use crate::store::{Answer, Query, Store, StoreError, Tx};
 use crate::task::{self, Kind, Subject, Task};
 use crate::world::{Chance, Clock, Rng};
-use crate::{manifests, stream};
+use crate::{handshake, manifests, stream};
 
 /// Events kept for a slow listener; one that falls behind reads the database instead.
 const EVENTS: usize = 1_024;
@@ -334,53 +334,51 @@ async fn work_off(engine: &Arc<Engine>, relay: &RelayAddress) -> Result<(), Erro
         }
         engine.status.working(Doing::Clerk(relay.clone()));
         for task in tasks {
-            let (id, subject) = (task.id, task.subject);
+            let (id, subject, kind) = (task.id, task.subject, task.kind);
             match perform(engine, relay, task).await {
                 Ok(()) => {
-                    engine.write(move |_, tx| task::done(tx, id)).await?;
+                    engine
+                        .write(move |_, tx| {
+                            if let (Subject::Chain(chain), Kind::ChainDelete) = (subject, kind) {
+                                own::chain_is_gone(tx, &chain)?;
+                            }
+                            task::done(tx, id)
+                        })
+                        .await?;
                     // Letters may have waited for it.
                     engine.outbox_changed.notify_one();
                 }
-                Err(error @ RelayError::Refused(_)) => {
-                    tracing::warn!(code = error_code(&error), "a relay refuses a call of ours");
+                Err(Error::Relay(RelayError::Refused(problem))) => {
+                    tracing::warn!(code = problem.code, "a relay refuses a call of ours");
                     refused.insert(subject);
-                    refusal = Some(error.into());
+                    refusal = Some(RelayError::Refused(problem).into());
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
     }
 }
 
-fn error_code(error: &RelayError) -> &str {
-    match error {
-        RelayError::Refused(problem) => &problem.code,
-        RelayError::Transport(_) | RelayError::Malformed => "unreachable",
-    }
-}
-
-async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task) -> Result<(), RelayError> {
+async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task) -> Result<(), Error> {
     let (path, isolation, body) = (task.kind.path(), task.subject.isolation(), task.body.into());
     match task.subject {
         Subject::Inbox(inbox) => {
             let Some(own) = engine.own.inbox(&inbox) else { return Ok(()) };
             if task.kind == Kind::PrekeyPut {
-                engine
-                    .client
-                    .signed::<relay::PrekeyCount>(relay, isolation, path, body, &own.manage_key)
-                    .await
-                    .map(drop)
+                engine.client.signed::<relay::PrekeyCount>(relay, isolation, path, body, &own.manage_key).await?;
             } else {
-                engine.client.signed::<Nothing>(relay, isolation, path, body, &own.manage_key).await.map(drop)
+                engine.client.signed::<Nothing>(relay, isolation, path, body, &own.manage_key).await?;
             }
+            Ok(())
         }
         Subject::Chain(chain) => {
-            let key = engine.read(move |engine, view| own::write_key(view, &engine.own.seal, &chain)).await;
-            let Ok(Some(key)) = key else { return Ok(()) };
+            let key = engine.read(move |engine, view| own::write_key(view, &engine.own.seal, &chain)).await?;
+            let Some(key) = key else { return Ok(()) };
             match engine.client.signed::<relay::ChainHead>(relay, isolation, path, body, &key).await {
                 // Nobody else writes our chains: it is there from before a crash.
                 Err(error) if error.is("conflict") => Ok(()),
-                answer => answer.map(drop),
+                Err(error) if error.is("refused") && task.kind == Kind::ChainDelete => Ok(()),
+                answer => Ok(answer.map(drop)?),
             }
         }
     }
@@ -436,6 +434,7 @@ fn due_at(view: &impl Query) -> Result<Timestamp, StoreError> {
     let dies_at =
         view.one("SELECT min(dies_at) FROM outbox WHERE state < 2", [], |row| row.get::<_, Option<i64>>(0))?;
     let others = [confirm_at.flatten(), dies_at.flatten()].into_iter().flatten().map(timestamp);
+    let others = others.chain(outbox::unanswered::due_at(view)?);
     Ok(others.fold(prekey::due_at(view)?.min(issued_at.after(MANIFEST_RENEWED)), Timestamp::min))
 }
 
@@ -448,11 +447,24 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
         own::renew_manifest(tx, &engine.own.seal, now, &mut engine.chance())?;
     }
     confirm_what_is_due(engine, tx, now)?;
+    note_drained(engine, tx, now)?;
+    outbox::unanswered::renew(tx, now)?;
     outbox::expire(tx, now)?;
+    handshake::forget_old_invites(tx, now)?;
     receive::expire_waiting(tx, now)?;
     tx.execute("DELETE FROM seen_inner WHERE day < ?1", [now.before(SEEN_FOR).day()])?;
     tx.execute("DELETE FROM seen_message WHERE dies_at <= ?1", [ms(now)])?;
     tx.execute("DELETE FROM session_tombstone WHERE dies_at <= ?1", [ms(now)])?;
+    Ok(())
+}
+
+/// A stream that is up and drained has nothing waiting now, however long ago the relay said so.
+fn note_drained(engine: &Engine, tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+    for inbox in &engine.own.inboxes {
+        if engine.status.of(&Doing::Stream(inbox.relay.clone())) == Some(State::Drained) {
+            tx.execute("UPDATE own_inbox SET drained_at = ?2 WHERE id = ?1", params![inbox.row, ms(now)])?;
+        }
+    }
     Ok(())
 }
 

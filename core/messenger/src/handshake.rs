@@ -18,7 +18,7 @@ use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::secret::{ChainKey, PairSecret, ReplySecret, invite_chain, invite_token};
 use sotto_protocol::invite::{Invite, InviteSecret};
 use sotto_protocol::limits::{INVITE_PUTS_PER_CLAIM, INVITE_USES_MAX, INVITE_VALID_MAX};
-use sotto_protocol::{Bytes, ClaimId, InboxId, Timestamp, Token, relay};
+use sotto_protocol::{Bytes, ChainId, ClaimId, InboxId, Timestamp, Token, relay};
 
 use crate::contact::{self, ChainAddress, Contact, ContactRow, ContactState, NewContact, ms, timestamp};
 use crate::error::{Error, InputError};
@@ -29,6 +29,8 @@ use crate::store::{Query, StoreError, Tx};
 use crate::task;
 use crate::world::Chance;
 
+/// How long after its end an invite's requests may still be under way: relays keep nothing longer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long the requester's reply tokens hold: as long as any invite, and a month for the answer.
 const REPLY_VALID: Duration = Duration::from_secs(60 * 24 * 3600);
 
@@ -206,6 +208,32 @@ fn whole_hours(time: Timestamp) -> Timestamp {
     Timestamp::from_ms(time.as_ms().div_ceil(HOUR_MS) * HOUR_MS)
 }
 
+/// Invites whose answers are over: their chains and aliases go. Their tokens have run out by themselves.
+pub(crate) fn forget_old_invites(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let over = ms(now.before(ANSWERS_WITHIN));
+    let old = tx.all(
+        "SELECT invite.id, own_chain.id, own_chain.relay, own_chain.chain FROM invite JOIN own_chain ON own_chain.id = invite.own_chain
+         WHERE invite.expires_at <= ?1",
+        [over],
+        |row| {
+            let (relay, chain): (String, [u8; 32]) = (row.get(2)?, row.get(3)?);
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, relay, ChainId::from_bytes(chain)))
+        },
+    )?;
+    let batch = task::new_batch(tx)?;
+    for (invite, chain_row, relay, chain) in old {
+        let relay = relay.parse().map_err(|_| StoreError::Corrupt)?;
+        let body = relay::ChainDelete { chain: chain.into() };
+        task::queue(tx, batch, &relay, task::Subject::Chain(chain), task::Kind::ChainDelete, &body)?;
+        tx.execute("DELETE FROM alias WHERE invite = ?1", [invite])?;
+        tx.execute("UPDATE contact SET invite = NULL WHERE invite = ?1", [invite])?;
+        tx.execute("DELETE FROM invite WHERE id = ?1", [invite])?;
+        // The key must outlive the call: the row goes once the chain is gone.
+        tx.execute("UPDATE own_chain SET audience = ?2 WHERE id = ?1", params![chain_row, own::Chain::Gone.code()])?;
+    }
+    Ok(())
+}
+
 /// A request that was opened and proven to come from the account that its card names.
 pub(crate) struct ProvenRequest<'a> {
     pub(crate) invite: i64,
@@ -254,7 +282,7 @@ pub(crate) fn take_request(
         if uses_left == 0 {
             return Ok(Requested::Ignored("invite_used_up"));
         }
-        if now >= timestamp(expires_at).after(Duration::from_secs(30 * 24 * 3600)) {
+        if now >= timestamp(expires_at).after(ANSWERS_WITHIN) {
             return Ok(Requested::Ignored("invite_expired"));
         }
         tx.execute("UPDATE invite SET uses_left = uses_left - 1 WHERE id = ?1", [request.invite])?;

@@ -238,21 +238,24 @@ pub(crate) enum Chain {
     OwnDevices,
     Contacts,
     Invite,
+    /// Nobody any more: kept until its relay has deleted it.
+    Gone,
 }
 
 impl Chain {
-    const fn code(self) -> i64 {
+    pub(crate) const fn code(self) -> i64 {
         match self {
             Self::OwnDevices => 0,
             Self::Contacts => 1,
             Self::Invite => 2,
+            Self::Gone => 3,
         }
     }
 
     const fn audience(self) -> Audience {
         match self {
             Self::OwnDevices => Audience::OwnDevices,
-            Self::Contacts | Self::Invite => Audience::Others,
+            Self::Contacts | Self::Invite | Self::Gone => Audience::Others,
         }
     }
 }
@@ -304,7 +307,7 @@ pub(crate) fn renew_manifest(
 ) -> Result<(), Error> {
     tx.execute("UPDATE account SET version = version + 1, issued_at = ?1", [ms(now)])?;
     let chains = tx.all(
-        "SELECT id, audience, relay, chain, chain_key, hash, entry_hash FROM own_chain ORDER BY id",
+        "SELECT id, audience, relay, chain, chain_key, hash, entry_hash FROM own_chain WHERE audience != 3 ORDER BY id",
         [],
         |row| {
             let (audience, relay): (i64, String) = (row.get(1)?, row.get(2)?);
@@ -441,6 +444,15 @@ pub(crate) fn contacts_manifest(view: &impl Query) -> Result<Bytes, StoreError> 
     let manifest: Option<Vec<u8>> =
         view.one("SELECT manifest FROM own_chain WHERE audience = ?1", [Chain::Contacts.code()], |row| row.get(0))?;
     Ok(manifest.ok_or(StoreError::Corrupt)?.into())
+}
+
+/// Its relay has deleted a chain that nobody reads any more.
+pub(crate) fn chain_is_gone(tx: &mut Tx<'_>, chain: &ChainId) -> Result<(), StoreError> {
+    tx.execute(
+        "DELETE FROM own_chain WHERE chain = ?1 AND audience = ?2",
+        params![chain.as_ref(), Chain::Gone.code()],
+    )?;
+    Ok(())
 }
 
 /// The key that writes one of our chains.

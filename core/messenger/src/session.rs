@@ -57,6 +57,16 @@ pub(crate) fn of_device(view: &impl Query, seal: &StateSeal, device: DeviceRow) 
     rows.into_iter().map(|(row, id, sealed)| Ok(SessionRow { row, session: seal.open(TABLE, &id, &sealed)? })).collect()
 }
 
+/// Whether a session is one with that device.
+pub(crate) fn is_of_device(view: &impl Query, device: DeviceRow, session: &SessionId) -> Result<bool, StoreError> {
+    let found = view.one(
+        "SELECT 1 FROM session JOIN peer_inbox ON peer_inbox.id = session.peer_inbox WHERE session.session = ?1 AND peer_inbox.peer_device = ?2",
+        params![session.as_bytes(), device.0],
+        |_| Ok(()),
+    )?;
+    Ok(found.is_some())
+}
+
 /// Stores a stepped session.
 pub(crate) fn store(
     tx: &mut Tx<'_>,

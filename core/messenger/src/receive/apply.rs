@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use rusqlite::params;
+use sotto_crypto::DeviceName;
 use sotto_crypto::letter::{Channel, Content, ContentError, Letter, UnverifiedLetter};
-use sotto_crypto::olm::PrekeyUsed;
-use sotto_crypto::seal::NotVouchedFor;
+use sotto_crypto::olm::{PrekeyUsed, SessionId};
+use sotto_crypto::seal::{NotVouchedFor, Sealed};
 use sotto_protocol::header::Header;
 use sotto_protocol::letter::OlmKind;
-use sotto_protocol::{ConversationId, Timestamp};
+use sotto_protocol::{ConversationId, MessageId, Timestamp};
 
-use super::open::{Authentic, Ratchet, UsedSeal};
+use super::open::{Authentic, Ratchet, Unsealed, UsedSeal};
 use super::{Batch, Device, Fault, Incoming, Stepped};
 use crate::contact::{self, Contact, ContactRow, ContactState, DeviceRow, Trust, ms, stored};
 use crate::conversation::{self, Arrivals, ConversationRow, NewMessage};
 use crate::error::Error;
 use crate::handshake::{self, Answered, ProvenRequest, Requested};
-use crate::outbox;
+use crate::outbox::{self, NewLetter, Says};
 use crate::prekey;
 use crate::records::{Kind, MessageState};
 use crate::seal;
@@ -87,6 +88,13 @@ impl Batch<'_, '_, '_> {
         let (Some(session), Some(identity_key)) = (message.session(), message.identity_key()) else {
             return Err(Fault::Refused("prekey_message_expected"));
         };
+        if let Some((contact, device)) = self.asked_before(&sender, &session)? {
+            return self.take_request_again(
+                &contact,
+                device,
+                Unsealed { sealed: Sealed { sender: Some(sender), message }, ..unsealed },
+            );
+        }
         let (ratchet, plaintext) = self.accept_session(&session, &identity_key, &message)?;
         let unverified =
             UnverifiedLetter::decode(&plaintext, message.kind()).map_err(|_| Fault::Refused("letter_malformed"))?;
@@ -126,6 +134,27 @@ impl Batch<'_, '_, '_> {
             Authentic { letter, kind: message.kind(), inner_hash: message.inner_hash(), ratchet, seal: unsealed.seal };
         let (_, letter) = self.keep_keys(&contact, device, authentic)?;
         self.count(&contact, device, &letter, true)?;
+        Ok(false)
+    }
+
+    /// Whether a request's session is one that an earlier copy of it began.
+    fn asked_before(
+        &self,
+        sender: &DeviceName,
+        session: &SessionId,
+    ) -> Result<Option<(Contact, DeviceRow)>, StoreError> {
+        let Some(contact) = contact::by_account(self.tx, &sender.account)? else { return Ok(None) };
+        let Some(device) = contact::device_by_id(self.tx, contact.row, &sender.device)? else { return Ok(None) };
+        let is_known = session::is_of_device(self.tx, device.row, session)?;
+        Ok(is_known.then_some((contact, device.row)))
+    }
+
+    /// A request that was sent again: its ratchet moves, and nothing else is new.
+    fn take_request_again(&mut self, contact: &Contact, device: DeviceRow, unsealed: Unsealed) -> Result<bool, Fault> {
+        let authentic = self.authenticate(contact, device, unsealed)?;
+        Content::decode(&authentic.letter.content, Channel::Invite)
+            .map_err(|error| Fault::Refused(content_code(&error)))?;
+        self.keep_keys(contact, device, authentic)?;
         Ok(false)
     }
 
@@ -311,6 +340,37 @@ impl Batch<'_, '_, '_> {
         arrivals.last = row;
         arrivals.unread += 1;
         Ok(())
+    }
+}
+
+impl Batch<'_, '_, '_> {
+    /// A listed device of an accepted contact used a one-time key that is gone: our next letter, which is made here, begins a session
+    /// that both have.
+    pub(super) fn answer_by_fresh_session(&mut self, contact: &Contact, device: DeviceRow) -> Result<(), StoreError> {
+        if contact.state != ContactState::Accepted {
+            return Ok(());
+        }
+        let due = self.tx.execute(
+            "UPDATE peer_device SET fresh_session_at = ?2 WHERE id = ?1 AND listed = 1 AND fresh_session_at <= ?3",
+            params![device.0, ms(self.now), ms(self.now.before(super::FRESH_SESSION_EVERY))],
+        )?;
+        if due == 0 {
+            return Ok(());
+        }
+        self.tx.execute(
+            "UPDATE session SET sending = 0 WHERE sending = 1 AND peer_inbox IN (SELECT id FROM peer_inbox WHERE peer_device = ?1)",
+            [device.0],
+        )?;
+        let content = Content::Confirmation.encode().map_err(|_| StoreError::Failed)?;
+        let message_id = MessageId::from_bytes(self.chance.bytes());
+        let letter = NewLetter {
+            says: Says::Content(&content),
+            message_id,
+            sent_at: self.now,
+            dies_at: None,
+            after_batch: None,
+        };
+        outbox::queue(self.tx, device, &letter)
     }
 }
 

@@ -44,6 +44,9 @@ pub(crate) struct Received {
     pub(crate) contacts_changed: bool,
 }
 
+/// A missing one-time key is answered by a fresh session so often at most: the answer must not become a lever (PROTOCOL E2).
+const FRESH_SESSION_EVERY: std::time::Duration = std::time::Duration::from_secs(3600);
+
 /// Why an envelope was not taken.
 pub(crate) enum Fault {
     /// The peer, or someone in between, broke the protocol; or we no longer want it. Counted, and gone.

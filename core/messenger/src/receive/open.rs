@@ -24,6 +24,9 @@ pub(super) struct Authentic {
     pub(super) seal: UsedSeal,
 }
 
+/// The sender began with a one-time key that is not there any more: it needs a session of our making.
+const ONE_TIME_KEY_GONE: &str = "one_time_key_gone";
+
 /// The ratchet after the letter.
 pub(super) enum Ratchet {
     /// A session that we had, at this place of the device's list.
@@ -167,7 +170,13 @@ impl Batch<'_, '_, '_> {
             }
         }
         match begins {
-            Some(session) => self.accept_session(&session, &identity_key, message),
+            Some(session) => {
+                let accepted = self.accept_session(&session, &identity_key, message);
+                if matches!(accepted, Err(Fault::Refused(ONE_TIME_KEY_GONE))) {
+                    self.answer_by_fresh_session(contact, device)?;
+                }
+                accepted
+            }
             None => Err(Fault::Refused(olm_code(&verdict))),
         }
     }
@@ -226,7 +235,7 @@ const fn olm_code(error: &OlmError) -> &'static str {
         OlmError::WrongSession | OlmError::BadMessage => "olm_refused",
         OlmError::MissingKey { .. } => "olm_key_gone",
         OlmError::TooFarAhead { .. } => "olm_too_far_ahead",
-        OlmError::MissingOneTimeKey => "one_time_key_gone",
+        OlmError::MissingOneTimeKey => ONE_TIME_KEY_GONE,
         OlmError::WrongIdentity => "identity_key_refused",
         OlmError::NonContributory => "key_non_contributory",
         OlmError::NotAPrekeyMessage => "prekey_message_expected",

@@ -59,7 +59,7 @@ CREATE TABLE kem_key (
 -- A manifest chain that we write: one per audience.
 CREATE TABLE own_chain (
     id               INTEGER PRIMARY KEY,
-    audience         INTEGER NOT NULL,        -- 0 own devices, 1 contacts, 2 one invite
+    audience         INTEGER NOT NULL,        -- 0 own devices, 1 contacts, 2 one invite, 3 nobody: to be deleted
     relay            TEXT NOT NULL,
     chain            BLOB NOT NULL UNIQUE,
     chain_key        BLOB NOT NULL,
@@ -136,6 +136,7 @@ CREATE TABLE peer_device (
     received      INTEGER NOT NULL DEFAULT 0, -- highest contiguous counter received from it
     confirm_due   INTEGER,                    -- when it must hear what we received
     unconfirmed   INTEGER NOT NULL DEFAULT 0, -- letters received since it last heard
+    fresh_session_at INTEGER NOT NULL DEFAULT 0, -- when a missing one-time key was last answered by a new session
     UNIQUE (contact, device)
 ) STRICT;
 CREATE INDEX peer_device_confirm ON peer_device (confirm_due) WHERE confirm_due IS NOT NULL;
@@ -157,7 +158,8 @@ CREATE TABLE peer_inbox (
     listed         INTEGER NOT NULL,
     bundle         BLOB,                      -- the last one claimed, as the relay gave it
     bundle_read_at INTEGER NOT NULL DEFAULT 0,
-    claim          BLOB                       -- claim id under way, so that asking again is the same claim
+    claim          BLOB,                      -- claim id under way, so that asking again is the same claim
+    renewals       INTEGER NOT NULL DEFAULT 0 -- how often an unanswered session was made again
 ) STRICT;
 CREATE INDEX peer_inbox_by_device ON peer_inbox (peer_device, position);
 

@@ -1,0 +1,81 @@
+//! First messages that nobody answered: made again (PROTOCOL E2).
+//!
+//! A session that the peer has never answered may have begun with prekeys that were gone. A day after its letters were accepted, and
+//! our own relays drained since, prekeys are claimed again and the letters go out on a new session, under the counters that they had:
+//! the peer takes each once, whichever copy opens. A request goes out again on the session that it has, because its claim id always
+//! gets the same prekeys. The wait doubles each time, so that a phone in a drawer does not fill its own inbox.
+
+use std::time::Duration;
+
+use rusqlite::params;
+use sotto_protocol::Timestamp;
+
+use crate::contact::{InboxRow, timestamp};
+use crate::store::{Query, StoreError, Tx};
+
+/// What a peer that is there confirms within.
+const WAIT: Duration = Duration::from_secs(24 * 3600);
+/// The wait doubles so often: a month, and then the letters are over anyway.
+const DOUBLINGS_MAX: u32 = 5;
+
+/// Inboxes whose session is unanswered, with the oldest accepted letter, how often it was made again, and whether a request waits.
+const UNANSWERED: &str = "
+    SELECT peer_inbox.id, min(outbox.accepted_at), peer_inbox.renewals, contact.state
+    FROM outbox JOIN peer_inbox ON peer_inbox.id = outbox.peer_inbox
+    JOIN session ON session.peer_inbox = peer_inbox.id AND session.sending = 1 AND session.answered = 0
+    JOIN peer_device ON peer_device.id = outbox.peer_device JOIN contact ON contact.id = peer_device.contact
+    WHERE outbox.state = 2 AND contact.state IN (1, 3) AND contact.blocked = 0
+    GROUP BY peer_inbox.id";
+
+struct Unanswered {
+    inbox: InboxRow,
+    accepted_at: Timestamp,
+    renewals: u32,
+    is_request: bool,
+}
+
+impl Unanswered {
+    fn due_at(&self) -> Timestamp {
+        self.accepted_at.after(WAIT.saturating_mul(1 << self.renewals.min(DOUBLINGS_MAX)))
+    }
+}
+
+fn all(view: &impl Query) -> Result<Vec<Unanswered>, StoreError> {
+    view.all(UNANSWERED, [], |row| {
+        Ok(Unanswered {
+            inbox: InboxRow(row.get(0)?),
+            accepted_at: timestamp(row.get(1)?),
+            renewals: row.get(2)?,
+            is_request: row.get::<_, i64>(3)? == 1,
+        })
+    })
+}
+
+/// When the next one is due.
+pub(crate) fn due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
+    Ok(all(view)?.iter().map(Unanswered::due_at).min())
+}
+
+/// Makes again what is due.
+pub(crate) fn renew(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let drained_at = tx.one("SELECT min(drained_at) FROM own_inbox WHERE owner_key_sealed IS NOT NULL", [], |row| {
+        row.get::<_, Option<i64>>(0)
+    })?;
+    let drained_at = drained_at.flatten().map_or(Timestamp::EPOCH, timestamp);
+    for unanswered in all(tx)? {
+        // The answer may wait in our own inbox.
+        if now < unanswered.due_at() || drained_at < unanswered.accepted_at {
+            continue;
+        }
+        let inbox = unanswered.inbox.0;
+        if !unanswered.is_request {
+            tx.execute("UPDATE session SET sending = 0 WHERE peer_inbox = ?1 AND sending = 1", [inbox])?;
+        }
+        tx.execute(
+            "UPDATE outbox SET state = 0, envelope = NULL, accepted_at = NULL WHERE peer_inbox = ?1 AND state = 2",
+            [inbox],
+        )?;
+        tx.execute("UPDATE peer_inbox SET renewals = ?2 WHERE id = ?1", params![inbox, unanswered.renewals + 1])?;
+    }
+    Ok(())
+}
