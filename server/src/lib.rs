@@ -7,6 +7,7 @@
 //! - [`Relay`]: a call in, an answer out, without sockets; [`StreamSession`]: the stream, likewise
 //! - [`store`]: the storage trait and the embedded SQLite
 //! - [`shell`]: HTTP, WebSocket and TLS around it, and the binary's entry [`shell::run`]
+//! - [`inspect`]: everything a relay knows, for people to read
 //! - [`limits`]: every bound, with its reason
 //!
 //! Not here yet, and with a place of their own beside [`store::MailboxStore`]: blobs (a `BlobStore` for attachments) and push
@@ -17,6 +18,7 @@ mod chain;
 mod config;
 mod hub;
 mod inbox;
+pub mod inspect;
 pub mod limits;
 mod metrics;
 mod prekey;

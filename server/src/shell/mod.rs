@@ -25,6 +25,7 @@ use crate::limits::{LOG_EMPTIED_INTERVAL, SWEEP_INTERVAL, ShellLimits};
 use crate::relay::Relay;
 
 pub use connection::{CallKind, ConnectionId, Witness};
+pub(crate) use entry::database;
 pub use entry::run;
 pub use tls::{Tls, TlsError};
 

@@ -28,9 +28,9 @@ use sotto_protocol::{Alias, Bytes, ChainId, ClaimId, EnvelopeId, InboxId, Timest
 pub use answer::Answer;
 pub use commit::Crash;
 pub(crate) use ledger::QueueBounds;
-pub use sqlite::{OpenError, Running, SqliteOptions, SqliteStore};
+pub use sqlite::{OpenError, Running, SqliteOptions, SqliteStore, StatementHook};
 pub use sweep::Swept;
-pub use transaction::StepHook;
+pub use transaction::{StepFate, StepHook};
 
 /// An Ed25519 public key as the store keeps it.
 pub type PublicKey = [u8; 32];

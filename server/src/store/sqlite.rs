@@ -13,6 +13,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
+use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use rusqlite::{Connection, OpenFlags};
 use sotto_protocol::{Bytes, ChainId, InboxId, Timestamp, TokenHash};
 use tokio::sync::oneshot;
@@ -43,6 +44,9 @@ pub enum Running {
     Threads,
 }
 
+/// Hears the text of a statement.
+pub type StatementHook = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// How to open a store.
 pub struct SqliteOptions {
     /// The file; `None` for a store in memory, which only runs inline.
@@ -55,6 +59,8 @@ pub struct SqliteOptions {
     pub vfs: Option<String>,
     /// Sees every writing statement; for tests that walk through failures.
     pub step_hook: Option<StepHook>,
+    /// Hears the text of every statement that the writing connection runs, without its values; for tests that compare paths.
+    pub statement_hook: Option<StatementHook>,
     /// What happens when the disk cannot be trusted any more; by default the process is aborted.
     pub crash: Crash,
 }
@@ -75,6 +81,7 @@ impl SqliteOptions {
             bounds: StoreBounds::default(),
             vfs: None,
             step_hook: None,
+            statement_hook: None,
             crash: Arc::new(abort),
         }
     }
@@ -136,8 +143,16 @@ impl SqliteStore {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(options: SqliteOptions) -> Result<Self, OpenError> {
-        let connection = connect(&options, WRITER_CACHE_KIB)?;
+        let mut connection = connect(&options, WRITER_CACHE_KIB)?;
         prepare_schema(&connection)?;
+        if let Some(hook) = options.statement_hook.clone() {
+            let hear = move |event: TraceEvent<'_>| {
+                if let TraceEvent::Stmt(_, text) = event {
+                    hook(text);
+                }
+            };
+            connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(hear))?;
+        }
         let observer = Arc::default();
         let mut writer = Writer {
             connection,

@@ -10,8 +10,19 @@ use rusqlite::{Connection, Params, Row, ffi};
 /// What SQLite answers.
 pub(crate) type Sql<T> = Result<T, rusqlite::Error>;
 
-/// Looks at the number of each writing statement before it runs; `false` makes it fail as a full disk would.
-pub type StepHook = Arc<dyn Fn(u64) -> bool + Send + Sync>;
+/// What a writing statement meets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StepFate {
+    /// It runs.
+    Run,
+    /// The disk is full.
+    DiskFull,
+    /// The disk is broken.
+    DiskBroken,
+}
+
+/// Decides the fate of each writing statement by its number, counted from 1.
+pub type StepHook = Arc<dyn Fn(u64) -> StepFate + Send + Sync>;
 
 /// Counts writing statements.
 #[derive(Default)]
@@ -23,15 +34,17 @@ pub(crate) struct Steps {
 impl Steps {
     fn next(&mut self) -> Sql<()> {
         self.count += 1;
-        match &self.hook {
-            Some(hook) if !hook(self.count) => Err(disk_full()),
-            _ => Ok(()),
+        let fate = self.hook.as_ref().map_or(StepFate::Run, |hook| hook(self.count));
+        match fate {
+            StepFate::Run => Ok(()),
+            StepFate::DiskFull => Err(failure(ffi::SQLITE_FULL)),
+            StepFate::DiskBroken => Err(failure(ffi::SQLITE_IOERR_WRITE)),
         }
     }
 }
 
-fn disk_full() -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None)
+fn failure(code: i32) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
 }
 
 /// An open transaction.

@@ -162,3 +162,199 @@ fn a2_peek_reads_without_taking_over_and_without_a_right_to_ack() {
     assert_eq!(sequences(&mut stream), [1, 2, 3, 4, 5], "still attached, nothing lost");
     assert_eq!(code(&world.signed(&bob.manage, path::INBOX_PEEK, &peek)), "refused");
 }
+
+#[test]
+fn a2_a_window_is_outstanding_and_an_ack_moves_it() {
+    let world = World::new();
+    let bob = with_mail(&world, 300);
+    let mut stream = world.attached(&bob);
+    let first = sequences(&mut stream);
+    assert_eq!(first, (1..=256).collect::<Vec<u64>>(), "a whole window without a single acknowledgement");
+    stream.ack(&bob, 1);
+    assert_eq!(sequences(&mut stream), [257]);
+    stream.ack(&bob, 100);
+    assert_eq!(sequences(&mut stream), (258..=300).collect::<Vec<u64>>());
+}
+
+#[test]
+fn a2_the_window_is_bounded_in_bytes_too() {
+    let world = World::new();
+    let bob = world.device();
+    let tokens = [world.token(&bob, 1), world.token(&bob, 2)];
+    let large = vec![7; 128 * 1024];
+    for round in 0..40 {
+        assert_eq!(world.put(&bob, &tokens[round % 2], &large), Sent::Accepted);
+    }
+    let mut stream = world.attached(&bob);
+    let bytes: usize = stream.deliveries().iter().map(|delivery| delivery.payload.len() + delivery.header.len()).sum();
+    assert!(bytes <= 4 * 1024 * 1024, "{bytes}");
+    assert!(bytes > 3 * 1024 * 1024, "{bytes}");
+    stream.ack(&bob, 20);
+    assert!(!stream.deliveries().is_empty());
+}
+
+#[test]
+fn a2_drained_is_said_once_all_that_waited_at_the_attach_is_out_and_not_before() {
+    let world = World::new();
+    let bob = world.device();
+    let token = world.token(&bob, 1);
+    for _ in 0..257 {
+        world.put(&bob, &token, b"waits");
+    }
+    let mut stream = world.attached(&bob);
+    world.put(&bob, &token, b"comes later");
+    let frames = stream.frames();
+    assert!(!frames.iter().any(|frame| matches!(frame, Frame::Drained(_))), "one of the old ones is still to come");
+    stream.ack(&bob, 10);
+    let frames = stream.frames();
+    assert_eq!(frames.iter().filter(|frame| matches!(frame, Frame::Drained(_))).count(), 1);
+}
+
+#[test]
+fn a2_several_inboxes_share_a_stream_and_none_waits_for_another() {
+    let world = World::new();
+    let (bob, carol) = (with_mail(&world, 600), with_mail(&world, 3));
+    let mut stream = world.stream();
+    stream.attach(&bob);
+    stream.attach(&carol);
+    let deliveries = stream.frames().into_iter().filter_map(|frame| match frame {
+        Frame::Deliveries(deliveries) => Some((deliveries.inbox, deliveries.deliveries.len())),
+        _ => None,
+    });
+    let deliveries: Vec<_> = deliveries.collect();
+    let place = deliveries.iter().position(|(inbox, _)| inbox[..] == carol.inbox.as_bytes()[..]).unwrap();
+    assert!(place <= 1, "the third frame at the latest is carol's");
+    assert_eq!(deliveries.iter().map(|(_, count)| count).sum::<usize>(), 256 + 3);
+}
+
+#[test]
+fn a2_no_frame_is_larger_than_the_protocol_allows() {
+    let world = World::new();
+    let bob = world.device();
+    let token = world.token(&bob, 1);
+    for size in [128 * 1024, 128 * 1024, 100, 128 * 1024, 60_000, 60_000, 60_000, 60_000] {
+        let mut item = world.item(&bob, &token);
+        item.header = vec![1; 1_200].into();
+        assert_eq!(world.send(vec![item], &vec![2; size]), [Sent::Accepted]);
+    }
+    let mut stream = world.attached(&bob);
+    let sizes: Vec<usize> = stream.raw_frames().iter().map(|frame| frame.len()).collect();
+    assert!(sizes.iter().all(|size| *size <= sotto_protocol::limits::SERVER_FRAME_BYTES_MAX), "{sizes:?}");
+}
+
+#[test]
+fn a2_attaching_twice_on_one_connection_begins_again_from_what_was_acknowledged() {
+    let world = World::new();
+    let bob = with_mail(&world, 3);
+    let mut stream = world.attached(&bob);
+    assert_eq!(sequences(&mut stream), [1, 2, 3]);
+    stream.ack(&bob, 1);
+    stream.attach(&bob);
+    let Some(Frame::Attached(attached)) = stream.frame() else { panic!("attached again") };
+    assert_eq!(attached.acked, 1);
+    assert_eq!(sequences(&mut stream), [2, 3]);
+    stream.ack(&bob, 3);
+    assert!(stream.frame().is_none(), "the right is the new one");
+}
+
+#[test]
+fn a2_taking_back_an_inbox_that_was_taken_over_keeps_it() {
+    let world = World::new();
+    let bob = with_mail(&world, 1);
+    let mut one = world.attached(&bob);
+    let other = world.attached(&bob);
+    // The news of the take-over is still on its way when this connection attaches again.
+    one.attach(&bob);
+    drop(other);
+    let frames = one.frames();
+    assert!(!frames.iter().any(|frame| matches!(frame, Frame::Ended(_))));
+    world.put(&bob, &world.token(&bob, 2), b"more");
+    assert_eq!(one.deliveries().len(), 1);
+}
+
+#[test]
+fn a2_deleting_an_inbox_ends_its_attachment() {
+    let world = World::new();
+    let bob = with_mail(&world, 1);
+    let mut stream = world.attached(&bob);
+    stream.frames();
+    let delete = sotto_protocol::relay::InboxDelete { inbox: bob.inbox.into() };
+    assert_eq!(world.signed(&bob.owner, path::INBOX_DELETE, &delete).status, 200);
+    assert!(is_ended(stream.frame(), EndReason::Deleted));
+    stream.attach(&bob);
+    assert!(matches!(stream.frame(), Some(Frame::Refused(_))));
+}
+
+#[test]
+fn a2_more_inboxes_than_a_phone_has_are_refused_on_one_stream() {
+    let world = World::new();
+    let mut stream = world.stream();
+    for _ in 0..16 {
+        stream.attach(&world.device());
+    }
+    assert!(!stream.frames().iter().any(|frame| matches!(frame, Frame::Refused(_))));
+    stream.attach(&world.device());
+    assert!(matches!(stream.frame(), Some(Frame::Refused(_))));
+}
+
+#[test]
+fn a2_what_is_no_frame_ends_the_connection() {
+    let world = World::new();
+    for frame in [&b"\xff\xff\xff"[..], b"", &[0; 5_000]] {
+        assert!(world.stream().give_raw(frame).is_err());
+    }
+    let short_inbox = b"\x12\x05\x0a\x01x\x10\x01";
+    assert!(world.stream().give_raw(short_inbox).is_err());
+}
+
+#[test]
+fn a2_guessing_at_inboxes_ends_the_connection() {
+    let world = World::new();
+    let mut stream = world.stream();
+    for _ in 0..256 {
+        stream.attach(&Device::new());
+    }
+    assert_eq!(stream.try_attach(&Device::new()), Err(sotto_relay::StreamEnd::TooManyAttempts));
+}
+
+#[test]
+fn a2_the_server_tells_its_time_in_the_challenge_and_with_every_ping() {
+    let mut world = World::new();
+    let mut stream = world.stream();
+    world.pass(std::time::Duration::from_secs(300));
+    stream.tick(world.now);
+    let Some(Frame::Tick(tick)) = stream.frame() else { panic!("a tick") };
+    assert_eq!(tick.now_ms, world.now.as_ms());
+}
+
+#[test]
+fn a2_an_expired_envelope_is_not_delivered_even_before_it_is_swept() {
+    let mut world = World::new();
+    let bob = world.device();
+    let token = world.token(&bob, 1);
+    let mut short = world.item(&bob, &token);
+    short.lifetime = sotto_protocol::relay::Lifetime::Hour.into();
+    world.send(vec![short, world.item(&bob, &token)], b"mail");
+    world.pass(std::time::Duration::from_secs(3600));
+    assert_eq!(world.waiting(&bob).iter().map(|delivery| delivery.sequence).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn a2_a_peek_is_bounded_in_count_and_bytes_and_the_first_one_always_comes() {
+    let world = World::new();
+    let bob = world.device();
+    let token = world.token(&bob, 1);
+    world.put(&bob, &token, &vec![1; 128 * 1024]);
+    for _ in 0..60 {
+        world.put(&bob, &token, b"small");
+    }
+    let peek = |after, count_max, bytes_max| {
+        let peek = Peek { inbox: bob.inbox.into(), after, count_max, bytes_max };
+        let peeked = Peeked::decode(world.signed(&bob.owner, path::INBOX_PEEK, &peek).body).unwrap();
+        (peeked.deliveries.len(), peeked.waiting)
+    };
+    assert_eq!(peek(0, 50, 10), (1, 60));
+    assert_eq!(peek(1, 1_000, u32::MAX), (50, 10));
+    assert_eq!(peek(1, 50, 34), (3, 57), "eleven bytes each");
+    assert_eq!(peek(61, 50, 1_000), (0, 0));
+}

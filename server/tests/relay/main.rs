@@ -6,3 +6,10 @@ mod support;
 
 mod a1_accepted;
 mod a2_stream;
+mod a3_send;
+mod a4_tokens;
+mod a5_prekeys;
+mod a6_chains;
+mod a7_signatures;
+mod a9_knowledge;
+mod calls;

@@ -1,11 +1,13 @@
 //! A relay without sockets on a store that runs inline, devices that sign for it, and streams that are driven by hand.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ed25519_dalek::{Signer, SigningKey};
 use futures_util::FutureExt;
+use rusqlite::Connection;
 use sotto_protocol::label::attach_signature_input;
 use sotto_protocol::relay::{
     Ack, Attach, ClientFrame, Delivery, InboxCreate, Lifetime, Send, SendItem, SendOutcome, SendResults, ServerFrame,
@@ -14,8 +16,8 @@ use sotto_protocol::relay::{
 use sotto_protocol::request::{Authorization, path, signature_input};
 use sotto_protocol::{Bytes, EnvelopeId, InboxId, Message, RelayName, Timestamp, Token};
 use sotto_relay::limits::StoreBounds;
-use sotto_relay::store::{MailboxStore, SqliteOptions, SqliteStore};
-use sotto_relay::{Relay, RelayConfig, Request, Response, StreamSession};
+use sotto_relay::store::{Crash, MailboxStore, SqliteOptions, SqliteStore, StepHook};
+use sotto_relay::{Relay, RelayConfig, Request, Response, StreamEnd, StreamSession};
 use tempfile::TempDir;
 
 /// Noon of some day.
@@ -90,7 +92,15 @@ impl World {
         Self { relay, now: NOON, bounds: StoreBounds::default(), directory: None }
     }
 
-    pub(crate) fn directory(&self) -> &std::path::Path {
+    /// On a disk where `hook` decides what works.
+    pub(crate) fn on_bad_disk(hook: StepHook, crash: Crash) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = SqliteOptions::file(directory.path().join("relay.sqlite")).inline();
+        let relay = relay(SqliteOptions { step_hook: Some(hook), crash, ..file }, NOON);
+        Self { relay, now: NOON, bounds: StoreBounds::default(), directory: Some(directory) }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
         self.directory.as_ref().unwrap().path()
     }
 
@@ -171,6 +181,26 @@ impl World {
         results.iter().map(|result| result.outcome().into()).collect()
     }
 
+    /// As [`Self::send`], on a store with threads.
+    pub(crate) async fn send_async(&self, items: Vec<SendItem>, payload: &[u8]) -> Vec<Sent> {
+        let send = Send { payloads: vec![Bytes::copy_from_slice(payload)], items };
+        let response = self.relay.handle(Request::post(path::SEND, send.encode_to_vec()), self.now).await;
+        let results = SendResults::decode(response.body).unwrap().results;
+        results.iter().map(|result| result.outcome().into()).collect()
+    }
+
+    /// A device and a token, on a store with threads.
+    pub(crate) async fn device_with_token(&self) -> (Device, Token) {
+        let (device, token) = (Device::new(), Token::from_bytes(fresh()));
+        let create = sign(&device.owner, path::INBOX_CREATE, &device.create(), self.now, fresh());
+        assert_eq!(self.relay.handle(create, self.now).await.status, 200);
+        let wire = WireToken { hash: token.hash().into(), ..WireToken::default() };
+        let put = TokenPut { inbox: device.inbox.into(), tokens: vec![wire] };
+        let put = sign(&device.manage, path::TOKEN_PUT, &put, self.now, fresh());
+        assert_eq!(self.relay.handle(put, self.now).await.status, 200);
+        (device, token)
+    }
+
     /// Puts one envelope.
     pub(crate) fn put(&self, device: &Device, token: &Token, payload: &[u8]) -> Sent {
         self.send(vec![self.item(device, token)], payload)[0]
@@ -194,9 +224,36 @@ impl World {
         stream.deliveries()
     }
 
+    /// Every value of every table: what a cold reader would find.
+    pub(crate) fn dump(&self) -> Vec<String> {
+        dump(&self.database())
+    }
+
     pub(crate) fn sweep(&self) {
         while self.relay.sweep(self.now).now_or_never().unwrap().unwrap().has_more {}
     }
+
+    /// Sweeps on a disk that fails now and then.
+    pub(crate) fn sweep_until_done(&self) {
+        while self.relay.sweep(self.now).now_or_never().unwrap().map_or(true, |swept| swept.has_more) {}
+    }
+}
+
+pub(crate) fn dump(database: &Path) -> Vec<String> {
+    let connection = Connection::open(database).unwrap();
+    let mut tables = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").unwrap();
+    let tables: Vec<String> = tables.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let mut lines = Vec::new();
+    for table in tables {
+        let mut rows = connection.prepare(&format!("SELECT * FROM {table}")).unwrap();
+        let columns = rows.column_count();
+        let mut found = rows.query([]).unwrap();
+        while let Some(row) = found.next().unwrap() {
+            let values: Vec<String> = (0..columns).map(|index| format!("{:?}", row.get_ref(index).unwrap())).collect();
+            lines.push(format!("{table}: {}", values.join(", ")));
+        }
+    }
+    lines
 }
 
 fn relay(options: SqliteOptions, now: Timestamp) -> Arc<Relay> {
@@ -282,13 +339,30 @@ impl Stream {
     }
 
     pub(crate) fn attach_signed(&mut self, device: &Device, key: &SigningKey, relay: &RelayName) {
+        let frame = self.attach_frame(device, key, relay);
+        self.give_raw(&frame).unwrap();
+    }
+
+    fn attach_frame(&self, device: &Device, key: &SigningKey, relay: &RelayName) -> Vec<u8> {
         let input = attach_signature_input(relay, &self.challenge, &device.inbox);
         let signature = key.sign(&input).to_bytes().to_vec().into();
-        self.give(client_frame::Frame::Attach(Attach { inbox: device.inbox.into(), signature }));
+        let frame = client_frame::Frame::Attach(Attach { inbox: device.inbox.into(), signature });
+        ClientFrame { frame: Some(frame) }.encode_to_vec()
     }
 
     pub(crate) fn ack(&mut self, device: &Device, sequence: u64) {
         self.give(client_frame::Frame::Ack(Ack { inbox: device.inbox.into(), sequence }));
+    }
+
+    /// Gives bytes that need be no frame.
+    pub(crate) fn give_raw(&mut self, frame: &[u8]) -> Result<(), StreamEnd> {
+        self.session.receive(frame, self.now).now_or_never().unwrap()
+    }
+
+    /// The relay's clock goes on; the session hears of it with a ping.
+    pub(crate) fn tick(&mut self, now: Timestamp) {
+        self.now = now;
+        self.session.tick(now);
     }
 
     pub(crate) fn give(&mut self, frame: client_frame::Frame) {
@@ -296,10 +370,31 @@ impl Stream {
         self.session.receive(&frame, self.now).now_or_never().unwrap().unwrap();
     }
 
+    /// As [`Self::attach`], on a store with threads.
+    pub(crate) async fn attach_async(&mut self, device: &Device) {
+        let frame = self.attach_frame(device, &device.owner, &name());
+        self.session.receive(&frame, self.now).await.unwrap();
+    }
+
+    /// The next frame, waiting for it.
+    pub(crate) async fn frame_async(&mut self) -> Frame {
+        ServerFrame::decode(self.session.next().await.unwrap()).unwrap().frame.unwrap()
+    }
+
     /// The next frame, if there is one now.
     pub(crate) fn frame(&mut self) -> Option<Frame> {
         let bytes = self.session.next().now_or_never()??;
         Some(ServerFrame::decode(bytes).unwrap().frame.unwrap())
+    }
+
+    pub(crate) fn raw_frames(&mut self) -> Vec<Bytes> {
+        std::iter::from_fn(|| self.session.next().now_or_never()?).collect()
+    }
+
+    /// Attaches once more, and says whether the connection goes on.
+    pub(crate) fn try_attach(&mut self, device: &Device) -> Result<(), StreamEnd> {
+        let frame = self.attach_frame(device, &device.owner, &name());
+        self.give_raw(&frame)
     }
 
     pub(crate) fn frames(&mut self) -> Vec<Frame> {
