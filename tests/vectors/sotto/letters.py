@@ -1,0 +1,186 @@
+"""Letters and what they say, conversations, safety numbers: sections 6 and 8 of docs/protocol.md."""
+
+import unicodedata
+
+from .devices import SIGNED_MANIFEST
+from .primitives import sha512
+from .relay import is_canonical
+from .wire import exactly, fields, labelled, message, require, sha256, u32
+
+TEXT_MAX, NAME_MAX, RANGES_MAX, LINK_MAX = 64 * 1024, 128, 1_000, 2_048
+
+HEAD = {1: ("epoch", "uint"), 2: ("version", "uint"), 3: ("hash", "bytes")}
+LETTER = {
+    1: ("binding", "bytes"),
+    2: ("message_id", "bytes"),
+    3: ("counter", "uint"),
+    4: ("confirmed", "uint"),
+    5: ("sent_at", "uint"),
+    6: ("head", HEAD),
+    7: ("opener", "bytes"),
+    8: ("opened", "bytes"),
+    9: ("reply_inbox", "bytes"),
+    10: ("conversation", "bytes"),
+    11: ("content", "bytes"),
+}
+CARD = {1: ("account", "bytes"), 2: ("relay", "string"), 3: ("chain", "bytes"), 4: ("chain_key", "bytes")}
+RANGE = {1: ("start", "uint"), 2: ("length", "uint"), 3: ("style", "uint"), 4: ("mention", "bytes"), 5: ("link", "string")}
+TEXT = {1: ("body", "string"), 2: ("ranges", [RANGE])}
+REQUEST = {1: ("name", "string"), 2: ("card", CARD), 3: ("manifest", "bytes"), 4: ("reply_secret", "bytes")}
+ACCEPT = {1: ("name", "string"), 2: ("card", CARD), 3: ("pair_secret", "bytes")}
+CONTENT = {
+    1: ("fallback", "string"),
+    10: ("text", TEXT),
+    44: ("confirmation", {}),
+    70: ("contact_request", REQUEST),
+    71: ("contact_accept", ACCEPT),
+    72: ("pair_ready", {}),
+    73: ("card_change", {1: ("card", CARD)}),
+}
+CHANNELS = {
+    "text": ("contact", "own"),
+    "confirmation": ("contact",),
+    "pair_ready": ("contact",),
+    "card_change": ("contact",),
+    "contact_request": ("invite",),
+    "contact_accept": ("reply",),
+    "unknown": ("contact",),
+}
+
+
+def conversation_of(one, other):
+    return sha256("conversation", min(one, other), max(one, other))
+
+
+def conversation(given):
+    return [("conversation", conversation_of(given.hex("one"), given.hex("other")))]
+
+
+def digits(account):
+    value = labelled("safety-number", account)
+    for _ in range(5_200):
+        value = sha512(value + account)
+    groups = [int.from_bytes(value[at : at + 5], "big") % 100_000 for at in range(0, 30, 5)]
+    return [f"{group:05}" for group in groups]
+
+
+def safety_number(given):
+    low, high = sorted((given.hex("one"), given.hex("other")))
+    return [("digits", " ".join(digits(low) + digits(high)))]
+
+
+def binding_of(given, conversation):
+    names = [f"{role}_{part}" for role in ("sender", "recipient") for part in ("account", "device", "ed25519", "curve25519")]
+    return sha256("binding", u32(1), *(given.hex(name) for name in names), conversation)
+
+
+def binding(given):
+    return [("binding", binding_of(given, given.hex("conversation")))]
+
+
+def letter(given):
+    read = message(given.hex("plaintext"), LETTER)
+    require(read["counter"] >= 1, "counter-zero")
+    require(len(read["reply_inbox"]) in (0, 16), "malformed")
+    require(read["reply_inbox"] or given.text("olm_kind") == "normal", "missing-reply-inbox")
+    exactly(32, read["binding"])
+    exactly(16, read["message_id"])
+    head = read["head"]
+    require(head is not None and head["epoch"] and head["version"], "malformed")
+    exactly(32, head["hash"])
+    require(len(read["opener"]) in (0, 32) and len(read["opened"]) in (0, 16), "malformed")
+    require(len(read["conversation"]) in (0, 32), "malformed")
+
+    require(given.hex("session_peer") == given.hex("sender_curve25519"), "wrong-sender")
+    default = conversation_of(given.hex("sender_account"), given.hex("recipient_account"))
+    conversation = read["conversation"] or default
+    require(read["binding"] == binding_of(given, conversation), "wrong-binding")
+    require(read["conversation"] != default, "redundant-conversation")
+    answer = [(name, read[name]) for name in ("message_id", "counter", "confirmed", "sent_at")]
+    answer += [("epoch", head["epoch"]), ("version", head["version"]), ("head", head["hash"])]
+    answer += [(name, read[name]) for name in ("opener", "opened", "reply_inbox")]
+    return answer + [("conversation", conversation), ("content", read["content"])]
+
+
+def check_name(name):
+    good = name.strip() and len(name.encode()) <= NAME_MAX and not any(unicodedata.category(c) == "Cc" for c in name)
+    require(good, "bad-name")
+
+
+def check_card(card):
+    require(card is not None, "malformed")
+    exactly(32, card["account"])
+    require(is_canonical(card["relay"]), "malformed")
+    exactly(32, card["chain"])
+    exactly(32, card["chain_key"])
+    return card
+
+
+def check_text(text):
+    require(len(text["ranges"]) <= RANGES_MAX, "too-many-ranges")
+    for item in text["ranges"]:
+        require(len(item["mention"]) in (0, 32), "malformed")
+    require(text["body"], "empty-text")
+    require(len(text["body"].encode()) <= TEXT_MAX, "text-too-long")
+    for item in text["ranges"]:
+        require(item["length"], "empty-range")
+        require(item["start"] + item["length"] <= len(text["body"]), "range-beyond-end")
+        require(len(item["link"].encode()) <= LINK_MAX, "malformed")
+    return [("body", "text"), ("ranges", len(text["ranges"])), ("text", text["body"])]
+
+
+def check_request(request):
+    check_name(request["name"])
+    card = check_card(request["card"])
+    require(request["manifest"], "malformed")
+    message(request["manifest"], SIGNED_MANIFEST)
+    exactly(32, request["reply_secret"])
+    answer = [("body", "contact-request"), ("name", request["name"]), ("account", card["account"])]
+    return answer + [("manifest", request["manifest"]), ("reply_secret", request["reply_secret"])]
+
+
+def check_accept(accept):
+    check_name(accept["name"])
+    card = check_card(accept["card"])
+    exactly(32, accept["pair_secret"])
+    answer = [("body", "contact-accept"), ("name", accept["name"]), ("account", card["account"])]
+    return answer + [("pair_secret", accept["pair_secret"])]
+
+
+def check_card_change(change):
+    card = check_card(change["card"])
+    return [("body", "card-change"), ("account", card["account"]), ("chain", card["chain"])]
+
+
+CHECKS = {
+    "text": check_text,
+    "confirmation": lambda _: [("body", "confirmation")],
+    "pair_ready": lambda _: [("body", "pair-ready")],
+    "contact_request": check_request,
+    "contact_accept": check_accept,
+    "card_change": check_card_change,
+}
+
+
+def content(given):
+    data = given.hex("content")
+    read = message(data, CONTENT)
+    bodies = [number for number, _, _ in fields(data) if number >= 10]
+    require(len(bodies) == 1, "body-count")
+    require(len(read["fallback"].encode()) <= TEXT_MAX, "fallback-too-long")
+    body = CONTENT.get(bodies[0], ("unknown",))[0]
+    if body == "unknown":
+        answer = [("body", "unknown"), ("fallback", read["fallback"])]
+    else:
+        answer = CHECKS[body](read[body])
+    require(given.text("channel") in CHANNELS[body], "misplaced")
+    return answer
+
+
+READERS = {
+    "conversation": conversation,
+    "safety-number": safety_number,
+    "binding": binding,
+    "letter": letter,
+    "content": content,
+}
