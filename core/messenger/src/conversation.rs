@@ -152,7 +152,7 @@ pub(crate) fn advance(tx: &mut Tx<'_>, message: MessageRow, state: MessageState)
         _ => None,
     };
     tx.execute(
-        "UPDATE message SET state = ?2, failure = ?3 WHERE id = ?1 AND state < ?2",
+        "UPDATE message SET state = ?2, failure = ?3 WHERE id = ?1 AND state < ?2 AND (?3 IS NULL OR state < 3)",
         params![message.0, state.code(), failure],
     )?;
     Ok(())

@@ -7,7 +7,12 @@ pub fn fail_write(messenger: &Messenger, step: u64) {
     messenger.engine().store.fail_at().arm(step);
 }
 
-/// Database writes since [`fail_write`].
+/// Lets the `step`th database write from now fail, and every one after it: the process died there, as far as its disk knows.
+pub fn fail_writes_from(messenger: &Messenger, step: u64) {
+    messenger.engine().store.fail_at().arm_for_good(step);
+}
+
+/// Database writes since one of the above.
 #[must_use]
 pub fn writes(messenger: &Messenger) -> u64 {
     messenger.engine().store.fail_at().steps()

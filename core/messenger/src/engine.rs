@@ -39,8 +39,12 @@ use crate::{handshake, manifests, stream};
 
 /// Events kept for a slow listener; one that falls behind reads the database instead.
 const EVENTS: usize = 1_024;
+/// Between two readings of a contact's chain that letters asked for.
+const REFRESH_PAUSE: Duration = Duration::from_secs(10);
 /// The longest the upkeep sleeps: clocks jump.
 const UPKEEP_MAX: Duration = Duration::from_secs(3600);
+/// A confirmation that could not leave for so long says nothing that the next letter will not say.
+const CONFIRMATION_LIFETIME: Duration = Duration::from_secs(37 * 24 * 3600);
 /// How long inner hashes are kept: relays hold nothing longer than the retention, and repeats of sends for a week more.
 const SEEN_FOR: Duration = Duration::from_secs(RETENTION.as_secs() + 7 * 24 * 3600);
 
@@ -72,6 +76,8 @@ pub(crate) struct Engine {
     hint: watch::Sender<u64>,
     shut_down: watch::Sender<bool>,
     rolled_back: AtomicBool,
+    /// Contacts whose chain is being read because a letter asked for it.
+    refreshing: Mutex<HashSet<ContactRow>>,
 }
 
 impl Engine {
@@ -99,6 +105,7 @@ impl Engine {
             hint: watch::channel(0).0,
             shut_down: watch::channel(false).0,
             rolled_back: AtomicBool::new(false),
+            refreshing: Mutex::default(),
         })
     }
 
@@ -139,6 +146,11 @@ impl Engine {
     /// Now, on the time that relays go by: what they date and judge is made on it.
     pub(crate) fn network_now(&self) -> Timestamp {
         self.client.network_now()
+    }
+
+    /// A time that has passed by every clock that we know: what destroys something goes by it.
+    pub(crate) fn sure_now(&self) -> Timestamp {
+        self.client.sure_now()
     }
 
     /// One write transaction with the engine at hand.
@@ -224,8 +236,11 @@ impl Engine {
         self.status.received(received.messages.len());
         let stale: HashSet<ContactRow> = received.stale.iter().copied().collect();
         for contact in stale {
-            let engine = Arc::clone(self);
-            self.spawn(async move { refresh_and_retry(engine, contact).await });
+            let is_new = self.refreshing.lock().is_ok_and(|mut refreshing| refreshing.insert(contact));
+            if is_new {
+                let engine = Arc::clone(self);
+                self.spawn(async move { refresh_and_retry(engine, contact).await });
+            }
         }
         self.upkeep_due.notify_one();
         self.wake();
@@ -234,6 +249,14 @@ impl Engine {
 
 /// A letter named a head or a device that we do not know: reads the contact's chain, and tries again what waited for it.
 async fn refresh_and_retry(engine: Arc<Engine>, contact: ContactRow) {
+    // Letters that keep naming heads which nobody finds are no lever: one reading at a time, with a pause between two.
+    let read_at =
+        engine.read(move |_, view| crate::contact::by_row(view, contact)).await.map(|contact| contact.manifest_read_at);
+    let again_at = read_at.unwrap_or_default().after(REFRESH_PAUSE);
+    engine.clock.sleep(again_at.since(engine.network_now()).min(REFRESH_PAUSE)).await;
+    if let Ok(mut refreshing) = engine.refreshing.lock() {
+        refreshing.remove(&contact);
+    }
     if manifests::refresh(&engine, contact).await.is_err() {
         // It is read again before the next letter to them; what waits, waits.
         return;
@@ -431,16 +454,17 @@ fn due_at(view: &impl Query) -> Result<Timestamp, StoreError> {
     let confirm_at = view.one("SELECT min(confirm_due) FROM peer_device WHERE confirm_due IS NOT NULL", [], |row| {
         row.get::<_, Option<i64>>(0)
     })?;
-    let dies_at =
-        view.one("SELECT min(dies_at) FROM outbox WHERE state < 2", [], |row| row.get::<_, Option<i64>>(0))?;
+    let dies_at = view.one("SELECT min(dies_at) FROM outbox WHERE dies_at IS NOT NULL AND state <= 2", [], |row| {
+        row.get::<_, Option<i64>>(0)
+    })?;
     let others = [confirm_at.flatten(), dies_at.flatten()].into_iter().flatten().map(timestamp);
     let others = others.chain(outbox::unanswered::due_at(view)?);
     Ok(others.fold(prekey::due_at(view)?.min(issued_at.after(MANIFEST_RENEWED)), Timestamp::min))
 }
 
 fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
-    let now = engine.network_now();
-    prekey::upkeep(tx, &engine.own, now, &mut engine.chance())?;
+    let (now, sure_now) = (engine.network_now(), engine.sure_now());
+    prekey::upkeep(tx, &engine.own, now, sure_now, &mut engine.chance())?;
     let issued_at =
         tx.one("SELECT issued_at FROM account", [], |row| row.get(0))?.map(timestamp).ok_or(StoreError::Corrupt)?;
     if now >= issued_at.after(MANIFEST_RENEWED) {
@@ -449,12 +473,12 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
     confirm_what_is_due(engine, tx, now)?;
     note_drained(engine, tx, now)?;
     outbox::unanswered::renew(tx, now)?;
-    outbox::expire(tx, now)?;
-    handshake::forget_old_invites(tx, now)?;
-    receive::expire_waiting(tx, now)?;
-    tx.execute("DELETE FROM seen_inner WHERE day < ?1", [now.before(SEEN_FOR).day()])?;
-    tx.execute("DELETE FROM seen_message WHERE dies_at <= ?1", [ms(now)])?;
-    tx.execute("DELETE FROM session_tombstone WHERE dies_at <= ?1", [ms(now)])?;
+    outbox::expire(tx, sure_now)?;
+    handshake::forget_old_invites(tx, sure_now)?;
+    receive::expire_waiting(tx, sure_now)?;
+    tx.execute("DELETE FROM seen_inner WHERE day < ?1", [sure_now.before(SEEN_FOR).day()])?;
+    tx.execute("DELETE FROM seen_message WHERE dies_at <= ?1", [ms(sure_now)])?;
+    tx.execute("DELETE FROM session_tombstone WHERE dies_at <= ?1", [ms(sure_now)])?;
     Ok(())
 }
 
@@ -479,8 +503,13 @@ fn confirm_what_is_due(engine: &Engine, tx: &mut Tx<'_>, now: Timestamp) -> Resu
     let content = Content::Confirmation.encode().map_err(|_| StoreError::Failed)?;
     for device in &due {
         let message_id = MessageId::from_bytes(engine.chance().bytes());
-        let letter =
-            NewLetter { says: Says::Content(&content), message_id, sent_at: now, dies_at: None, after_batch: None };
+        let letter = NewLetter {
+            says: Says::Content(&content),
+            message_id,
+            sent_at: now,
+            dies_at: Some(now.after(CONFIRMATION_LIFETIME)),
+            after_batch: None,
+        };
         outbox::queue(tx, *device, &letter)?;
     }
     // Where nothing may be confirmed, nothing is owed.

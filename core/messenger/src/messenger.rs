@@ -132,7 +132,7 @@ impl Messenger {
                 let mut chance = Chance(&*rng);
                 new.store(tx, &profile.name, profile.kind, &seal, now, &mut chance)?;
                 let own = own::load(tx, seal)?;
-                prekey::upkeep(tx, &own, now, &mut chance)?;
+                prekey::upkeep(tx, &own, now, now, &mut chance)?;
                 tx.execute("INSERT INTO meta (key, value) VALUES ('generation', 0)", [])?;
                 Ok::<_, Error>(())
             })
@@ -359,7 +359,7 @@ impl Messenger {
     pub async fn remove(&self, account: AccountId) -> Result<(), Error> {
         self.change_contact(account, |engine, tx, contact| {
             contact::set_state(tx, contact.row, ContactState::Removed)?;
-            outbox::fail_all(tx, contact.row, Failure::Removed)?;
+            outbox::fail_all(tx, contact.row, Failure::Removed, engine.network_now())?;
             Ok(handshake::drop_tokens(tx, &engine.own, contact.row)?)
         })
         .await

@@ -42,11 +42,19 @@ pub(crate) fn due_at(view: &impl Query) -> Result<Timestamp, StoreError> {
     })
 }
 
-/// Renews what is due.
-pub(crate) fn upkeep(tx: &mut Tx<'_>, own: &Own, now: Timestamp, chance: &mut Chance<'_>) -> Result<(), StoreError> {
+/// Renews what is due `now`, erases what is over by every clock.
+pub(crate) fn upkeep(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    now: Timestamp,
+    sure_now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), StoreError> {
     let mut olm = own::olm(tx, &own.seal)?;
-    let mut changed = rotate_last_resort(&mut olm, now);
-    let renew_bundle = newest_kem_key(tx)?.is_none_or(|made_at| now >= made_at.after(BUNDLE_RENEWED));
+    let mut changed = rotate_last_resort(&mut olm, sure_now);
+    // One that is dated after now was made by a clock that has been set right since.
+    let renew_bundle = newest_kem_key(tx)?
+        .is_none_or(|made_at| now >= made_at.after(BUNDLE_RENEWED) || made_at > now.after(BUNDLE_RENEWED));
     if renew_bundle {
         put_bundles(tx, own, &olm, now, chance)?;
     }
@@ -77,7 +85,7 @@ pub(crate) fn upkeep(tx: &mut Tx<'_>, own: &Own, now: Timestamp, chance: &mut Ch
     if changed {
         own::store_olm(tx, &own.seal, &olm, chance)?;
     }
-    erase_retired(tx, now)
+    erase_retired(tx, sure_now)
 }
 
 fn newest_kem_key(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {

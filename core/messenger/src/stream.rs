@@ -6,6 +6,7 @@
 //! that another copy of this profile has lived.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use rusqlite::params;
@@ -18,9 +19,14 @@ use crate::engine::{Doing, Engine};
 use crate::error::Error;
 use crate::outbox::backoff::Backoff;
 use crate::receive;
-use crate::relay_client::RelayError;
+use crate::relay_client::{Problem, RelayError};
 use crate::store::{Query, StoreError};
 use crate::world::{RelayStream, TransportError};
+
+/// Relays say something every 270 seconds at the latest.
+const SILENCE_MAX: Duration = Duration::from_secs(330);
+/// After another copy of this profile took the inbox over there is no use in taking it back at once.
+const AFTER_TAKEOVER: Duration = Duration::from_secs(60);
 
 /// Keeps a relay's stream up until the engine shuts down.
 pub(crate) async fn run(engine: Arc<Engine>, relay: RelayAddress) {
@@ -56,14 +62,16 @@ async fn live(engine: &Arc<Engine>, relay: &RelayAddress, backoff: &mut Backoff)
     loop {
         let frame = match at_hand.take() {
             Some(frame) => frame,
-            None => match connection.stream.next().await {
-                Some(frame) => frame.map_err(RelayError::from)?,
+            None => match connection.next_or_silence().await? {
+                Some(frame) => frame,
                 None => return Ok(()),
             },
         };
         at_hand = connection.take(frame).await?;
-        // The relay answers: the next loss starts from the shortest wait.
-        backoff.reset();
+        if connection.not_drained == 0 {
+            // All is well: the next loss starts from the shortest wait.
+            backoff.reset();
+        }
     }
 }
 
@@ -95,6 +103,15 @@ impl Connection<'_> {
         Ok(())
     }
 
+    /// The next frame; `None` when the relay closed. A connection that is silent for longer than its relay's pings are apart is dead.
+    async fn next_or_silence(&mut self) -> Result<Option<Bytes>, Error> {
+        tokio::select! {
+            biased;
+            frame = self.stream.next() => Ok(frame.transpose().map_err(RelayError::from)?),
+            () = self.engine.clock.sleep(SILENCE_MAX) => Err(RelayError::Transport(TransportError::TimedOut).into()),
+        }
+    }
+
     async fn send(&mut self, frame: client_frame::Frame) -> Result<(), Error> {
         let frame = relay::ClientFrame { frame: Some(frame) }.encode_to_vec().into();
         Ok(self.stream.send(frame).await.map_err(RelayError::from)?)
@@ -113,7 +130,8 @@ impl Connection<'_> {
                     relay::EndReason::Deleted => "inbox_deleted",
                     relay::EndReason::BadAck | relay::EndReason::Unspecified => "attachment_ended",
                 };
-                return Err(RelayError::Refused(problem(code)).into());
+                let retry_after_ms = u64::try_from(AFTER_TAKEOVER.as_millis()).ok();
+                return Err(RelayError::Refused(Problem { retry_after_ms, ..problem(code) }).into());
             }
             Some(server_frame::Frame::Tick(tick)) => {
                 self.engine.client.learn_clock(self.relay.name(), Timestamp::from_ms(tick.now_ms));
@@ -202,8 +220,8 @@ fn read_frame(frame: Bytes) -> Result<Option<server_frame::Frame>, Error> {
     Ok(frame.frame)
 }
 
-fn problem(code: &str) -> crate::relay_client::Problem {
-    crate::relay_client::Problem { code: code.to_owned(), ..Default::default() }
+fn problem(code: &str) -> Problem {
+    Problem { code: code.to_owned(), ..Default::default() }
 }
 
 fn cursor(view: &impl Query, own_inbox: i64) -> Result<u64, StoreError> {

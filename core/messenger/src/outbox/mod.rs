@@ -17,6 +17,8 @@ pub(crate) mod encrypt;
 pub(crate) mod post;
 pub(crate) mod unanswered;
 
+use std::time::Duration;
+
 use rusqlite::params;
 use sotto_crypto::letter::Content;
 use sotto_protocol::{MessageId, Timestamp};
@@ -28,10 +30,11 @@ use crate::records::{Failure, MessageState};
 use crate::store::{Query, StoreError, Tx};
 use crate::world::Chance;
 
-/// How long a row without a deadline of its own may wait for a relay or a confirmation.
+/// How long the map from counters to messages outlives the confirmation: for resends.
 ///
 /// The state column: 0 queued, 1 encrypted, 2 accepted, 3 confirmed, 4 failed.
-const LIFETIME: std::time::Duration = std::time::Duration::from_secs(37 * 24 * 3600);
+const RESENDS: Duration = Duration::from_secs(37 * 24 * 3600);
+
 /// What a letter says.
 #[derive(Clone, Copy)]
 pub(crate) enum Says<'a> {
@@ -59,10 +62,9 @@ pub(crate) fn queue(tx: &mut Tx<'_>, device: DeviceRow, letter: &NewLetter<'_>) 
         Says::Message(message) => (Some(message.0), None),
         Says::Content(content) => (None, Some(content)),
     };
-    let dies_at = letter.dies_at.unwrap_or_else(|| letter.sent_at.after(LIFETIME));
     tx.execute(
         "INSERT INTO outbox (peer_device, message, content, message_id, state, sent_at, dies_at, after_batch) VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7)",
-        params![device.0, message, content, letter.message_id.as_ref(), ms(letter.sent_at), ms(dies_at), letter.after_batch],
+        params![device.0, message, content, letter.message_id.as_ref(), ms(letter.sent_at), letter.dies_at.map(ms), letter.after_batch],
     )?;
     Ok(())
 }
@@ -127,7 +129,7 @@ pub(crate) fn accepted(tx: &mut Tx<'_>, rows: &[i64], now: Timestamp) -> Result<
 }
 
 /// The device says that it has everything up to a counter.
-pub(crate) fn confirmed(tx: &mut Tx<'_>, device: DeviceRow, counter: u64) -> Result<(), StoreError> {
+pub(crate) fn confirmed(tx: &mut Tx<'_>, device: DeviceRow, counter: u64, now: Timestamp) -> Result<(), StoreError> {
     let already: i64 =
         tx.one("SELECT confirmed FROM peer_device WHERE id = ?1", [device.0], |row| row.get(0))?.unwrap_or(0);
     if stored(counter) <= already {
@@ -142,12 +144,18 @@ pub(crate) fn confirmed(tx: &mut Tx<'_>, device: DeviceRow, counter: u64) -> Res
     for (row, message) in rows {
         match message {
             Some(message) => {
-                tx.execute("UPDATE outbox SET state = 3, olm = NULL WHERE id = ?1", [row])?;
+                tx.execute(
+                    "UPDATE outbox SET state = 3, olm = NULL, ended_at = ?2 WHERE id = ?1",
+                    params![row, ms(now)],
+                )?;
                 conversation::advance(tx, MessageRow(message), MessageState::Delivered)?;
             }
             // Not a message: nobody will ask for it again by its place in a conversation.
             None => {
-                tx.execute("UPDATE outbox SET state = 3, olm = NULL, content = NULL WHERE id = ?1", [row])?;
+                tx.execute(
+                    "UPDATE outbox SET state = 3, olm = NULL, content = NULL, ended_at = ?2 WHERE id = ?1",
+                    params![row, ms(now)],
+                )?;
             }
         }
     }
@@ -155,28 +163,36 @@ pub(crate) fn confirmed(tx: &mut Tx<'_>, device: DeviceRow, counter: u64) -> Res
 }
 
 /// Everything to a contact that has not been confirmed fails: they were removed, or their answer never came.
-pub(crate) fn fail_all(tx: &mut Tx<'_>, contact: ContactRow, failure: Failure) -> Result<(), StoreError> {
+pub(crate) fn fail_all(
+    tx: &mut Tx<'_>,
+    contact: ContactRow,
+    failure: Failure,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let rows = tx.all(
-        "SELECT outbox.id FROM outbox JOIN peer_device ON peer_device.id = outbox.peer_device WHERE peer_device.contact = ?1 AND state < 2",
+        "SELECT outbox.id FROM outbox JOIN peer_device ON peer_device.id = outbox.peer_device WHERE peer_device.contact = ?1 AND state <= 2",
         [contact.0],
         |row| row.get(0),
     )?;
-    rows.into_iter().try_for_each(|row| fail(tx, row, failure))
+    rows.into_iter().try_for_each(|row| fail(tx, row, failure, now))
 }
 
 /// Rows whose time is over fail; confirmed ones are forgotten when resends are over.
 pub(crate) fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
-    let rows = tx.all("SELECT id FROM outbox WHERE state < 2 AND dies_at <= ?1", [ms(now)], |row| row.get(0))?;
-    rows.into_iter().try_for_each(|row| fail(tx, row, Failure::Expired))?;
-    tx.execute("DELETE FROM outbox WHERE state >= 2 AND dies_at <= ?1", [ms(now)])?;
+    let rows = tx.all("SELECT id FROM outbox WHERE state <= 2 AND dies_at <= ?1", [ms(now)], |row| row.get(0))?;
+    rows.into_iter().try_for_each(|row| fail(tx, row, Failure::Expired, now))?;
+    tx.execute("DELETE FROM outbox WHERE ended_at <= ?1", [ms(now.before(RESENDS))])?;
     Ok(())
 }
 
-fn fail(tx: &mut Tx<'_>, row: i64, failure: Failure) -> Result<(), StoreError> {
+fn fail(tx: &mut Tx<'_>, row: i64, failure: Failure, now: Timestamp) -> Result<(), StoreError> {
     if let Some(message) = message_of(tx, row)? {
         conversation::advance(tx, message, MessageState::Failed(failure))?;
     }
-    tx.execute("UPDATE outbox SET state = 4, olm = NULL, content = NULL WHERE id = ?1", [row])?;
+    tx.execute(
+        "UPDATE outbox SET state = 4, olm = NULL, content = NULL, ended_at = ?2 WHERE id = ?1",
+        params![row, ms(now)],
+    )?;
     Ok(())
 }
 

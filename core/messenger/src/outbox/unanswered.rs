@@ -1,4 +1,7 @@
-//! First messages that nobody answered: made again (PROTOCOL E2).
+//! Letters that were accepted and never confirmed: made again (PROTOCOL E2, E5).
+//!
+//! What a relay accepted it keeps for its retention. A letter that is not confirmed by then is put again, until its own end: a phone
+//! that comes out of a drawer after a year gets what its friends still hold.
 //!
 //! A session that the peer has never answered may have begun with prekeys that were gone. A day after its letters were accepted, and
 //! our own relays drained since, prekeys are claimed again and the letters go out on a new session, under the counters that they had:
@@ -9,8 +12,9 @@ use std::time::Duration;
 
 use rusqlite::params;
 use sotto_protocol::Timestamp;
+use sotto_protocol::limits::RETENTION;
 
-use crate::contact::{InboxRow, timestamp};
+use crate::contact::{InboxRow, ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
 /// What a peer that is there confirms within.
@@ -53,7 +57,10 @@ fn all(view: &impl Query) -> Result<Vec<Unanswered>, StoreError> {
 
 /// When the next one is due.
 pub(crate) fn due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
-    Ok(all(view)?.iter().map(Unanswered::due_at).min())
+    let oldest =
+        view.one("SELECT min(accepted_at) FROM outbox WHERE state = 2", [], |row| row.get::<_, Option<i64>>(0))?;
+    let retention = oldest.flatten().map(|accepted_at| timestamp(accepted_at).after(RETENTION));
+    Ok(all(view)?.iter().map(Unanswered::due_at).chain(retention).min())
 }
 
 /// Makes again what is due.
@@ -62,6 +69,10 @@ pub(crate) fn renew(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
         row.get::<_, Option<i64>>(0)
     })?;
     let drained_at = drained_at.flatten().map_or(Timestamp::EPOCH, timestamp);
+    tx.execute(
+        "UPDATE outbox SET state = 0, envelope = NULL, accepted_at = NULL WHERE state = 2 AND accepted_at <= ?1",
+        [ms(now.before(RETENTION))],
+    )?;
     for unanswered in all(tx)? {
         // The answer may wait in our own inbox.
         if now < unanswered.due_at() || drained_at < unanswered.accepted_at {

@@ -274,7 +274,7 @@ impl Batch<'_, '_, '_> {
 
     /// What the letter says of our own letters, seals and of its sender's list.
     fn heed(&mut self, contact: &Contact, device: DeviceRow, letter: &Letter) -> Result<(), StoreError> {
-        outbox::confirmed(self.tx, device, letter.confirmed)?;
+        outbox::confirmed(self.tx, device, letter.confirmed, self.now)?;
         if let Some(opened) = &letter.opened {
             seal::confirm_out(self.tx, device, opened, self.now)?;
         }

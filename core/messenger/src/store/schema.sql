@@ -267,11 +267,15 @@ CREATE TABLE outbox (
     envelope    BLOB,
     encrypted_at INTEGER,
     accepted_at INTEGER,
-    dies_at     INTEGER,
+    ended_at    INTEGER,                      -- confirmed or failed
+    dies_at     INTEGER,                      -- when it is pointless; null: never
     after_batch INTEGER                       -- relay tasks that must be done first
 ) STRICT;
 CREATE INDEX outbox_waiting ON outbox (peer_device, id) WHERE state < 2;
 CREATE INDEX outbox_unconfirmed ON outbox (peer_device, counter) WHERE state = 2;
+CREATE INDEX outbox_dying ON outbox (dies_at) WHERE dies_at IS NOT NULL;
+CREATE INDEX outbox_ended ON outbox (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX outbox_accepted ON outbox (accepted_at) WHERE state = 2;
 CREATE INDEX outbox_by_message ON outbox (message) WHERE message IS NOT NULL;
 
 -- Signed calls that still have to be made, in order per (relay, subject).

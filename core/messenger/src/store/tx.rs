@@ -1,7 +1,7 @@
 //! One write transaction, and the one place through which every write goes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rusqlite::{Params, Row, Transaction};
 
@@ -17,6 +17,8 @@ pub(crate) struct FailAt {
 struct FailAtInner {
     steps: AtomicU64,
     fail_at: AtomicU64,
+    /// Whether everything after that step fails too.
+    for_good: AtomicBool,
 }
 
 impl FailAt {
@@ -24,6 +26,13 @@ impl FailAt {
     pub(crate) fn arm(&self, step: u64) {
         self.inner.steps.store(0, Ordering::SeqCst);
         self.inner.fail_at.store(step, Ordering::SeqCst);
+        self.inner.for_good.store(false, Ordering::SeqCst);
+    }
+
+    /// The `step`th write from now fails, and all that come after it.
+    pub(crate) fn arm_for_good(&self, step: u64) {
+        self.arm(step);
+        self.inner.for_good.store(true, Ordering::SeqCst);
     }
 
     /// Writes since [`FailAt::arm`].
@@ -33,7 +42,9 @@ impl FailAt {
 
     fn step(&self) -> Result<(), StoreError> {
         let step = self.inner.steps.fetch_add(1, Ordering::SeqCst) + 1;
-        if step == self.inner.fail_at.load(Ordering::SeqCst) { Err(StoreError::DiskFull) } else { Ok(()) }
+        let fail_at = self.inner.fail_at.load(Ordering::SeqCst);
+        let fails = step == fail_at || (fail_at != 0 && step > fail_at && self.inner.for_good.load(Ordering::SeqCst));
+        if fails { Err(StoreError::DiskFull) } else { Ok(()) }
     }
 }
 
