@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sotto_protocol::decode::DecodeError;
+use sotto_protocol::header::NONCE_BYTES;
 use sotto_protocol::label::MANIFEST;
 use sotto_protocol::limits::CHAIN_ENTRY_BYTES_MAX;
 use sotto_protocol::{Bytes, Message, Timestamp, identity};
@@ -10,8 +12,6 @@ use super::{Device, DeviceKind, FORMAT, History, ManifestError, VerifiedManifest
 use crate::aead;
 use crate::certificate::Certificate;
 use crate::keys::ListKey;
-use sotto_protocol::decode::DecodeError;
-use sotto_protocol::header::NONCE_BYTES;
 
 /// When a manifest that nobody renewed is not used at all. A contact whose phone lies in a drawer for months is shown as outdated
 /// and still reached; after a year its last list is as good as none.
