@@ -154,6 +154,13 @@ mod tests {
     }
 
     #[test]
+    fn a_state_key_is_not_the_database_key_that_it_derives_from() {
+        let key = StateKey::of_database(&[7; 32]);
+        assert!(key == StateKey::of_database(&[7; 32]) && key != StateKey::of_database(&[8; 32]));
+        assert!(key != StateKey::from_bytes([7; 32]));
+    }
+
+    #[test]
     fn secrets_are_drawn_from_the_rng_and_compared_by_value() {
         let mut rng = rng(1);
         let (one, other) = (StateKey::generate(&mut rng), StateKey::generate(&mut rng));

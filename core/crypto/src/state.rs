@@ -2,7 +2,7 @@
 //!
 //! XChaCha20-Poly1305 under the state key with a random nonce, so that storing the same state twice never gives the same bytes; table,
 //! row and version are associated data, so that no row can be put in another's place or exchanged for an older one whose version the
-//! store has moved past. The store itself is encrypted too: this layer is what a copied page still has to get through.
+//! store has moved past. The store itself is encrypted too; what this layer adds is the tie between a state and its place.
 
 use rand_core::CryptoRng;
 use serde::Serialize;
