@@ -23,7 +23,7 @@ pub const TOKENS_MAX: usize = 256;
 pub const BUNDLE_BYTES_MAX: usize = 4 * 1024;
 /// One-time key blob: a key, its signature, encryption.
 pub const ONE_TIME_BYTES_MAX: usize = 512;
-/// One-time keys that an inbox may hold: vodozemac keeps fifty private halves unpublished and a hundred in all.
+/// One-time keys that an inbox may hold: twice what a device keeps there, so that a refill never has to wait.
 pub const ONE_TIME_KEYS_MAX: usize = 100;
 /// Entry of a chain: a manifest of sixteen devices with four inboxes each is half of it.
 pub const CHAIN_ENTRY_BYTES_MAX: usize = 16 * 1024;
