@@ -344,6 +344,29 @@ pub(crate) fn invite_chain_address(invite: &Invite) -> (ChainAddress, ChainKey) 
     (ChainAddress { relay: invite.relay.clone(), chain, key: *key.as_bytes() }, key)
 }
 
+/// The claim id under which an invite is being joined. It is written down before the relay hears it: a single-use invite belongs to
+/// the first claim id, so joining again after a crash or a lost answer must not come with another.
+pub(crate) fn remember_claim(tx: &mut Tx<'_>, invite: &ChainId, chance: &Chance<'_>) -> Result<ClaimId, StoreError> {
+    const CHAIN_BYTES: usize = 32;
+    let joining =
+        tx.one("SELECT value FROM meta WHERE key = 'joining'", [], |row| row.get::<_, Vec<u8>>(0))?.unwrap_or_default();
+    if let Some((chain, claim)) = joining.split_at_checked(CHAIN_BYTES)
+        && chain == invite.as_ref()
+    {
+        return ClaimId::try_from(claim).map_err(|_| StoreError::Corrupt);
+    }
+    let claim = ClaimId::from_bytes(chance.bytes());
+    let joining = [invite.as_ref(), claim.as_ref()].concat();
+    tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('joining', ?1)", [joining])?;
+    Ok(claim)
+}
+
+/// The joining is over: the request has taken its claim along, or the invite cannot be used.
+pub(crate) fn forget_claim(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM meta WHERE key = 'joining'", [])?;
+    Ok(())
+}
+
 /// Becomes somebody's contact to be: stores them, puts reply tokens, queues the request behind them.
 pub(crate) fn ask(
     tx: &mut Tx<'_>,
@@ -359,6 +382,7 @@ pub(crate) fn ask(
         manifest: &reading.manifest,
         chain_next: reading.chain_next,
     };
+    forget_claim(tx)?;
     let row = contact::begin(tx, &new, now)?;
     contact::set_invite(tx, row, &reading.invite.secret, &reading.claim, reading.invite.expires_at)?;
     let reply = ReplySecret::generate(chance);

@@ -16,7 +16,7 @@ use sotto_protocol::decode::DecodeError;
 use sotto_protocol::invite::Invite;
 use sotto_protocol::limits::{INBOXES_PER_DEVICE_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use sotto_protocol::request::path;
-use sotto_protocol::{AccountId, Bytes, ClaimId, MessageId, RelayAddress, Timestamp, relay};
+use sotto_protocol::{AccountId, Bytes, MessageId, RelayAddress, Timestamp, relay};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 
@@ -240,7 +240,13 @@ impl Messenger {
             return Err(InviteError::AlreadyContact.into());
         }
         let reading = self.read_invite(invite, now).await?;
-        let claimed = self.claim_for(&reading).await?;
+        let claimed = match self.claim_for(&reading).await {
+            Err(error @ Error::Invite(_)) => {
+                engine.write(|_, tx| handshake::forget_claim(tx)).await?;
+                return Err(error);
+            }
+            claimed => claimed?,
+        };
         engine.write(move |engine, tx| store_asked(engine, tx, &reading, &claimed)).await?;
         engine.wake();
         engine.tell(Event::ContactsChanged);
@@ -254,7 +260,8 @@ impl Messenger {
             error => error,
         })?;
         let manifest = manifests::first_contact(&invite.account, &part, now)?;
-        let claim = ClaimId::from_bytes(self.engine().chance().bytes());
+        let id = chain.chain;
+        let claim = self.engine().write(move |engine, tx| handshake::remember_claim(tx, &id, &engine.chance())).await?;
         Ok(Reading { chain, chain_next: part.next, manifest, claim, invite })
     }
 

@@ -21,8 +21,8 @@ use crate::task::{self, Subject};
 use crate::world::Chance;
 
 /// One-time keys to have at each relay: a busy day of new contacts and session resets.
-const ONE_TIME_KEYS: i64 = 50;
-/// Below this they are topped up.
+const ONE_TIME_KEYS: usize = 50;
+/// Below this they are made anew.
 const ONE_TIME_KEYS_LOW: i64 = 25;
 /// How long every relay must have been drained after a KEM key retired before it is erased early.
 const DRAINED_AFTER_RETIREMENT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -64,13 +64,15 @@ pub(crate) fn upkeep(
             .unwrap_or(0);
         if unused < ONE_TIME_KEYS_LOW {
             changed = true;
-            let count = usize::try_from(ONE_TIME_KEYS - unused.max(0)).unwrap_or(0);
-            let mut one_time = Vec::with_capacity(count);
-            for key in olm.generate_one_time_keys(count) {
+            // A whole new stack in place of what is left of the old one: the call may be made twice, and a stack that grows each time
+            // would be refused as too high, and hold up everything behind it.
+            let mut one_time = Vec::with_capacity(ONE_TIME_KEYS);
+            for key in olm.generate_one_time_keys(ONE_TIME_KEYS) {
                 let signed = sign_one_time_key(&olm, &own.party.name(), key.id, &key.key, now);
                 one_time.push(Bytes::from(signed.seal_one_time(&inbox.prekey_key, &inbox.inbox, chance)));
             }
-            let body = relay::PrekeyPut { inbox: inbox.inbox.into(), one_time, ..Default::default() };
+            let body =
+                relay::PrekeyPut { inbox: inbox.inbox.into(), one_time, replace_one_time: true, ..Default::default() };
             task::queue(
                 tx,
                 task::new_batch(tx)?,
@@ -79,7 +81,10 @@ pub(crate) fn upkeep(
                 task::Kind::PrekeyPut,
                 &body,
             )?;
-            tx.execute("UPDATE own_inbox SET one_time_unused = ?2 WHERE id = ?1", params![inbox.row, ONE_TIME_KEYS])?;
+            tx.execute(
+                "UPDATE own_inbox SET one_time_unused = ?2 WHERE id = ?1",
+                params![inbox.row, i64::try_from(ONE_TIME_KEYS).unwrap_or(i64::MAX)],
+            )?;
         }
     }
     if changed {

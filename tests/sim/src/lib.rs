@@ -1,15 +1,20 @@
 //! Relays and devices in one process: no sockets, no real clock, one seed.
 //!
 //! [`Network`] holds relays by name and hands out transports to them; [`TestClock`] is tokio's paused time; [`MemorySecrets`] is a
-//! keystore that a test can copy, lock and roll back. [`World`] puts a whole network of people together. Everything runs on one thread:
-//! stores work inline, so a paused clock never waits for a thread.
+//! keystore that a test can copy, lock and roll back. [`World`] puts a whole network of people together. [`Envelope`] and [`Database`]
+//! show what passed on the wire and what stands in a profile, and let a test change both. Everything runs on one thread: stores work
+//! inline, so a paused clock never waits for a thread.
 
+mod database;
+mod envelope;
 mod network;
 mod people;
 mod secrets;
 
-pub use network::{Network, Traffic};
-pub use people::{Person, World};
+pub use database::{Database, hex};
+pub use envelope::{Envelope, envelopes_of};
+pub use network::{Fate, Meddler, Network, Traffic};
+pub use people::{Backup, Person, World};
 pub use secrets::MemorySecrets;
 
 use std::sync::{Mutex, PoisonError};

@@ -1,15 +1,19 @@
-//! Relays by name, and transports to them.
+//! Relays by name, transports to them, and whoever sits between.
+//!
+//! Every call is written down as it passes, with its body: tests read there what a relay could. A [meddler](Network::meddle) decides
+//! what becomes of each call, which is how answers get lost, batches change and relays lie.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sotto_core::world::{Answer, BoxFuture, Call, Clock, Isolation, RelayStream, Rng, Transport, TransportError};
-use sotto_protocol::{Bytes, RelayAddress, RelayName};
+use sotto_protocol::relay::{ClientFrame, client_frame};
+use sotto_protocol::{Bytes, Message as _, RelayAddress, RelayName, Timestamp};
 use sotto_relay::store::{SqliteOptions, SqliteStore};
 use sotto_relay::{Relay, RelayConfig, Request, StreamSession};
 
 /// A call as a relay saw it: on which isolated connection, and whether it was signed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Traffic {
     /// Which relay.
     pub relay: RelayName,
@@ -19,7 +23,26 @@ pub struct Traffic {
     pub path: &'static str,
     /// Whether it carried a signature.
     pub signed: bool,
+    /// What it said.
+    pub body: Bytes,
 }
+
+/// What becomes of a call on its way.
+pub enum Fate {
+    /// It arrives, and so does its answer.
+    Passes,
+    /// It never arrives.
+    Lost,
+    /// The relay takes it, and its answer never arrives.
+    AnswerLost,
+    /// Another body arrives in its place.
+    Becomes(Bytes),
+    /// The relay never hears of it; this is the answer that the device gets.
+    Answered(Bytes),
+}
+
+/// Somebody between the devices and their relays.
+pub type Meddler = Box<dyn FnMut(&Traffic) -> Fate + Send>;
 
 /// All relays. Clones are the same network.
 #[derive(Clone)]
@@ -37,6 +60,8 @@ struct Inner {
 struct State {
     relays: BTreeMap<RelayName, Entry>,
     traffic: Vec<Traffic>,
+    meddler: Option<Meddler>,
+    acks_are_lost: bool,
 }
 
 struct Entry {
@@ -49,6 +74,14 @@ impl Network {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Self {
         Self { inner: Arc::new(Inner { clock, rng, state: Mutex::default() }) }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    pub(crate) fn fill(&self, bytes: &mut [u8]) {
+        self.inner.rng.fill(bytes);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -94,10 +127,31 @@ impl Network {
         self.state().traffic.clone()
     }
 
+    /// Lets somebody decide what becomes of every call from now on, or nobody.
+    pub fn meddle(&self, meddler: Option<Meddler>) {
+        self.state().meddler = meddler;
+    }
+
+    /// Whether acknowledgements on streams get lost on the way.
+    pub fn lose_acks(&self, are_lost: bool) {
+        self.state().acks_are_lost = are_lost;
+    }
+
     /// A transport to all relays.
     #[must_use]
     pub fn transport(&self) -> Arc<dyn Transport> {
         Arc::new(InProcess(self.clone()))
+    }
+
+    /// Writes a call down and asks the meddler.
+    fn judge(&self, traffic: Traffic) -> Fate {
+        let mut state = self.state();
+        let fate = match &mut state.meddler {
+            Some(meddler) => meddler(&traffic),
+            None => Fate::Passes,
+        };
+        state.traffic.push(traffic);
+        fate
     }
 
     fn reach(
@@ -117,21 +171,32 @@ impl Transport for InProcess {
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, TransportError>> {
         Box::pin(async move {
             let (relay, _) = self.0.reach(&call.relay)?;
-            self.0.state().traffic.push(Traffic {
+            let traffic = Traffic {
                 relay: call.relay.name().clone(),
                 isolation: call.isolation,
                 path: call.path,
                 signed: call.authorization.is_some(),
-            });
+                body: call.body.clone(),
+            };
+            let (body, answer_is_lost) = match self.0.judge(traffic) {
+                Fate::Passes => (call.body, false),
+                Fate::AnswerLost => (call.body, true),
+                Fate::Becomes(body) => (body, false),
+                Fate::Lost => return Err(TransportError::Unreachable),
+                Fate::Answered(body) => return Ok(Answer { status: 200, body }),
+            };
             let request = Request {
                 method: "POST".to_owned(),
                 path: call.path.to_owned(),
-                body: call.body,
+                body,
                 authorization: call.authorization,
                 has_cookie: false,
                 version: Some(sotto_protocol::PROTOCOL_VERSION.to_string()),
             };
             let response = relay.handle(request, self.0.inner.clock.now()).await;
+            if answer_is_lost {
+                return Err(TransportError::Broken);
+            }
             Ok(Answer { status: response.status, body: response.body })
         })
     }
@@ -143,15 +208,19 @@ impl Transport for InProcess {
             let mut challenge = [0; 32];
             self.0.inner.rng.fill(&mut challenge);
             let session = relay.open_stream(challenge, self.0.inner.clock.now());
-            Ok(Box::new(Stream { session, is_down, clock: Arc::clone(&self.0.inner.clock) }) as Box<dyn RelayStream>)
+            Ok(Box::new(Stream { session, is_down, network: self.0.clone() }) as Box<dyn RelayStream>)
         })
     }
+}
+
+fn is_ack(frame: &Bytes) -> bool {
+    ClientFrame::decode(frame.clone()).is_ok_and(|frame| matches!(frame.frame, Some(client_frame::Frame::Ack(_))))
 }
 
 struct Stream {
     session: StreamSession,
     is_down: tokio::sync::watch::Receiver<bool>,
-    clock: Arc<dyn Clock>,
+    network: Network,
 }
 
 impl RelayStream for Stream {
@@ -160,7 +229,11 @@ impl RelayStream for Stream {
             if *self.is_down.borrow() {
                 return Err(TransportError::Broken);
             }
-            self.session.receive(&frame, self.clock.now()).await.map_err(|_| TransportError::Broken)
+            if self.network.state().acks_are_lost && is_ack(&frame) {
+                return Ok(());
+            }
+            let now = self.network.inner.clock.now();
+            self.session.receive(&frame, now).await.map_err(|_| TransportError::Broken)
         })
     }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sotto_core::records::{CatchUp, Contact, Message};
+use sotto_core::world::Clock as _;
 use sotto_core::{DeviceKind, Error, InviteOptions, Messenger, NewProfile, Threading};
-use sotto_protocol::RelayAddress;
+use sotto_protocol::{RelayAddress, Timestamp};
 use tempfile::TempDir;
 
 use crate::{MemorySecrets, Network, SeededRng, TestClock};
@@ -51,7 +52,7 @@ impl World {
     /// # Panics
     /// When no temporary directory can be made.
     pub async fn person(&self, name: &str, relays: &[RelayAddress]) -> Result<Person, Error> {
-        let directory = TempDir::new().expect("a temporary directory can be made");
+        let directory = temporary();
         let secrets = MemorySecrets::default();
         let profile = NewProfile { name: name.to_owned(), relays: relays.to_vec(), kind: DeviceKind::Phone };
         let messenger = Messenger::create(self.world(&secrets), directory.path(), profile).await?;
@@ -68,6 +69,40 @@ impl World {
         drop(messenger);
         let messenger = Messenger::open(self.world(&secrets), directory.path()).await?;
         Ok(Person { messenger, secrets, directory })
+    }
+
+    /// What a thief or a backup program takes: the files and the keystore as they are now.
+    ///
+    /// # Panics
+    /// When a file cannot be copied.
+    #[must_use]
+    pub fn back_up(&self, person: &Person) -> Backup {
+        let directory = temporary();
+        for file in person.files() {
+            let name = file.file_name().expect("a file has a name");
+            std::fs::copy(&file, directory.path().join(name)).expect("a file can be copied");
+        }
+        Backup { secrets: person.secrets.copy(), directory }
+    }
+
+    /// Opens what was backed up, with a keystore of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Messenger::open`].
+    pub async fn restore(&self, backup: Backup, secrets: MemorySecrets) -> Result<Person, Error> {
+        let messenger = Messenger::open(self.world(&secrets), backup.directory.path()).await?;
+        Ok(Person { messenger, secrets, directory: backup.directory })
+    }
+
+    /// Lets virtual time pass.
+    pub async fn wait(&self, duration: Duration) {
+        self.clock.sleep(duration).await;
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Lets everybody send and receive until nothing moves.
@@ -98,6 +133,20 @@ impl World {
         scanner.messenger.join(&invite.link).await?;
         self.settle(&[scanner, owner]).await
     }
+}
+
+/// A directory in memory where there is one: nothing here tests the disk, and thousands of syncs would take most of the time.
+fn temporary() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
+    made.expect("a temporary directory can be made")
+}
+
+/// A copy of a profile's files and of its keystore.
+pub struct Backup {
+    /// The keystore as it was.
+    pub secrets: MemorySecrets,
+    directory: TempDir,
 }
 
 /// Somebody with one device.

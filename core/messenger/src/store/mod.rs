@@ -99,7 +99,8 @@ struct Inner {
     writer: Lane,
     readers: Lane,
     fail_at: FailAt,
-    _lock: open::ProfileLock,
+    /// Held until the store is closed, whoever still has a handle then.
+    lock: Mutex<Option<open::ProfileLock>>,
 }
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -196,7 +197,9 @@ impl Store {
                 (Lane::threads("sotto-writer", vec![writer])?, Lane::threads("sotto-reader", readers)?)
             }
         };
-        Ok(Self { inner: Arc::new(Inner { writer, readers, fail_at: FailAt::default(), _lock: lock }) })
+        Ok(Self {
+            inner: Arc::new(Inner { writer, readers, fail_at: FailAt::default(), lock: Mutex::new(Some(lock)) }),
+        })
     }
 
     /// Runs `work` in one write transaction. It commits when `work` succeeds; else, or when the commit fails, nothing happened.
@@ -233,10 +236,12 @@ impl Store {
         &self.inner.fail_at
     }
 
-    /// Waits for the jobs already submitted and closes the connections; later ones get [`StoreError::Closed`].
+    /// Waits for the jobs already submitted, closes the connections and lets the profile go: it may be opened again at once. Later jobs
+    /// get [`StoreError::Closed`].
     pub(crate) fn close(&self) {
         self.inner.writer.close();
         self.inner.readers.close();
+        drop(self.inner.lock.lock().map(|mut lock| lock.take()));
     }
 }
 

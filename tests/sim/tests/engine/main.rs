@@ -1,0 +1,6 @@
+//! What the engine promises, seen from outside: people, relays and whoever is between them, on virtual time.
+//!
+//! A test that stands for a rule of the protocol begins with the rule's name.
+
+mod first_contact;
+mod kills;
