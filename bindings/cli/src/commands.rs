@@ -1,17 +1,19 @@
 //! What each command does: a call or two of the public API, and its result shown.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
 use sotto_core::protocol::{AccountId, RelayAddress};
-use sotto_core::records::Message;
+use sotto_core::records::{CatchUp, ContactState, Message};
 use sotto_core::{DeviceKind, Error, Event, InputError, InviteOptions, Messenger, NewProfile, World};
 use tokio::time::Instant;
 
 use crate::arguments::{Command, ContactChange};
 use crate::output::{Failed, Output};
+use crate::shown::Shown;
 
 /// The longest that a command waits for relays before it says what still waits.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,12 +49,14 @@ pub(crate) async fn init(
     let account = messenger.account().await?;
     let object = json!({ "account": account.id.to_string(), "device": account.device.to_string(), "name": account.name, "published": caught_up.is_complete });
     output.show(&object, &format!("{}: account {}", account.name, account.id));
+    output.note("(invite somebody: sotto invite)");
     Ok(messenger)
 }
 
 /// Runs a command on an open engine.
 pub(crate) async fn run(
     messenger: &Messenger,
+    profile: &Path,
     command: &Command,
     input: &[String],
     output: &mut Output<'_>,
@@ -67,7 +71,7 @@ pub(crate) async fn run(
             let account = messenger.join(link).await?;
             messenger.catch_up(PATIENCE).await?;
             let contact = messenger.find_contact(&account.to_string()).await?;
-            output.contact(&contact);
+            output.contact_news(&contact);
             Ok(())
         }
         Command::Contacts { change: None } => {
@@ -87,7 +91,7 @@ pub(crate) async fn run(
             }
             send(messenger, to, text, *wait, output).await
         }
-        Command::Sync { seconds } => sync(messenger, *seconds, output).await,
+        Command::Sync { seconds } => sync(messenger, profile, *seconds, output).await,
         Command::Chats => {
             for conversation in messenger.conversations(None, u32::MAX).await? {
                 output.conversation(&conversation);
@@ -122,13 +126,13 @@ async fn invite(
     let caught_up = messenger.catch_up(PATIENCE).await?;
     let object = json!({ "link": invite.link, "expires_at": invite.expires_at.as_ms(), "uses": invite.uses, "published": caught_up.is_complete });
     output.show(&object, &invite.link);
-    if !caught_up.is_complete {
-        output.note("(the link works once your relay has been reached: sotto sync)");
-    }
     if qr {
         let code = qrcode::QrCode::new(&invite.link)
             .map_err(|_| Failed::new("too_long", "the link does not fit a QR code"))?;
-        output.note(&code.render::<qrcode::render::unicode::Dense1x2>().build());
+        output.picture(&code.render::<qrcode::render::unicode::Dense1x2>().build());
+    }
+    if !caught_up.is_complete {
+        output.note("(your relay could not be reached: the link works after the next sotto sync that does)");
     }
     Ok(())
 }
@@ -178,27 +182,24 @@ async fn send(
 }
 
 /// Fetches and shows what came; stays when asked to.
-async fn sync(messenger: &Messenger, seconds: Option<u64>, output: &mut Output<'_>) -> Result<(), Failed> {
-    let mut shown = Shown { after: messenger.newest().await?, names: Names::default() };
+async fn sync(
+    messenger: &Messenger,
+    profile: &Path,
+    seconds: Option<u64>,
+    output: &mut Output<'_>,
+) -> Result<(), Failed> {
+    // Listening comes first: what happens from here on is shown.
     let mut events = messenger.events();
+    let mut news = News::since_last_time(messenger, profile).await?;
     let Some(seconds) = seconds else {
         let caught_up = messenger.catch_up(PATIENCE).await?;
-        shown.show_new(messenger, output).await?;
-        for (relay, code) in &caught_up.unreachable {
-            output.note(&format!("({relay}: {code})"));
-        }
-        if caught_up.waiting > 0 {
-            output.note(&format!("({} still wait to leave)", caught_up.waiting));
-        }
-        return match caught_up.unreachable.first() {
-            Some((relay, code)) => Err(Failed::new(code, format!("{relay} could not be reached"))),
-            None => Ok(()),
-        };
+        news.show(messenger, output).await?;
+        return end_of_sync(&caught_up, output);
     };
     messenger.network_hint();
     let until = Instant::now() + Duration::from_secs(seconds);
     loop {
-        shown.show_new(messenger, output).await?;
+        news.show(messenger, output).await?;
         tokio::select! {
             biased;
             () = tokio::time::sleep_until(until) => return Ok(()),
@@ -212,21 +213,46 @@ async fn sync(messenger: &Messenger, seconds: Option<u64>, output: &mut Output<'
     }
 }
 
-/// What has been shown of what came in.
-struct Shown {
-    after: i64,
-    names: Names,
+/// Says what could not be dealt with: each relay that was not reached, and what waits for one.
+fn end_of_sync(caught_up: &CatchUp, output: &mut Output<'_>) -> Result<(), Failed> {
+    if caught_up.waiting > 0 {
+        output.note(&format!("({} still to be sent)", caught_up.waiting));
+    }
+    let Some((_, code)) = caught_up.unreachable.first() else { return Ok(()) };
+    let relays: Vec<String> = caught_up.unreachable.iter().map(|(relay, code)| format!("{relay} ({code})")).collect();
+    Err(Failed::new(code, format!("not everything could be done with {}", relays.join(", "))))
 }
 
-impl Shown {
-    async fn show_new(&mut self, messenger: &Messenger, output: &mut Output<'_>) -> Result<(), Failed> {
-        loop {
-            let page = messenger.received_after(self.after, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            self.after = last.number;
-            for message in &page {
-                output.message(message, self.names.of(messenger, message).await?);
+/// What came in and has not been shown: messages, requests, and contacts that changed.
+struct News {
+    shown: Shown,
+    contacts: HashMap<AccountId, ContactState>,
+}
+
+impl News {
+    /// Messages count from where the last `sync` ended. Requests that wait for an answer are shown every time.
+    async fn since_last_time(messenger: &Messenger, profile: &Path) -> Result<Self, Failed> {
+        let shown = Shown::load(profile, messenger.newest().await?);
+        let known = messenger.contacts().await?.into_iter().filter(|contact| contact.state != ContactState::Asking);
+        let contacts = known.map(|contact| (contact.id, contact.state)).collect();
+        Ok(Self { shown, contacts })
+    }
+
+    async fn show(&mut self, messenger: &Messenger, output: &mut Output<'_>) -> Result<(), Failed> {
+        for contact in messenger.contacts().await? {
+            if self.contacts.insert(contact.id, contact.state) != Some(contact.state) {
+                output.contact_news(&contact);
             }
+        }
+        // Looked up again each time: contacts are renamed.
+        let mut names = Names::default();
+        loop {
+            let page = messenger.received_after(self.shown.number(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            for message in &page {
+                output.message(message, names.of(messenger, message).await?);
+            }
+            self.shown.advance(last.number);
         }
     }
 }
@@ -237,21 +263,22 @@ struct Names(HashMap<AccountId, String>);
 
 impl Names {
     async fn of(&mut self, messenger: &Messenger, message: &Message) -> Result<&str, Failed> {
-        if !self.0.contains_key(&message.sender) {
-            let own = messenger.account().await?;
-            let name = if message.sender == own.id {
-                MYSELF.to_owned()
-            } else {
-                match messenger.find_contact(&message.sender.to_string()).await {
-                    Ok(contact) => contact.name,
-                    // Removed: what they said stays.
-                    Err(_) => message.sender.to_string()[..12].to_owned(),
-                }
-            };
-            self.0.insert(message.sender, name);
+        match self.0.entry(message.sender) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => Ok(unknown.insert(name_of(messenger, &message.sender).await?)),
         }
-        Ok(self.0.get(&message.sender).map_or(MYSELF, String::as_str))
     }
+}
+
+async fn name_of(messenger: &Messenger, sender: &AccountId) -> Result<String, Failed> {
+    if messenger.account().await?.id == *sender {
+        return Ok(MYSELF.to_owned());
+    }
+    Ok(match messenger.find_contact(&sender.to_string()).await {
+        Ok(contact) => contact.name,
+        // Removed: what they said stays.
+        Err(_) => sender.to_string()[..12].to_owned(),
+    })
 }
 
 /// The account that a person means.

@@ -67,6 +67,18 @@ impl FileSecrets {
         }
     }
 
+    /// Gets ready to make the file for a new database. Keys that are there already belong to a database that is not: they are kept
+    /// under another name, because they may open a copy of it.
+    pub(crate) fn create(profile: &Path, protection: &Protection) -> Result<Self, SecretStoreError> {
+        let path = profile.join(FILE_NAME);
+        if path.exists() {
+            let mut names = (1_u64..).map(|number| path.with_extension(format!("old-{number}")));
+            let free = names.find(|name| !name.exists()).ok_or(SecretStoreError::Failed)?;
+            fs::rename(&path, free).map_err(|_| SecretStoreError::Failed)?;
+        }
+        Self::open(profile, protection)
+    }
+
     /// Opens the file, or gets ready to make it.
     pub(crate) fn open(profile: &Path, protection: &Protection) -> Result<Self, SecretStoreError> {
         let path = profile.join(FILE_NAME);
@@ -222,6 +234,20 @@ mod tests {
             reopened.delete("database").unwrap();
             assert!(reopened.get("database").unwrap().is_none());
         }
+    }
+
+    #[test]
+    fn keys_whose_database_is_gone_are_kept_and_never_taken_for_the_new_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let secrets = FileSecrets::create(directory.path(), &passphrase("right")).unwrap();
+            assert!(secrets.list().unwrap().is_empty());
+            secrets.put("database", b"secret").unwrap();
+        }
+        assert!(directory.path().join("keys.old-1").exists());
+        FileSecrets::create(directory.path(), &Protection::Plain).unwrap().put("database", b"secret").unwrap();
+        assert!(directory.path().join("keys.old-2").exists());
+        assert_eq!(FileSecrets::needs_passphrase(directory.path()), Ok(Some(false)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! - `arguments.rs`: what can be typed; `run.rs`: the engine, or the process that has it; `commands.rs`: what each command does
 //! - `output.rs`: results and errors, for people and for programs; `keystore.rs`: the profile's keys in a file
-//! - `handover.rs`: a second process hands its request to the first
+//! - `handover.rs`: a second process hands its request to the first; `shown.rs`: how far `sync` has shown what came
 //! - `demo/`: a relay and two devices as processes of their own, and what the relay knows
 
 mod arguments;
@@ -12,26 +12,56 @@ mod handover;
 mod keystore;
 mod output;
 mod run;
+mod shown;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 use crate::arguments::{Arguments, Command};
+use crate::output::{Failed, Output, Terminal};
 
 fn main() -> ExitCode {
-    let mut words = std::env::args_os();
-    // The demo's relay: the same binary, under another first word.
-    if std::env::args_os().nth(1).is_some_and(|word| word == demo::RELAY_WORD) {
-        let program = words.next();
-        return sotto_relay::shell::run(program.into_iter().chain(words.skip(1)));
+    // Every file of a profile is for its owner alone, the socket from its first moment.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    match demo::Part::of(&words) {
+        Some(part) => {
+            words.remove(1);
+            demo::end_with_the_demo();
+            match part {
+                demo::Part::Relay => sotto_relay::shell::run(words),
+                demo::Part::Device => run_words(words),
+            }
+        }
+        None => run_words(words),
     }
-    let arguments = Arguments::parse();
+}
+
+fn run_words(words: Vec<OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(&words) {
+        Ok(arguments) => arguments,
+        Err(error) => return misused(&words, &error),
+    };
     start_log();
     match arguments.command {
         Command::Demo { script } => demo::run(script.as_deref()),
-        _ => run::run(&arguments),
+        _ => run::run(arguments, words),
     }
+}
+
+/// Help and version are no errors; what makes no sense is one, in the form that was asked for.
+fn misused(words: &[OsString], error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && words.iter().any(|word| word == "--json") {
+        let message = error.to_string();
+        let failed = Failed::new("usage", message.trim_start_matches("error: ").trim());
+        Output::new(true, &mut Terminal).fail(&failed);
+    } else {
+        // The library's own text.
+        drop(error.print());
+    }
+    ExitCode::from(u8::from(error.use_stderr()) * 2)
 }
 
 /// Diagnostics go to standard error when somebody asks: `SOTTO_LOG=debug`.

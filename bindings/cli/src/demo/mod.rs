@@ -13,17 +13,21 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use process::{Device, Relay};
+use process::{Device, Leash, Relay};
 use script::{Script, Step};
 
-pub(crate) use process::RELAY_WORD;
+pub(crate) use process::{Part, end_with_the_demo};
 
 /// How long anything may take to arrive before the demo gives up. Devices try a lost relay again within a minute.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Plays a script and says whether everything arrived.
 pub(crate) fn run(script: Option<&Path>) -> ExitCode {
-    match play(script) {
+    let played = Leash::new().and_then(|leash| match play(script, &leash) {
+        Err(_) if leash.is_let_go() => Err("interrupted".to_owned()),
+        played => played,
+    });
+    match played {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             say(&format!("\ndemo failed: {problem}"));
@@ -38,7 +42,7 @@ fn say(line: &str) {
     crate::output::Terminal.out(line);
 }
 
-fn play(script: Option<&Path>) -> Result<(), String> {
+fn play(script: Option<&Path>, leash: &Leash) -> Result<(), String> {
     let script = match script {
         Some(path) => {
             Script::read(&std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?)?
@@ -46,7 +50,7 @@ fn play(script: Option<&Path>) -> Result<(), String> {
         None => Script::read(include_str!("../../demo/conversation.txt"))?,
     };
     let directory = tempfile::tempdir().map_err(|error| format!("no temporary directory: {error}"))?;
-    let mut stage = Stage::set(&script, directory.path())?;
+    let mut stage = Stage::set(&script, leash, directory.path())?;
     stage.introduce()?;
     for step in &script.steps {
         stage.perform(step)?;
@@ -73,12 +77,12 @@ struct Stage {
 }
 
 impl Stage {
-    fn set(script: &Script, directory: &Path) -> Result<Self, String> {
-        let relay = Relay::start(&directory.join("relay"))?;
+    fn set(script: &Script, leash: &Leash, directory: &Path) -> Result<Self, String> {
+        let relay = Relay::start(leash, &directory.join("relay"))?;
         say(&format!("relay     listening on {} (process {})", relay.address(), relay.id()));
         let mut devices = Vec::with_capacity(2);
         for name in &script.people {
-            let device = Device::init(name, &directory.join(name.to_lowercase()), relay.address())?;
+            let device = Device::init(leash, name, &directory.join(name.to_lowercase()), relay.address())?;
             say(&format!("{:<9} has an account and a device (process {})", name, device.id()));
             devices.push(device);
         }
@@ -95,14 +99,8 @@ impl Stage {
         scanner.ask(&["join", &link])?;
         say(&format!("{:<9} joins with it", scanner.name()));
         let deadline = Instant::now() + PATIENCE;
-        for device in [0, 1] {
-            let other = self.devices[1 - device].name().to_owned();
-            while !self.devices[device].is_contact(&other)? {
-                if Instant::now() > deadline {
-                    return Err("the two did not become contacts".to_owned());
-                }
-                std::thread::sleep(Duration::from_millis(50));
-            }
+        for device in &mut self.devices {
+            device.wait_for_contact(deadline).map_err(|error| format!("becoming contacts: {error}"))?;
         }
         say("          they are contacts\n");
         Ok(())
