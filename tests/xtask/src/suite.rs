@@ -101,9 +101,10 @@ fn vectors(checkout: &Checkout) -> Result<Outcome, Failure> {
     run(checkout.command(python).arg(VECTORS))
 }
 
-/// The library, called from another language over the C interface. The script gets the library's path.
+/// The library, called from another language over the C interface. The script gets the library's path, and finds the generator of
+/// bindings and a relay beside it.
 fn ffi_smoke_test(checkout: &Checkout) -> Result<Outcome, Failure> {
-    run(checkout.cargo().args(["build", "--workspace", "--lib", "--tests"]).args(BUILD))?;
+    run(checkout.cargo().args(["build", "--workspace", "--lib", "--bins", "--tests"]).args(BUILD))?;
     let library = format!("ci/{}sotto_ffi{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     run(checkout.command("python3").arg(FFI_SMOKE_TEST).arg(checkout.target().join(library)))
 }

@@ -1,0 +1,136 @@
+//! The handle: each method is one of the core's, with its arguments and results translated.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sotto_core::net::HttpTransport;
+use sotto_core::protocol::AccountId;
+use sotto_core::world::{SystemClock, SystemRng};
+use sotto_core::{Error, InputError, Threading, World};
+
+use crate::error::SottoError;
+use crate::records::{CatchUp, Contact, InviteLink, InviteOptions, Message, NewProfile};
+use crate::runtime::{run, run_blocking};
+use crate::secrets::{Foreign, SecretStore};
+
+/// One open account on this device. Ends with [`Messenger::shutdown`], or when the platform drops its last reference.
+#[derive(uniffi::Object)]
+pub struct Messenger {
+    core: sotto_core::Messenger,
+}
+
+/// Makes an account with its inboxes at its relays, and opens it. The directory must be the app's own and outside of backups.
+///
+/// # Errors
+/// Bad input, a relay that is not reached or refuses, a keystore that is locked, a directory that holds a profile already.
+#[uniffi::export]
+pub async fn create_messenger(
+    directory: String,
+    profile: NewProfile,
+    secrets: Arc<dyn SecretStore>,
+) -> Result<Arc<Messenger>, SottoError> {
+    run(async move {
+        let core =
+            sotto_core::Messenger::create(world(secrets), &PathBuf::from(directory), profile.try_into()?).await?;
+        Ok(Arc::new(Messenger { core }))
+    })
+    .await
+}
+
+/// Opens the account in a directory.
+///
+/// # Errors
+/// No profile, one that is in use, a locked keystore, a wrong key, a damaged database, an older copy.
+#[uniffi::export]
+pub async fn open_messenger(directory: String, secrets: Arc<dyn SecretStore>) -> Result<Arc<Messenger>, SottoError> {
+    run(async move {
+        let core = sotto_core::Messenger::open(world(secrets), &PathBuf::from(directory)).await?;
+        Ok(Arc::new(Messenger { core }))
+    })
+    .await
+}
+
+#[uniffi::export]
+impl Messenger {
+    /// Makes an invite. The link works once the relays have its tokens, which [`Messenger::catch_up`] waits for.
+    ///
+    /// # Errors
+    /// [`SottoError::Input`], [`SottoError::Device`].
+    pub async fn invite(&self, options: InviteOptions) -> Result<InviteLink, SottoError> {
+        let core = self.core.clone();
+        run(async move { Ok(core.invite(options.into()).await?.into()) }).await
+    }
+
+    /// Uses an invite. Returns the account of who made it.
+    ///
+    /// # Errors
+    /// [`SottoError::Invite`], [`SottoError::Relay`], [`SottoError::Peer`]. Nothing was changed then.
+    pub async fn join(&self, link: String) -> Result<String, SottoError> {
+        let core = self.core.clone();
+        run(async move { Ok(core.join(&link).await?.to_string()) }).await
+    }
+
+    /// All contacts that were not removed.
+    ///
+    /// # Errors
+    /// [`SottoError::Device`].
+    pub async fn contacts(&self) -> Result<Vec<Contact>, SottoError> {
+        let core = self.core.clone();
+        run(async move { Ok(core.contacts().await?.into_iter().map(Contact::from).collect()) }).await
+    }
+
+    /// Says something to an account. Returns once it is stored and queued, offline too.
+    ///
+    /// # Errors
+    /// [`SottoError::Input`], [`SottoError::Device`].
+    pub async fn send_text(&self, to: String, text: String) -> Result<Message, SottoError> {
+        let core = self.core.clone();
+        run(async move { Ok(core.send_text(account(&to)?, text).await?.into()) }).await
+    }
+
+    /// The newest messages with an account before the number `before`, oldest first.
+    ///
+    /// # Errors
+    /// [`SottoError::Input`], [`SottoError::Device`].
+    pub async fn messages(&self, with: String, before: Option<i64>, limit: u32) -> Result<Vec<Message>, SottoError> {
+        let core = self.core.clone();
+        run(async move {
+            Ok(core.messages(account(&with)?, before, limit).await?.into_iter().map(Message::from).collect())
+        })
+        .await
+    }
+
+    /// Tries everything that waits here and at the relays, at once, and waits until it is dealt with; at most `deadline_ms`.
+    ///
+    /// # Errors
+    /// [`SottoError::RolledBack`], [`SottoError::Device`]. An unreachable relay is no error but part of the result.
+    pub async fn catch_up(&self, deadline_ms: u64) -> Result<CatchUp, SottoError> {
+        let core = self.core.clone();
+        run(async move { Ok(core.catch_up(Duration::from_millis(deadline_ms)).await?.into()) }).await
+    }
+
+    /// Ends the engine: its tasks stop, and the database closes behind the transaction under way. Later calls answer
+    /// [`SottoError::ShutDown`].
+    ///
+    /// # Errors
+    /// [`SottoError::Internal`].
+    pub async fn shutdown(&self) -> Result<(), SottoError> {
+        let core = self.core.clone();
+        run_blocking(move || core.shut_down()).await
+    }
+}
+
+fn account(id: &str) -> Result<AccountId, Error> {
+    id.parse().map_err(|_| InputError::NotFound { what: "contact" }.into())
+}
+
+fn world(secrets: Arc<dyn SecretStore>) -> World {
+    World {
+        transport: Arc::new(HttpTransport::new()),
+        clock: Arc::new(SystemClock),
+        rng: Arc::new(SystemRng),
+        secrets: Arc::new(Foreign(secrets)),
+        threading: Threading::Threads,
+    }
+}
