@@ -368,8 +368,8 @@ async fn work_off(engine: &Arc<Engine>, relay: &RelayAddress) -> Result<(), Erro
                             task::done(tx, id)
                         })
                         .await?;
-                    // Letters may have waited for it.
-                    engine.outbox_changed.notify_one();
+                    // Letters may have waited for it, and lists at other relays.
+                    engine.wake();
                 }
                 Err(Error::Relay(RelayError::Refused(problem))) => {
                     tracing::warn!(code = problem.code, "a relay refuses a call of ours");
@@ -464,7 +464,7 @@ fn due_at(view: &impl Query) -> Result<Timestamp, StoreError> {
 
 fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
     let (now, sure_now) = (engine.network_now(), engine.sure_now());
-    prekey::upkeep(tx, &engine.own, now, sure_now, &mut engine.chance())?;
+    prekey::upkeep(tx, &engine.own, task::new_batch(tx)?, now, sure_now, &mut engine.chance())?;
     let issued_at =
         tx.one("SELECT issued_at FROM account", [], |row| row.get(0))?.map(timestamp).ok_or(StoreError::Corrupt)?;
     if now >= issued_at.after(MANIFEST_RENEWED) {

@@ -130,9 +130,11 @@ impl Messenger {
         let filled = store
             .write(move |tx| {
                 let mut chance = Chance(&*rng);
-                new.store(tx, &profile.name, profile.kind, &seal, now, &mut chance)?;
+                // One batch: the lists that are begun here wait for the prekeys.
+                let batch = task::new_batch(tx)?;
+                new.store(tx, batch, &profile.name, profile.kind, &seal, now, &mut chance)?;
                 let own = own::load(tx, seal)?;
-                prekey::upkeep(tx, &own, now, now, &mut chance)?;
+                prekey::upkeep(tx, &own, batch, now, now, &mut chance)?;
                 tx.execute("INSERT INTO meta (key, value) VALUES ('generation', 0)", [])?;
                 Ok::<_, Error>(())
             })

@@ -114,9 +114,11 @@ impl NewAccount {
     }
 
     /// Stores it and queues what its relays and chains must hear.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the account's first rows")]
     pub(crate) fn store(
         &self,
         tx: &mut Tx<'_>,
+        batch: i64,
         name: &str,
         kind: DeviceKind,
         seal: &StateSeal,
@@ -163,7 +165,6 @@ impl NewAccount {
                 ],
             )?;
         }
-        let batch = task::new_batch(tx)?;
         for purpose in [Chain::OwnDevices, Chain::Contacts] {
             let chain = ChainId::from_bytes(chance.bytes());
             begin_chain(tx, batch, purpose, &home, chain, &ChainKey::generate(chance), seal, now, chance)?;

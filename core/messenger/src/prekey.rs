@@ -46,6 +46,7 @@ pub(crate) fn due_at(view: &impl Query) -> Result<Timestamp, StoreError> {
 pub(crate) fn upkeep(
     tx: &mut Tx<'_>,
     own: &Own,
+    batch: i64,
     now: Timestamp,
     sure_now: Timestamp,
     chance: &mut Chance<'_>,
@@ -56,7 +57,7 @@ pub(crate) fn upkeep(
     let renew_bundle = newest_kem_key(tx)?
         .is_none_or(|made_at| now >= made_at.after(BUNDLE_RENEWED) || made_at > now.after(BUNDLE_RENEWED));
     if renew_bundle {
-        put_bundles(tx, own, &olm, now, chance)?;
+        put_bundles(tx, own, batch, &olm, now, chance)?;
     }
     for inbox in &own.inboxes {
         let unused = tx
@@ -73,14 +74,7 @@ pub(crate) fn upkeep(
             }
             let body =
                 relay::PrekeyPut { inbox: inbox.inbox.into(), one_time, replace_one_time: true, ..Default::default() };
-            task::queue(
-                tx,
-                task::new_batch(tx)?,
-                &inbox.relay,
-                Subject::Inbox(inbox.inbox),
-                task::Kind::PrekeyPut,
-                &body,
-            )?;
+            task::queue(tx, batch, &inbox.relay, Subject::Inbox(inbox.inbox), task::Kind::PrekeyPut, &body)?;
             tx.execute(
                 "UPDATE own_inbox SET one_time_unused = ?2 WHERE id = ?1",
                 params![inbox.row, i64::try_from(ONE_TIME_KEYS).unwrap_or(i64::MAX)],
@@ -103,6 +97,7 @@ fn newest_kem_key(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
 fn put_bundles(
     tx: &mut Tx<'_>,
     own: &Own,
+    batch: i64,
     olm: &OlmAccount,
     now: Timestamp,
     chance: &mut Chance<'_>,
@@ -117,7 +112,6 @@ fn put_bundles(
     let last_resort = olm.last_resort();
     let kem = sign_kem_key(olm, &own.party.name(), key_id, &private.public(), now);
     let last_resort = sign_last_resort_key(olm, &own.party.name(), last_resort.id(), &last_resort.key(), now);
-    let batch = task::new_batch(tx)?;
     for inbox in &own.inboxes {
         let bundle = seal_bundle(&kem, &last_resort, &inbox.prekey_key, &inbox.inbox, chance);
         let body = relay::PrekeyPut { inbox: inbox.inbox.into(), bundle: bundle.into(), ..Default::default() };

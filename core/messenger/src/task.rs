@@ -4,7 +4,7 @@
 //! relay took it. All of them are harmless to repeat. A task that its relay refuses stays, is counted and tried again slowly: nothing
 //! is dropped silently.
 //! Rows made together share a batch; a letter can wait for its batch, which is how tokens stand before the letter
-//! that tells of them goes out (PROTOCOL B6, C1).
+//! that tells of them goes out, and a list waits for what it tells of in the same way (PROTOCOL B6, C1).
 
 use rusqlite::params;
 use sotto_protocol::request::path;
@@ -122,19 +122,26 @@ pub(crate) fn queue_token(
     queue(tx, batch, relay, Subject::Inbox(inbox), Kind::TokenPut, &body)
 }
 
-/// Relays that have tasks.
+/// Condition: the call may be made. A list waits for the tokens and prekeys of its batch, at whichever relay: whoever reads it must
+/// find them standing (PROTOCOL B6).
+const MAY_BE_MADE: &str = "(relay_task.kind != 4 OR NOT EXISTS (SELECT 1 FROM relay_task AS before \
+                           WHERE before.batch = relay_task.batch AND before.kind IN (1, 3)))";
+
+/// Relays that have tasks which may be made now.
 pub(crate) fn relays(view: &impl Query) -> Result<Vec<RelayAddress>, StoreError> {
-    let relays = view.all("SELECT DISTINCT relay FROM relay_task", [], |row| row.get::<_, String>(0))?;
+    let sql = format!("SELECT DISTINCT relay FROM relay_task WHERE {MAY_BE_MADE}");
+    let relays = view.all(&sql, [], |row| row.get::<_, String>(0))?;
     relays.iter().map(|relay| relay.parse().map_err(|_| StoreError::Corrupt)).collect()
 }
 
 /// The first task of each subject at a relay, oldest first.
 pub(crate) fn due(view: &impl Query, relay: &RelayAddress) -> Result<Vec<Task>, StoreError> {
-    let rows = view.all(
-        "SELECT id, subject, kind, body FROM relay_task WHERE id IN (SELECT min(id) FROM relay_task WHERE relay = ?1 GROUP BY subject) ORDER BY id",
-        [relay.to_string()],
-        |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?, row.get(2)?, row.get(3)?)),
-    )?;
+    let sql = format!(
+        "SELECT id, subject, kind, body FROM relay_task
+         WHERE id IN (SELECT min(id) FROM relay_task WHERE relay = ?1 GROUP BY subject) AND {MAY_BE_MADE} ORDER BY id"
+    );
+    let rows = view
+        .all(&sql, [relay.to_string()], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?, row.get(2)?, row.get(3)?)))?;
     rows.into_iter()
         .map(|(id, subject, kind, body)| {
             Ok(Task { id, subject: Subject::from_bytes(&subject)?, kind: Kind::from_code(kind)?, body })

@@ -88,6 +88,16 @@ impl Database {
         self.values(sql).into_iter().filter_map(blob).collect()
     }
 
+    /// The texts in the first column of every row.
+    #[must_use]
+    pub fn texts(&self, sql: &str) -> Vec<String> {
+        let text = |value| match value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        };
+        self.values(sql).into_iter().filter_map(text).collect()
+    }
+
     fn values(&self, sql: &str) -> Vec<Value> {
         let mut statement = self.0.prepare(sql).expect("a test's query is SQL");
         let rows = statement.query_map([], |row| row.get(0)).expect("a test's query runs");
@@ -114,7 +124,7 @@ impl Database {
 
     fn rows_of(&self, table: &str) -> Vec<String> {
         let mut statement = self.0.prepare(&format!("SELECT * FROM {table}")).expect("a table is read");
-        let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut found = statement.query([]).expect("a table is read");
         let mut rows = Vec::new();
         while let Some(row) = found.next().expect("a row is read") {

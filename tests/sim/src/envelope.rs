@@ -1,10 +1,12 @@
 //! Envelopes as the wire carries them: read out of the calls that passed, changed, and put again.
 
+use std::time::Duration;
+
 use sotto_protocol::relay::{Send, SendItem, SendOutcome, SendResults};
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, EnvelopeId, Message as _, RelayAddress, RelayName};
 
-use crate::{Network, Traffic};
+use crate::{Network, Person, Traffic};
 use sotto_core::world::{Call, Isolation};
 
 /// An envelope on its way to one inbox.
@@ -94,11 +96,20 @@ impl Network {
         self.traffic().iter().flat_map(envelopes_of).collect()
     }
 
-    /// Puts an envelope as anybody could who holds its token, under an id of its own.
+    /// Those to a person's inboxes.
+    #[must_use]
+    pub fn envelopes_to(&self, person: &Person) -> Vec<Envelope> {
+        let inboxes = person.inboxes();
+        let is_theirs = |envelope: &Envelope| inboxes.iter().any(|inbox| **inbox == *envelope.inbox);
+        self.envelopes().into_iter().filter(is_theirs).collect()
+    }
+
+    /// Puts an envelope as anybody could who holds its token, under an id of its own, and lets whoever is attached meet it. Says whether the
+    /// relay took it.
     ///
     /// # Panics
     /// When the relay does not answer a send as it must.
-    pub async fn put(&self, envelope: &Envelope) -> SendOutcome {
+    pub async fn put(&self, envelope: &Envelope) -> bool {
         let mut random = [0; 12];
         self.fill(&mut random);
         let id = EnvelopeId::new(self.now(), random);
@@ -115,7 +126,8 @@ impl Network {
         let call = Call { relay, isolation: Isolation::Anonymous, path: path::SEND, body, authorization: None };
         let answer = self.transport().call(call).await;
         let answer = answer.unwrap_or_else(|error| unreachable!("the relay is up: {error}"));
+        self.pass(Duration::from_secs(1)).await;
         let results = SendResults::decode(answer.body).expect("a relay answers with results");
-        results.results[0].outcome()
+        results.results[0].outcome() == SendOutcome::Accepted
     }
 }

@@ -7,12 +7,14 @@
 
 mod database;
 mod envelope;
+mod forger;
 mod network;
 mod people;
 mod secrets;
 
 pub use database::{Database, hex};
 pub use envelope::{Envelope, envelopes_of};
+pub use forger::Forger;
 pub use network::{Fate, Meddler, Network, Traffic};
 pub use people::{Backup, Person, World};
 pub use secrets::MemorySecrets;

@@ -80,8 +80,22 @@ impl Network {
         self.inner.clock.now()
     }
 
+    pub(crate) async fn pass(&self, duration: std::time::Duration) {
+        self.inner.clock.sleep(duration).await;
+    }
+
     pub(crate) fn fill(&self, bytes: &mut [u8]) {
         self.inner.rng.fill(bytes);
+    }
+
+    /// Makes an anonymous call, as anybody could; returns the status.
+    ///
+    /// # Panics
+    /// When the relay is not reached.
+    pub async fn anonymous(&self, relay: &RelayAddress, path: &'static str, body: Bytes) -> u16 {
+        let isolation = Isolation::Anonymous;
+        let call = Call { relay: relay.clone(), isolation, path, body, authorization: None };
+        self.transport().call(call).await.expect("the relay is up").status
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

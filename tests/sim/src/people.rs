@@ -94,6 +94,26 @@ impl World {
         Ok(Person { messenger, secrets, directory: backup.directory })
     }
 
+    /// Switches everybody off, lets time pass, and switches them on again: much cheaper than a long wait with engines that run.
+    ///
+    /// # Errors
+    /// As [`Messenger::open`].
+    pub async fn switched_off<const N: usize>(
+        &self,
+        people: [Person; N],
+        duration: Duration,
+    ) -> Result<[Person; N], Error> {
+        people.iter().for_each(|person| person.messenger.shut_down());
+        self.wait(duration).await;
+        let mut back = Vec::with_capacity(N);
+        for person in people {
+            back.push(self.reopen(person).await?);
+        }
+        let back: [Person; N] = back.try_into().unwrap_or_else(|_| unreachable!("as many as before"));
+        self.settle(&back.each_ref()).await?;
+        Ok(back)
+    }
+
     /// Lets virtual time pass.
     pub async fn wait(&self, duration: Duration) {
         self.clock.sleep(duration).await;
@@ -120,6 +140,19 @@ impl World {
                 return Ok(());
             }
         }
+    }
+
+    /// Two people, alice and bob, who are contacts at one relay.
+    ///
+    /// # Panics
+    /// When that does not work.
+    pub async fn contacts(seed: u64) -> (Self, RelayAddress, Person, Person) {
+        let world = Self::seeded(seed);
+        let relay = world.network.add_relay("relay.example");
+        let alice = world.person("alice", std::slice::from_ref(&relay)).await.expect("alice begins");
+        let bob = world.person("bob", std::slice::from_ref(&relay)).await.expect("bob begins");
+        world.introduce(&alice, &bob).await.expect("they meet");
+        (world, relay, alice, bob)
     }
 
     /// Makes two people contacts.
@@ -149,6 +182,17 @@ pub struct Backup {
     directory: TempDir,
 }
 
+impl Backup {
+    /// Looks into the copied database.
+    ///
+    /// # Panics
+    /// When it does not open.
+    #[must_use]
+    pub fn database(&self) -> crate::Database {
+        crate::Database::open(self.directory.path(), &self.secrets)
+    }
+}
+
 /// Somebody with one device.
 pub struct Person {
     /// Their engine.
@@ -173,6 +217,12 @@ impl Person {
     pub fn files(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.directory.path()).expect("the profile can be read");
         entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect()
+    }
+
+    /// The ids of this person's inboxes.
+    #[must_use]
+    pub fn inboxes(&self) -> Vec<Vec<u8>> {
+        self.database().blobs("SELECT inbox FROM own_inbox ORDER BY position")
     }
 
     /// Sends and receives until everything was tried.

@@ -7,31 +7,16 @@ use std::time::Duration;
 
 use sotto_core::records::ContactState;
 use sotto_core::{InviteOptions, danger};
-use sotto_protocol::RelayAddress;
-use sotto_sim::{Person, World};
+use sotto_sim::World;
 
 /// Long enough for everything that works, too short for many retries of what cannot.
 const SOON: Duration = Duration::from_secs(2);
 /// A walk that is longer than this does not end.
 const STEPS_MAX: u64 = 400;
 
-async fn two(seed: u64) -> (World, RelayAddress, Person, Person) {
-    let world = World::seeded(seed);
-    let relay = world.network.add_relay("relay.example");
-    let alice = world.person("alice", std::slice::from_ref(&relay)).await.expect("alice begins");
-    let bob = world.person("bob", std::slice::from_ref(&relay)).await.expect("bob begins");
-    (world, relay, alice, bob)
-}
-
-async fn contacts(seed: u64) -> (World, RelayAddress, Person, Person) {
-    let (world, relay, alice, bob) = two(seed).await;
-    world.introduce(&alice, &bob).await.expect("they meet");
-    (world, relay, alice, bob)
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_message_survives_a_kill_at_every_write_of_its_sending() {
-    let (world, _, mut alice, bob) = contacts(10).await;
+    let (world, _, mut alice, bob) = World::contacts(10).await;
     let mut said = Vec::new();
     for step in 1..STEPS_MAX {
         danger::fail_writes_from(&alice.messenger, step);
@@ -55,7 +40,7 @@ async fn a_message_survives_a_kill_at_every_write_of_its_sending() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_survives_a_kill_at_every_write_of_its_receiving() {
-    let (world, _, alice, mut bob) = contacts(11).await;
+    let (world, _, alice, mut bob) = World::contacts(11).await;
     let mut said = Vec::new();
     for step in 1..STEPS_MAX {
         for part in ["a", "b"] {
@@ -79,7 +64,7 @@ async fn a_message_survives_a_kill_at_every_write_of_its_receiving() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_survives_acknowledgements_and_answers_that_get_lost_with_every_kill() {
-    let (world, _, mut alice, mut bob) = contacts(12).await;
+    let (world, _, mut alice, mut bob) = World::contacts(12).await;
     let mut said = Vec::new();
     for step in 1..8 {
         world.network.lose_acks(true);
@@ -103,7 +88,7 @@ async fn a_message_survives_acknowledgements_and_answers_that_get_lost_with_ever
 /// From the link to the first message, with the last write of the owner and of the scanner at every step that there is.
 #[tokio::test(start_paused = true)]
 async fn first_contact_survives_a_kill_of_both_sides_at_every_write() {
-    let (world, relay, mut alice, _) = two(13).await;
+    let (world, relay, mut alice, _) = World::contacts(13).await;
     for step in 1..STEPS_MAX {
         let mut bob = world.person("bob", std::slice::from_ref(&relay)).await.unwrap();
         let options = InviteOptions { auto_accept: true, ..InviteOptions::default() };

@@ -2,5 +2,11 @@
 //!
 //! A test that stands for a rule of the protocol begins with the rule's name.
 
+mod contacts;
 mod first_contact;
 mod kills;
+mod restored;
+mod seals;
+mod sessions;
+mod tampering;
+mod trust;

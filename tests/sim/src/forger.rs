@@ -1,0 +1,124 @@
+//! Somebody who holds an account's keys, or serves its chain, and shows a reader what an honest owner never would.
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+use sotto_core::world::SecretStore as _;
+use sotto_crypto::certificate::{Certificate, Epoch};
+use sotto_crypto::keys::{ListKey, RootKey};
+use sotto_crypto::manifest::{Audience, ManifestDraft, VerifiedManifest, seal_entry};
+use sotto_crypto::secret::{ChainKey, StateKey, invite_chain};
+use sotto_crypto::state::{StateRow, open_state};
+use sotto_protocol::invite::Invite;
+use sotto_protocol::relay::{ChainEntries, ChainHead, ChainRead};
+use sotto_protocol::request::path;
+use sotto_protocol::{Bytes, ChainId, Message as _, Timestamp};
+
+use crate::{Fate, Network, Person};
+
+/// An owner's keys, and the chain in which one reader looks for them.
+pub struct Forger {
+    root: RootKey,
+    list_key: ListKey,
+    known: VerifiedManifest,
+    chain: ChainId,
+    chain_key: ChainKey,
+    rng: ChaCha20Rng,
+}
+
+impl Forger {
+    /// With the keys of `owner`, for `reader`, who has no other contact.
+    ///
+    /// # Panics
+    /// When one of the two databases does not hold what it must.
+    #[must_use]
+    pub fn new(owner: &Person, reader: &Person) -> Self {
+        let secret = |name| owner.secrets.get(name).expect("the keystore answers").expect("an owner has it");
+        let array = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).expect("32 bytes");
+        let one = |person: &Person, sql: &str| person.database().blobs(sql).pop().expect("a row");
+        let root = RootKey::from_bytes(&array(&secret("root")));
+        let state_key = StateKey::of_database(&array(&secret("database")));
+        let sealed = one(owner, "SELECT list_key_sealed FROM account");
+        let row = StateRow { table: "account.list_key", id: b"1", version: 1 };
+        let list_key = open_state(&sealed, &state_key, &row).expect("the owner's list key opens");
+        let known = VerifiedManifest::reload(&root.account(), one(reader, "SELECT manifest FROM contact").into());
+        Self {
+            known: known.expect("the reader knows a manifest"),
+            chain: ChainId::from_bytes(array(&one(reader, "SELECT chain FROM contact"))),
+            chain_key: ChainKey::from_bytes(array(&one(reader, "SELECT chain_key FROM contact"))),
+            root,
+            list_key,
+            rng: ChaCha20Rng::seed_from_u64(1),
+        }
+    }
+
+    /// In the chain of an invite instead.
+    ///
+    /// # Panics
+    /// When the link is none.
+    #[must_use]
+    pub fn of_invite(self, link: &str) -> Self {
+        let invite: Invite = link.parse().unwrap_or_else(|_| unreachable!("a test's link is whole"));
+        let (chain, chain_key) = invite_chain(&invite.secret);
+        Self { chain, chain_key, ..self }
+    }
+
+    /// What the reader knows.
+    #[must_use]
+    pub const fn known(&self) -> &VerifiedManifest {
+        &self.known
+    }
+
+    /// A manifest of the account's own list key, so many versions after the known one.
+    ///
+    /// # Panics
+    /// When it breaks a rule of its own.
+    #[must_use]
+    pub fn manifest(&self, versions_on: u32, previous: Option<[u8; 32]>, now: Timestamp) -> VerifiedManifest {
+        self.sign(self.known.certificate(), &self.list_key, self.known.head().version + versions_on, previous, now)
+    }
+
+    /// The next manifest, by a second list key that the root key has certified for the same epoch.
+    #[must_use]
+    pub fn manifest_of_a_second_certificate(&mut self, now: Timestamp) -> VerifiedManifest {
+        let list_key = ListKey::generate(&mut self.rng);
+        let of = self.known.certificate().epoch();
+        let epoch = Epoch { number: of.number, list_key: list_key.public(), continues: None, home: of.home.clone() };
+        let certificate = Certificate::issue(&self.root, epoch, now);
+        self.sign(&certificate, &list_key, self.known.head().version + 1, Some(self.known.head().hash), now)
+    }
+
+    fn sign(
+        &self,
+        certificate: &Certificate,
+        list_key: &ListKey,
+        version: u32,
+        previous: Option<[u8; 32]>,
+        now: Timestamp,
+    ) -> VerifiedManifest {
+        let devices = self.known.devices();
+        let draft = ManifestDraft { certificate, version, previous, devices, audience: Audience::Others };
+        draft.sign(list_key, now).expect("a manifest that breaks no rule of its own")
+    }
+
+    /// From now on the chain answers with these, whatever it is asked for.
+    pub fn serve(&mut self, network: &Network, manifests: &[&VerifiedManifest]) {
+        let (chain, key, rng) = (&self.chain, &self.chain_key, &mut self.rng);
+        let entries = manifests.iter().map(|manifest| seal_entry(manifest, chain, key, rng).into()).collect();
+        self.serve_entries(network, entries);
+    }
+
+    /// Likewise, with entries of any kind.
+    pub fn serve_entries(&self, network: &Network, entries: Vec<Bytes>) {
+        let chain = self.chain;
+        network.meddle(Some(Box::new(move |call| {
+            let read = ChainRead::decode(call.body.clone()).unwrap_or_default();
+            if call.path != path::CHAIN_READ || *read.chain != *chain.as_bytes() {
+                return Fate::Passes;
+            }
+            let last = (read.from + entries.len() as u64).saturating_sub(1);
+            let head = Some(ChainHead { index: last, hash: Bytes::from_static(&[0; 32]) });
+            let answer = ChainEntries { head, first: read.from, entries: entries.clone(), ..Default::default() };
+            Fate::Answered(answer.encode_to_vec().into())
+        })));
+    }
+}
