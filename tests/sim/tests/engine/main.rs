@@ -5,6 +5,7 @@
 mod contacts;
 mod first_contact;
 mod kills;
+mod rest;
 mod restored;
 mod seals;
 mod sessions;
