@@ -74,9 +74,23 @@ struct File {
     tls: TlsFile,
     #[serde(default)]
     inboxes: InboxesFile,
-    metrics_listen: Option<SocketAddr>,
-    connections_max: Option<usize>,
-    connections_per_address_max: Option<usize>,
+    #[serde(default)]
+    metrics: MetricsFile,
+    #[serde(default)]
+    connections: ConnectionsFile,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct MetricsFile {
+    listen: Option<SocketAddr>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct ConnectionsFile {
+    max: Option<usize>,
+    per_address_max: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -156,10 +170,10 @@ impl Config {
             inbox_policy: policy(&file.inboxes)?,
             proof_of_work_bits: file.inboxes.proof_of_work_bits,
             bounds: bounds(&file.inboxes)?,
-            metrics: file.metrics_listen,
+            metrics: file.metrics.listen,
             limits: ShellLimits {
-                connections_max: file.connections_max.unwrap_or(limits.connections_max),
-                connections_per_address_max: file.connections_per_address_max.unwrap_or(per_address_default),
+                connections_max: file.connections.max.unwrap_or(limits.connections_max),
+                connections_per_address_max: file.connections.per_address_max.unwrap_or(per_address_default),
                 ..limits
             },
         })
@@ -203,7 +217,6 @@ mod tests {
         listen = "0.0.0.0:443"
         data = "/var/lib/sotto-relay"
         name = "Relay.Example"
-        metrics_listen = "127.0.0.1:9464"
         [tls]
         mode = "files"
         certificate = "/etc/sotto/certificate.pem"
@@ -213,6 +226,10 @@ mod tests {
         codes = ["a long code"]
         proof_of_work_bits = 16
         retention_days = 14
+        [metrics]
+        listen = "127.0.0.1:9464"
+        [connections]
+        per_address_max = 7
     "#;
 
     #[test]
@@ -222,6 +239,22 @@ mod tests {
         assert_eq!(config.inbox_policy, InboxPolicy::Code(vec!["a long code".to_owned()]));
         assert_eq!(config.bounds.retention, Duration::from_secs(14 * 24 * 3600));
         assert!(matches!(config.tls, TlsMode::Files { .. }));
+        assert_eq!(config.metrics, Some("127.0.0.1:9464".parse().unwrap()));
+        assert_eq!(config.limits.connections_per_address_max, 7);
+    }
+
+    #[test]
+    fn the_example_that_is_shipped_is_a_configuration() {
+        let example = include_str!("../deploy/relay.toml");
+        assert_eq!(Config::parse(example).unwrap().bounds.inbox_count_max, StoreBounds::default().inbox_count_max);
+        let all_set: Vec<&str> = example
+            .lines()
+            .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
+            .collect();
+        let all_set = all_set.join("\n").replace("mode = \"self-signed\"", "").replace("mode = \"proxy\"", "");
+        let config = Config::parse(&all_set).unwrap();
+        assert_eq!((config.proof_of_work_bits, config.bounds.retention), (0, RETENTION));
+        assert_eq!(config.limits.connections_max, ShellLimits::default().connections_max);
     }
 
     #[test]

@@ -1,26 +1,85 @@
 //! Who is attached, and telling them.
 //!
 //! One attachment per inbox: the newest one. Taking over revokes the older one's right to acknowledge before anything else. What is
-//! passed here are hints (there is mail) and what may be lost (ephemeral deliveries); the store is the truth.
-//! Invariant: nothing here waits for a connection; what a slow one does not take is merged (hints) or dropped (ephemeral).
+//! passed here may be lost: hints that there is mail, copies of new mail that the store has, ephemeral deliveries. The store is the
+//! truth.
+//! Invariant: nothing here waits for a connection; what a slow one does not take is merged into a hint, or dropped if ephemeral.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sotto_protocol::InboxId;
 use sotto_protocol::relay::{Delivery, EndReason};
 use tokio::sync::Notify;
 
-use crate::limits::{EPHEMERAL_BYTES_MAX, EPHEMERAL_COUNT_MAX};
-use crate::store::{AckRight, MailObserver};
+use crate::limits::{EPHEMERAL_COUNT_MAX, FRESH_COUNT_MAX, MAILBAG_BYTES_MAX};
+use crate::store::{Arrival, MailObserver};
+
+/// The right to acknowledge, held by one attachment and ended by the next one.
+///
+/// Acknowledging happens inside [`Self::exercise`]. Whoever takes an inbox over revokes first and asks for the position afterwards:
+/// what it is told includes every acknowledgement that was still valid, and none comes after.
+#[derive(Clone)]
+pub(crate) struct AckRight(Arc<Mutex<bool>>);
+
+impl AckRight {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(true)))
+    }
+
+    /// Does what only the holder may, unless the right has ended.
+    pub(crate) fn exercise(&self, act: impl FnOnce()) {
+        let holds = lock(&self.0);
+        if *holds {
+            act();
+        }
+    }
+
+    /// Whether it has not ended yet.
+    pub(crate) fn holds(&self) -> bool {
+        *lock(&self.0)
+    }
+
+    fn revoke(&self) {
+        *lock(&self.0) = false;
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
 
 /// What happened since a session last looked.
 #[derive(Default)]
 pub(crate) struct News {
+    /// Inboxes with mail that is only in the store.
     pub(crate) mail: BTreeSet<InboxId>,
+    /// New mail, in order; the store has it too.
+    pub(crate) fresh: Vec<Arrival>,
     pub(crate) ended: Vec<(InboxId, EndReason)>,
-    pub(crate) ephemeral: VecDeque<(InboxId, Delivery)>,
+    pub(crate) ephemeral: Vec<(InboxId, Delivery)>,
+    fresh_bytes: usize,
     ephemeral_bytes: usize,
+}
+
+impl News {
+    fn add_fresh(&mut self, arrival: Arrival) {
+        let bytes = self.fresh_bytes + arrival.envelope.size();
+        if self.fresh.len() < FRESH_COUNT_MAX && bytes <= MAILBAG_BYTES_MAX {
+            self.fresh_bytes = bytes;
+            self.fresh.push(arrival);
+        } else {
+            self.mail.insert(arrival.inbox);
+        }
+    }
+
+    fn add_ephemeral(&mut self, inbox: InboxId, delivery: Delivery) {
+        let bytes = self.ephemeral_bytes + delivery.header.len() + delivery.payload.len();
+        if self.ephemeral.len() < EPHEMERAL_COUNT_MAX && bytes <= MAILBAG_BYTES_MAX {
+            self.ephemeral_bytes = bytes;
+            self.ephemeral.push((inbox, delivery));
+        }
+    }
 }
 
 /// Where a session's news gather.
@@ -61,7 +120,7 @@ pub(crate) struct Hub {
 impl Hub {
     /// Takes the inbox over. Another session hears of it; the same one does not.
     pub(crate) fn attach(&self, inbox: InboxId, mailbag: &Arc<Mailbag>) -> AckRight {
-        let right = AckRight::default();
+        let right = AckRight::new();
         let attachment = Attachment { mailbag: Arc::clone(mailbag), right: right.clone() };
         let older = lock(&self.attached).insert(inbox, attachment);
         if let Some(older) = older {
@@ -87,13 +146,7 @@ impl Hub {
         let Some(mailbag) = lock(&self.attached).get(inbox).map(|attachment| Arc::clone(&attachment.mailbag)) else {
             return;
         };
-        mailbag.put(|news| {
-            let bytes = news.ephemeral_bytes + delivery.header.len() + delivery.payload.len();
-            if news.ephemeral.len() < EPHEMERAL_COUNT_MAX && bytes <= EPHEMERAL_BYTES_MAX {
-                news.ephemeral_bytes = bytes;
-                news.ephemeral.push_back((*inbox, delivery));
-            }
-        });
+        mailbag.put(|news| news.add_ephemeral(*inbox, delivery));
     }
 
     /// How many inboxes are attached.
@@ -103,11 +156,11 @@ impl Hub {
 }
 
 impl MailObserver for Hub {
-    fn mail_arrived(&self, inboxes: &[InboxId]) {
+    fn mail_arrived(&self, arrivals: Vec<Arrival>) {
         let attached = lock(&self.attached);
-        for inbox in inboxes {
-            if let Some(attachment) = attached.get(inbox) {
-                attachment.mailbag.put(|news| news.mail.extend([*inbox]));
+        for arrival in arrivals {
+            if let Some(attachment) = attached.get(&arrival.inbox) {
+                attachment.mailbag.put(|news| news.add_fresh(arrival));
             }
         }
     }

@@ -9,14 +9,18 @@ use crate::store::QueueBounds;
 pub const BATCH_WEIGHT_MAX: usize = 256;
 /// How long a writer that has company waits for more: less than a sync on most disks.
 pub const BATCH_WAIT: Duration = Duration::from_millis(2);
+/// How long acknowledgements wait for a batch to travel with. A kill within this time delivers again what the device has already,
+/// which it knows how to drop.
+pub const ACKNOWLEDGE_WAIT: Duration = Duration::from_millis(50);
 /// Steps that may wait for the writer; what is over is told to come back. A second of work.
 pub const WRITER_QUEUE_MAX: usize = 4_096;
 /// Reads that may wait for a reader: about one per connection that has news at the same time.
 pub const READER_QUEUE_MAX: usize = 16_384;
 /// Threads that read: with two cores, one more than the writer leaves free while it syncs.
 pub const READERS: usize = 2;
-/// Writing statements between two moves of the log into the main file: a log of about 16 MiB, read back in a blink after a kill.
-pub const CHECKPOINT_STEPS: u64 = 8_000;
+/// Writing statements between two moves of the log into the main file: a log of about 64 MiB, read back in a blink after a kill,
+/// in which a page that changed often is moved once.
+pub const CHECKPOINT_STEPS: u64 = 32_000;
 /// Inboxes and tokens whose rows are held in memory: 8 MiB.
 pub const LEDGER_ROWS_MAX: usize = 32_768;
 /// Pages that SQLite holds in memory for the writer, in KiB: the current day's table of seen envelopes of a busy relay.
@@ -65,8 +69,10 @@ pub const FRAME_COUNT_MAX: usize = 64;
 pub const FRAME_BYTES_MAX: usize = 256 * 1024;
 /// Ephemeral deliveries that wait for one connection; what is over is dropped, as everything ephemeral may be.
 pub const EPHEMERAL_COUNT_MAX: usize = 64;
-/// Their bytes.
-pub const EPHEMERAL_BYTES_MAX: usize = 256 * 1024;
+/// New envelopes that are held in memory for one connection; what is over is read from the store.
+pub const FRESH_COUNT_MAX: usize = 64;
+/// Bytes of either.
+pub const MAILBAG_BYTES_MAX: usize = 256 * 1024;
 
 /// Attempts to attach on one connection: each costs a signature check, and honest devices need one per inbox and change of mind.
 pub const ATTACH_ATTEMPTS_MAX: usize = 256;

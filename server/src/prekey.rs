@@ -1,8 +1,8 @@
 //! Calls about prekeys: put by the owner, claim by whoever holds a token.
 
-use sotto_protocol::Timestamp;
 use sotto_protocol::limits::{BUNDLE_BYTES_MAX, ONE_TIME_BYTES_MAX, ONE_TIME_KEYS_MAX};
 use sotto_protocol::relay::{PrekeyClaim, PrekeyClaimed, PrekeyCount, PrekeyPut};
+use sotto_protocol::{Timestamp, Token};
 
 use crate::problem::{Problem, Response};
 use crate::relay::{Relay, at_most, id};
@@ -35,7 +35,7 @@ impl Relay {
     pub(crate) async fn claim_prekey(&self, message: PrekeyClaim, now: Timestamp) -> Result<Response, Problem> {
         let request = ClaimRequest {
             inbox: id(&message.inbox)?,
-            token: id(&message.token)?,
+            token: id::<Token>(&message.token)?.hash(),
             claim: id(&message.claim)?,
             bundle_only: message.bundle_only,
         };

@@ -194,7 +194,7 @@ fn body<M: Message + Default>(request: &Request) -> Result<M, Problem> {
 }
 
 /// An id of exactly its length.
-pub(crate) fn id<'a, T: TryFrom<&'a [u8], Error = DecodeError>>(bytes: &'a [u8]) -> Result<T, Problem> {
+pub(crate) fn id<T: for<'a> TryFrom<&'a [u8], Error = DecodeError>>(bytes: &[u8]) -> Result<T, Problem> {
     Ok(T::try_from(bytes)?)
 }
 

@@ -5,7 +5,7 @@
 
 use sotto_protocol::limits::{HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX, SEND_ITEMS_MAX};
 use sotto_protocol::relay::{Delivery, Lifetime, Send, SendItem, SendOutcome, SendResult, SendResults};
-use sotto_protocol::{Alias, Timestamp};
+use sotto_protocol::{Alias, Timestamp, Token};
 
 use crate::limits::{RETRY_BUSY_MS, RETRY_FULL_MS};
 use crate::problem::{Problem, Response};
@@ -51,7 +51,7 @@ fn put(message: &Send, item: &SendItem) -> Result<Put, Problem> {
     at_most(item.header.len(), HEADER_BYTES_MAX)?;
     Ok(Put {
         inbox: id(&item.inbox)?,
-        token: id(&item.token)?,
+        token: id::<Token>(&item.token)?.hash(),
         envelope: id(&item.envelope)?,
         header: item.header.clone(),
         payload: payload(message, item)?,

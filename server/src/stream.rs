@@ -6,10 +6,10 @@
 //!                             --attached elsewhere--> ended (TAKEN_OVER)   --inbox deleted--> ended (DELETED)
 //! ```
 //! Whoever drives it alternates between [`StreamSession::receive`] for what came in and [`StreamSession::next`] for what goes out;
-//! both may be cancelled and called again. Deliveries are always read from the store, in sequence order, after what this connection
-//! was sent; news only says that reading is worth while.
-//! Invariants: at most a window of deliveries is unacknowledged per inbox; at most one frame of deliveries is in memory; an
-//! acknowledgement is valid only up to what this connection was sent and only while it holds the right.
+//! both may be cancelled and called again. Deliveries go out in sequence order, after what this connection was sent: read from the
+//! store, or new ones from memory when they are exactly the next.
+//! Invariants: at most a window of deliveries is unacknowledged per inbox; what is in memory is bounded (a frame read from the store,
+//! a mailbag of new mail); an acknowledgement is valid only up to what this connection was sent and only while it holds the right.
 //! Not here: pings, write deadlines, frame sizes on the wire (`shell/websocket.rs`).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -28,10 +28,10 @@ use sotto_protocol::relay::{
 use sotto_protocol::{Bytes, InboxId, Message, Timestamp, decode};
 
 use crate::auth::is_signed;
-use crate::hub::Mailbag;
+use crate::hub::{AckRight, Mailbag};
 use crate::limits::{ATTACH_ATTEMPTS_MAX, FRAME_BYTES_MAX, FRAME_COUNT_MAX};
 use crate::relay::Relay;
-use crate::store::{AckRight, Mailbox, Page, PublicKey, Waiting, WaitingPage};
+use crate::store::{Arrival, Mailbox, Page, PublicKey, Waiting, WaitingPage};
 
 /// Why a connection must be closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -215,8 +215,7 @@ impl StreamSession {
         if ack.sequence > attachment.acked {
             attachment.acked = ack.sequence;
             attachment.window.release(ack.sequence);
-            // It runs by itself. One that the store could not take now is covered by the next, which is cumulative.
-            drop(self.relay.store.acknowledge(attachment.mailbox, ack.sequence, attachment.right.clone()));
+            attachment.right.exercise(|| self.relay.store.acknowledge(attachment.mailbox, ack.sequence));
         }
         Ok(())
     }
@@ -228,6 +227,7 @@ impl StreamSession {
                 attachment.has_mail = true;
             }
         }
+        self.deliver_fresh(news.fresh);
         for (inbox, reason) in news.ended {
             // Not when it was attached here again since.
             if self.attached.get(&inbox).is_some_and(|attachment| !attachment.right.holds()) {
@@ -238,6 +238,30 @@ impl StreamSession {
             if self.attached.contains_key(&inbox) {
                 self.push_deliveries(inbox, vec![delivery]);
             }
+        }
+    }
+
+    /// New mail goes out as it is when it is exactly the next one and has room; else it is read from the store in its turn.
+    fn deliver_fresh(&mut self, arrivals: Vec<Arrival>) {
+        let mut frames: Vec<(InboxId, Vec<Delivery>)> = Vec::new();
+        for Arrival { inbox, envelope } in arrivals {
+            let Some(attachment) = self.attached.get_mut(&inbox) else { continue };
+            let is_next = !attachment.has_mail && envelope.sequence == attachment.sent + 1;
+            if !is_next || attachment.window.room().is_none() {
+                // What was read meanwhile is not read again.
+                attachment.has_mail |= envelope.sequence > attachment.sent;
+                continue;
+            }
+            attachment.window.add(envelope.sequence, envelope.size());
+            attachment.sent = envelope.sequence;
+            match frames.last_mut() {
+                Some((last, deliveries)) if *last == inbox => deliveries.push(delivery(envelope)),
+                _ => frames.push((inbox, vec![delivery(envelope)])),
+            }
+        }
+        for (inbox, deliveries) in frames {
+            self.relay.metrics.delivered(deliveries.len());
+            self.push_deliveries(inbox, deliveries);
         }
     }
 

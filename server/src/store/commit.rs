@@ -1,12 +1,14 @@
 //! Group commit: one writer, many callers, one sync for all who came together.
 //!
 //! A batch takes everything that waits, up to 256 envelopes; while it is being synced the next one gathers. When the batch before it
-//! was shared, the writer waits up to 2 ms for company; a lone caller never waits. A batch that fails is undone whole and all its
+//! was shared, the writer waits up to 2 ms for company; a lone caller never waits. Acknowledgements, for which nobody waits, travel
+//! with the next batch, and each inbox's only as its newest. A batch that fails is undone whole and all its
 //! callers are told that nothing was kept.
 //! Invariants: nobody hears of a success before the commit has been synced; observers hear after the commit; **an I/O error while
 //! writing or syncing ends the process**, because after a failed sync nobody can say what is on the disk and a second sync would
 //! lie. Restarting reads back what is there. A full disk is no such error: it is told to the callers and passes.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -18,8 +20,8 @@ use tokio::sync::oneshot;
 use super::ledger::Ledger;
 use super::seen::SeenDays;
 use super::transaction::{Sql, Steps, Tx};
-use super::{Denied, MailObserver};
-use crate::limits::{BATCH_WAIT, BATCH_WEIGHT_MAX, CHECKPOINT_STEPS, StoreBounds};
+use super::{Arrival, Denied, MailObserver, Mailbox};
+use crate::limits::{ACKNOWLEDGE_WAIT, BATCH_WAIT, BATCH_WEIGHT_MAX, CHECKPOINT_STEPS, StoreBounds};
 
 /// Ends the process; a simulation ends the relay instead.
 pub type Crash = Arc<dyn Fn(&str) + Send + Sync>;
@@ -39,20 +41,8 @@ pub(crate) type Step<T> = Sql<Result<T, Denied>>;
 /// What observers are told after the commit.
 #[derive(Default)]
 pub(crate) struct News {
-    arrived: Vec<InboxId>,
-    deleted: Vec<InboxId>,
-}
-
-impl News {
-    pub(crate) fn arrived(&mut self, inbox: InboxId) {
-        if self.arrived.last() != Some(&inbox) {
-            self.arrived.push(inbox);
-        }
-    }
-
-    pub(crate) fn deleted(&mut self, inbox: InboxId) {
-        self.deleted.push(inbox);
-    }
+    pub(crate) arrived: Vec<Arrival>,
+    pub(crate) deleted: Vec<InboxId>,
 }
 
 /// A step that waits for the writer, and whoever waits for the step.
@@ -125,7 +115,7 @@ impl Writer {
         match self.transact(jobs, &mut news) {
             Ok(()) => {
                 self.ledger.trim();
-                self.announce(&news);
+                self.announce(news);
                 true
             }
             Err(error) => {
@@ -158,10 +148,10 @@ impl Writer {
         }
     }
 
-    fn announce(&self, news: &News) {
+    fn announce(&self, news: News) {
         let Some(observer) = self.observer.get() else { return };
         if !news.arrived.is_empty() {
-            observer.mail_arrived(&news.arrived);
+            observer.mail_arrived(news.arrived);
         }
         if !news.deleted.is_empty() {
             observer.inboxes_deleted(&news.deleted);
@@ -212,16 +202,40 @@ fn severity(error: &rusqlite::Error) -> Severity {
 /// What the writer's thread is sent.
 pub(crate) enum Message {
     Job(Box<dyn Job>),
+    Acknowledge(Acknowledgement),
     /// Move the log into the main file and empty it.
     Checkpoint(oneshot::Sender<Result<(), Denied>>),
+}
+
+/// Everything up to a sequence number.
+#[derive(Clone, Copy)]
+pub(crate) struct Acknowledgement {
+    pub(crate) mailbox: Mailbox,
+    pub(crate) sequence: u64,
+}
+
+/// Acknowledgements on their way: nobody waits for them, so they travel with whatever comes next.
+impl Job for Vec<Acknowledgement> {
+    fn weight(&self) -> usize {
+        self.len()
+    }
+
+    fn run(&mut self, batch: &mut Batch<'_>) -> Sql<()> {
+        for acknowledgement in self {
+            batch.acknowledge(*acknowledgement)?;
+        }
+        Ok(())
+    }
+
+    /// One that could not be kept is covered by the next, which is cumulative.
+    fn finish(self: Box<Self>, _: bool) {}
 }
 
 /// The writer's thread, until every sender is gone.
 pub(crate) fn serve(mut writer: Writer, messages: &Receiver<Message>) {
     let fuse = Fuse(Arc::clone(&writer.crash));
     let mut gathering = Gathering::default();
-    while let Ok(first) = messages.recv() {
-        gathering.gather(first, messages);
+    while gathering.gather(messages) {
         if !gathering.jobs.is_empty() {
             writer.run_batch(&mut gathering.jobs);
         }
@@ -238,21 +252,27 @@ pub(crate) fn serve(mut writer: Writer, messages: &Receiver<Message>) {
 /// Moves everything and empties the file.
 pub(crate) const TRUNCATE: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
+/// What goes into the next batch.
 #[derive(Default)]
 struct Gathering {
     jobs: Vec<Box<dyn Job>>,
     checkpoints: Vec<oneshot::Sender<Result<(), Denied>>>,
+    /// The highest sequence number of each inbox: it says all that the others said.
+    acknowledgements: BTreeMap<Mailbox, u64>,
+    /// When those must go even without company.
+    acknowledge_by: Option<Instant>,
     weight: usize,
     /// Whether the last batch had more than one caller.
     was_shared: bool,
 }
 
 impl Gathering {
-    fn gather(&mut self, first: Message, messages: &Receiver<Message>) {
+    /// Waits for work and takes what belongs into one batch; `false` once every sender is gone and nothing is left.
+    fn gather(&mut self, messages: &Receiver<Message>) -> bool {
         self.weight = 0;
-        self.take(first);
+        let is_open = self.await_first(messages);
         let deadline = Instant::now() + if self.was_shared { BATCH_WAIT } else { Duration::ZERO };
-        while self.weight < BATCH_WEIGHT_MAX && self.checkpoints.is_empty() {
+        while is_open && self.weight < BATCH_WEIGHT_MAX && self.checkpoints.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             match messages.recv_timeout(left) {
                 Ok(message) => self.take(message),
@@ -260,6 +280,30 @@ impl Gathering {
             }
         }
         self.was_shared = self.jobs.len() > 1;
+        if !self.acknowledgements.is_empty() {
+            self.acknowledge_by = None;
+            let all = std::mem::take(&mut self.acknowledgements).into_iter();
+            let all: Vec<_> = all.map(|(mailbox, sequence)| Acknowledgement { mailbox, sequence }).collect();
+            // First: who asks for a position is told what was acknowledged before.
+            self.jobs.insert(0, Box::new(all));
+        }
+        is_open || !self.jobs.is_empty()
+    }
+
+    /// Waits until there is a reason for a batch.
+    fn await_first(&mut self, messages: &Receiver<Message>) -> bool {
+        while self.jobs.is_empty() && self.checkpoints.is_empty() && self.acknowledgements.len() < BATCH_WEIGHT_MAX {
+            let received = match self.acknowledge_by {
+                None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(deadline) => messages.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+            };
+            match received {
+                Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout) => return true,
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+        true
     }
 
     fn take(&mut self, message: Message) {
@@ -267,6 +311,12 @@ impl Gathering {
             Message::Job(job) => {
                 self.weight += job.weight().max(1);
                 self.jobs.push(job);
+            }
+            Message::Acknowledge(acknowledgement) => {
+                self.weight += 1;
+                self.acknowledge_by.get_or_insert_with(|| Instant::now() + ACKNOWLEDGE_WAIT);
+                let highest = self.acknowledgements.entry(acknowledgement.mailbox).or_default();
+                *highest = acknowledgement.sequence.max(*highest);
             }
             Message::Checkpoint(reply) => self.checkpoints.push(reply),
         }

@@ -11,12 +11,12 @@ use rusqlite::{Connection, Row, params};
 use sotto_protocol::{Alias, Bytes, EnvelopeId, InboxId, Timestamp};
 use subtle::ConstantTimeEq;
 
-use super::commit::{Batch, Step};
+use super::commit::{Acknowledgement, Batch, Step};
 use super::ledger::{Inbox, TokenRow};
 use super::prekeys::{Binding, ClaimRow, binding};
 use super::transaction::{self, Sql, signed, unsigned};
 use super::{
-    AckRight, Denied, Glimpse, Keep, Mailbox, Owner, Page, Position, PublicKey, Put, PutOutcome, Waiting, WaitingPage,
+    Arrival, Denied, Glimpse, Keep, Mailbox, Owner, Page, Position, PublicKey, Put, PutOutcome, Waiting, WaitingPage,
 };
 use crate::limits::{PEEK_WAITING_MAX, SHARED_PAYLOAD_BYTES_MIN};
 use crate::retention::{EnvelopeWindow, expiry};
@@ -67,19 +67,29 @@ impl Batch<'_> {
         if !window.contains(put.envelope.day()) {
             return Ok(PutOutcome::Stale);
         }
-        let admitted = self.admit(&put.inbox, &put.token, now)?;
-        let (inbox_id, token_id) = admitted.map_or((0, 0), |(inbox, token)| (inbox.id, token.id));
-        let is_seen = self.seen.contains(&self.tx, inbox_id, &put.envelope)?;
-        let claim = match &put.claim {
-            None => None,
-            Some(claim) => self.claim_row(token_id, claim)?,
+        let Some((inbox, token)) = self.admit(&put.inbox, &put.token, now)? else {
+            return self.refuse_stranger(put);
         };
-        let Some((mut inbox, mut token)) = admitted else { return Ok(PutOutcome::Refused) };
         if put.keep == Keep::Ephemeral {
             // A token whose puts are counted is an invite's: nothing fleeting comes by it.
-            let passes = token.puts_per_claim == 0;
-            return Ok(if passes { PutOutcome::Passed(Alias(token.alias)) } else { PutOutcome::Refused });
+            return match token.puts_per_claim {
+                0 => Ok(PutOutcome::Passed(Alias(token.alias))),
+                _ => self.refuse_stranger(put),
+            };
         }
+        let size = (put.header.len() + put.payload.bytes.len()) as u64;
+        let (inbox_bounds, token_bounds) = (self.bounds.queue(), token.bounds(self.bounds.queue()));
+        let has_room = inbox.queue.admits(size, inbox_bounds) && token.queue.admits(size, token_bounds);
+        if token.puts_per_claim == 0 && has_room {
+            // The common case asks and remembers in one statement.
+            let is_new = self.seen.add(&mut self.tx, inbox.id, &put.envelope)?;
+            return if is_new { self.accept(put, inbox, token, size, sharing, now) } else { Ok(PutOutcome::Accepted) };
+        }
+        let is_seen = self.seen.contains(&self.tx, inbox.id, &put.envelope)?;
+        let claim = match &put.claim {
+            None => None,
+            Some(claim) => self.claim_row(token.id, claim)?,
+        };
         if is_seen {
             return Ok(PutOutcome::Accepted);
         }
@@ -87,31 +97,64 @@ impl Batch<'_> {
             Ok(share) => share,
             Err(outcome) => return Ok(outcome),
         };
-        let size = (put.header.len() + put.payload.bytes.len()) as u64;
-        let (inbox_bounds, token_bounds) = (self.bounds.queue(), token.bounds(self.bounds.queue()));
-        if !inbox.queue.admits(size, inbox_bounds) {
-            inbox.queue.overflow(inbox_bounds);
-            self.ledger.change_inbox(inbox);
-            return Ok(PutOutcome::Full);
+        if !has_room {
+            return Ok(self.overflow(inbox, token, size));
         }
-        if !token.queue.admits(size, token_bounds) {
-            token.queue.overflow(token_bounds);
+        let token = self.use_share(share, token, put, now)?;
+        self.seen.add(&mut self.tx, inbox.id, &put.envelope)?;
+        self.accept(put, inbox, token, size, sharing, now)
+    }
+
+    /// Asks everything that a put under a used-up token asks, so that none of the refusals can be told apart.
+    fn refuse_stranger(&mut self, put: &Put) -> Sql<PutOutcome> {
+        self.seen.contains(&self.tx, 0, &put.envelope)?;
+        if let Some(claim) = &put.claim {
+            self.claim_row(0, claim)?;
+        }
+        Ok(PutOutcome::Refused)
+    }
+
+    /// Closes whatever was too full until it is half empty.
+    fn overflow(&mut self, mut inbox: Inbox, mut token: TokenRow, size: u64) -> PutOutcome {
+        let bounds = self.bounds.queue();
+        if inbox.queue.admits(size, bounds) {
+            token.queue.overflow(token.bounds(bounds));
             self.ledger.change_token(token);
-            return Ok(PutOutcome::Full);
+        } else {
+            inbox.queue.overflow(bounds);
+            self.ledger.change_inbox(inbox);
         }
-        self.use_share(share, &mut token, put, now)?;
+        PutOutcome::Full
+    }
+
+    fn accept(
+        &mut self,
+        put: &Put,
+        mut inbox: Inbox,
+        mut token: TokenRow,
+        size: u64,
+        sharing: &mut Sharing,
+        now: Timestamp,
+    ) -> Sql<PutOutcome> {
         inbox.sequence += 1;
         inbox.queue.add(size);
         token.queue.add(size);
         self.ledger.change_inbox(inbox);
         self.ledger.change_token(token);
-        self.seen.add(&mut self.tx, inbox.id, &put.envelope)?;
         self.insert_envelope(put, &inbox, &token, size, sharing, now)?;
-        self.news.arrived(put.inbox);
+        let envelope = Waiting {
+            sequence: inbox.sequence,
+            alias: Alias(token.alias),
+            envelope: put.envelope,
+            header: put.header.clone(),
+            payload: put.payload.bytes.clone(),
+            accepted_at: now,
+        };
+        self.news.arrived.push(Arrival { inbox: put.inbox, envelope });
         Ok(PutOutcome::Accepted)
     }
 
-    fn use_share(&mut self, share: Share, token: &mut TokenRow, put: &Put, now: Timestamp) -> Sql<()> {
+    fn use_share(&mut self, share: Share, mut token: TokenRow, put: &Put, now: Timestamp) -> Sql<TokenRow> {
         match (share, &put.claim) {
             (Share::Bound(claim), _) => {
                 self.tx.execute("UPDATE claim SET puts = puts + 1 WHERE id = ?1", [claim.id])?;
@@ -125,7 +168,7 @@ impl Batch<'_> {
             }
             (Share::Unlimited | Share::New, _) => {}
         }
-        Ok(())
+        Ok(token)
     }
 
     fn insert_envelope(
@@ -181,23 +224,25 @@ impl Batch<'_> {
         Ok(Ok(inbox.map(|inbox| Position { acked: inbox.acked, last: inbox.sequence })))
     }
 
-    pub(crate) fn acknowledge(&mut self, mailbox: Mailbox, sequence: u64, right: &AckRight) -> Step<()> {
-        let inbox = self.ledger.inbox_by_id(&self.tx, mailbox.0)?;
-        let Some(mut inbox) = inbox.filter(|_| right.holds()) else { return Ok(Err(Denied::Refused)) };
-        if sequence <= inbox.acked {
-            return Ok(Ok(()));
-        }
+    pub(crate) fn acknowledge(&mut self, acknowledgement: Acknowledgement) -> Sql<()> {
+        let Acknowledgement { mailbox, sequence } = acknowledgement;
+        let Some(mut inbox) = self.ledger.inbox_by_id(&self.tx, mailbox.0)? else { return Ok(()) };
         // Nothing beyond what was given out: the caller checked, and a wrong memory here would never heal.
         let sequence = sequence.min(inbox.sequence);
-        let gone = self.tx.take(
-            "DELETE FROM envelope WHERE inbox = ?1 AND sequence <= ?2 RETURNING inbox, token, size, shared",
-            params![inbox.id, signed(sequence)],
+        if sequence <= inbox.acked {
+            return Ok(());
+        }
+        // Two statements: `RETURNING` would make and drop a table of its own each time, which costs more than reading twice.
+        let acknowledged = params![inbox.id, signed(sequence)];
+        let gone = self.tx.rows(
+            "SELECT inbox, token, size, shared FROM envelope WHERE inbox = ?1 AND sequence <= ?2",
+            acknowledged,
             read_gone,
         )?;
+        self.tx.execute("DELETE FROM envelope WHERE inbox = ?1 AND sequence <= ?2", acknowledged)?;
         inbox.acked = sequence;
         self.ledger.change_inbox(inbox);
-        self.settle_gone(&gone)?;
-        Ok(Ok(()))
+        self.settle_gone(&gone)
     }
 
     /// Takes what is gone off the queues' measures and releases the payloads.

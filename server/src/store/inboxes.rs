@@ -43,7 +43,7 @@ impl Batch<'_> {
         self.tx.execute("DELETE FROM inbox WHERE id = ?1", [found.id])?;
         self.tx.execute("INSERT INTO leaving (inbox) VALUES (?1)", [found.id])?;
         self.ledger.forget_inbox(inbox, found.id);
-        self.news.deleted(*inbox);
+        self.news.deleted.push(*inbox);
         Ok(Ok(()))
     }
 

@@ -20,10 +20,9 @@ mod tokens;
 mod transaction;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use sotto_protocol::relay::Lifetime;
-use sotto_protocol::{Alias, Bytes, ChainId, ClaimId, EnvelopeId, InboxId, Timestamp, Token, TokenHash};
+use sotto_protocol::{Alias, Bytes, ChainId, ClaimId, EnvelopeId, InboxId, Timestamp, TokenHash};
 
 pub use answer::Answer;
 pub use commit::Crash;
@@ -121,8 +120,8 @@ pub struct PrekeyChange {
 pub struct ClaimRequest {
     /// Whose.
     pub inbox: InboxId,
-    /// The right to ask.
-    pub token: Token,
+    /// The right to ask, hashed.
+    pub token: TokenHash,
     /// The same id gets the same answer.
     pub claim: ClaimId,
     /// Whether the sender wants no one-time key.
@@ -142,8 +141,8 @@ pub struct Claimed {
 pub struct Put {
     /// Where to.
     pub inbox: InboxId,
-    /// The right to put there.
-    pub token: Token,
+    /// The right to put there, hashed.
+    pub token: TokenHash,
     /// The sender's name for it: a repeat is recognised by it.
     pub envelope: EnvelopeId,
     /// Per-recipient header.
@@ -266,30 +265,6 @@ pub struct Position {
     pub last: u64,
 }
 
-/// The right to acknowledge, held by one attachment and revoked by the next one.
-///
-/// The store looks at it inside the step that deletes. Whoever takes an inbox over revokes first and asks for the position
-/// afterwards, through the same queue: what it is told includes every acknowledgement that was still valid.
-#[derive(Clone, Default)]
-pub struct AckRight(Arc<AtomicBool>);
-
-impl AckRight {
-    /// Ends it.
-    pub(crate) fn revoke(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether it still holds.
-    #[must_use]
-    pub fn holds(&self) -> bool {
-        !self.0.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
 /// What a chain holds from some index on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChainSlice {
@@ -305,10 +280,18 @@ pub struct ChainSlice {
     pub entries: Vec<Bytes>,
 }
 
+/// A new envelope, at hand so that whoever is attached need not read it back.
+pub struct Arrival {
+    /// Where it waits.
+    pub inbox: InboxId,
+    /// What waits.
+    pub envelope: Waiting,
+}
+
 /// Hears from the store after a commit, never inside one.
 pub trait MailObserver: Send + Sync {
-    /// New envelopes wait in these inboxes.
-    fn mail_arrived(&self, inboxes: &[InboxId]);
+    /// These envelopes wait now, each inbox's in order.
+    fn mail_arrived(&self, arrivals: Vec<Arrival>);
     /// These inboxes are no more.
     fn inboxes_deleted(&self, inboxes: &[InboxId]);
 }
@@ -352,8 +335,9 @@ pub trait MailboxStore: Send + Sync {
     fn waiting(&self, mailbox: Mailbox, page: Page) -> Answer<WaitingPage>;
     /// What waits, for the holder of the owner key who is not attached.
     fn peek(&self, key: PublicKey, inbox: InboxId, page: Page) -> Answer<Glimpse>;
-    /// Deletes everything up to `sequence`, if the right still holds.
-    fn acknowledge(&self, mailbox: Mailbox, sequence: u64, right: AckRight) -> Answer<()>;
+    /// Deletes everything up to `sequence`, for whoever has the right to acknowledge. Nobody is told when: before any position that
+    /// is asked for after this returned, and soon.
+    fn acknowledge(&self, mailbox: Mailbox, sequence: u64);
 
     /// Removes a bounded amount of what is due.
     fn sweep(&self, now: Timestamp) -> Answer<Swept>;

@@ -31,7 +31,7 @@ impl Statements {
     fn new(day: u32) -> Self {
         Self {
             find: format!("SELECT 1 FROM seen_{day} WHERE inbox = ?1 AND envelope = ?2"),
-            add: format!("INSERT INTO seen_{day} (inbox, envelope) VALUES (?1, ?2)"),
+            add: format!("INSERT OR IGNORE INTO seen_{day} (inbox, envelope) VALUES (?1, ?2)"),
         }
     }
 }
@@ -60,14 +60,14 @@ impl SeenDays {
         }
     }
 
-    /// Remembers it.
-    pub(crate) fn add(&mut self, tx: &mut Tx<'_>, inbox: i64, envelope: &EnvelopeId) -> Sql<()> {
+    /// Remembers it, and says whether that was new.
+    pub(crate) fn add(&mut self, tx: &mut Tx<'_>, inbox: i64, envelope: &EnvelopeId) -> Sql<bool> {
         let day = envelope.day();
         self.open(tx, day)?;
-        if let Some(table) = self.known(tx)?.tables.get(&day) {
-            tx.execute(&table.add, params![inbox, random_part(envelope)])?;
+        match self.known(tx)?.tables.get(&day) {
+            Some(table) => Ok(tx.execute(&table.add, params![inbox, random_part(envelope)])? == 1),
+            None => Ok(false),
         }
-        Ok(())
     }
 
     /// Makes sure that the day has its table.

@@ -18,15 +18,15 @@ use rusqlite::{Connection, OpenFlags};
 use sotto_protocol::{Bytes, ChainId, InboxId, Timestamp, TokenHash};
 use tokio::sync::oneshot;
 
-use super::commit::{Batch, Crash, Job, Message, Step, TRUNCATE, TypedJob, Writer, serve};
+use super::commit::{Acknowledgement, Batch, Crash, Job, Message, Step, TRUNCATE, TypedJob, Writer, serve};
 use super::ledger::Ledger;
 use super::seen::SeenDays;
 use super::sweep::Swept;
 use super::transaction::{StepHook, Steps};
 use super::{
-    AckRight, Answer, Caller, ChainSlice, ClaimRequest, Claimed, Denied, Glimpse, Head, InboxKeys, MailObserver,
-    Mailbox, MailboxStore, Owner, Page, Position, PrekeyChange, PublicKey, Put, PutOutcome, TokenGrant, WaitingPage,
-    chains, envelopes,
+    Answer, Caller, ChainSlice, ClaimRequest, Claimed, Denied, Glimpse, Head, InboxKeys, MailObserver, Mailbox,
+    MailboxStore, Owner, Page, Position, PrekeyChange, PublicKey, Put, PutOutcome, TokenGrant, WaitingPage, chains,
+    envelopes,
 };
 use crate::limits::{READER_CACHE_KIB, READER_QUEUE_MAX, READERS, StoreBounds, WRITER_CACHE_KIB, WRITER_QUEUE_MAX};
 
@@ -383,8 +383,20 @@ impl MailboxStore for SqliteStore {
         self.read(move |connection| envelopes::peek(connection, &key, &inbox, &page))
     }
 
-    fn acknowledge(&self, mailbox: Mailbox, sequence: u64, right: AckRight) -> Answer<()> {
-        self.write(8, move |batch| batch.acknowledge(mailbox, sequence, &right))
+    fn acknowledge(&self, mailbox: Mailbox, sequence: u64) {
+        let acknowledgement = Acknowledgement { mailbox, sequence };
+        match &self.lane {
+            Lane::Inline(writer) => {
+                let job: Box<dyn Job> = Box::new(vec![acknowledgement]);
+                writer.lock().unwrap_or_else(PoisonError::into_inner).run_batch(&mut vec![job]);
+            }
+            Lane::Threads(threads) => {
+                if let Some(queue) = &threads.writer {
+                    // One that finds no room is covered by the next, which is cumulative.
+                    queue.try_send(Message::Acknowledge(acknowledgement)).ok();
+                }
+            }
+        }
     }
 
     fn sweep(&self, now: Timestamp) -> Answer<Swept> {

@@ -1,7 +1,7 @@
 //! Putting and dropping tokens, and whether a token lets somebody in.
 
 use rusqlite::params;
-use sotto_protocol::{InboxId, Timestamp, Token, TokenHash};
+use sotto_protocol::{InboxId, Timestamp, TokenHash};
 use subtle::ConstantTimeEq;
 
 use super::commit::{Batch, Step};
@@ -106,12 +106,16 @@ impl Batch<'_> {
 
     /// The inbox and its token, if `token` lets the caller in now. Every refusal takes the same steps: both are looked up, with a
     /// number that no inbox has where there is none, and the hashes are compared in constant time.
-    pub(crate) fn admit(&mut self, inbox: &InboxId, token: &Token, now: Timestamp) -> Sql<Option<(Inbox, TokenRow)>> {
-        let hash = token.hash();
+    pub(crate) fn admit(
+        &mut self,
+        inbox: &InboxId,
+        token: &TokenHash,
+        now: Timestamp,
+    ) -> Sql<Option<(Inbox, TokenRow)>> {
         let inbox = self.ledger.inbox(&self.tx, inbox)?;
-        let row = self.ledger.token(&self.tx, inbox.map_or(0, |found| found.id), &hash)?;
+        let row = self.ledger.token(&self.tx, inbox.map_or(0, |found| found.id), token)?;
         let (expected, expires_at) = row.map_or(([0; 32], 0), |row| (*row.hash.as_bytes(), row.expires_at));
-        let is_equal: bool = expected.ct_eq(hash.as_bytes()).into();
+        let is_equal: bool = expected.ct_eq(token.as_bytes()).into();
         let is_expired = expires_at != 0 && now.as_ms() >= expires_at;
         Ok(inbox.zip(row).filter(|_| is_equal && !is_expired))
     }

@@ -1,8 +1,11 @@
 //! A2: acknowledging is a right of the connection that delivered; attaching takes over; peeking does neither.
 
+use std::sync::Arc;
+
 use sotto_protocol::relay::{EndReason, Peek, Peeked, server_frame::Frame};
 use sotto_protocol::request::path;
 use sotto_protocol::{Message, RelayName};
+use sotto_relay::store::{SqliteOptions, SqliteStore};
 
 use crate::support::{Device, Sent, Stream, World, code, name, signing_key};
 
@@ -357,4 +360,29 @@ fn a2_a_peek_is_bounded_in_count_and_bytes_and_the_first_one_always_comes() {
     assert_eq!(peek(1, 1_000, u32::MAX), (50, 10));
     assert_eq!(peek(1, 50, 34), (3, 57), "eleven bytes each");
     assert_eq!(peek(61, 50, 1_000), (0, 0));
+}
+
+#[test]
+fn a2_an_ack_counts_although_its_connection_ends_or_is_taken_over_right_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let store = SqliteStore::open(SqliteOptions::file(directory.path().join("relay.sqlite"))).unwrap();
+        let world = World::on(Arc::new(store));
+        let (bob, token) = world.device_with_token().await;
+        let mut older: Option<Stream> = None;
+        for sequence in 1..=20 {
+            assert_eq!(world.send_async(vec![world.item(&bob, &token)], b"mail").await, [Sent::Accepted]);
+            let mut stream = world.stream();
+            stream.attach_async(&bob).await;
+            let Frame::Attached(attached) = stream.frame_async().await else { panic!("attached") };
+            assert_eq!(attached.acked, sequence - 1);
+            let Frame::Deliveries(deliveries) = stream.frame_async().await else { panic!("a delivery") };
+            assert_eq!(deliveries.deliveries.iter().map(|one| one.sequence).collect::<Vec<_>>(), [sequence]);
+            stream.ack_async(&bob, sequence).await;
+            // Every other time the older connection is still there when the next one comes.
+            older = (sequence % 2 == 0).then_some(stream);
+        }
+        drop(older);
+    });
 }

@@ -376,6 +376,13 @@ impl Stream {
         self.session.receive(&frame, self.now).await.unwrap();
     }
 
+    /// As [`Self::ack`], on a store with threads.
+    pub(crate) async fn ack_async(&mut self, device: &Device, sequence: u64) {
+        let frame = client_frame::Frame::Ack(Ack { inbox: device.inbox.into(), sequence });
+        let frame = ClientFrame { frame: Some(frame) }.encode_to_vec();
+        self.session.receive(&frame, self.now).await.unwrap();
+    }
+
     /// The next frame, waiting for it.
     pub(crate) async fn frame_async(&mut self) -> Frame {
         ServerFrame::decode(self.session.next().await.unwrap()).unwrap().frame.unwrap()
