@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::arguments::{Command, ContactChange};
 use crate::output::{Failed, Output};
-use crate::shown::Shown;
+use crate::shown;
 
 /// The longest that a command waits for relays before it says what still waits.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -225,17 +225,19 @@ fn end_of_sync(caught_up: &CatchUp, output: &mut Output<'_>) -> Result<(), Faile
 
 /// What came in and has not been shown: messages, requests, and contacts that changed.
 struct News {
-    shown: Shown,
+    profile: PathBuf,
+    /// Number of the last message that was shown.
+    shown: i64,
     contacts: HashMap<AccountId, ContactState>,
 }
 
 impl News {
     /// Messages count from where the last `sync` ended. Requests that wait for an answer are shown every time.
     async fn since_last_time(messenger: &Messenger, profile: &Path) -> Result<Self, Failed> {
-        let shown = Shown::load(profile, messenger.newest().await?);
+        let shown = shown::read(profile, messenger.newest().await?);
         let known = messenger.contacts().await?.into_iter().filter(|contact| contact.state != ContactState::Asking);
         let contacts = known.map(|contact| (contact.id, contact.state)).collect();
-        Ok(Self { shown, contacts })
+        Ok(Self { profile: profile.to_owned(), shown, contacts })
     }
 
     async fn show(&mut self, messenger: &Messenger, output: &mut Output<'_>) -> Result<(), Failed> {
@@ -247,12 +249,13 @@ impl News {
         // Looked up again each time: contacts are renamed.
         let mut names = Names::default();
         loop {
-            let page = messenger.received_after(self.shown.number(), PAGE).await?;
+            let page = messenger.received_after(self.shown, PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             for message in &page {
                 output.message(message, names.of(messenger, message).await?);
             }
-            self.shown.advance(last.number);
+            self.shown = last.number;
+            output.shown(&self.profile, last.number);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A second process hands its request to the first, over a socket in the profile that only its owner may open (`main` sets the mask).
 //!
 //! One JSON line asks: the words of the command line, and the lines it reads from standard input. The answer is JSON lines: `begun`
-//! comes first, `out` and `err` are lines to print, `exit` ends it. The words are parsed again by the process that runs them, so both
+//! comes first, `out` and `err` are lines to print, `shown` says how far those lines go (`shown.rs`), `exit` ends it. The words are parsed again by the process that runs them, so both
 //! understand the same.
 //!
 //! Invariant: a command runs once. Without `begun` it did not run, and who asked may run it; after `begun` nobody repeats it, except
@@ -42,6 +42,7 @@ enum Answer {
     Begun,
     Out(String),
     Err(String),
+    Shown(i64),
     Exit(u8),
     Moved,
 }
@@ -74,6 +75,7 @@ pub(crate) async fn ask(profile: &Path, words: &[OsString], input: &[String], te
             Ok(Answer::Begun) => has_begun = true,
             Ok(Answer::Out(line)) => terminal.out(&line),
             Ok(Answer::Err(line)) => terminal.err(&line),
+            Ok(Answer::Shown(number)) => terminal.shown(profile, number),
             Ok(Answer::Exit(code)) => return Asked::Answered(ExitCode::from(code)),
             Ok(Answer::Moved) => return Asked::NobodyThere,
             Err(_) => break,
@@ -227,5 +229,9 @@ impl Sink for Remote {
 
     fn err(&mut self, line: &str) {
         self.send(Answer::Err(line.to_owned()));
+    }
+
+    fn shown(&mut self, _: &Path, number: i64) {
+        self.send(Answer::Shown(number));
     }
 }

@@ -56,7 +56,7 @@ fn misused(words: &[OsString], error: &clap::Error) -> ExitCode {
     if error.use_stderr() && words.iter().any(|word| word == "--json") {
         let message = error.to_string();
         let failed = Failed::new("usage", message.trim_start_matches("error: ").trim());
-        Output::new(true, &mut Terminal).fail(&failed);
+        Output::new(true, &mut Terminal::default()).fail(&failed);
     } else {
         // The library's own text.
         drop(error.print());

@@ -1,12 +1,15 @@
 //! Results and errors: lines for people, JSON objects for programs.
 
 use std::fmt;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use sotto_core::Error;
 use sotto_core::protocol::Timestamp;
 use sotto_core::records::{Contact, ContactState, Conversation, Failure, Kind, Message, MessageState, Trust};
 use sotto_core::world::{Clock as _, SystemClock};
+
+use crate::shown;
 
 /// Characters of an account id that are shown to people: enough to be typed instead of it.
 const ID_SHOWN: usize = 12;
@@ -17,22 +20,34 @@ pub(crate) trait Sink: Send {
     fn out(&mut self, line: &str);
     /// A line for standard error.
     fn err(&mut self, line: &str);
+    /// Messages up to this number stand in the lines so far: to be written down where those lines have really been written.
+    fn shown(&mut self, profile: &Path, number: i64);
 }
 
 /// Standard output and error.
-pub(crate) struct Terminal;
+#[derive(Default)]
+pub(crate) struct Terminal {
+    /// Nobody reads any more.
+    is_alone: bool,
+}
 
 impl Sink for Terminal {
     fn out(&mut self, line: &str) {
         use std::io::Write as _;
         // A reader that went away is no reason to stop what was asked for.
         let mut out = std::io::stdout().lock();
-        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+        self.is_alone |= writeln!(out, "{line}").and_then(|()| out.flush()).is_err();
     }
 
     fn err(&mut self, line: &str) {
         use std::io::Write as _;
         let _ = writeln!(std::io::stderr().lock(), "{line}");
+    }
+
+    fn shown(&mut self, profile: &Path, number: i64) {
+        if !self.is_alone {
+            shown::write(profile, number);
+        }
     }
 }
 
@@ -87,6 +102,11 @@ impl<'a> Output<'a> {
             format!("sotto: {} ({}){remedy}", failed.message, failed.code)
         };
         self.sink.err(&line);
+    }
+
+    /// Everything up to a message has been shown.
+    pub(crate) fn shown(&mut self, profile: &Path, number: i64) {
+        self.sink.shown(profile, number);
     }
 
     /// Something to look at, for people only.

@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs a command and says how it went. `words` are the command line that `arguments` were read from.
 pub(crate) fn run(arguments: Arguments, words: Vec<OsString>) -> ExitCode {
-    let (json, mut terminal) = (arguments.json, Terminal);
+    let (json, mut terminal) = (arguments.json, Terminal::default());
     match try_run(arguments, &words, &mut terminal) {
         Ok(code) => code,
         Err(failed) => {

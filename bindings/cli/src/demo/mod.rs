@@ -39,7 +39,7 @@ pub(crate) fn run(script: Option<&Path>) -> ExitCode {
 /// One line of progress, at once.
 fn say(line: &str) {
     use crate::output::Sink as _;
-    crate::output::Terminal.out(line);
+    crate::output::Terminal::default().out(line);
 }
 
 fn play(script: Option<&Path>, leash: &Leash) -> Result<(), String> {
