@@ -5,7 +5,7 @@
 
 use crate::checkout::{Checkout, run};
 use crate::step::{Failure, Outcome, Step, run_all};
-use crate::{machine, policy, python, tree};
+use crate::{kills, machine, policy, python, tree};
 
 const STEPS: &[Step] = &[
     Step { name: "format", run: is_formatted, script: None },
@@ -15,6 +15,7 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", run: clippy, script: None },
     Step { name: "tests", run: rust_tests, script: None },
     Step { name: "doctests", run: doctests, script: None },
+    Step { name: "kills", run: kills::slice, script: None },
     Step { name: "stock-sqlcipher", run: stock_sqlcipher, script: Some(STOCK_SQLCIPHER) },
     Step { name: "vectors", run: vectors, script: Some(VECTORS) },
     Step { name: "ffi", run: ffi_smoke_test, script: Some(FFI_SMOKE_TEST) },
@@ -26,7 +27,7 @@ const FFI_SMOKE_TEST: &str = "bindings/ffi/tests/smoke.py";
 
 /// What every build of the suite has in common. With `--workspace` and the tests it also makes them share their dependencies: a
 /// single package enables fewer features in them, and would compile SQLite again.
-const BUILD: [&str; 3] = ["--locked", "--profile", "ci"];
+pub(crate) const BUILD: [&str; 3] = ["--locked", "--profile", "ci"];
 
 /// `cargo xtask test [STEP ...]`
 pub(crate) fn test(checkout: &Checkout, wanted: &[String]) -> Result<(), Failure> {

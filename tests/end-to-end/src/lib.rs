@@ -1,0 +1,13 @@
+//! Sotto as its users run it: the `sotto` binary in processes of its own, over real sockets, on real files.
+//!
+//! - `process.rs`: relays, profiles and what they print
+//! - `kills.rs`: a long conversation while the relay and both devices are killed on the way (`cargo xtask kill-test`)
+//!
+//! The binary comes by its path, so nothing of Sotto is linked here: what passes is what ships. Nothing waits for time to pass, only
+//! for lines and for ends of processes; a deadline is where a test gives up.
+
+mod chance;
+pub mod kills;
+mod process;
+
+pub use process::{Finished, Lines, PATIENCE, Process, Profile, Relay};
