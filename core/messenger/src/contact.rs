@@ -1,4 +1,4 @@
-//! Contacts and their devices: who may reach us, how we reach them, and what we know of their lists.
+//! Contacts: who may reach us, how we reach them, and what we know of their lists.
 //!
 //! ```text
 //! Asked  --their answer--> Accepted      (we scanned their invite)
@@ -6,28 +6,22 @@
 //! any    --remove--------> Removed
 //! ```
 //! Blocking is beside the state: nothing of a blocked contact is shown, answered or confirmed, and unblocking restores what was.
-//! Not here: the letters that move these states (`handshake.rs`), reading their manifests (`manifests.rs`).
+//! Not here: their devices (`peer.rs`), the letters that move these states (`handshake.rs`), reading their manifests (`manifests.rs`).
 
 use rusqlite::{Row, params};
-use sotto_crypto::manifest::{Device, Head, VerifiedManifest};
+use sotto_crypto::manifest::{Head, VerifiedManifest};
 use sotto_crypto::secret::{PairSecret, ReplySecret};
 use sotto_protocol::invite::InviteSecret;
-use sotto_protocol::{AccountId, ChainId, ClaimId, ConversationId, DeviceId, InboxId, RelayAddress, Timestamp, Token};
+use sotto_protocol::{AccountId, ChainId, ClaimId, ConversationId, InboxId, RelayAddress, Timestamp, Token};
 
 use crate::error::{Error, InputError};
+use crate::peer;
+use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
 /// Row of a contact.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct ContactRow(pub(crate) i64);
-
-/// Row of a contact's device.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct DeviceRow(pub(crate) i64);
-
-/// Row of a contact's inbox.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct InboxRow(pub(crate) i64);
 
 /// How far the handshake is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -220,16 +214,6 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Unparsed> {
     Ok(Unparsed { contact: parse() })
 }
 
-/// A stored time.
-pub(crate) fn timestamp(ms: i64) -> Timestamp {
-    Timestamp::from_ms(u64::try_from(ms).unwrap_or(0))
-}
-
-/// A time to store: SQLite's integers end in the year 292,278,994.
-pub(crate) fn ms(time: Timestamp) -> i64 {
-    i64::try_from(time.as_ms()).unwrap_or(i64::MAX)
-}
-
 /// The contact in a row.
 pub(crate) fn by_row(view: &impl Query, row: ContactRow) -> Result<Contact, StoreError> {
     let found = view.one(&format!("SELECT {COLUMNS} FROM contact WHERE id = ?1"), [row.0], read)?;
@@ -301,7 +285,7 @@ pub(crate) fn begin(tx: &mut Tx<'_>, new: &NewContact<'_>, now: Timestamp) -> Re
         .one("SELECT id FROM contact WHERE account = ?1", [new.manifest.account().as_ref()], |row| row.get(0))?
         .map(ContactRow)
         .ok_or(StoreError::Corrupt)?;
-    list_devices(tx, row, new.manifest)?;
+    peer::list_devices(tx, row, new.manifest)?;
     Ok(row)
 }
 
@@ -323,7 +307,7 @@ pub(crate) fn manifest_read(
             "UPDATE contact SET manifest = ?2, epoch = ?3, version = ?4, hash = ?5 WHERE id = ?1",
             params![row.0, manifest.bytes().as_ref(), head.epoch, head.version, head.hash],
         )?;
-        list_devices(tx, row, manifest)?;
+        peer::list_devices(tx, row, manifest)?;
     }
     Ok(())
 }
@@ -421,163 +405,4 @@ pub(crate) fn conversation(tx: &mut Tx<'_>, own: &AccountId, contact: &Contact) 
             params![ConversationId::between(own, &contact.account).as_ref(), contact.row.0],
         ),
     }
-}
-
-// ---- devices and inboxes --------------------------------------------------------------------------------------------------------
-
-/// A contact's device.
-#[derive(Clone)]
-pub(crate) struct PeerDevice {
-    pub(crate) row: DeviceRow,
-    pub(crate) contact: ContactRow,
-    pub(crate) device: DeviceId,
-    pub(crate) ed25519: [u8; 32],
-    pub(crate) curve25519: [u8; 32],
-    pub(crate) listed: bool,
-    pub(crate) counter_sent: u64,
-    pub(crate) received: u64,
-}
-
-const DEVICE_COLUMNS: &str = "id, contact, device, ed25519, curve25519, listed, counter_sent, received";
-
-fn read_device(row: &Row<'_>) -> rusqlite::Result<PeerDevice> {
-    Ok(PeerDevice {
-        row: DeviceRow(row.get(0)?),
-        contact: ContactRow(row.get(1)?),
-        device: DeviceId::from_bytes(row.get(2)?),
-        ed25519: row.get(3)?,
-        curve25519: row.get(4)?,
-        listed: row.get(5)?,
-        counter_sent: counter(row.get(6)?),
-        received: counter(row.get(7)?),
-    })
-}
-
-/// Counters are stored as SQLite's signed integers and never negative.
-pub(crate) fn counter(stored: i64) -> u64 {
-    u64::try_from(stored).unwrap_or(0)
-}
-
-/// A counter to store.
-pub(crate) fn stored(counter: u64) -> i64 {
-    i64::try_from(counter).unwrap_or(i64::MAX)
-}
-
-pub(crate) fn device_by_row(view: &impl Query, row: DeviceRow) -> Result<PeerDevice, StoreError> {
-    view.one(&format!("SELECT {DEVICE_COLUMNS} FROM peer_device WHERE id = ?1"), [row.0], read_device)?
-        .ok_or(StoreError::Corrupt)
-}
-
-pub(crate) fn device_by_id(
-    view: &impl Query,
-    contact: ContactRow,
-    device: &DeviceId,
-) -> Result<Option<PeerDevice>, StoreError> {
-    let sql = format!("SELECT {DEVICE_COLUMNS} FROM peer_device WHERE contact = ?1 AND device = ?2");
-    view.one(&sql, params![contact.0, device.as_ref()], read_device)
-}
-
-/// The devices that a letter to the contact goes to.
-pub(crate) fn listed_devices(view: &impl Query, contact: ContactRow) -> Result<Vec<DeviceRow>, StoreError> {
-    view.all("SELECT id FROM peer_device WHERE contact = ?1 AND listed = 1 ORDER BY id", [contact.0], |row| {
-        row.get(0).map(DeviceRow)
-    })
-}
-
-/// An inbox of a contact's device.
-#[derive(Clone)]
-pub(crate) struct PeerInbox {
-    pub(crate) row: InboxRow,
-    pub(crate) relay: RelayAddress,
-    pub(crate) inbox: InboxId,
-    pub(crate) prekey_key: [u8; 32],
-    pub(crate) claim: Option<ClaimId>,
-}
-
-fn read_inbox(row: &Row<'_>) -> rusqlite::Result<(String, PeerInbox)> {
-    let relay: String = row.get(1)?;
-    // Replaced by the parsed address in `parse_inbox`; parsing errors do not fit rusqlite's.
-    let placeholder: RelayAddress = "https://invalid".parse().expect("a constant that parses");
-    let claim: Option<[u8; 16]> = row.get(4)?;
-    let inbox = PeerInbox {
-        row: InboxRow(row.get(0)?),
-        relay: placeholder,
-        inbox: InboxId::from_bytes(row.get(2)?),
-        prekey_key: row.get(3)?,
-        claim: claim.map(ClaimId::from_bytes),
-    };
-    Ok((relay, inbox))
-}
-
-fn parse_inbox((relay, inbox): (String, PeerInbox)) -> Result<PeerInbox, StoreError> {
-    Ok(PeerInbox { relay: relay.parse().map_err(|_| StoreError::Corrupt)?, ..inbox })
-}
-
-/// The inboxes of a device, the preferred first.
-pub(crate) fn inboxes(view: &impl Query, device: DeviceRow) -> Result<Vec<PeerInbox>, StoreError> {
-    let sql = "SELECT id, relay, inbox, prekey_key, claim FROM peer_inbox WHERE peer_device = ?1 AND listed = 1 ORDER BY position";
-    view.all(sql, [device.0], read_inbox)?.into_iter().map(parse_inbox).collect()
-}
-
-/// A contact's inbox by its id.
-pub(crate) fn inbox_by_id(
-    view: &impl Query,
-    device: DeviceRow,
-    inbox: &InboxId,
-) -> Result<Option<PeerInbox>, StoreError> {
-    let sql = "SELECT id, relay, inbox, prekey_key, claim FROM peer_inbox WHERE peer_device = ?1 AND inbox = ?2";
-    view.one(sql, params![device.0, inbox.as_ref()], read_inbox)?.map(parse_inbox).transpose()
-}
-
-/// Whether a manifest claims an inbox that is another account's.
-pub(crate) fn has_inbox_of_another(view: &impl Query, manifest: &VerifiedManifest) -> Result<bool, StoreError> {
-    for inbox in manifest.devices().iter().flat_map(|device| &device.inboxes) {
-        let owner = view.one(
-            "SELECT contact.account FROM peer_inbox JOIN peer_device ON peer_device.id = peer_inbox.peer_device
-             JOIN contact ON contact.id = peer_device.contact WHERE peer_inbox.inbox = ?1",
-            [inbox.inbox.as_ref()],
-            |row| row.get(0).map(AccountId::from_bytes),
-        )?;
-        if owner.is_some_and(|owner| owner != *manifest.account()) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Makes the rows say what the manifest says. Devices and inboxes that left keep their rows, unlisted: what was sent to them may
-/// still be asked for.
-fn list_devices(tx: &mut Tx<'_>, contact: ContactRow, manifest: &VerifiedManifest) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE peer_inbox SET listed = 0 WHERE peer_device IN (SELECT id FROM peer_device WHERE contact = ?1)",
-        [contact.0],
-    )?;
-    tx.execute("UPDATE peer_device SET listed = 0 WHERE contact = ?1", [contact.0])?;
-    for device in manifest.devices() {
-        list_device(tx, contact, device)?;
-    }
-    Ok(())
-}
-
-fn list_device(tx: &mut Tx<'_>, contact: ContactRow, device: &Device) -> Result<(), StoreError> {
-    tx.execute(
-        "INSERT INTO peer_device (contact, device, ed25519, curve25519, listed) VALUES (?1, ?2, ?3, ?4, 1)
-         ON CONFLICT (contact, device) DO UPDATE SET listed = 1",
-        params![contact.0, device.id.as_ref(), device.ed25519, device.curve25519],
-    )?;
-    let row = device_by_id(tx, contact, &device.id)?.ok_or(StoreError::Corrupt)?.row;
-    for (position, inbox) in device.inboxes.iter().enumerate() {
-        tx.execute(
-            "INSERT INTO peer_inbox (peer_device, position, relay, inbox, prekey_key, listed) VALUES (?1, ?2, ?3, ?4, ?5, 1)
-             ON CONFLICT (inbox) DO UPDATE SET position = ?2, relay = ?3, prekey_key = ?5, listed = 1 WHERE peer_device = ?1",
-            params![
-                row.0,
-                i64::try_from(position).unwrap_or(i64::MAX),
-                inbox.relay.to_string(),
-                inbox.inbox.as_ref(),
-                inbox.prekey_key.as_bytes(),
-            ],
-        )?;
-    }
-    Ok(())
 }

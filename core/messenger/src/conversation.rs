@@ -7,8 +7,9 @@
 use rusqlite::{Row, params};
 use sotto_protocol::{AccountId, ConversationId, MessageId, Timestamp};
 
-use crate::contact::{ContactRow, ms, timestamp};
+use crate::contact::ContactRow;
 use crate::records::{Conversation, Failure, Kind, Message, MessageState};
+use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
 /// Row of a message.

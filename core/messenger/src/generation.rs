@@ -17,14 +17,15 @@ pub(crate) async fn advance(store: &Store, secrets: &dyn SecretStore) -> Result<
         .read(|view| view.one("SELECT value FROM meta WHERE key = 'generation'", [], |row| row.get(0)))
         .await?
         .ok_or(StoreError::Corrupt)?;
-    let found = crate::contact::counter(found);
+    let found = crate::store::column::counter(found);
     if !is_ours(found, remembered) {
         return Err(Error::RolledBack);
     }
     let next = found + 1;
     store
         .write(move |tx| {
-            tx.execute("UPDATE meta SET value = ?1 WHERE key = 'generation'", [crate::contact::stored(next)]).map(drop)
+            tx.execute("UPDATE meta SET value = ?1 WHERE key = 'generation'", [crate::store::column::stored(next)])
+                .map(drop)
         })
         .await?;
     Ok(secrets.put(KEY, &next.to_be_bytes())?)

@@ -20,11 +20,12 @@ use sotto_protocol::invite::{Invite, InviteSecret};
 use sotto_protocol::limits::{INVITE_PUTS_PER_CLAIM, INVITE_USES_MAX, INVITE_VALID_MAX};
 use sotto_protocol::{Bytes, ChainId, ClaimId, InboxId, Timestamp, Token, relay};
 
-use crate::contact::{self, ChainAddress, Contact, ContactRow, ContactState, NewContact, ms, timestamp};
+use crate::contact::{self, ChainAddress, Contact, ContactRow, ContactState, NewContact};
 use crate::error::{Error, InputError};
 use crate::outbox;
 use crate::own::{self, Chain, Own};
 use crate::records::InviteLink;
+use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 use crate::task;
 use crate::world::Chance;

@@ -6,13 +6,15 @@
 //! - [`messenger`](Messenger): the public API; [`records`]: what it returns; [`error`]: what can go wrong, by remedy
 //! - [`world`]: network, time, chance and keystore as traits; [`net`]: the real network
 //! - `store`: the database; `state`: ratchets and secrets sealed inside it; `generation`: told from an older copy
-//! - `own`, `prekey`: this account's identity, chains and prekeys; `contact`, `manifests`: others'
+//! - `own`, `prekey`: this account's identity, chains and prekeys; `contact`, `peer`, `manifests`: others'
 //! - `handshake`: invites, requests, answers; `conversation`: what was said
 //! - `outbox`, `task`: what still has to leave; `receive`, `stream`: what comes in; `session`, `seal`: the keys of both
-//! - `engine`: the tasks, and how they wake each other; [`danger`]: tools that only tests may use
+//! - `engine`: the tasks and how they wake each other (`clerk`, `upkeep` and those of `outbox` and `stream`); `status`: what they are at
+//! - [`danger`]: tools for tests and benchmarks alone
 //!
 //! Not here yet: groups, attachments, expiry, search, several devices of one account, healing.
 
+mod clerk;
 mod contact;
 mod conversation;
 pub mod danger;
@@ -25,6 +27,7 @@ mod messenger;
 pub mod net;
 mod outbox;
 mod own;
+mod peer;
 mod prekey;
 mod receive;
 pub mod records;
@@ -32,9 +35,11 @@ mod relay_client;
 mod seal;
 mod session;
 mod state;
+mod status;
 mod store;
 mod stream;
 mod task;
+mod upkeep;
 pub mod world;
 
 pub use engine::Event;

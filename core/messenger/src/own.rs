@@ -18,10 +18,10 @@ use sotto_protocol::label::chain_entry_hash;
 use sotto_protocol::request::Authorization;
 use sotto_protocol::{AccountId, Bytes, ChainId, DeviceId, InboxId, RelayAddress, RelayName, Timestamp, relay};
 
-use crate::contact::ms;
 use crate::error::Error;
 use crate::relay_client::Signer;
 use crate::state::StateSeal;
+use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
 use crate::task::{self, Subject};
 use crate::world::{Chance, Rng};
@@ -398,7 +398,7 @@ fn devices(tx: &Tx<'_>) -> Result<Vec<Device>, StoreError> {
                 ed25519: row.get(3)?,
                 curve25519: row.get(4)?,
                 inboxes: Vec::new(),
-                added_at: crate::contact::timestamp(row.get(5)?),
+                added_at: crate::store::column::timestamp(row.get(5)?),
                 replaces: replaces.map(DeviceId::from_bytes),
             };
             Ok((row.get::<_, i64>(0)?, device))

@@ -14,8 +14,8 @@ use sotto_crypto::prekey::{seal_bundle, sign_kem_key, sign_last_resort_key, sign
 use sotto_protocol::limits::{BUNDLE_RENEWED, BUNDLE_VALID};
 use sotto_protocol::{Bytes, KeyId, Timestamp, relay};
 
-use crate::contact::ms;
 use crate::own::{self, Own};
+use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
 use crate::task::{self, Subject};
 use crate::world::Chance;
@@ -90,7 +90,7 @@ pub(crate) fn upkeep(
 fn newest_kem_key(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
     let made_at = view
         .one("SELECT max(created_at) FROM kem_key WHERE retired_at IS NULL", [], |row| row.get::<_, Option<i64>>(0))?;
-    Ok(made_at.flatten().map(crate::contact::timestamp))
+    Ok(made_at.flatten().map(crate::store::column::timestamp))
 }
 
 /// A new KEM key in a new bundle, the same for all our inboxes: to each relay it is noise of its own.
@@ -140,7 +140,7 @@ fn erase_retired(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
             row.get(0)
         })?
         .unwrap_or(0);
-    let drained = ms(crate::contact::timestamp(drained_at).before(DRAINED_AFTER_RETIREMENT));
+    let drained = ms(crate::store::column::timestamp(drained_at).before(DRAINED_AFTER_RETIREMENT));
     tx.execute(
         "DELETE FROM kem_key WHERE retired_at IS NOT NULL AND (retired_at <= ?1 OR retired_at <= ?2)",
         params![drained, ms(now.before(BUNDLE_VALID))],

@@ -11,8 +11,10 @@ use sotto_crypto::seal::{Opened, OpenerHash, SealKey, SealMaker};
 use sotto_protocol::Timestamp;
 use sotto_protocol::limits::{SEAL_AGE_MAX, SEAL_LETTERS_MAX};
 
-use crate::contact::{ContactRow, DeviceRow, InboxRow, ms, timestamp};
+use crate::contact::ContactRow;
+use crate::peer::{DeviceRow, InboxRow};
 use crate::state::StateSeal;
+use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 use crate::world::Chance;
 

@@ -8,8 +8,9 @@ use rusqlite::params;
 use sotto_crypto::olm::{OlmSession, SessionId};
 use sotto_protocol::Timestamp;
 
-use crate::contact::{DeviceRow, InboxRow, ms};
+use crate::peer::{DeviceRow, InboxRow};
 use crate::state::StateSeal;
+use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
 use crate::world::Chance;
 

@@ -14,12 +14,13 @@ use sotto_protocol::limits::{SERVER_FRAME_BYTES_MAX, WINDOW_COUNT};
 use sotto_protocol::relay::{self, client_frame, server_frame};
 use sotto_protocol::{Bytes, InboxId, Message, RelayAddress, RelayName, Timestamp, decode};
 
-use crate::contact::ms;
-use crate::engine::{Doing, Engine};
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::outbox::backoff::Backoff;
 use crate::receive;
 use crate::relay_client::{Problem, RelayError};
+use crate::status::Doing;
+use crate::store::column::ms;
 use crate::store::{Query, StoreError};
 use crate::world::{RelayStream, TransportError};
 
@@ -226,5 +227,5 @@ fn problem(code: &str) -> Problem {
 
 fn cursor(view: &impl Query, own_inbox: i64) -> Result<u64, StoreError> {
     let cursor = view.one("SELECT cursor FROM own_inbox WHERE id = ?1", [own_inbox], |row| row.get::<_, i64>(0))?;
-    Ok(crate::contact::counter(cursor.ok_or(StoreError::Corrupt)?))
+    Ok(crate::store::column::counter(cursor.ok_or(StoreError::Corrupt)?))
 }

@@ -16,13 +16,16 @@ use sotto_protocol::{Bytes, EnvelopeId, Timestamp, relay};
 use super::backoff::Backoff;
 use super::encrypt::{self, Claim, Parcel, Plan};
 use super::post::Sealed;
-use crate::contact::{self, DeviceRow, PeerInbox, ms};
-use crate::engine::{Doing, Engine};
+use crate::contact;
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::manifests;
 use crate::own;
+use crate::peer::{self, DeviceRow, PeerInbox};
 use crate::relay_client::RelayError;
 use crate::session::{self, Begun};
+use crate::status::Doing;
+use crate::store::column::ms;
 use crate::store::{StoreError, Tx};
 use crate::world::Chance;
 
@@ -231,7 +234,7 @@ fn write_down(engine: &Engine, tx: &mut Tx<'_>, device: DeviceRow, verdict: &Ver
     }
     if verdict.is_refused {
         // The inbox or its token is gone: perhaps the contact's list says where to now.
-        let device = contact::device_by_row(tx, device)?;
+        let device = peer::device_by_row(tx, device)?;
         contact::manifest_is_stale(tx, device.contact)?;
     }
     Ok(())

@@ -16,14 +16,14 @@ use sotto_protocol::limits::{BUNDLE_RENEWED, MANIFEST_READ_AGAIN, RETENTION};
 use sotto_protocol::{ClaimId, ConversationId, EnvelopeId, InboxId, MessageId, RelayAddress, Timestamp, Token};
 
 use super::MAY_LEAVE;
-use crate::contact::{
-    self, Contact, ContactRow, DeviceRow, PeerDevice, PeerInbox, Trust, counter, ms, stored, timestamp,
-};
+use crate::contact::{self, Contact, ContactRow, Trust};
 use crate::conversation::{self, MessageRow};
 use crate::own::{self, Own};
+use crate::peer::{self, DeviceRow, PeerDevice, PeerInbox};
 use crate::records::MessageState;
 use crate::seal::{self, SealOut};
 use crate::session;
+use crate::store::column::{counter, ms, stored, timestamp};
 use crate::store::{Query, StoreError, Tx};
 use crate::world::Chance;
 
@@ -82,7 +82,7 @@ pub(crate) fn plan(
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<Plan, StoreError> {
-    let device = contact::device_by_row(tx, device)?;
+    let device = peer::device_by_row(tx, device)?;
     let contact = contact::by_row(tx, device.contact)?;
     let anything = tx.one(&format!("SELECT 1 FROM outbox WHERE {MAY_LEAVE} LIMIT 1"), [device.row.0], |_| Ok(()))?;
     let (Some(()), Some(way)) = (anything, contact.way()) else { return Ok(Plan::Idle) };
@@ -95,7 +95,7 @@ pub(crate) fn plan(
     if !device.listed {
         return Ok(Plan::Idle);
     }
-    let Some(inbox) = contact::inboxes(tx, device.row)?.into_iter().next() else { return Ok(Plan::Idle) };
+    let Some(inbox) = peer::inboxes(tx, device.row)?.into_iter().next() else { return Ok(Plan::Idle) };
     let owner = party(&contact, &device);
     let has_session = session::has_sending(tx, inbox.row)?;
     let bundle = stored_bundle(tx, &inbox, &owner, now)?;

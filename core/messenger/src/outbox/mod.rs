@@ -13,6 +13,7 @@
 
 pub(crate) mod backoff;
 pub(crate) mod courier;
+pub(crate) mod dispatcher;
 pub(crate) mod encrypt;
 pub(crate) mod post;
 pub(crate) mod unanswered;
@@ -23,10 +24,12 @@ use rusqlite::params;
 use sotto_crypto::letter::Content;
 use sotto_protocol::{MessageId, Timestamp};
 
-use crate::contact::{self, ContactRow, DeviceRow, ms, stored};
+use crate::contact::ContactRow;
 use crate::conversation::{self, MessageRow};
 use crate::error::{Error, InputError};
+use crate::peer::{self, DeviceRow};
 use crate::records::{Failure, MessageState};
+use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError, Tx};
 use crate::world::Chance;
 
@@ -71,7 +74,7 @@ pub(crate) fn queue(tx: &mut Tx<'_>, device: DeviceRow, letter: &NewLetter<'_>) 
 
 /// Queues a letter to every listed device of a contact.
 pub(crate) fn queue_to_contact(tx: &mut Tx<'_>, contact: ContactRow, letter: &NewLetter<'_>) -> Result<(), StoreError> {
-    for device in contact::listed_devices(tx, contact)? {
+    for device in peer::listed_devices(tx, contact)? {
         queue(tx, device, letter)?;
     }
     Ok(())
@@ -111,7 +114,9 @@ pub(crate) fn destinations(view: &impl Query) -> Result<Vec<DeviceRow>, StoreErr
 
 /// Letters that have not left.
 pub(crate) fn waiting(view: &impl Query) -> Result<u64, StoreError> {
-    Ok(view.one("SELECT count(*) FROM outbox WHERE state < 2", [], |row| row.get(0))?.map_or(0, contact::counter))
+    Ok(view
+        .one("SELECT count(*) FROM outbox WHERE state < 2", [], |row| row.get(0))?
+        .map_or(0, crate::store::column::counter))
 }
 
 /// A relay took these rows. Their ciphertext is no longer needed: a relay that loses it gets the letter encrypted anew.

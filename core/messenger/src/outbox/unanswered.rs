@@ -14,7 +14,8 @@ use rusqlite::params;
 use sotto_protocol::Timestamp;
 use sotto_protocol::limits::RETENTION;
 
-use crate::contact::{InboxRow, ms, timestamp};
+use crate::peer::InboxRow;
+use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
 /// What a peer that is there confirms within.

@@ -13,15 +13,17 @@ use sotto_protocol::{ConversationId, MessageId, Timestamp};
 
 use super::open::{Authentic, Ratchet, Unsealed, UsedSeal};
 use super::{Batch, Device, Fault, Incoming, Stepped};
-use crate::contact::{self, Contact, ContactRow, ContactState, DeviceRow, Trust, ms, stored};
+use crate::contact::{self, Contact, ContactRow, ContactState, Trust};
 use crate::conversation::{self, Arrivals, ConversationRow, NewMessage};
 use crate::error::Error;
 use crate::handshake::{self, Answered, ProvenRequest, Requested};
 use crate::outbox::{self, NewLetter, Says};
+use crate::peer::{self, DeviceRow};
 use crate::prekey;
 use crate::records::{Kind, MessageState};
 use crate::seal;
 use crate::session::{self, Begun};
+use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError, Tx};
 use crate::world::Chance;
 
@@ -58,7 +60,7 @@ impl Batch<'_, '_, '_> {
         }
         if matches!(authentic.ratchet, Ratchet::Begun { .. }) {
             let reply_inbox = authentic.letter.reply_inbox.ok_or(Fault::Refused("reply_inbox_refused"))?;
-            contact::inbox_by_id(self.tx, device, &reply_inbox)?.ok_or(Fault::Refused("reply_inbox_refused"))?;
+            peer::inbox_by_id(self.tx, device, &reply_inbox)?.ok_or(Fault::Refused("reply_inbox_refused"))?;
         }
         if self.was_counted(&contact, device, authentic.letter.counter)? {
             // The same letter through another inbox: the ratchet has moved, nothing else.
@@ -113,7 +115,7 @@ impl Batch<'_, '_, '_> {
         let is_listed = manifest
             .device(&sender.device)
             .is_some_and(|device| device.inboxes.iter().any(|inbox| inbox.inbox == reply_inbox));
-        if !is_listed || contact::has_inbox_of_another(self.tx, &manifest)? {
+        if !is_listed || peer::has_inbox_of_another(self.tx, &manifest)? {
             return Err(Fault::Refused("reply_inbox_refused"));
         }
         let request =
@@ -129,7 +131,7 @@ impl Batch<'_, '_, '_> {
         self.forget_contact(row);
         self.received.contacts_changed = true;
         let contact = self.contact(row)?;
-        let device = contact::device_by_id(self.tx, row, &sender.device)?.ok_or(StoreError::Corrupt)?.row;
+        let device = peer::device_by_id(self.tx, row, &sender.device)?.ok_or(StoreError::Corrupt)?.row;
         let authentic =
             Authentic { letter, kind: message.kind(), inner_hash: message.inner_hash(), ratchet, seal: unsealed.seal };
         let (_, letter) = self.keep_keys(&contact, device, authentic)?;
@@ -144,7 +146,7 @@ impl Batch<'_, '_, '_> {
         session: &SessionId,
     ) -> Result<Option<(Contact, DeviceRow)>, StoreError> {
         let Some(contact) = contact::by_account(self.tx, &sender.account)? else { return Ok(None) };
-        let Some(device) = contact::device_by_id(self.tx, contact.row, &sender.device)? else { return Ok(None) };
+        let Some(device) = peer::device_by_id(self.tx, contact.row, &sender.device)? else { return Ok(None) };
         let is_known = session::is_of_device(self.tx, device.row, session)?;
         Ok(is_known.then_some((contact, device.row)))
     }
@@ -175,8 +177,8 @@ impl Batch<'_, '_, '_> {
             Ratchet::Begun { account, session, prekey } => {
                 debug_assert!(kind == OlmKind::Prekey, "only prekey messages begin sessions");
                 let reply_inbox = letter.reply_inbox.ok_or(Fault::Refused("reply_inbox_refused"))?;
-                let inbox = contact::inbox_by_id(self.tx, device, &reply_inbox)?
-                    .ok_or(Fault::Refused("reply_inbox_refused"))?;
+                let inbox =
+                    peer::inbox_by_id(self.tx, device, &reply_inbox)?.ok_or(Fault::Refused("reply_inbox_refused"))?;
                 if prekey == PrekeyUsed::LastResort {
                     session::bury(self.tx, &session.id(), prekey::last_resort_dies_at(self.now))?;
                 } else {

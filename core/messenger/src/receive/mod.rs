@@ -21,12 +21,14 @@ use sotto_crypto::seal::{OfferedSeal, OpenerHash};
 use sotto_protocol::limits::{RETENTION, WAITING_CONTINUATIONS_MAX};
 use sotto_protocol::{Timestamp, relay};
 
-use crate::contact::{self, Contact, ContactRow, DeviceRow, ms};
+use crate::contact::{self, Contact, ContactRow};
 use crate::conversation::{self, Arrivals, ConversationRow, MessageRow};
 use crate::handshake::{self, Purpose};
 use crate::own::{self, Own};
+use crate::peer::{self, DeviceRow};
 use crate::seal::SealIn;
 use crate::session::{self, SessionRow};
+use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
 use crate::world::Chance;
 
@@ -305,7 +307,7 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
 
     pub(super) fn device(&mut self, contact: &Contact, row: DeviceRow) -> Result<&mut Device, StoreError> {
         if !self.devices.contains_key(&row) {
-            let peer = contact::device_by_row(self.tx, row)?;
+            let peer = peer::device_by_row(self.tx, row)?;
             let party = crate::outbox::encrypt::party(contact, &peer);
             let sessions = session::of_device(self.tx, &self.own.seal, row)?;
             let sessions = sessions.into_iter().map(|row| Stepped { row, changed: false }).collect();

@@ -9,7 +9,8 @@ use sotto_protocol::header::Header;
 use sotto_protocol::letter::OlmKind;
 
 use super::{Batch, Fault, Incoming, Why};
-use crate::contact::{self, Contact, ContactRow, DeviceRow};
+use crate::contact::{Contact, ContactRow};
+use crate::peer::{self, DeviceRow};
 use crate::prekey;
 use crate::seal;
 use crate::session;
@@ -113,7 +114,7 @@ impl Batch<'_, '_, '_> {
         if account != contact.account {
             return Err(Fault::Refused("sender_is_not_the_contact"));
         }
-        match contact::device_by_id(self.tx, contact.row, &device)? {
+        match peer::device_by_id(self.tx, contact.row, &device)? {
             Some(peer) if peer.listed => Ok(peer.row),
             _ => {
                 self.received.stale.push(contact.row);

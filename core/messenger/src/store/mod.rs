@@ -8,6 +8,7 @@
 
 use sotto_cipher as _;
 
+pub(crate) mod column;
 mod open;
 mod tx;
 

@@ -1,0 +1,256 @@
+//! Who is reached: invites made and used, requests accepted, contacts renamed, blocked, removed, compared.
+
+use sotto_crypto::manifest::VerifiedManifest;
+use sotto_crypto::safety::SafetyNumber;
+use sotto_protocol::decode::DecodeError;
+use sotto_protocol::invite::Invite;
+use sotto_protocol::request::path;
+use sotto_protocol::{AccountId, Bytes, Timestamp, relay};
+
+use super::{Messenger, check_name};
+use crate::contact::{self, ContactState};
+use crate::engine::{Engine, Event};
+use crate::error::{Error, InputError, InviteError};
+use crate::handshake::{self, InviteOptions, Reading};
+use crate::outbox::{self, courier, encrypt};
+use crate::records::{Contact, Failure, InviteLink};
+use crate::relay_client::RelayError;
+use crate::store::{Query, StoreError, Tx};
+use crate::{manifests, peer};
+
+impl Messenger {
+    /// Makes an invite. The link works once the relays have its tokens, which [`Messenger::catch_up`] waits for.
+    ///
+    /// # Errors
+    /// [`InputError::OutOfRange`], [`Error::Store`].
+    pub async fn invite(&self, options: InviteOptions) -> Result<InviteLink, Error> {
+        options.check()?;
+        let made = self
+            .engine()
+            .write(move |engine, tx| {
+                handshake::invite(tx, &engine.own, &options, engine.network_now(), &mut engine.chance())
+                    .map(|(link, _)| link)
+            })
+            .await?;
+        self.engine().wake();
+        Ok(made)
+    }
+
+    /// Uses an invite: reads who made it, claims their prekeys, and asks them. Returns their account.
+    ///
+    /// # Errors
+    /// [`InviteError`] for a link that cannot be used, [`Error::Relay`] when their relay is not reached, [`Error::Peer`] when what they
+    /// published is refused. Nothing was changed then.
+    pub async fn join(&self, link: &str) -> Result<AccountId, Error> {
+        let invite: Invite = link.parse().map_err(|error: DecodeError| InviteError::Garbage(error))?;
+        let engine = self.engine();
+        let now = engine.network_now();
+        if invite.is_expired(now) {
+            return Err(InviteError::Expired.into());
+        }
+        let account = invite.account;
+        if account == engine.own.account {
+            return Err(InviteError::Own.into());
+        }
+        let known = engine.read(move |_, view| contact::by_account(view, &account)).await?;
+        if known.is_some_and(|contact| matches!(contact.state, ContactState::Asked | ContactState::Accepted)) {
+            return Err(InviteError::AlreadyContact.into());
+        }
+        let reading = self.read_invite(invite, now).await?;
+        let claimed = match self.claim_for(&reading).await {
+            Err(error @ Error::Invite(_)) => {
+                engine.write(|_, tx| handshake::forget_claim(tx)).await?;
+                return Err(error);
+            }
+            claimed => claimed?,
+        };
+        engine.write(move |engine, tx| store_asked(engine, tx, &reading, &claimed)).await?;
+        engine.wake();
+        engine.tell(Event::ContactsChanged);
+        Ok(account)
+    }
+
+    async fn read_invite(&self, invite: Invite, now: Timestamp) -> Result<Reading, Error> {
+        let (chain, _) = handshake::invite_chain_address(&invite);
+        let part = manifests::read(&self.engine().client, &chain, 0).await.map_err(|error| match error {
+            Error::Relay(error) if error.is("refused") => InviteError::UsedUp.into(),
+            error => error,
+        })?;
+        let manifest = manifests::first_contact(&invite.account, &part, now)?;
+        let id = chain.chain;
+        let claim = self.engine().write(move |engine, tx| handshake::remember_claim(tx, &id, &engine.chance())).await?;
+        Ok(Reading { chain, chain_next: part.next, manifest, claim, invite })
+    }
+
+    /// Claims prekeys at the preferred inbox of every device of the invite's owner.
+    async fn claim_for(&self, reading: &Reading) -> Result<Vec<relay::PrekeyClaimed>, Error> {
+        let mut claimed = Vec::with_capacity(reading.manifest.devices().len());
+        for device in reading.manifest.devices() {
+            let Some(inbox) = device.inboxes.first() else { continue };
+            let token = sotto_crypto::secret::invite_token(&reading.invite.secret, &inbox.inbox);
+            let body = relay::PrekeyClaim {
+                inbox: inbox.inbox.into(),
+                token: Bytes::copy_from_slice(token.as_bytes()),
+                claim: reading.claim.into(),
+                bundle_only: false,
+            };
+            let answer = self.engine().client.anonymous(&inbox.relay, path::PREKEY_CLAIM, &body).await;
+            claimed.push(answer.map_err(|error: RelayError| {
+                if error.is("refused") { InviteError::UsedUp.into() } else { Error::from(error) }
+            })?);
+        }
+        Ok(claimed)
+    }
+
+    /// All contacts that were not removed.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn contacts(&self) -> Result<Vec<Contact>, Error> {
+        self.engine()
+            .read(|engine, view| {
+                let now = engine.network_now();
+                contact::all(view)?.into_iter().map(|contact| contact_record(&contact, now)).collect()
+            })
+            .await
+    }
+
+    /// The contact that a person means by a name, an account id, or the beginning of one.
+    ///
+    /// # Errors
+    /// [`InputError::NotFound`], [`InputError::Ambiguous`].
+    pub async fn find_contact(&self, who: &str) -> Result<Contact, Error> {
+        let who = who.to_owned();
+        self.engine().read(move |engine, view| contact_record(&contact::find(view, &who)?, engine.network_now())).await
+    }
+
+    /// Accepts a request.
+    ///
+    /// # Errors
+    /// [`InputError::NotFound`], [`InputError::WrongState`] for somebody who has not asked.
+    pub async fn accept(&self, account: AccountId) -> Result<(), Error> {
+        self.change_contact(account, |engine, tx, contact| {
+            handshake::accept(tx, &engine.own, contact.row, engine.network_now(), &mut engine.chance())
+        })
+        .await
+    }
+
+    /// Calls a contact by another name, on this account only; `None` calls them by their own.
+    ///
+    /// # Errors
+    /// [`InputError`].
+    pub async fn rename(&self, account: AccountId, name: Option<String>) -> Result<(), Error> {
+        if let Some(name) = &name {
+            check_name(name)?;
+        }
+        self.change_contact(account, move |_, tx, contact| {
+            Ok(contact::set_given_name(tx, contact.row, name.as_deref())?)
+        })
+        .await
+    }
+
+    /// Blocks a contact: at once nothing of theirs is shown or confirmed, and their tokens are dropped at every relay.
+    ///
+    /// # Errors
+    /// [`InputError::NotFound`].
+    pub async fn block(&self, account: AccountId) -> Result<(), Error> {
+        self.change_contact(account, |engine, tx, contact| {
+            contact::set_blocked(tx, contact.row, true)?;
+            Ok(handshake::drop_tokens(tx, &engine.own, contact.row)?)
+        })
+        .await
+    }
+
+    /// Takes a blocking back: their tokens are put again.
+    ///
+    /// # Errors
+    /// [`InputError::NotFound`], [`InputError::WrongState`] for somebody who is not blocked.
+    pub async fn unblock(&self, account: AccountId) -> Result<(), Error> {
+        self.change_contact(account, |engine, tx, contact| {
+            if !contact.blocked {
+                return Err(InputError::WrongState { what: "is not blocked" }.into());
+            }
+            contact::set_blocked(tx, contact.row, false)?;
+            Ok(handshake::restore_tokens(tx, &engine.own, contact)?)
+        })
+        .await
+    }
+
+    /// Removes a contact: they can no longer reach us, and what was still to leave to them fails. What was said stays.
+    ///
+    /// # Errors
+    /// [`InputError::NotFound`].
+    pub async fn remove(&self, account: AccountId) -> Result<(), Error> {
+        self.change_contact(account, |engine, tx, contact| {
+            contact::set_state(tx, contact.row, ContactState::Removed)?;
+            outbox::fail_all(tx, contact.row, Failure::Removed, engine.network_now())?;
+            Ok(handshake::drop_tokens(tx, &engine.own, contact.row)?)
+        })
+        .await
+    }
+
+    async fn change_contact(
+        &self,
+        account: AccountId,
+        change: impl FnOnce(&Engine, &mut Tx<'_>, &contact::Contact) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        self.engine()
+            .write(move |engine, tx| {
+                let contact = known_contact(tx, &account)?;
+                change(engine, tx, &contact)
+            })
+            .await?;
+        self.engine().wake();
+        self.engine().tell(Event::ContactsChanged);
+        Ok(())
+    }
+
+    /// What both compare to know that nobody stands between them.
+    ///
+    /// # Errors
+    /// [`InputError::NotFound`].
+    pub async fn safety_number(&self, account: AccountId) -> Result<SafetyNumber, Error> {
+        self.engine()
+            .read(move |engine, view| {
+                known_contact(view, &account)?;
+                Ok(SafetyNumber::between(&engine.own.account, &account))
+            })
+            .await
+    }
+}
+
+pub(super) fn known_contact(view: &impl Query, account: &AccountId) -> Result<contact::Contact, Error> {
+    let found = contact::by_account(view, account)?.filter(|contact| contact.state != ContactState::Removed);
+    found.ok_or(InputError::NotFound { what: "contact" }.into())
+}
+
+fn contact_record(contact: &contact::Contact, now: Timestamp) -> Result<Contact, Error> {
+    let manifest = VerifiedManifest::reload(&contact.account, Bytes::copy_from_slice(&contact.manifest))
+        .map_err(|_| StoreError::Corrupt)?;
+    Ok(Contact {
+        id: contact.account,
+        name: contact.shown_name().to_owned(),
+        own_name: contact.name.clone(),
+        state: contact.state,
+        blocked: contact.blocked,
+        trust: contact.trust,
+        outdated: !manifest.is_fresh(now),
+    })
+}
+
+/// One transaction: the contact to be, reply tokens, the request, and the sessions it goes out on.
+fn store_asked(
+    engine: &Engine,
+    tx: &mut Tx<'_>,
+    reading: &Reading,
+    claimed: &[relay::PrekeyClaimed],
+) -> Result<(), Error> {
+    let row = handshake::ask(tx, &engine.own, reading, engine.network_now(), &mut engine.chance())?;
+    let contact = contact::by_row(tx, row)?;
+    for (device, claimed) in peer::listed_devices(tx, row)?.into_iter().zip(claimed) {
+        let device = peer::device_by_row(tx, device)?;
+        let inbox = peer::inboxes(tx, device.row)?.into_iter().next().ok_or(StoreError::Corrupt)?;
+        courier::store_claimed(engine, tx, &inbox, &encrypt::party(&contact, &device), claimed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! What is said: texts queued, pages of chats and messages read.
+
+use std::time::Duration;
+
+use sotto_crypto::letter::{Content, Text};
+use sotto_protocol::limits::TEXT_BYTES_MAX;
+use sotto_protocol::{AccountId, MessageId, Timestamp};
+
+use super::Messenger;
+use super::contacts::known_contact;
+use crate::contact::{self, ContactState, Trust};
+use crate::conversation::{self, Arrivals, ConversationRow, MessageRow, NewMessage};
+use crate::engine::{Engine, Event};
+use crate::error::{Error, InputError};
+use crate::outbox::{self, NewLetter, Says};
+use crate::records::{Conversation, Kind, Message, MessageState};
+use crate::store::{Query, StoreError, Tx};
+
+impl Messenger {
+    /// Says something to a contact, or to oneself. Returns once it is stored and queued, offline too.
+    ///
+    /// # Errors
+    /// [`InputError`]; [`Error::Store`] when nothing could be stored.
+    pub async fn send_text(&self, to: AccountId, text: String) -> Result<Message, Error> {
+        if text.is_empty() {
+            return Err(InputError::Empty { what: "the text" }.into());
+        }
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(InputError::TooLong { what: "the text", bytes_max: TEXT_BYTES_MAX }.into());
+        }
+        let sent = self.engine().write(move |engine, tx| store_text(engine, tx, &to, &text)).await?;
+        self.engine().wake();
+        self.engine().tell(Event::MessagesChanged);
+        Ok(sent)
+    }
+
+    /// A page of the chat list: the conversations that moved last, before the place of the last one of the page above.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn conversations(
+        &self,
+        before: Option<(Timestamp, i64)>,
+        limit: u32,
+    ) -> Result<Vec<Conversation>, Error> {
+        self.engine().read(move |_, view| Ok(conversation::list(view, before, limit)?)).await
+    }
+
+    /// The newest messages of the conversation with a contact (or with oneself) before `before`, oldest first.
+    ///
+    /// # Errors
+    /// [`InputError::NotFound`], [`Error::Store`].
+    pub async fn messages(&self, with: AccountId, before: Option<i64>, limit: u32) -> Result<Vec<Message>, Error> {
+        self.engine()
+            .read(move |engine, view| match conversation_with(engine, view, &with)? {
+                Some(row) => Ok(conversation::page(view, &engine.own.account, row, before, limit)?),
+                None => Ok(Vec::new()),
+            })
+            .await
+    }
+
+    /// One message by its local number.
+    ///
+    /// # Errors
+    /// [`InputError::NotFound`], [`Error::Store`].
+    pub async fn message(&self, number: i64) -> Result<Message, Error> {
+        self.engine()
+            .read(move |engine, view| {
+                conversation::message(view, &engine.own.account, MessageRow(number))?
+                    .ok_or(InputError::NotFound { what: "message" }.into())
+            })
+            .await
+    }
+
+    /// Messages of others that came in after a local number, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn received_after(&self, number: i64, limit: u32) -> Result<Vec<Message>, Error> {
+        self.engine()
+            .read(move |engine, view| Ok(conversation::received_after(view, &engine.own.account, number, limit)?))
+            .await
+    }
+
+    /// The local number of the newest message of all.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn newest(&self) -> Result<i64, Error> {
+        self.engine().read(|_, view| Ok(conversation::newest(view)?)).await
+    }
+
+    /// Everything in the conversation with a contact has been read.
+    ///
+    /// # Errors
+    /// [`InputError::NotFound`], [`Error::Store`].
+    pub async fn mark_read(&self, with: AccountId) -> Result<(), Error> {
+        self.engine()
+            .write(move |engine, tx| match conversation_with(engine, tx, &with)? {
+                Some(row) => Ok(conversation::mark_read(tx, row)?),
+                None => Ok::<_, Error>(()),
+            })
+            .await?;
+        self.engine().tell(Event::MessagesChanged);
+        Ok(())
+    }
+
+    /// Waits until a relay took a message, or it failed; at most `deadline`. Returns how far it is.
+    ///
+    /// # Errors
+    /// [`InputError::NotFound`], [`Error::Store`].
+    pub async fn wait_sent(&self, number: i64, deadline: Duration) -> Result<Message, Error> {
+        let mut over = self.engine().clock.sleep(deadline);
+        loop {
+            let changed = self.engine().status.changed();
+            let message = self.message(number).await?;
+            if !matches!(message.state, MessageState::Queued | MessageState::Sending) {
+                return Ok(message);
+            }
+            tokio::select! {
+                biased;
+                () = &mut over => return Ok(message),
+                () = changed => {}
+            }
+        }
+    }
+}
+
+fn conversation_with(engine: &Engine, view: &impl Query, with: &AccountId) -> Result<Option<ConversationRow>, Error> {
+    if *with == engine.own.account {
+        return Ok(
+            view.one("SELECT id FROM conversation WHERE contact IS NULL", [], |row| row.get(0).map(ConversationRow))?
+        );
+    }
+    let contact = contact::by_account(view, with)?.ok_or(InputError::NotFound { what: "contact" })?;
+    Ok(conversation::with_contact(view, contact.row)?)
+}
+
+/// One transaction: the message, its conversation, a letter per device.
+fn store_text(engine: &Engine, tx: &mut Tx<'_>, to: &AccountId, text: &str) -> Result<Message, Error> {
+    let own = &engine.own;
+    let now = engine.clock.now();
+    let contact = if *to == own.account { None } else { Some(sendable(tx, to)?) };
+    let conversation = match &contact {
+        Some(contact) => ConversationRow(contact::conversation(tx, &own.account, contact)?),
+        None => conversation::note_to_self(tx, &own.account)?,
+    };
+    let content = Content::Text(Text::plain(text)).encode().map_err(|_| InputError::OutOfRange { what: "the text" })?;
+    let message_id = MessageId::from_bytes(engine.chance().bytes());
+    let new = NewMessage {
+        conversation,
+        sender: None,
+        message_id,
+        sent_at: now,
+        received_at: now,
+        kind: Kind::Text,
+        text,
+        content: &content,
+        // The note to self has arrived.
+        state: if contact.is_some() { MessageState::Queued } else { MessageState::Sent },
+    };
+    let row = conversation::insert(tx, &new)?.ok_or(StoreError::Failed)?;
+    conversation::touch(tx, conversation, &Arrivals { last: row, last_at: now, unread: 0 })?;
+    if let Some(contact) = contact {
+        let letter = NewLetter { says: Says::Message(row), message_id, sent_at: now, dies_at: None, after_batch: None };
+        outbox::queue_to_contact(tx, contact.row, &letter)?;
+    }
+    Ok(conversation::message(tx, &own.account, row)?.ok_or(StoreError::Failed)?)
+}
+
+fn sendable(tx: &Tx<'_>, to: &AccountId) -> Result<contact::Contact, Error> {
+    let contact = known_contact(tx, to)?;
+    let problem = match contact.state {
+        _ if contact.blocked => Some("is blocked"),
+        _ if contact.trust != Trust::Sound => Some("shows two lists of devices"),
+        ContactState::Asked => Some("has not answered yet"),
+        ContactState::Asking => Some("waits to be accepted"),
+        ContactState::Accepted => None,
+        ContactState::Removed => Some("was removed"),
+    };
+    problem.map_or(Ok(contact), |what| Err(InputError::WrongState { what }.into()))
+}

@@ -1,0 +1,170 @@
+//! Contacts' devices and their inboxes, as their newest manifests list them.
+//!
+//! What left a list keeps its row, unlisted: what was sent to it may still be asked for.
+
+use rusqlite::{Row, params};
+use sotto_crypto::manifest::{Device, VerifiedManifest};
+use sotto_protocol::{AccountId, ClaimId, DeviceId, InboxId, RelayAddress};
+
+use crate::contact::ContactRow;
+use crate::store::column::counter;
+use crate::store::{Query, StoreError, Tx};
+
+/// Row of a contact's device.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct DeviceRow(pub(crate) i64);
+
+/// Row of a contact's inbox.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct InboxRow(pub(crate) i64);
+
+/// A contact's device.
+#[derive(Clone)]
+pub(crate) struct PeerDevice {
+    pub(crate) row: DeviceRow,
+    pub(crate) contact: ContactRow,
+    pub(crate) device: DeviceId,
+    pub(crate) ed25519: [u8; 32],
+    pub(crate) curve25519: [u8; 32],
+    pub(crate) listed: bool,
+    pub(crate) counter_sent: u64,
+    pub(crate) received: u64,
+}
+
+const DEVICE_COLUMNS: &str = "id, contact, device, ed25519, curve25519, listed, counter_sent, received";
+
+fn read_device(row: &Row<'_>) -> rusqlite::Result<PeerDevice> {
+    Ok(PeerDevice {
+        row: DeviceRow(row.get(0)?),
+        contact: ContactRow(row.get(1)?),
+        device: DeviceId::from_bytes(row.get(2)?),
+        ed25519: row.get(3)?,
+        curve25519: row.get(4)?,
+        listed: row.get(5)?,
+        counter_sent: counter(row.get(6)?),
+        received: counter(row.get(7)?),
+    })
+}
+
+pub(crate) fn device_by_row(view: &impl Query, row: DeviceRow) -> Result<PeerDevice, StoreError> {
+    view.one(&format!("SELECT {DEVICE_COLUMNS} FROM peer_device WHERE id = ?1"), [row.0], read_device)?
+        .ok_or(StoreError::Corrupt)
+}
+
+pub(crate) fn device_by_id(
+    view: &impl Query,
+    contact: ContactRow,
+    device: &DeviceId,
+) -> Result<Option<PeerDevice>, StoreError> {
+    let sql = format!("SELECT {DEVICE_COLUMNS} FROM peer_device WHERE contact = ?1 AND device = ?2");
+    view.one(&sql, params![contact.0, device.as_ref()], read_device)
+}
+
+/// The devices that a letter to the contact goes to.
+pub(crate) fn listed_devices(view: &impl Query, contact: ContactRow) -> Result<Vec<DeviceRow>, StoreError> {
+    view.all("SELECT id FROM peer_device WHERE contact = ?1 AND listed = 1 ORDER BY id", [contact.0], |row| {
+        row.get(0).map(DeviceRow)
+    })
+}
+
+/// An inbox of a contact's device.
+#[derive(Clone)]
+pub(crate) struct PeerInbox {
+    pub(crate) row: InboxRow,
+    pub(crate) relay: RelayAddress,
+    pub(crate) inbox: InboxId,
+    pub(crate) prekey_key: [u8; 32],
+    pub(crate) claim: Option<ClaimId>,
+}
+
+fn read_inbox(row: &Row<'_>) -> rusqlite::Result<(String, PeerInbox)> {
+    let relay: String = row.get(1)?;
+    // Replaced by the parsed address in `parse_inbox`; parsing errors do not fit rusqlite's.
+    let placeholder: RelayAddress = "https://invalid".parse().expect("a constant that parses");
+    let claim: Option<[u8; 16]> = row.get(4)?;
+    let inbox = PeerInbox {
+        row: InboxRow(row.get(0)?),
+        relay: placeholder,
+        inbox: InboxId::from_bytes(row.get(2)?),
+        prekey_key: row.get(3)?,
+        claim: claim.map(ClaimId::from_bytes),
+    };
+    Ok((relay, inbox))
+}
+
+fn parse_inbox((relay, inbox): (String, PeerInbox)) -> Result<PeerInbox, StoreError> {
+    Ok(PeerInbox { relay: relay.parse().map_err(|_| StoreError::Corrupt)?, ..inbox })
+}
+
+/// The inboxes of a device, the preferred first.
+pub(crate) fn inboxes(view: &impl Query, device: DeviceRow) -> Result<Vec<PeerInbox>, StoreError> {
+    let sql = "SELECT id, relay, inbox, prekey_key, claim FROM peer_inbox WHERE peer_device = ?1 AND listed = 1 ORDER BY position";
+    view.all(sql, [device.0], read_inbox)?.into_iter().map(parse_inbox).collect()
+}
+
+/// A contact's inbox by its id.
+pub(crate) fn inbox_by_id(
+    view: &impl Query,
+    device: DeviceRow,
+    inbox: &InboxId,
+) -> Result<Option<PeerInbox>, StoreError> {
+    let sql = "SELECT id, relay, inbox, prekey_key, claim FROM peer_inbox WHERE peer_device = ?1 AND inbox = ?2";
+    view.one(sql, params![device.0, inbox.as_ref()], read_inbox)?.map(parse_inbox).transpose()
+}
+
+/// Whether a manifest claims an inbox that is another account's.
+pub(crate) fn has_inbox_of_another(view: &impl Query, manifest: &VerifiedManifest) -> Result<bool, StoreError> {
+    for inbox in manifest.devices().iter().flat_map(|device| &device.inboxes) {
+        let owner = view.one(
+            "SELECT contact.account FROM peer_inbox JOIN peer_device ON peer_device.id = peer_inbox.peer_device
+             JOIN contact ON contact.id = peer_device.contact WHERE peer_inbox.inbox = ?1",
+            [inbox.inbox.as_ref()],
+            |row| row.get(0).map(AccountId::from_bytes),
+        )?;
+        if owner.is_some_and(|owner| owner != *manifest.account()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Makes the rows say what the manifest says. Devices and inboxes that left keep their rows, unlisted: what was sent to them may
+/// still be asked for.
+pub(crate) fn list_devices(
+    tx: &mut Tx<'_>,
+    contact: ContactRow,
+    manifest: &VerifiedManifest,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE peer_inbox SET listed = 0 WHERE peer_device IN (SELECT id FROM peer_device WHERE contact = ?1)",
+        [contact.0],
+    )?;
+    tx.execute("UPDATE peer_device SET listed = 0 WHERE contact = ?1", [contact.0])?;
+    for device in manifest.devices() {
+        list_device(tx, contact, device)?;
+    }
+    Ok(())
+}
+
+fn list_device(tx: &mut Tx<'_>, contact: ContactRow, device: &Device) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO peer_device (contact, device, ed25519, curve25519, listed) VALUES (?1, ?2, ?3, ?4, 1)
+         ON CONFLICT (contact, device) DO UPDATE SET listed = 1",
+        params![contact.0, device.id.as_ref(), device.ed25519, device.curve25519],
+    )?;
+    let row = device_by_id(tx, contact, &device.id)?.ok_or(StoreError::Corrupt)?.row;
+    for (position, inbox) in device.inboxes.iter().enumerate() {
+        tx.execute(
+            "INSERT INTO peer_inbox (peer_device, position, relay, inbox, prekey_key, listed) VALUES (?1, ?2, ?3, ?4, ?5, 1)
+             ON CONFLICT (inbox) DO UPDATE SET position = ?2, relay = ?3, prekey_key = ?5, listed = 1 WHERE peer_device = ?1",
+            params![
+                row.0,
+                i64::try_from(position).unwrap_or(i64::MAX),
+                inbox.relay.to_string(),
+                inbox.inbox.as_ref(),
+                inbox.prekey_key.as_bytes(),
+            ],
+        )?;
+    }
+    Ok(())
+}

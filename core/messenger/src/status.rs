@@ -1,0 +1,115 @@
+//! What the engine's tasks are at, for those who wait until everything is dealt with. Nothing here decides anything.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sotto_protocol::RelayAddress;
+use tokio::sync::Notify;
+
+use crate::peer::DeviceRow;
+
+/// Who is doing something.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Doing {
+    Courier(DeviceRow),
+    Clerk(RelayAddress),
+    Stream(RelayAddress),
+}
+
+/// What every task is at, and how much has moved.
+#[derive(Default)]
+pub(crate) struct Status {
+    doing: Mutex<BTreeMap<Doing, State>>,
+    changed: Notify,
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// At it.
+    Working,
+    /// Failed since the last network hint, and waits to try again.
+    Failing(&'static str),
+    /// A stream that has delivered everything that waited.
+    Drained,
+}
+
+impl Status {
+    fn set(&self, doing: Doing, state: Option<State>) {
+        if let Ok(mut all) = self.doing.lock() {
+            match state {
+                Some(state) => all.insert(doing, state),
+                None => all.remove(&doing),
+            };
+        }
+        self.progressed();
+    }
+
+    pub(crate) fn working(&self, doing: Doing) {
+        self.set(doing, Some(State::Working));
+    }
+
+    pub(crate) fn failed(&self, doing: Doing, code: &'static str) {
+        self.set(doing, Some(State::Failing(code)));
+    }
+
+    pub(crate) fn drained(&self, relay: &RelayAddress) {
+        self.set(Doing::Stream(relay.clone()), Some(State::Drained));
+    }
+
+    pub(crate) fn ended(&self, doing: Doing) {
+        self.set(doing, None);
+    }
+
+    /// What failed before a hint is tried again, and not failing until it fails again.
+    pub(crate) fn new_round(&self) {
+        if let Ok(mut all) = self.doing.lock() {
+            all.retain(|_, state| !matches!(state, State::Failing(_)));
+        }
+    }
+
+    pub(crate) fn progressed(&self) {
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn received(&self, count: usize) {
+        self.received.fetch_add(count as u64, Ordering::Relaxed);
+        self.progressed();
+    }
+
+    pub(crate) fn sent(&self, count: usize) {
+        self.sent.fetch_add(count as u64, Ordering::Relaxed);
+        self.progressed();
+    }
+
+    /// Messages received and letters sent since the engine opened.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.received.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn of(&self, doing: &Doing) -> Option<State> {
+        self.doing.lock().ok().and_then(|all| all.get(doing).copied())
+    }
+
+    /// Relays that fail, with the code of the error.
+    pub(crate) fn failing_relays(&self) -> Vec<(RelayAddress, &'static str)> {
+        let Ok(all) = self.doing.lock() else { return Vec::new() };
+        let mut failing: Vec<_> = all
+            .iter()
+            .filter_map(|(doing, state)| match (doing, state) {
+                (Doing::Clerk(relay) | Doing::Stream(relay), State::Failing(code)) => Some((relay.clone(), *code)),
+                _ => None,
+            })
+            .collect();
+        failing.dedup_by(|one, other| one.0 == other.0);
+        failing
+    }
+
+    /// Ready when anything changed after the call.
+    pub(crate) fn changed(&self) -> impl Future<Output = ()> + '_ {
+        self.changed.notified()
+    }
+}

@@ -1,0 +1,133 @@
+//! What is due by the clock: prekeys, manifests, confirmations, what went unanswered, things to forget.
+//!
+//! One task, one transaction a turn. What destroys something goes by a time that has passed by every clock that we know.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::params;
+use sotto_crypto::letter::Content;
+use sotto_protocol::limits::{MANIFEST_RENEWED, RETENTION};
+use sotto_protocol::{MessageId, Timestamp};
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::outbox::backoff::Backoff;
+use crate::outbox::{self, NewLetter, Says};
+use crate::peer::DeviceRow;
+use crate::status::{Doing, State};
+use crate::store::column::{ms, timestamp};
+use crate::store::{Query, StoreError, Tx};
+use crate::{handshake, own, prekey, receive, task};
+
+/// The longest that it sleeps: clocks jump.
+const SLEEP_MAX: Duration = Duration::from_secs(3600);
+/// A confirmation that could not leave for so long says nothing that the next letter will not say.
+const CONFIRMATION_LIFETIME: Duration = Duration::from_secs(37 * 24 * 3600);
+/// How long inner hashes are kept: relays hold nothing longer than the retention, and repeats of sends for a week more.
+const SEEN_FOR: Duration = Duration::from_secs(RETENTION.as_secs() + 7 * 24 * 3600);
+
+/// Turn after turn, each when something is due.
+pub(crate) async fn run(engine: Arc<Engine>) {
+    let mut failures = Backoff::default();
+    loop {
+        let wait = match look_after(&engine).await {
+            Ok(wait) => {
+                failures.reset();
+                wait
+            }
+            Err(error) => {
+                tracing::warn!(code = error.code(), "upkeep failed");
+                failures.failed(error.retry_after(), &engine.chance())
+            }
+        };
+        tokio::select! {
+            biased;
+            () = engine.upkeep_is_due() => {}
+            () = engine.clock.sleep(wait) => {}
+        }
+    }
+}
+
+/// Does what is due; says how long nothing will be.
+async fn look_after(engine: &Arc<Engine>) -> Result<Duration, Error> {
+    let due = engine.read(|_, view| due_at(view)).await?;
+    if due <= engine.network_now() {
+        engine.write(upkeep).await?;
+        engine.wake();
+        engine.status.progressed();
+    }
+    let due = engine.read(|_, view| due_at(view)).await?;
+    // At least a second: what is due and could not be done is no reason to spin.
+    Ok(due.since(engine.network_now()).clamp(Duration::from_secs(1), SLEEP_MAX))
+}
+
+/// When something is due next.
+fn due_at(view: &impl Query) -> Result<Timestamp, StoreError> {
+    let issued_at =
+        view.one("SELECT issued_at FROM account", [], |row| row.get(0))?.map(timestamp).ok_or(StoreError::Corrupt)?;
+    let confirm_at = view.one("SELECT min(confirm_due) FROM peer_device WHERE confirm_due IS NOT NULL", [], |row| {
+        row.get::<_, Option<i64>>(0)
+    })?;
+    let dies_at = view.one("SELECT min(dies_at) FROM outbox WHERE dies_at IS NOT NULL AND state <= 2", [], |row| {
+        row.get::<_, Option<i64>>(0)
+    })?;
+    let others = [confirm_at.flatten(), dies_at.flatten()].into_iter().flatten().map(timestamp);
+    let others = others.chain(outbox::unanswered::due_at(view)?);
+    Ok(others.fold(prekey::due_at(view)?.min(issued_at.after(MANIFEST_RENEWED)), Timestamp::min))
+}
+
+fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
+    let (now, sure_now) = (engine.network_now(), engine.sure_now());
+    prekey::upkeep(tx, &engine.own, task::new_batch(tx)?, now, sure_now, &mut engine.chance())?;
+    let issued_at =
+        tx.one("SELECT issued_at FROM account", [], |row| row.get(0))?.map(timestamp).ok_or(StoreError::Corrupt)?;
+    if now >= issued_at.after(MANIFEST_RENEWED) {
+        own::renew_manifest(tx, &engine.own.seal, now, &mut engine.chance())?;
+    }
+    confirm_what_is_due(engine, tx, now)?;
+    note_drained(engine, tx, now)?;
+    outbox::unanswered::renew(tx, now)?;
+    outbox::expire(tx, sure_now)?;
+    handshake::forget_old_invites(tx, sure_now)?;
+    receive::expire_waiting(tx, sure_now)?;
+    tx.execute("DELETE FROM seen_inner WHERE day < ?1", [sure_now.before(SEEN_FOR).day()])?;
+    tx.execute("DELETE FROM seen_message WHERE dies_at <= ?1", [ms(sure_now)])?;
+    tx.execute("DELETE FROM session_tombstone WHERE dies_at <= ?1", [ms(sure_now)])?;
+    Ok(())
+}
+
+/// A stream that is up and drained has nothing waiting now, however long ago the relay said so.
+fn note_drained(engine: &Engine, tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+    for inbox in &engine.own.inboxes {
+        if engine.status.of(&Doing::Stream(inbox.relay.clone())) == Some(State::Drained) {
+            tx.execute("UPDATE own_inbox SET drained_at = ?2 WHERE id = ?1", params![inbox.row, ms(now)])?;
+        }
+    }
+    Ok(())
+}
+
+/// Letters that carry nothing but what was received, to devices that heard nothing from us for too long.
+fn confirm_what_is_due(engine: &Engine, tx: &mut Tx<'_>, now: Timestamp) -> Result<(), Error> {
+    let due = tx.all(
+        "SELECT peer_device.id FROM peer_device JOIN contact ON contact.id = peer_device.contact
+         WHERE confirm_due <= ?1 AND contact.state = 3 AND contact.blocked = 0",
+        [ms(now)],
+        |row| row.get(0).map(DeviceRow),
+    )?;
+    let content = Content::Confirmation.encode().map_err(|_| StoreError::Failed)?;
+    for device in &due {
+        let message_id = MessageId::from_bytes(engine.chance().bytes());
+        let letter = NewLetter {
+            says: Says::Content(&content),
+            message_id,
+            sent_at: now,
+            dies_at: Some(now.after(CONFIRMATION_LIFETIME)),
+            after_batch: None,
+        };
+        outbox::queue(tx, *device, &letter)?;
+    }
+    // Where nothing may be confirmed, nothing is owed.
+    tx.execute("UPDATE peer_device SET confirm_due = NULL WHERE confirm_due <= ?1", params![ms(now)])?;
+    Ok(())
+}
