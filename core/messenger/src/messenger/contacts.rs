@@ -4,19 +4,16 @@ use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::safety::SafetyNumber;
 use sotto_protocol::decode::DecodeError;
 use sotto_protocol::invite::Invite;
-use sotto_protocol::request::path;
-use sotto_protocol::{AccountId, Bytes, Timestamp, relay};
+use sotto_protocol::{AccountId, Bytes, Timestamp};
 
 use super::{Messenger, check_name};
 use crate::contact::{self, ContactState};
 use crate::engine::{Engine, Event};
 use crate::error::{Error, InputError, InviteError};
-use crate::handshake::{self, InviteOptions, Reading};
-use crate::outbox::{self, courier, encrypt};
+use crate::handshake::{self, InviteOptions, join};
+use crate::outbox;
 use crate::records::{Contact, Failure, InviteLink};
-use crate::relay_client::RelayError;
 use crate::store::{Query, StoreError, Tx};
-use crate::{manifests, peer};
 
 impl Messenger {
     /// Makes an invite. The link works once the relays have its tokens, which [`Messenger::catch_up`] waits for.
@@ -56,50 +53,18 @@ impl Messenger {
         if known.is_some_and(|contact| matches!(contact.state, ContactState::Asked | ContactState::Accepted)) {
             return Err(InviteError::AlreadyContact.into());
         }
-        let reading = self.read_invite(invite, now).await?;
-        let claimed = match self.claim_for(&reading).await {
+        let reading = join::read_invite(engine, invite, now).await?;
+        let claimed = match join::claim(engine, &reading).await {
             Err(error @ Error::Invite(_)) => {
                 engine.write(|_, tx| handshake::forget_claim(tx)).await?;
                 return Err(error);
             }
             claimed => claimed?,
         };
-        engine.write(move |engine, tx| store_asked(engine, tx, &reading, &claimed)).await?;
+        engine.write(move |engine, tx| join::store(engine, tx, &reading, &claimed)).await?;
         engine.wake();
         engine.tell(Event::ContactsChanged);
         Ok(account)
-    }
-
-    async fn read_invite(&self, invite: Invite, now: Timestamp) -> Result<Reading, Error> {
-        let (chain, _) = handshake::invite_chain_address(&invite);
-        let part = manifests::read(&self.engine().client, &chain, 0).await.map_err(|error| match error {
-            Error::Relay(error) if error.is("refused") => InviteError::UsedUp.into(),
-            error => error,
-        })?;
-        let manifest = manifests::first_contact(&invite.account, &part, now)?;
-        let id = chain.chain;
-        let claim = self.engine().write(move |engine, tx| handshake::remember_claim(tx, &id, &engine.chance())).await?;
-        Ok(Reading { chain, chain_next: part.next, manifest, claim, invite })
-    }
-
-    /// Claims prekeys at the preferred inbox of every device of the invite's owner.
-    async fn claim_for(&self, reading: &Reading) -> Result<Vec<relay::PrekeyClaimed>, Error> {
-        let mut claimed = Vec::with_capacity(reading.manifest.devices().len());
-        for device in reading.manifest.devices() {
-            let Some(inbox) = device.inboxes.first() else { continue };
-            let token = sotto_crypto::secret::invite_token(&reading.invite.secret, &inbox.inbox);
-            let body = relay::PrekeyClaim {
-                inbox: inbox.inbox.into(),
-                token: Bytes::copy_from_slice(token.as_bytes()),
-                claim: reading.claim.into(),
-                bundle_only: false,
-            };
-            let answer = self.engine().client.anonymous(&inbox.relay, path::PREKEY_CLAIM, &body).await;
-            claimed.push(answer.map_err(|error: RelayError| {
-                if error.is("refused") { InviteError::UsedUp.into() } else { Error::from(error) }
-            })?);
-        }
-        Ok(claimed)
     }
 
     /// All contacts that were not removed.
@@ -236,21 +201,4 @@ fn contact_record(contact: &contact::Contact, now: Timestamp) -> Result<Contact,
         trust: contact.trust,
         outdated: !manifest.is_fresh(now),
     })
-}
-
-/// One transaction: the contact to be, reply tokens, the request, and the sessions it goes out on.
-fn store_asked(
-    engine: &Engine,
-    tx: &mut Tx<'_>,
-    reading: &Reading,
-    claimed: &[relay::PrekeyClaimed],
-) -> Result<(), Error> {
-    let row = handshake::ask(tx, &engine.own, reading, engine.network_now(), &mut engine.chance())?;
-    let contact = contact::by_row(tx, row)?;
-    for (device, claimed) in peer::listed_devices(tx, row)?.into_iter().zip(claimed) {
-        let device = peer::device_by_row(tx, device)?;
-        let inbox = peer::inboxes(tx, device.row)?.into_iter().next().ok_or(StoreError::Corrupt)?;
-        courier::store_claimed(engine, tx, &inbox, &encrypt::party(&contact, &device), claimed)?;
-    }
-    Ok(())
 }

@@ -1,0 +1,22 @@
+//! First contact: invites, requests, answers (docs/protocol.md section 7).
+//!
+//! ```text
+//! owner                                           scanner
+//! invite: tokens put, chain written  --link-->    join: chain read, prekeys claimed
+//!                                    <--request-- (under the invite's token, sealed; proves the scanner at once)
+//! accept: pair tokens put            --answer-->  (under the request's reply token) pair tokens put
+//!                                    <--ready---  (under the pair token) from here both use the pair's tokens
+//! ```
+//! - `tokens.rs`: what stands at our inboxes for them; `owner.rs`, `scanner.rs`: the two sides; `join.rs`: what a scanner reads first
+//!
+//! Tokens always stand at the relays before the letter that lets the other side use them: letters wait for their batch of tasks.
+
+pub(crate) mod join;
+mod owner;
+mod scanner;
+mod tokens;
+
+pub use owner::InviteOptions;
+pub(crate) use owner::{ProvenRequest, Requested, accept, forget_old_invites, invite, take_request};
+pub(crate) use scanner::{Answered, answered, chain_of, forget_claim};
+pub(crate) use tokens::{Purpose, drop_tokens, purpose, restore_tokens};

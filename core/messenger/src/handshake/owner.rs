@@ -1,0 +1,208 @@
+//! The owner's side of first contact: invites made, requests taken and accepted.
+//!
+//! An invite's uses are counted here, by the device that made it: the first valid requests win, later ones are not answered.
+
+use std::time::Duration;
+
+use rusqlite::params;
+use sotto_crypto::letter::Content;
+use sotto_crypto::manifest::VerifiedManifest;
+use sotto_crypto::secret::{PairSecret, ReplySecret, invite_chain, invite_token};
+use sotto_protocol::invite::{Invite, InviteSecret};
+use sotto_protocol::limits::{INVITE_PUTS_PER_CLAIM, INVITE_USES_MAX, INVITE_VALID_MAX};
+use sotto_protocol::{ChainId, Timestamp, relay};
+
+use super::tokens::{Purpose, Quota, put_tokens};
+use crate::contact::{self, ChainAddress, ContactRow, ContactState, NewContact};
+use crate::error::{Error, InputError};
+use crate::outbox;
+use crate::own::{self, Chain, Own};
+use crate::records::InviteLink;
+use crate::store::column::{ms, timestamp};
+use crate::store::{Query, StoreError, Tx};
+use crate::task;
+use crate::world::Chance;
+
+/// How long after its end an invite's requests may still be under way: relays keep nothing longer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What an invite is to allow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InviteOptions {
+    /// How many may use it, from 1 to 1,000.
+    pub uses: u32,
+    /// How long it holds, at most 30 days.
+    pub valid_for: Duration,
+    /// Whether requests are accepted without asking.
+    pub auto_accept: bool,
+}
+
+impl Default for InviteOptions {
+    /// One use, for a week, with the owner's word.
+    fn default() -> Self {
+        Self { uses: 1, valid_for: Duration::from_secs(7 * 24 * 3600), auto_accept: false }
+    }
+}
+
+impl InviteOptions {
+    pub(crate) fn check(&self) -> Result<(), InputError> {
+        if !(1..=INVITE_USES_MAX).contains(&self.uses) {
+            return Err(InputError::OutOfRange { what: "the number of uses" });
+        }
+        if self.valid_for < Duration::from_secs(3600) || self.valid_for > INVITE_VALID_MAX {
+            return Err(InputError::OutOfRange { what: "how long the invite holds" });
+        }
+        Ok(())
+    }
+}
+
+/// Makes an invite: its tokens and its chain are queued for the relays, and the link is ready. Returns the batch that must be done
+/// before the link works.
+pub(crate) fn invite(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    options: &InviteOptions,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(InviteLink, i64), Error> {
+    let secret = InviteSecret::from_bytes(chance.bytes());
+    let (chain, key) = invite_chain(&secret);
+    let home = own.inboxes.first().ok_or(StoreError::Corrupt)?.relay.clone();
+    let batch = task::new_batch(tx)?;
+    let chain_row = own::begin_chain(tx, batch, Chain::Invite, &home, chain, &key, &own.seal, now, chance)?;
+    let expires_at = whole_hours(now.after(options.valid_for));
+    let row = tx.insert(
+        "INSERT INTO invite (secret, own_chain, uses_left, expires_at, auto_accept, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![secret.as_bytes(), chain_row, options.uses, ms(expires_at), options.auto_accept, ms(now)],
+    )?;
+    let quota = Quota { expires_at: Some(expires_at), puts_per_claim: INVITE_PUTS_PER_CLAIM, claims: options.uses };
+    put_tokens(tx, own, batch, Purpose::Invite(row), quota, |inbox| invite_token(&secret, inbox), chance)?;
+    let invite = Invite { account: own.account, secret, expires_at, name: own::name(tx)?, relay: home };
+    let link = invite.to_link().map_err(|_| StoreError::Corrupt)?;
+    Ok((InviteLink { link, expires_at, uses: options.uses }, batch))
+}
+
+/// Links carry whole hours; up, so that nobody gets less than was asked for.
+fn whole_hours(time: Timestamp) -> Timestamp {
+    const HOUR_MS: u64 = 3_600_000;
+    Timestamp::from_ms(time.as_ms().div_ceil(HOUR_MS) * HOUR_MS)
+}
+
+/// Invites whose answers are over: their chains and aliases go. Their tokens have run out by themselves.
+pub(crate) fn forget_old_invites(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let over = ms(now.before(ANSWERS_WITHIN));
+    let old = tx.all(
+        "SELECT invite.id, own_chain.id, own_chain.relay, own_chain.chain FROM invite JOIN own_chain ON own_chain.id = invite.own_chain
+         WHERE invite.expires_at <= ?1",
+        [over],
+        |row| {
+            let (relay, chain): (String, [u8; 32]) = (row.get(2)?, row.get(3)?);
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, relay, ChainId::from_bytes(chain)))
+        },
+    )?;
+    let batch = task::new_batch(tx)?;
+    for (invite, chain_row, relay, chain) in old {
+        let relay = relay.parse().map_err(|_| StoreError::Corrupt)?;
+        let body = relay::ChainDelete { chain: chain.into() };
+        task::queue(tx, batch, &relay, task::Subject::Chain(chain), task::Kind::ChainDelete, &body)?;
+        tx.execute("DELETE FROM alias WHERE invite = ?1", [invite])?;
+        tx.execute("UPDATE contact SET invite = NULL WHERE invite = ?1", [invite])?;
+        tx.execute("DELETE FROM invite WHERE id = ?1", [invite])?;
+        // The key must outlive the call: the row goes once the chain is gone.
+        tx.execute("UPDATE own_chain SET audience = ?2 WHERE id = ?1", params![chain_row, own::Chain::Gone.code()])?;
+    }
+    Ok(())
+}
+
+/// A request that was opened and proven to come from the account that its card names.
+pub(crate) struct ProvenRequest<'a> {
+    pub(crate) invite: i64,
+    pub(crate) name: &'a str,
+    pub(crate) chain: &'a ChainAddress,
+    pub(crate) manifest: &'a VerifiedManifest,
+    pub(crate) reply_secret: &'a ReplySecret,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Requested {
+    /// Stored; `answered` when the invite accepts by itself.
+    Taken { contact: ContactRow, answered: bool },
+    /// The invite's uses are spent, its time is over, or the person is blocked: they learn nothing.
+    Ignored(&'static str),
+}
+
+/// Takes a request: counts the use, and accepts where the invite says so, or where they are a contact already and come again with a
+/// new handshake.
+pub(crate) fn take_request(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    request: &ProvenRequest<'_>,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<Requested, Error> {
+    let invite =
+        tx.one("SELECT uses_left, expires_at, auto_accept FROM invite WHERE id = ?1", [request.invite], |row| {
+            Ok((row.get::<_, u32>(0)?, row.get::<_, i64>(1)?, row.get::<_, bool>(2)?))
+        })?;
+    let (uses_left, expires_at, auto_accept) = invite.ok_or(StoreError::Corrupt)?;
+    let known = contact::by_account(tx, request.manifest.account())?;
+    if known.as_ref().is_some_and(|contact| contact.blocked) {
+        return Ok(Requested::Ignored("request_of_blocked"));
+    }
+    let came_with_this_invite = match &known {
+        Some(contact) => {
+            let invite = tx
+                .one("SELECT invite FROM contact WHERE id = ?1", [contact.row.0], |row| row.get::<_, Option<i64>>(0))?;
+            invite.flatten() == Some(request.invite) && contact.state != ContactState::Removed
+        }
+        None => false,
+    };
+    if !came_with_this_invite {
+        if uses_left == 0 {
+            return Ok(Requested::Ignored("invite_used_up"));
+        }
+        if now >= timestamp(expires_at).after(ANSWERS_WITHIN) {
+            return Ok(Requested::Ignored("invite_expired"));
+        }
+        tx.execute("UPDATE invite SET uses_left = uses_left - 1 WHERE id = ?1", [request.invite])?;
+    }
+    let was_accepted = known.as_ref().is_some_and(|contact| contact.state == ContactState::Accepted);
+    let new = NewContact {
+        name: request.name,
+        state: ContactState::Asking,
+        chain: request.chain,
+        manifest: request.manifest,
+        chain_next: 0,
+    };
+    let row = contact::begin(tx, &new, now)?;
+    contact::set_reply(tx, row, request.reply_secret, request.invite)?;
+    let answered = auto_accept || was_accepted;
+    if answered {
+        accept(tx, own, row, now, chance)?;
+    }
+    Ok(Requested::Taken { contact: row, answered })
+}
+
+/// Accepts a request: pair tokens first, then the answer.
+pub(crate) fn accept(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    row: ContactRow,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    let contact = contact::by_row(tx, row)?;
+    if contact.state != ContactState::Asking {
+        return Err(InputError::WrongState { what: "has not asked" }.into());
+    }
+    let pair = PairSecret::generate(chance);
+    let batch = task::new_batch(tx)?;
+    put_tokens(tx, own, batch, Purpose::Pair(row), Quota::default(), |inbox| pair.token(inbox, 0), chance)?;
+    contact::set_pair(tx, row, &pair, false)?;
+    contact::set_state(tx, row, ContactState::Accepted)?;
+    contact::conversation(tx, &own.account, &contact)?;
+    let (card, _) = own::contacts_card(tx, own)?;
+    let answer = Content::ContactAccept { name: own::name(tx)?, card, pair_secret: pair };
+    outbox::queue_content(tx, row, &answer, Some(batch), None, now, chance)
+}

@@ -1,0 +1,128 @@
+//! The scanner's side of first contact: an invite read, a request sent, the answer taken.
+
+use std::time::Duration;
+
+use sotto_crypto::letter::{Card, Content};
+use sotto_crypto::manifest::VerifiedManifest;
+use sotto_crypto::secret::{ChainKey, PairSecret, ReplySecret, invite_chain};
+use sotto_protocol::invite::Invite;
+use sotto_protocol::{ChainId, ClaimId, Timestamp};
+
+use super::tokens::{Purpose, Quota, put_tokens};
+use crate::contact::{self, ChainAddress, ContactRow, ContactState, NewContact};
+use crate::error::Error;
+use crate::outbox;
+use crate::own::{self, Own};
+use crate::store::{Query, StoreError, Tx};
+use crate::task;
+use crate::world::Chance;
+
+/// How long the requester's reply tokens hold: as long as any invite, and a month for the answer.
+const REPLY_VALID: Duration = Duration::from_secs(60 * 24 * 3600);
+
+/// Everything that joining read from the owner's relay before anything was stored.
+pub(crate) struct Reading {
+    pub(crate) invite: Invite,
+    pub(crate) chain: ChainAddress,
+    pub(crate) chain_next: u64,
+    pub(crate) manifest: VerifiedManifest,
+    pub(crate) claim: ClaimId,
+}
+
+/// Where an invite's manifest chain is.
+pub(crate) fn invite_chain_address(invite: &Invite) -> (ChainAddress, ChainKey) {
+    let (chain, key) = invite_chain(&invite.secret);
+    (ChainAddress { relay: invite.relay.clone(), chain, key: *key.as_bytes() }, key)
+}
+
+/// The claim id under which an invite is being joined. It is written down before the relay hears it: a single-use invite belongs to
+/// the first claim id, so joining again after a crash or a lost answer must not come with another.
+pub(crate) fn remember_claim(tx: &mut Tx<'_>, invite: &ChainId, chance: &Chance<'_>) -> Result<ClaimId, StoreError> {
+    const CHAIN_BYTES: usize = 32;
+    let joining =
+        tx.one("SELECT value FROM meta WHERE key = 'joining'", [], |row| row.get::<_, Vec<u8>>(0))?.unwrap_or_default();
+    if let Some((chain, claim)) = joining.split_at_checked(CHAIN_BYTES)
+        && chain == invite.as_ref()
+    {
+        return ClaimId::try_from(claim).map_err(|_| StoreError::Corrupt);
+    }
+    let claim = ClaimId::from_bytes(chance.bytes());
+    let joining = [invite.as_ref(), claim.as_ref()].concat();
+    tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('joining', ?1)", [joining])?;
+    Ok(claim)
+}
+
+/// The joining is over: the request has taken its claim along, or the invite cannot be used.
+pub(crate) fn forget_claim(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM meta WHERE key = 'joining'", [])?;
+    Ok(())
+}
+
+/// Becomes somebody's contact to be: stores them, puts reply tokens, queues the request behind them.
+pub(crate) fn ask(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    reading: &Reading,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<ContactRow, Error> {
+    let new = NewContact {
+        name: &reading.invite.name,
+        state: ContactState::Asked,
+        chain: &reading.chain,
+        manifest: &reading.manifest,
+        chain_next: reading.chain_next,
+    };
+    forget_claim(tx)?;
+    let row = contact::begin(tx, &new, now)?;
+    contact::set_invite(tx, row, &reading.invite.secret, &reading.claim, reading.invite.expires_at)?;
+    let reply = ReplySecret::generate(chance);
+    let batch = task::new_batch(tx)?;
+    let quota = Quota { expires_at: Some(now.after(REPLY_VALID)), ..Quota::default() };
+    put_tokens(tx, own, batch, Purpose::Reply(row), quota, |inbox| reply.token(inbox), chance)?;
+    let (card, _) = own::contacts_card(tx, own)?;
+    let manifest = own::contacts_manifest(tx)?;
+    let request = Content::ContactRequest { name: own::name(tx)?, card, manifest, reply_secret: reply };
+    outbox::queue_content(tx, row, &request, Some(batch), Some(reading.invite.expires_at), now, chance)?;
+    Ok(row)
+}
+
+/// The owner answered: our pair tokens, then word that they stand. `chain` is where their contacts read their manifests.
+pub(crate) fn answered(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    row: ContactRow,
+    answer: &Answered,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    let contact = contact::by_row(tx, row)?;
+    let batch = task::new_batch(tx)?;
+    put_tokens(
+        tx,
+        own,
+        batch,
+        Purpose::Pair(row),
+        Quota::default(),
+        |inbox| answer.pair_secret.token(inbox, 0),
+        chance,
+    )?;
+    contact::set_pair(tx, row, &answer.pair_secret, true)?;
+    contact::set_state(tx, row, ContactState::Accepted)?;
+    contact::set_name(tx, row, &answer.name)?;
+    contact::turn_to_chain(tx, row, &answer.chain)?;
+    contact::conversation(tx, &own.account, &contact)?;
+    outbox::queue_content(tx, row, &Content::PairReady, Some(batch), None, now, chance)
+}
+
+/// What an answer says, checked.
+pub(crate) struct Answered {
+    pub(crate) name: String,
+    pub(crate) chain: ChainAddress,
+    pub(crate) pair_secret: PairSecret,
+}
+
+/// Where a card says that its account's chain is.
+pub(crate) fn chain_of(card: &Card) -> ChainAddress {
+    ChainAddress { relay: card.relay.clone(), chain: card.chain, key: *card.chain_key.as_bytes() }
+}

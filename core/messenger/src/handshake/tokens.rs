@@ -1,0 +1,120 @@
+//! Tokens at our own inboxes, and what the aliases that deliveries carry stand for (PROTOCOL C1).
+
+use rusqlite::params;
+use sotto_protocol::{Bytes, InboxId, Timestamp, Token, relay};
+
+use crate::contact::{Contact, ContactRow};
+use crate::own::Own;
+use crate::store::{Query, StoreError, Tx};
+use crate::task;
+use crate::world::Chance;
+
+/// What an alias on one of our inboxes stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// The pair token of a contact.
+    Pair(ContactRow),
+    /// The token that our request to them carried, for their answer.
+    Reply(ContactRow),
+    /// An invite's token.
+    Invite(i64),
+}
+
+/// What the alias of a delivery stands for.
+pub(crate) fn purpose(view: &impl Query, own_inbox: i64, alias: u32) -> Result<Option<Purpose>, StoreError> {
+    let row = view.one(
+        "SELECT purpose, contact, invite FROM alias WHERE own_inbox = ?1 AND alias = ?2",
+        params![own_inbox, alias],
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, Option<i64>>(2)?)),
+    )?;
+    match row {
+        None => Ok(None),
+        Some((1, Some(contact), _)) => Ok(Some(Purpose::Pair(ContactRow(contact)))),
+        Some((2, Some(contact), _)) => Ok(Some(Purpose::Reply(ContactRow(contact)))),
+        Some((3, _, Some(invite))) => Ok(Some(Purpose::Invite(invite))),
+        Some(_) => Err(StoreError::Corrupt),
+    }
+}
+
+/// How a token may be used, in the words of the relay.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Quota {
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) puts_per_claim: u32,
+    pub(super) claims: u32,
+}
+
+/// Puts a token for `purpose` at every inbox of ours, under an alias of its own at each.
+pub(super) fn put_tokens(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    batch: i64,
+    purpose: Purpose,
+    quota: Quota,
+    token: impl Fn(&InboxId) -> Token,
+    chance: &mut Chance<'_>,
+) -> Result<(), StoreError> {
+    let (code, contact, invite) = match purpose {
+        Purpose::Pair(contact) => (1, Some(contact.0), None),
+        Purpose::Reply(contact) => (2, Some(contact.0), None),
+        Purpose::Invite(invite) => (3, None, Some(invite)),
+    };
+    for inbox in &own.inboxes {
+        let hash = token(&inbox.inbox).hash();
+        let alias = u32::from_be_bytes(chance.bytes());
+        tx.execute(
+            "INSERT INTO alias (own_inbox, alias, purpose, contact, invite, token_hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![inbox.row, alias, code, contact, invite, hash.as_ref()],
+        )?;
+        let token = relay::Token {
+            hash: hash.into(),
+            alias,
+            expires_at_ms: quota.expires_at.map_or(0, Timestamp::as_ms),
+            puts_per_claim: quota.puts_per_claim,
+            queued_bytes_max: 0,
+            claims: quota.claims,
+            one_time_keys_per_claim: 1,
+        };
+        task::queue_token(tx, batch, &inbox.relay, inbox.inbox, token)?;
+    }
+    Ok(())
+}
+
+/// Drops every token of a contact at every inbox of ours. The aliases stay, so that what is still under way is recognised.
+pub(crate) fn drop_tokens(tx: &mut Tx<'_>, own: &Own, contact: ContactRow) -> Result<(), StoreError> {
+    let batch = task::new_batch(tx)?;
+    for inbox in &own.inboxes {
+        let hashes = tx.all(
+            "SELECT token_hash FROM alias WHERE own_inbox = ?1 AND contact = ?2",
+            params![inbox.row, contact.0],
+            |row| row.get::<_, [u8; 32]>(0).map(|hash| Bytes::copy_from_slice(&hash)),
+        )?;
+        if !hashes.is_empty() {
+            let body = relay::TokenDrop { inbox: inbox.inbox.into(), hashes };
+            task::queue(tx, batch, &inbox.relay, task::Subject::Inbox(inbox.inbox), task::Kind::TokenDrop, &body)?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts the pair's tokens of a contact again, after an unblocking.
+pub(crate) fn restore_tokens(tx: &mut Tx<'_>, own: &Own, contact: &Contact) -> Result<(), StoreError> {
+    let batch = task::new_batch(tx)?;
+    for inbox in &own.inboxes {
+        let tokens = tx.all(
+            "SELECT alias, token_hash FROM alias WHERE own_inbox = ?1 AND contact = ?2 AND purpose = 1",
+            params![inbox.row, contact.row.0],
+            |row| Ok((row.get::<_, u32>(0)?, row.get::<_, [u8; 32]>(1)?)),
+        )?;
+        for (alias, hash) in tokens {
+            let token = relay::Token {
+                hash: Bytes::copy_from_slice(&hash),
+                alias,
+                one_time_keys_per_claim: 1,
+                ..Default::default()
+            };
+            task::queue_token(tx, batch, &inbox.relay, inbox.inbox, token)?;
+        }
+    }
+    Ok(())
+}
