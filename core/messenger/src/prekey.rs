@@ -93,7 +93,8 @@ fn newest_kem_key(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
     Ok(made_at.flatten().map(crate::store::column::timestamp))
 }
 
-/// A new KEM key in a new bundle, the same for all our inboxes: to each relay it is noise of its own.
+/// New KEM keys in new bundles, one of its own for each inbox: its id stands in every opener, and two relays that saw one id would know
+/// that two inboxes are one device's.
 fn put_bundles(
     tx: &mut Tx<'_>,
     own: &Own,
@@ -102,17 +103,17 @@ fn put_bundles(
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<(), StoreError> {
-    let private = KemPrivateKey::generate(chance);
-    let key_id = KeyId::from_bytes(chance.bytes());
     tx.execute("UPDATE kem_key SET retired_at = ?1 WHERE retired_at IS NULL", [ms(now)])?;
-    tx.execute(
-        "INSERT INTO kem_key (key_id, private_sealed, created_at) VALUES (?1, ?2, ?3)",
-        params![key_id.as_ref(), own.seal.seal("kem_key", key_id.as_ref(), &private, chance), ms(now)],
-    )?;
     let last_resort = olm.last_resort();
-    let kem = sign_kem_key(olm, &own.party.name(), key_id, &private.public(), now);
     let last_resort = sign_last_resort_key(olm, &own.party.name(), last_resort.id(), &last_resort.key(), now);
     for inbox in &own.inboxes {
+        let private = KemPrivateKey::generate(chance);
+        let key_id = KeyId::from_bytes(chance.bytes());
+        tx.execute(
+            "INSERT INTO kem_key (key_id, private_sealed, created_at) VALUES (?1, ?2, ?3)",
+            params![key_id.as_ref(), own.seal.seal("kem_key", key_id.as_ref(), &private, chance), ms(now)],
+        )?;
+        let kem = sign_kem_key(olm, &own.party.name(), key_id, &private.public(), now);
         let bundle = seal_bundle(&kem, &last_resort, &inbox.prekey_key, &inbox.inbox, chance);
         let body = relay::PrekeyPut { inbox: inbox.inbox.into(), bundle: bundle.into(), ..Default::default() };
         task::queue(tx, batch, &inbox.relay, Subject::Inbox(inbox.inbox), task::Kind::PrekeyPut, &body)?;

@@ -181,3 +181,15 @@ async fn d4_a_peer_who_was_away_for_10_days_catches_up_on_everything() {
     world.settle(&[&alice, &bob]).await.unwrap();
     assert_eq!(bob.transcript("alice").await.unwrap().last().unwrap(), "back");
 }
+
+#[tokio::test(start_paused = true)]
+async fn d5_each_inbox_has_a_kem_key_of_its_own_so_that_no_id_joins_two_relays() {
+    let world = World::seeded(80);
+    let relays = [world.network.add_relay("one.example"), world.network.add_relay("two.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let current = "SELECT count(DISTINCT key_id) FROM kem_key WHERE retired_at IS NULL";
+    assert_eq!(alice.database().number(current), 2);
+    let [alice] = world.switched_off([alice], 3 * DAY).await.unwrap();
+    assert_eq!(alice.database().number(current), 2, "renewed for both");
+    assert_eq!(alice.database().number("SELECT count(*) FROM kem_key WHERE retired_at IS NOT NULL"), 2);
+}
