@@ -26,7 +26,7 @@ use std::cmp::Ordering;
 
 use sotto_protocol::decode::{self, DecodeError};
 use sotto_protocol::label::{MANIFEST, MANIFEST_HASH, hash, labelled};
-use sotto_protocol::limits::{CHAIN_ENTRY_BYTES_MAX, MANIFEST_VALID};
+use sotto_protocol::limits::{CHAIN_ENTRY_BYTES_MAX, DATED_AHEAD_MAX, MANIFEST_VALID};
 use sotto_protocol::{AccountId, Bytes, DeviceId, Timestamp, identity};
 
 use crate::Party;
@@ -62,6 +62,9 @@ pub enum ManifestError {
     /// Its time is over.
     #[error("the manifest has expired")]
     Expired,
+    /// Dated so far ahead that it would stay fresh for longer than any manifest may.
+    #[error("the manifest is dated ahead")]
+    DatedAhead,
     /// The list of devices breaks a rule.
     #[error(transparent)]
     Devices(#[from] DevicesError),
@@ -79,10 +82,11 @@ pub enum HistoryError {
     /// Lower than what is known: a relay shows the past.
     #[error("older than the known manifest")]
     Older,
-    /// The known (epoch, version) with another hash: two lists for two people. Show it.
+    /// The known (epoch, version) with another hash, or the version after it that continues another one: two lists for two people. Show
+    /// it.
     #[error("another manifest of the known version")]
     Fork,
-    /// It stands after the known one and does not name it.
+    /// Versions are missing between it and the known one: whoever served the chain left entries out. Read it again.
     #[error("the manifest does not continue the known one")]
     Unlinked,
 }
@@ -145,14 +149,14 @@ pub enum HeadNews {
     Fork,
 }
 
-impl Known {
-    /// Compares the head of a letter with the known one.
+impl Head {
+    /// What the head in a letter says to someone who knows this one.
     #[must_use]
-    pub fn news(&self, head: &Head) -> HeadNews {
-        match head.order().cmp(&self.head.order()) {
+    pub fn news(&self, head: &Self) -> HeadNews {
+        match head.order().cmp(&self.order()) {
             Ordering::Less => HeadNews::Older,
             Ordering::Greater => HeadNews::Newer,
-            Ordering::Equal if head.hash == self.head.hash => HeadNews::Same,
+            Ordering::Equal if head.hash == self.hash => HeadNews::Same,
             Ordering::Equal => HeadNews::Fork,
         }
     }
@@ -187,10 +191,13 @@ impl History<'_> {
         if read.head.order() == known.head.order() {
             return if read.head.hash == known.head.hash { Ok(()) } else { Err(HistoryError::Fork) };
         }
-        if matches!(self, Self::Next(_)) && previous != Some(&known.head.hash) {
-            return Err(HistoryError::Unlinked);
+        // A new epoch is the root key's word, and heals whatever came before it.
+        let is_linked = previous == Some(&known.head.hash) || read.head.epoch > known.head.epoch;
+        if is_linked || !matches!(self, Self::Next(_)) {
+            return Ok(());
         }
-        Ok(())
+        let is_next_version = read.head.version == known.head.version.saturating_add(1);
+        Err(if is_next_version { HistoryError::Fork } else { HistoryError::Unlinked })
     }
 }
 
@@ -223,6 +230,9 @@ impl VerifiedManifest {
         parsed.check()?;
         if now >= parsed.expires_at() {
             return Err(ManifestError::Expired);
+        }
+        if parsed.issued_at() > now.after(DATED_AHEAD_MAX) {
+            return Err(ManifestError::DatedAhead);
         }
         parsed.into_verified(history)
     }
@@ -364,6 +374,10 @@ impl Parsed {
         Timestamp::from_ms(self.message.expires_at_ms)
     }
 
+    const fn issued_at(&self) -> Timestamp {
+        Timestamp::from_ms(self.message.issued_at_ms)
+    }
+
     fn check(&self) -> Result<(), ManifestError> {
         let account = self.certificate.account();
         let signed = labelled(MANIFEST, &[account.as_ref(), &self.manifest_bytes]);
@@ -387,10 +401,10 @@ impl Parsed {
         let head = Head { epoch: self.message.epoch, version: self.message.version, hash };
         let verified = VerifiedManifest {
             expires_at: self.expires_at(),
+            issued_at: self.issued_at(),
             certificate: self.certificate,
             head,
             previous: self.previous,
-            issued_at: Timestamp::from_ms(self.message.issued_at_ms),
             devices: self.devices,
             bytes: self.bytes,
         };

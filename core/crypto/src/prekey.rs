@@ -7,10 +7,14 @@
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use rand_core::CryptoRng;
 use sotto_protocol::decode::{self, DecodeError};
 use sotto_protocol::label::{KEM_KEY, LAST_RESORT_KEY, ONE_TIME_KEY, PREKEY_BLOB, labelled};
-use sotto_protocol::limits::{BUNDLE_BYTES_MAX, BUNDLE_RENEWED, BUNDLE_VALID, ONE_TIME_BYTES_MAX, ONE_TIME_KEY_VALID};
+use sotto_protocol::limits::{
+    BUNDLE_BYTES_MAX, BUNDLE_RENEWED, BUNDLE_VALID, DATED_AHEAD_MAX, ONE_TIME_BYTES_MAX, ONE_TIME_KEY_VALID,
+};
 use sotto_protocol::{Bytes, InboxId, KeyId, Message, Timestamp, identity};
 
 use crate::aead;
@@ -43,6 +47,9 @@ pub enum PrekeyError {
     /// Its time is over.
     #[error("the prekey has expired")]
     Expired,
+    /// It claims to hold for longer than its kind may.
+    #[error("the prekey holds too long")]
+    HoldsTooLong,
     /// A secret agreed with it would be known to all.
     #[error("the prekey contributes nothing")]
     NonContributory,
@@ -67,6 +74,13 @@ impl Purpose {
             Self::OneTime => ONE_TIME_KEY,
             Self::LastResort => LAST_RESORT_KEY,
             Self::Kem => KEM_KEY,
+        }
+    }
+
+    const fn valid(self) -> Duration {
+        match self {
+            Self::OneTime => ONE_TIME_KEY_VALID,
+            Self::LastResort | Self::Kem => BUNDLE_VALID,
         }
     }
 }
@@ -341,6 +355,9 @@ fn verify_signed(
     }
     if now >= expires_at {
         return Err(PrekeyError::Expired);
+    }
+    if expires_at > now.after(purpose.valid()).after(DATED_AHEAD_MAX) {
+        return Err(PrekeyError::HoldsTooLong);
     }
     Ok((id, expires_at))
 }

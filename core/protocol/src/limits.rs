@@ -56,6 +56,9 @@ pub const MANIFEST_VALID: Duration = days(37);
 pub const MANIFEST_RENEWED: Duration = days(7);
 /// How often a contact reads a manifest again before sending.
 pub const MANIFEST_READ_AGAIN: Duration = Duration::from_secs(24 * 3600);
+/// How far ahead of its reader's clock a signed object may be dated: a phone set to another time zone is hours off, and a list dated
+/// years ahead would be fresh for years.
+pub const DATED_AHEAD_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How long a certificate holds: until the next epoch in practice; old roster operations stay verifiable for years.
 pub const CERTIFICATE_VALID: Duration = days(3650);
 /// How long a bundle may be used.

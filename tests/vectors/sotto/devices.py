@@ -144,8 +144,8 @@ def check_history(given, head, previous, certificate):
         return
     if order == known:
         require(read_hash == known_hash, "fork")
-    elif history == "next":
-        require(previous == known_hash, "unlinked")
+    elif history == "next" and order[0] == known[0] and previous != known_hash:
+        raise Refused("fork" if order[1] == known[1] + 1 else "unlinked")
 
 
 def manifest(given):
@@ -168,6 +168,7 @@ def manifest(given):
     require(read["epoch"] == certificate["epoch"], "wrong-epoch")
     require(read["version"] >= 1, "version-zero")
     require(now < read["expires_at"], "expired")
+    require(read["issued_at"] <= now + DAY_MS, "dated-ahead")
 
     check_devices(read["devices"])
     read_hash = sha256("manifest-hash", signed["certificate"], signed["manifest"])
@@ -186,6 +187,7 @@ def manifest_entry(given):
 # ---- section 4
 
 PURPOSES = ("one-time-key", "last-resort-key", "kem-key")
+HELD_DAYS = {"one-time-key": 180, "last-resort-key": 37, "kem-key": 37}
 
 
 def check_key(given, signed, purpose):
@@ -200,6 +202,7 @@ def check_key(given, signed, purpose):
         elsewhere = any(signed_for(other) for other in PURPOSES if other != purpose)
         raise Refused("wrong-purpose" if elsewhere else "bad-signature")
     require(given.number("now") < signed["expires_at"], "expired")
+    require(signed["expires_at"] <= given.number("now") + (HELD_DAYS[purpose] + 1) * DAY_MS, "holds-too-long")
 
 
 def check_olm_key(given, signed, purpose):

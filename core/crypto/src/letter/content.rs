@@ -142,7 +142,7 @@ impl Content {
                 let request = letter::ContactRequest {
                     name: check_name(name)?.to_owned(),
                     card: Some(card.to_message()),
-                    manifest: Some(decode::shared(manifest.clone(), CHAIN_ENTRY_BYTES_MAX)?),
+                    manifest: manifest.clone(),
                     reply_secret: Bytes::copy_from_slice(reply_secret.as_bytes()),
                 };
                 (String::new(), Some(Body::ContactRequest(request)))
@@ -184,7 +184,7 @@ impl Content {
             Body::ContactRequest(request) => Self::ContactRequest {
                 name: check_name(&request.name)?.to_owned(),
                 card: Card::from_message(request.card)?,
-                manifest: request.manifest.ok_or(DecodeError::Missing { what: "manifest" })?.encode_to_vec().into(),
+                manifest: check_manifest(request.manifest)?,
                 reply_secret: ReplySecret::try_from(&*request.reply_secret)?,
             },
             Body::ContactAccept(accept) => Self::ContactAccept {
@@ -216,6 +216,17 @@ impl Card {
             chain: ChainId::try_from(&*message.chain)?,
             chain_key: ChainKey::try_from(&*message.chain_key)?,
         })
+    }
+}
+
+/// As it stands in the chain; what it says is checked where its sender is (`manifest.rs`).
+fn check_manifest(manifest: Bytes) -> Result<Bytes, DecodeError> {
+    match manifest.len() {
+        0 => Err(DecodeError::Missing { what: "manifest" }),
+        length if length > CHAIN_ENTRY_BYTES_MAX => {
+            Err(DecodeError::TooLong { length, length_max: CHAIN_ENTRY_BYTES_MAX })
+        }
+        _ => Ok(manifest),
     }
 }
 

@@ -378,11 +378,11 @@ fn malformed_cards_and_secrets_are_refused() {
     let secret = Bytes::from_static(&[1; 31]);
     let accept = letter::ContactAccept { name: name.clone(), card: Some(card.clone()), pair_secret: secret.clone() };
     is_malformed(Body::ContactAccept(accept));
-    let manifest = Some(identity::SignedManifest::default());
+    let manifest = Bytes::from_static(&[1; 9]);
     let request =
         letter::ContactRequest { name, card: Some(card), manifest, reply_secret: Bytes::from_static(&[1; 32]) };
     is_malformed(Body::ContactRequest(letter::ContactRequest { reply_secret: secret, ..request.clone() }));
-    is_malformed(Body::ContactRequest(letter::ContactRequest { manifest: None, ..request.clone() }));
+    is_malformed(Body::ContactRequest(letter::ContactRequest { manifest: Bytes::new(), ..request.clone() }));
     is_malformed(Body::ContactRequest(letter::ContactRequest { card: None, ..request }));
     assert!(Content::decode(&Bytes::from_static(&[0x52, 0x05, 0x01]), Channel::Contact).is_err());
 }

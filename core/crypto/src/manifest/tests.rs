@@ -134,15 +134,27 @@ fn b2_the_next_manifest_names_the_known_one() {
     let person = Person::new(1);
     let first = person.manifest(1, None);
     let linked = person.manifest(2, Some(first.head().hash));
-    let unlinked = person.manifest(2, Some([1; 32]));
+    let forked = person.manifest(2, Some([1; 32]));
     let unnamed = person.manifest(2, None);
+    let behind_a_gap = person.manifest(3, Some(linked.head().hash));
     let known = first.known();
     assert!(verify(&person, linked.bytes(), History::Next(&known)).is_ok());
-    for manifest in [&unlinked, &unnamed] {
+    // The version after the known one that continues another: there are two of the known version. With a gap nobody can say that.
+    for (manifest, error) in
+        [(&forked, HistoryError::Fork), (&unnamed, HistoryError::Fork), (&behind_a_gap, HistoryError::Unlinked)]
+    {
         let read = verify(&person, manifest.bytes(), History::Next(&known));
-        assert_eq!(read.err(), Some(ManifestError::History(HistoryError::Unlinked)));
+        assert_eq!(read.err(), Some(ManifestError::History(error)));
         assert!(verify(&person, manifest.bytes(), History::Later(&known)).is_ok());
     }
+}
+
+#[test]
+fn b2_a_new_epoch_heals_whatever_came_before_it() {
+    let known = Person::new(1).manifest(2, None).known();
+    let healed = in_epoch(Person::new(1), 2, 9);
+    let read = verify(&healed, healed.manifest(1, Some([1; 32])).bytes(), History::Next(&known));
+    assert!(read.is_ok(), "{:?}", read.err());
 }
 
 #[test]
@@ -201,6 +213,25 @@ fn b5_a_manifest_is_fresh_for_37_days_and_usable_for_longer() {
 }
 
 #[test]
+fn b5_a_manifest_dated_more_than_a_day_ahead_is_refused() {
+    let person = Person::new(1);
+    let bytes = person.manifest(1, None).bytes().clone();
+    let read = |now| VerifiedManifest::verify(&person.account(), bytes.clone(), History::Unknown, now).err();
+    assert_eq!(read(NOW.before(DAY)), None);
+    let earlier = Timestamp::from_ms(NOW.before(DAY).as_ms() - 1);
+    assert_eq!(read(earlier), Some(ManifestError::DatedAhead));
+    // In a chain only the last entry's time counts: the next renewal heals it.
+    let ahead = person.draft(1, None).sign(&person.list_key, NOW.after(365 * DAY)).unwrap();
+    let next = person.manifest(2, Some(ahead.head().hash));
+    let entries = [ahead.bytes().clone(), next.bytes().clone()];
+    assert!(read_chain(&person.account(), &entries, History::Unknown, NOW).is_ok());
+    assert_eq!(
+        read_chain(&person.account(), &entries[..1], History::Unknown, NOW).err(),
+        Some(ManifestError::DatedAhead)
+    );
+}
+
+#[test]
 fn b5_a_manifest_under_an_expired_certificate_is_refused() {
     let person = Person::new(1);
     let bytes = signed(&person, |message| message.expires_at_ms = u64::MAX);
@@ -212,9 +243,9 @@ fn b5_a_manifest_under_an_expired_certificate_is_refused() {
 #[test]
 fn b5_a_letters_head_tells_a_later_list_from_a_fork() {
     let person = Person::new(1);
-    let known = person.manifest(2, None).known();
+    let known = person.manifest(2, None).head();
     let head = |epoch, version, hash| Head { epoch, version, hash };
-    assert_eq!(known.news(&known.head), HeadNews::Same);
+    assert_eq!(known.news(&known), HeadNews::Same);
     assert_eq!(known.news(&head(1, 3, [1; 32])), HeadNews::Newer);
     assert_eq!(known.news(&head(2, 1, [1; 32])), HeadNews::Newer);
     assert_eq!(known.news(&head(1, 1, [1; 32])), HeadNews::Older);
@@ -393,11 +424,12 @@ fn b2_a_chain_is_read_by_its_links() {
     assert_eq!(read(std::slice::from_ref(&three), History::Later(&first.known())), Ok(Some(third.head())));
 
     let unlinked = Err(ManifestError::History(HistoryError::Unlinked));
+    let fork = Err(ManifestError::History(HistoryError::Fork));
     assert_eq!(read(std::slice::from_ref(&three), History::Next(&first.known())), unlinked);
     assert_eq!(read(&[one.clone(), three.clone()], History::Unknown), unlinked);
     let aside = person.manifest(2, Some([1; 32]));
     let after = person.manifest(3, Some(aside.head().hash));
-    assert_eq!(read(&[one.clone(), aside.bytes().clone(), after.bytes().clone()], History::Unknown), unlinked);
+    assert_eq!(read(&[one.clone(), aside.bytes().clone(), after.bytes().clone()], History::Unknown), fork);
     assert_eq!(read(&[two, one], History::Unknown), Err(ManifestError::History(HistoryError::Older)));
 }
 

@@ -55,6 +55,30 @@ fn d5_a_bundle_and_a_one_time_key_open_as_they_were_signed() {
 }
 
 #[test]
+fn d5_a_key_that_claims_to_hold_longer_than_its_kind_may_is_refused() {
+    let mut person = Person::new(1);
+    let blob = person.bundle_blob(NOW);
+    let day = Duration::from_secs(24 * 3600);
+    assert!(open(&person, &blob, NOW.before(day)).is_ok());
+    let earlier = Timestamp::from_ms(NOW.before(day).as_ms() - 1);
+    assert_eq!(open(&person, &blob, earlier).err(), Some(PrekeyError::HoldsTooLong));
+    let owner = person.party().name();
+    let long = one_time_for(&mut person, NOW.after(ONE_TIME_KEY_VALID).after(day), &owner);
+    assert!(long.is_ok());
+    let longer = NOW.after(ONE_TIME_KEY_VALID).after(day).after(Duration::from_millis(1));
+    assert_eq!(one_time_for(&mut person, longer, &owner), Err(PrekeyError::HoldsTooLong));
+}
+
+/// A one-time key signed to hold until then.
+fn one_time_for(person: &mut Person, expires_at: Timestamp, owner: &DeviceName) -> Result<OlmPrekey, PrekeyError> {
+    let key = person.olm.generate_one_time_keys(1)[0];
+    let SignedKey(mut signed) = sign_one_time_key(&person.olm, owner, key.id, &key.key, NOW);
+    signed.expires_at_ms = expires_at.as_ms();
+    resign(person, Purpose::OneTime, owner, &mut signed);
+    open_one_time_key(person, signed)
+}
+
+#[test]
 fn d5_an_unsigned_key_is_refused() {
     let mut person = Person::new(1);
     assert_eq!(one_time(&mut person, |signed| signed.signature.clear()), Err(PrekeyError::Unsigned));

@@ -160,6 +160,13 @@ fn add_manifests(scenarios: &mut Scenarios) {
     let year = |ms: u64| Timestamp::from_ms(NOW.as_ms() + 365 * DAY_MS + ms);
     let expired = manifest("expired", "Not renewed for a year.", &account, good.bytes(), year(0));
     scenarios.add("expired", unknown(expired));
+    let before = |ms: u64| Timestamp::from_ms(NOW.as_ms() - ms);
+    let about = "Dated a day ahead of the reader: another time zone.";
+    let ahead = manifest("accepted", about, &account, good.bytes(), before(DAY_MS));
+    scenarios.add("dated-a-day-ahead", unknown(ahead));
+    let about = "Dated further ahead: it would be fresh for too long.";
+    let ahead = manifest("dated-ahead", about, &account, good.bytes(), before(DAY_MS + 1));
+    scenarios.add("dated-ahead", unknown(ahead));
     let outdated = Timestamp::from_ms(NOW.as_ms() + 37 * DAY_MS + 1);
     let outdated = manifest("accepted", "Older than 37 days: usable, and not fresh.", &account, good.bytes(), outdated);
     scenarios.add("outdated", unknown(outdated));
@@ -291,7 +298,9 @@ fn add_history(scenarios: &mut Scenarios) {
     let fork = alice.manifest(2, Some([5; 32]));
     add("fork", "fork", "The known version with another hash.", &fork, "later", &known_second);
     add("fork-as-next", "fork", "The same, as the next entry.", &fork, "next", &known_second);
-    add("unlinked", "unlinked", "The next entry names another.", &fork, "next", &known_first);
+    add("fork-behind", "fork", "The next version names another than the known one.", &fork, "next", &known_first);
+    let third = alice.manifest(3, Some(second.head().hash));
+    add("unlinked", "unlinked", "An entry was left out.", &third, "next", &known_first);
     add("after-a-gap", "accepted", "Behind a snapshot the link cannot be checked.", &fork, "later", &known_first);
     add("other-chain", "accepted", "In another chain hashes say nothing.", &fork, "other-chain", &known_second);
     add(
@@ -324,6 +333,9 @@ fn add_history(scenarios: &mut Scenarios) {
     );
     let healed = in_epoch(2, 9).manifest(1, Some(second.head().hash));
     add("next-epoch", "accepted", "A new epoch is later than any version.", &healed, "next", &known_second);
+    let about = "A new epoch heals whatever came before it.";
+    let unlinked = in_epoch(2, 9).manifest(1, Some([5; 32]));
+    add("next-epoch-unlinked", "accepted", about, &unlinked, "next", &known_second);
     add("epoch-before", "older", "An epoch that is over.", &second, "later", &healed.known());
 }
 

@@ -251,6 +251,25 @@ fn add_contents(scenarios: &mut Scenarios) {
         scenarios.add(scenario, vector(expect, about, "contact", &bytes));
     }
 
+    let request_with = |manifest: Bytes| {
+        let content = Content::ContactRequest {
+            name: "Zoë".to_owned(),
+            card: card(),
+            manifest,
+            reply_secret: ReplySecret::from_bytes([3; 32]),
+        };
+        content.encode().ok().unwrap()
+    };
+    let signed = alice.manifest(1, None).bytes().clone();
+    let field = request_with([&*signed, &[0x4a, 0x01, 0x07]].concat().into());
+    let about = "A manifest is kept byte for byte, fields that are not known too.";
+    scenarios.add("request-with-field", vector("accepted", about, "invite", &field));
+    let none = request_with(Bytes::new());
+    scenarios.add("no-manifest", vector("malformed", "A request without a manifest.", "invite", &none));
+    let long = request_with(vec![7; 16 * 1024 + 1].into());
+    let about = "A manifest that is longer than an entry of a chain.";
+    scenarios.add("manifest-too-long", vector("malformed", about, "invite", &long));
+
     let mut named = |scenario: &str, expect: &str, about: &str, change: &dyn Fn(&mut letter::ContactAccept)| {
         let bytes = Content::ContactAccept {
             name: "Zoë".to_owned(),

@@ -75,6 +75,9 @@ fn add_one_time_keys(scenarios: &mut Scenarios) {
     scenarios.add("expired", vector(kind, "expired", "Its time is over.", &alice, &good, end));
     let last = Timestamp::from_ms(end.as_ms() - 1);
     scenarios.add("last-moment", vector(kind, "accepted", "The last millisecond of its time.", &alice, &good, last));
+    let early = Timestamp::from_ms(NOW.as_ms() - DAY_MS - 1);
+    let about = "It claims to hold for longer than 180 days, and a day for clocks.";
+    scenarios.add("holds-too-long", vector(kind, "holds-too-long", about, &alice, &good, early));
     let forged = one_time(&alice, &mallory.olm).seal_one_time(&inbox.prekey_key, &inbox.inbox, &mut alice.rng);
     scenarios
         .add("other-signer", vector(kind, "bad-signature", "Signed by another device's key.", &alice, &forged, NOW));
@@ -153,6 +156,9 @@ fn add_bundles(scenarios: &mut Scenarios) {
     scenarios.add("good", vector(kind, "accepted", "A bundle.", &alice, &good, NOW));
     let end = Timestamp::from_ms(NOW.as_ms() + 37 * DAY_MS);
     scenarios.add("expired", vector(kind, "expired", "Not renewed for 37 days.", &alice, &good, end));
+    let early = Timestamp::from_ms(NOW.as_ms() - DAY_MS - 1);
+    let about = "It claims to hold for longer than 37 days, and a day for clocks.";
+    scenarios.add("holds-too-long", vector(kind, "holds-too-long", about, &alice, &good, early));
     scenarios.add("changed", vector(kind, "cannot-open", "Changed by one bit.", &alice, &flipped_last(&good), NOW));
 
     let (kem_key, olm_key) = (alice.kem.public().to_bytes(), public(&alice.last_resort));

@@ -50,6 +50,7 @@ pub(crate) fn manifest(error: &ManifestError) -> &'static str {
         ManifestError::WrongEpoch => "wrong-epoch",
         ManifestError::VersionZero => "version-zero",
         ManifestError::Expired => "expired",
+        ManifestError::DatedAhead => "dated-ahead",
         ManifestError::Devices(DevicesError::DuplicateDevice) => "duplicate-device",
         ManifestError::Devices(DevicesError::DuplicateKey) => "duplicate-key",
         ManifestError::Devices(DevicesError::WeakKey) => "weak-key",
@@ -69,6 +70,7 @@ pub(crate) fn prekey(error: &PrekeyError) -> &'static str {
         PrekeyError::WrongPurpose => "wrong-purpose",
         PrekeyError::BadSignature => "bad-signature",
         PrekeyError::Expired => "expired",
+        PrekeyError::HoldsTooLong => "holds-too-long",
         PrekeyError::NonContributory => "non-contributory",
         PrekeyError::BadKemKey => "bad-kem-key",
     }
