@@ -1,11 +1,12 @@
 //! Calls about chains: append, compact and delete by the write key, read by whoever knows the id.
 
+use sotto_protocol::ChainId;
 use sotto_protocol::limits::{CHAIN_ENTRY_BYTES_MAX, CHAIN_SNAPSHOT_BYTES_MAX};
 use sotto_protocol::relay::{ChainAppend, ChainCompact, ChainDelete, ChainEntries, ChainHead, ChainRead};
 
 use crate::problem::{Problem, Response};
 use crate::relay::{Relay, at_most, id};
-use crate::store::{Caller, Head};
+use crate::store::{Caller, Creation, Head};
 
 impl Relay {
     pub(crate) async fn append_chain(&self, caller: Caller, message: ChainAppend) -> Result<Response, Problem> {
@@ -13,7 +14,13 @@ impl Relay {
         if !matches!(message.previous.len(), 0 | 32) {
             return Err(Problem::BadRequest);
         }
-        let head = self.store.append_chain(caller, id(&message.chain)?, message.previous, message.entry).await?;
+        let chain: ChainId = id(&message.chain)?;
+        let creation = if message.previous.is_empty() {
+            self.creation(chain.as_ref(), &message.invite_code, &message.proof_of_work)
+        } else {
+            Creation::Refused
+        };
+        let head = self.store.append_chain(caller, chain, message.previous, message.entry, creation).await?;
         Ok(Response::message(&wire_head(&head)))
     }
 

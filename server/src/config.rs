@@ -122,6 +122,7 @@ struct InboxesFile {
     retention_days: Option<u64>,
     envelopes_max: Option<u64>,
     bytes_max: Option<u64>,
+    chains_bytes_max: Option<u64>,
 }
 
 impl Config {
@@ -201,6 +202,7 @@ fn bounds(file: &InboxesFile) -> Result<StoreBounds, ConfigError> {
     Ok(StoreBounds {
         inbox_count_max: file.envelopes_max.unwrap_or(default.inbox_count_max),
         inbox_bytes_max: file.bytes_max.unwrap_or(default.inbox_bytes_max),
+        chains_bytes_max: file.chains_bytes_max.unwrap_or(default.chains_bytes_max),
         retention,
     })
 }

@@ -1,18 +1,17 @@
 //! Calls about inboxes: create by the relay's policy, delete, replace the manage key, peek.
 
 use sha2::{Digest, Sha256};
-use sotto_protocol::label::{PROOF_OF_WORK, labelled};
 use sotto_protocol::limits::{PEEK_BYTES_MAX, PEEK_COUNT_MAX};
 use sotto_protocol::relay::{InboxCreate, InboxDelete, InboxManageKey, Peek, Peeked};
-use sotto_protocol::{InboxId, Timestamp};
+use sotto_protocol::{InboxId, Timestamp, work};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::problem::{Problem, Response};
-use crate::relay::{Relay, array, id, key};
-use crate::store::{Caller, InboxKeys, Page};
+use crate::relay::{Relay, id, key};
+use crate::store::{Caller, Creation, InboxKeys, Page};
 use crate::stream::delivery;
 
-/// Who may create inboxes.
+/// Who may create inboxes and chains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum InboxPolicy {
     /// Everybody.
@@ -42,32 +41,23 @@ fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// Leading zero bits of the proof that a creator made for this very inbox.
-fn work_bits(inbox: &InboxId, nonce: &[u8; 8]) -> u32 {
-    let hash = digest(&labelled(PROOF_OF_WORK, &[inbox.as_ref(), nonce]));
-    let zero_bytes = hash.iter().take_while(|byte| **byte == 0).count();
-    let rest = hash.get(zero_bytes).map_or(0, |byte| byte.leading_zeros());
-    u32::try_from(zero_bytes * 8).unwrap_or(u32::MAX).saturating_add(rest)
-}
-
 impl Relay {
     pub(crate) async fn create_inbox(&self, caller: Caller, message: InboxCreate) -> Result<Response, Problem> {
-        let inbox = id(&message.inbox)?;
+        let inbox: InboxId = id(&message.inbox)?;
         let keys = InboxKeys { owner: key(&message.owner_key)?, manage: key(&message.manage_key)? };
         if !bool::from(keys.owner.ct_eq(&caller.key)) {
             return Err(Problem::SignatureRefused);
         }
-        if !self.config.inbox_policy.admits(&message.invite_code) {
-            return Err(Problem::Refused);
-        }
-        if self.config.proof_of_work_bits > 0 {
-            let nonce = array(&message.proof_of_work)?;
-            if work_bits(&inbox, &nonce) < self.config.proof_of_work_bits {
-                return Err(Problem::Refused);
-            }
-        }
-        self.store.create_inbox(caller, inbox, keys).await?;
+        let creation = self.creation(inbox.as_ref(), &message.invite_code, &message.proof_of_work);
+        self.store.create_inbox(caller, inbox, keys, creation).await?;
         Ok(Response::empty())
+    }
+
+    /// Whether the operator's policy lets the caller create what has this id: an inbox or a chain.
+    pub(crate) fn creation(&self, id: &[u8], code: &str, proof: &[u8]) -> Creation {
+        let bits_min = self.config.proof_of_work_bits;
+        let has_worked = bits_min == 0 || proof.try_into().is_ok_and(|nonce| work::bits(id, nonce) >= bits_min);
+        if self.config.inbox_policy.admits(code) && has_worked { Creation::Admitted } else { Creation::Refused }
     }
 
     pub(crate) async fn delete_inbox(&self, caller: Caller, message: InboxDelete) -> Result<Response, Problem> {
@@ -110,12 +100,5 @@ mod tests {
         assert!(!codes.admits("") && !codes.admits("sout"));
         assert!(InboxPolicy::Open.admits(""));
         assert!(!InboxPolicy::Closed.admits("south"));
-    }
-
-    #[test]
-    fn a_proof_of_work_holds_for_one_inbox_only() {
-        let (one, other) = (InboxId::from_bytes([1; 16]), InboxId::from_bytes([2; 16]));
-        let nonce = (0_u64..).map(u64::to_be_bytes).find(|nonce| work_bits(&one, nonce) >= 12).unwrap();
-        assert!(work_bits(&other, &nonce) < 12);
     }
 }

@@ -84,6 +84,8 @@ pub struct StoreBounds {
     pub inbox_count_max: u64,
     /// Their bytes.
     pub inbox_bytes_max: u64,
+    /// What all chains hold together: whoever may create one could fill the disk otherwise.
+    pub chains_bytes_max: u64,
     /// How long what nobody fetched is kept.
     pub retention: Duration,
 }
@@ -93,6 +95,8 @@ impl Default for StoreBounds {
         Self {
             inbox_count_max: 100_000,
             inbox_bytes_max: 256 * 1024 * 1024,
+            // Manifests of half a million people.
+            chains_bytes_max: 8 * 1024 * 1024 * 1024,
             retention: sotto_protocol::limits::RETENTION,
         }
     }

@@ -26,9 +26,9 @@ use crate::stream::StreamSession;
 pub struct RelayConfig {
     /// What signatures must name.
     pub name: RelayName,
-    /// Who may create inboxes.
+    /// Who may create inboxes and chains.
     pub inbox_policy: InboxPolicy,
-    /// Leading zero bits that creating an inbox costs; 0: none.
+    /// Leading zero bits that creating an inbox or a chain costs; 0: none.
     pub proof_of_work_bits: u32,
 }
 

@@ -294,7 +294,12 @@ pub(crate) fn begin_chain(
             manifest.bytes().as_ref(),
         ],
     )?;
-    let body = relay::ChainAppend { chain: chain.into(), previous: Bytes::new(), entry: entry.into() };
+    let body = relay::ChainAppend {
+        chain: chain.into(),
+        previous: Bytes::new(),
+        entry: entry.into(),
+        ..relay::ChainAppend::default()
+    };
     task::queue(tx, batch, relay, Subject::Chain(chain), task::Kind::ChainAppend, &body)?;
     Ok(row)
 }
@@ -346,6 +351,7 @@ pub(crate) fn renew_manifest(
             chain: chain.into(),
             previous: Bytes::copy_from_slice(&entry_hash),
             entry: entry.into(),
+            ..relay::ChainAppend::default()
         };
         let relay = relay.parse().map_err(|_| StoreError::Corrupt)?;
         task::queue(tx, batch, &relay, Subject::Chain(chain), task::Kind::ChainAppend, &body)?;

@@ -22,7 +22,7 @@ labels! {
     REQUEST = "request";
     /// The answer to a stream's challenge.
     ATTACH = "attach";
-    /// Proof of work for a new inbox.
+    /// Proof of work for a new inbox or chain.
     PROOF_OF_WORK = "proof-of-work";
     /// Root key over a certificate.
     CERTIFICATE = "certificate";

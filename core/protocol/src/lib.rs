@@ -23,6 +23,7 @@ pub mod limits;
 pub mod padding;
 pub mod request;
 mod time;
+pub mod work;
 
 pub use address::{RelayAddress, RelayName};
 pub use bytes::Bytes;

@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq;
 
 use super::commit::{Batch, Step};
 use super::transaction::{self, Sql, Tx, signed, unsigned};
-use super::{Caller, ChainSlice, Denied, Head, PublicKey};
+use super::{Caller, ChainSlice, Creation, Denied, Head, PublicKey};
 use crate::limits::CHAIN_BYTES_MAX;
 
 struct ChainRow {
@@ -19,7 +19,18 @@ struct ChainRow {
     write_key: PublicKey,
     head: Head,
     entry_bytes: u64,
+    snapshot_bytes: u64,
 }
+
+impl ChainRow {
+    /// What it counts for beside its own row.
+    const fn held(&self) -> u64 {
+        self.entry_bytes + self.snapshot_bytes
+    }
+}
+
+/// What a chain counts for by being there.
+const CHAIN_ROW_BYTES: u64 = 256;
 
 impl Batch<'_> {
     pub(crate) fn append_chain(
@@ -28,9 +39,10 @@ impl Batch<'_> {
         chain: &ChainId,
         previous: &[u8],
         entry: &[u8],
+        creation: Creation,
     ) -> Step<Head> {
         let found = find(&self.tx, chain)?;
-        if found.is_none() && previous.is_empty() {
+        if found.is_none() && creation == Creation::Admitted {
             return self.create_chain(caller, chain, entry);
         }
         let found = match self.authorise_writer(caller, found)? {
@@ -41,7 +53,7 @@ impl Batch<'_> {
             return Ok(Err(Denied::Conflict(found.head)));
         }
         let entry_bytes = found.entry_bytes + weight(entry);
-        if entry_bytes > CHAIN_BYTES_MAX {
+        if entry_bytes > CHAIN_BYTES_MAX || !self.has_room_for(weight(entry))? {
             return Ok(Err(Denied::Full));
         }
         let head = Head { index: found.head.index + 1, hash: chain_entry_hash(previous, entry) };
@@ -50,10 +62,17 @@ impl Batch<'_> {
             "UPDATE chain SET head_index = ?2, head_hash = ?3, entry_bytes = ?4 WHERE id = ?1",
             params![found.id, signed(head.index), head.hash, signed(entry_bytes)],
         )?;
+        self.measure_chains(weight(entry), 0)?;
         Ok(Ok(head))
     }
 
     fn create_chain(&mut self, caller: &Caller, chain: &ChainId, entry: &[u8]) -> Step<Head> {
+        if self.is_retired(chain.as_ref())? {
+            return Ok(Err(Denied::Refused));
+        }
+        if !self.has_room_for(CHAIN_ROW_BYTES + weight(entry))? {
+            return Ok(Err(Denied::Full));
+        }
         if let Err(denied) = self.spend_nonce(caller)? {
             return Ok(Err(denied));
         }
@@ -63,7 +82,21 @@ impl Batch<'_> {
             params![chain.as_ref(), caller.key, head.hash, signed(weight(entry))],
         )?;
         self.insert_entry(id, &head, entry)?;
+        self.measure_chains(CHAIN_ROW_BYTES + weight(entry), 0)?;
         Ok(Ok(head))
+    }
+
+    fn has_room_for(&self, bytes: u64) -> Sql<bool> {
+        let held = self.tx.row("SELECT chain_bytes FROM relay", [], |row| row.get::<_, i64>(0))?;
+        Ok(unsigned(held.unwrap_or(0)).saturating_add(bytes) <= self.bounds.chains_bytes_max)
+    }
+
+    /// Counts what all chains hold together.
+    fn measure_chains(&mut self, more: u64, less: u64) -> Sql<usize> {
+        self.tx.execute(
+            "UPDATE relay SET chain_bytes = MAX(0, chain_bytes + ?1 - ?2) WHERE id = 1",
+            params![signed(more), signed(less)],
+        )
     }
 
     fn insert_entry(&mut self, chain: i64, head: &Head, entry: &[u8]) -> Sql<usize> {
@@ -88,6 +121,10 @@ impl Batch<'_> {
         if head != found.head.hash {
             return Ok(Err(Denied::Conflict(found.head)));
         }
+        if snapshot.len() as u64 > found.held() && !self.has_room_for(snapshot.len() as u64)? {
+            return Ok(Err(Denied::Full));
+        }
+        self.measure_chains(snapshot.len() as u64, found.held())?;
         // At most `CHAIN_BYTES_MAX` of entries: one step bears that.
         self.tx.execute("DELETE FROM chain_entry WHERE chain = ?1", [found.id])?;
         self.tx.execute(
@@ -106,6 +143,8 @@ impl Batch<'_> {
         };
         self.tx.execute("DELETE FROM chain WHERE id = ?1", [found.id])?;
         self.tx.execute("INSERT INTO leaving (chain) VALUES (?1)", [found.id])?;
+        self.retire(chain.as_ref())?;
+        self.measure_chains(0, CHAIN_ROW_BYTES + found.held())?;
         Ok(Ok(()))
     }
 
@@ -126,7 +165,7 @@ const fn weight(entry: &[u8]) -> u64 {
 
 fn find(tx: &Tx<'_>, chain: &ChainId) -> Sql<Option<ChainRow>> {
     tx.row(
-        "SELECT id, write_key, head_index, head_hash, entry_bytes FROM chain WHERE name = ?1",
+        "SELECT id, write_key, head_index, head_hash, entry_bytes, COALESCE(LENGTH(snapshot), 0) FROM chain WHERE name = ?1",
         [chain.as_ref()],
         |row| {
             Ok(ChainRow {
@@ -134,6 +173,7 @@ fn find(tx: &Tx<'_>, chain: &ChainId) -> Sql<Option<ChainRow>> {
                 write_key: row.get(1)?,
                 head: Head { index: unsigned(row.get(2)?), hash: row.get(3)? },
                 entry_bytes: unsigned(row.get(4)?),
+                snapshot_bytes: unsigned(row.get(5)?),
             })
         },
     )

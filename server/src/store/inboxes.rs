@@ -1,13 +1,14 @@
 //! Creating, re-keying and deleting inboxes, and the check that every signed step begins with.
 
 use rusqlite::params;
+use sha2::{Digest, Sha256};
 use sotto_protocol::InboxId;
 use subtle::ConstantTimeEq;
 
 use super::commit::{Batch, Step};
 use super::ledger::Inbox;
 use super::transaction::{Sql, signed};
-use super::{Caller, Denied, InboxKeys, PublicKey};
+use super::{Caller, Creation, Denied, InboxKeys, PublicKey};
 
 /// Which key a step asks for.
 #[derive(Clone, Copy)]
@@ -17,10 +18,20 @@ pub(crate) enum Role {
 }
 
 impl Batch<'_> {
-    pub(crate) fn create_inbox(&mut self, caller: &Caller, inbox: &InboxId, keys: &InboxKeys) -> Step<()> {
+    /// Creates it, or finds it there with the same keys, whatever the policy says today.
+    pub(crate) fn create_inbox(
+        &mut self,
+        caller: &Caller,
+        inbox: &InboxId,
+        keys: &InboxKeys,
+        creation: Creation,
+    ) -> Step<()> {
         if let Some(found) = self.ledger.inbox(&self.tx, inbox)? {
             let is_same = found.owner.ct_eq(&keys.owner) & found.manage.ct_eq(&keys.manage);
             return if is_same.into() { self.spend_nonce(caller) } else { Ok(Err(Denied::Refused)) };
+        }
+        if creation == Creation::Refused || self.is_retired(inbox.as_ref())? {
+            return Ok(Err(Denied::Refused));
         }
         if let Err(denied) = self.spend_nonce(caller)? {
             return Ok(Err(denied));
@@ -42,6 +53,7 @@ impl Batch<'_> {
         };
         self.tx.execute("DELETE FROM inbox WHERE id = ?1", [found.id])?;
         self.tx.execute("INSERT INTO leaving (inbox) VALUES (?1)", [found.id])?;
+        self.retire(inbox.as_ref())?;
         self.ledger.forget_inbox(inbox, found.id);
         self.news.deleted.push(*inbox);
         Ok(Ok(()))
@@ -64,6 +76,18 @@ impl Batch<'_> {
             Some(found) if is_equal => Ok(self.spend_nonce(caller)?.map(|()| found)),
             _ => Ok(Err(Denied::Refused)),
         }
+    }
+
+    /// Never gives the id of a deleted inbox or chain away again: whoever knows it could make it anew with a key of their own and
+    /// put old entries back, and sequence numbers would begin again.
+    pub(crate) fn retire(&mut self, id: &[u8]) -> Sql<usize> {
+        self.tx.execute("INSERT OR IGNORE INTO retired (hash) VALUES (?1)", [Sha256::digest(id).as_slice()])
+    }
+
+    pub(crate) fn is_retired(&self, id: &[u8]) -> Sql<bool> {
+        let found =
+            self.tx.row("SELECT 1 FROM retired WHERE hash = ?1", [Sha256::digest(id).as_slice()], |_| Ok(()))?;
+        Ok(found.is_some())
     }
 
     /// Remembers the nonce in the same transaction as the effect of its call: a repeat is known after a restart too.

@@ -87,6 +87,15 @@ pub struct InboxKeys {
     pub manage: PublicKey,
 }
 
+/// Whether the operator's policy lets the caller create what is not there yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Creation {
+    /// It may be created.
+    Admitted,
+    /// Only what is there already is found.
+    Refused,
+}
+
 /// A token as its owner puts it.
 #[derive(Clone, Copy)]
 pub struct TokenGrant {
@@ -302,7 +311,7 @@ pub trait MailboxStore: Send + Sync {
     fn observe(&self, observer: Arc<dyn MailObserver>);
 
     /// Creates an inbox, or finds it there with the same keys.
-    fn create_inbox(&self, caller: Caller, inbox: InboxId, keys: InboxKeys) -> Answer<()>;
+    fn create_inbox(&self, caller: Caller, inbox: InboxId, keys: InboxKeys, creation: Creation) -> Answer<()>;
     /// Deletes it with all it holds.
     fn delete_inbox(&self, caller: Caller, inbox: InboxId) -> Answer<()>;
     /// Replaces the manage key.
@@ -317,7 +326,14 @@ pub trait MailboxStore: Send + Sync {
     fn claim_prekey(&self, request: ClaimRequest, now: Timestamp) -> Answer<Claimed>;
 
     /// Appends to a chain whose last entry has the hash `previous`; an empty one creates it.
-    fn append_chain(&self, caller: Caller, chain: ChainId, previous: Bytes, entry: Bytes) -> Answer<Head>;
+    fn append_chain(
+        &self,
+        caller: Caller,
+        chain: ChainId,
+        previous: Bytes,
+        entry: Bytes,
+        creation: Creation,
+    ) -> Answer<Head>;
     /// Replaces everything up to the head by a snapshot.
     fn compact_chain(&self, caller: Caller, chain: ChainId, head: Bytes, snapshot: Bytes) -> Answer<Head>;
     /// Deletes a chain.

@@ -5,9 +5,10 @@
 
 CREATE TABLE relay (
     id           INTEGER PRIMARY KEY CHECK (id = 1),
-    seen_day_min INTEGER NOT NULL -- envelopes of earlier days are stale for ever, whatever the clock says later
+    seen_day_min INTEGER NOT NULL, -- envelopes of earlier days are stale for ever, whatever the clock says later
+    chain_bytes  INTEGER NOT NULL  -- what all chains hold together
 ) STRICT;
-INSERT INTO relay VALUES (1, 0);
+INSERT INTO relay VALUES (1, 0, 0);
 
 CREATE TABLE inbox (
     id             INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -126,6 +127,11 @@ CREATE TABLE nonce (
     time  INTEGER NOT NULL,
     nonce BLOB    NOT NULL,
     PRIMARY KEY (time, nonce)
+) STRICT, WITHOUT ROWID;
+
+-- Hashes of the ids of deleted inboxes and chains, which are never given away again.
+CREATE TABLE retired (
+    hash BLOB NOT NULL PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
 
 -- Inboxes and chains that were deleted; what they held is removed in bounded steps.

@@ -24,9 +24,9 @@ use super::seen::SeenDays;
 use super::sweep::Swept;
 use super::transaction::{StepHook, Steps};
 use super::{
-    Answer, Caller, ChainSlice, ClaimRequest, Claimed, Denied, Glimpse, Head, InboxKeys, MailObserver, Mailbox,
-    MailboxStore, Owner, Page, Position, PrekeyChange, PublicKey, Put, PutOutcome, TokenGrant, WaitingPage, chains,
-    envelopes,
+    Answer, Caller, ChainSlice, ClaimRequest, Claimed, Creation, Denied, Glimpse, Head, InboxKeys, MailObserver,
+    Mailbox, MailboxStore, Owner, Page, Position, PrekeyChange, PublicKey, Put, PutOutcome, TokenGrant, WaitingPage,
+    chains, envelopes,
 };
 use crate::limits::{READER_CACHE_KIB, READER_QUEUE_MAX, READERS, StoreBounds, WRITER_CACHE_KIB, WRITER_QUEUE_MAX};
 
@@ -319,8 +319,8 @@ impl MailboxStore for SqliteStore {
         drop(self.observer.set(observer));
     }
 
-    fn create_inbox(&self, caller: Caller, inbox: InboxId, keys: InboxKeys) -> Answer<()> {
-        self.write(1, move |batch| batch.create_inbox(&caller, &inbox, &keys))
+    fn create_inbox(&self, caller: Caller, inbox: InboxId, keys: InboxKeys, creation: Creation) -> Answer<()> {
+        self.write(1, move |batch| batch.create_inbox(&caller, &inbox, &keys, creation))
     }
 
     fn delete_inbox(&self, caller: Caller, inbox: InboxId) -> Answer<()> {
@@ -347,8 +347,15 @@ impl MailboxStore for SqliteStore {
         self.write(1, move |batch| batch.claim_prekey(&request, now))
     }
 
-    fn append_chain(&self, caller: Caller, chain: ChainId, previous: Bytes, entry: Bytes) -> Answer<Head> {
-        self.write(1, move |batch| batch.append_chain(&caller, &chain, &previous, &entry))
+    fn append_chain(
+        &self,
+        caller: Caller,
+        chain: ChainId,
+        previous: Bytes,
+        entry: Bytes,
+        creation: Creation,
+    ) -> Answer<Head> {
+        self.write(1, move |batch| batch.append_chain(&caller, &chain, &previous, &entry, creation))
     }
 
     fn compact_chain(&self, caller: Caller, chain: ChainId, head: Bytes, snapshot: Bytes) -> Answer<Head> {

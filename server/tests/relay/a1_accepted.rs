@@ -121,11 +121,21 @@ impl Scenario {
                 return world.waiting(&self.bob).len() < before;
             }
             6 => {
-                let append = ChainAppend { chain, previous: Bytes::new(), entry: Bytes::from_static(b"first") };
+                let append = ChainAppend {
+                    chain,
+                    previous: Bytes::new(),
+                    entry: Bytes::from_static(b"first"),
+                    ..ChainAppend::default()
+                };
                 world.signed(writer, path::CHAIN_APPEND, &append)
             }
             7 => {
-                let append = ChainAppend { chain, previous: first.into(), entry: Bytes::from_static(b"second") };
+                let append = ChainAppend {
+                    chain,
+                    previous: first.into(),
+                    entry: Bytes::from_static(b"second"),
+                    ..ChainAppend::default()
+                };
                 world.signed(writer, path::CHAIN_APPEND, &append)
             }
             8 => {

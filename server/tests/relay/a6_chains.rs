@@ -1,14 +1,19 @@
 //! A6: an opaque append-only list with compare-and-append, readable from any index, compactable.
 
+use std::sync::Arc;
+
 use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::SigningKey;
+use futures_util::FutureExt;
 use sotto_protocol::label::chain_entry_hash;
 use sotto_protocol::relay::{ChainAppend, ChainCompact, ChainDelete, ChainEntries, ChainHead, ChainRead};
 use sotto_protocol::request::path;
-use sotto_protocol::{Bytes, Message};
-use sotto_relay::Response;
+use sotto_protocol::{Bytes, Message, work};
+use sotto_relay::limits::StoreBounds;
+use sotto_relay::store::{SqliteOptions, SqliteStore};
+use sotto_relay::{InboxPolicy, Relay, RelayConfig, Response};
 
-use crate::support::{World, code, fresh, signing_key};
+use crate::support::{NOON, World, code, fresh, name, sign, signing_key};
 
 struct Chain {
     id: Bytes,
@@ -22,7 +27,11 @@ impl Chain {
 
     fn append(&self, world: &World, previous: &[u8], entry: &[u8]) -> Response {
         let (previous, entry) = (Bytes::copy_from_slice(previous), Bytes::copy_from_slice(entry));
-        world.signed(&self.key, path::CHAIN_APPEND, &ChainAppend { chain: self.id.clone(), previous, entry })
+        world.signed(
+            &self.key,
+            path::CHAIN_APPEND,
+            &ChainAppend { chain: self.id.clone(), previous, entry, ..ChainAppend::default() },
+        )
     }
 
     /// Appends entries one after the other; the hash of the last.
@@ -196,4 +205,70 @@ fn a6_a_chain_begins_with_an_empty_previous_and_with_nothing_else() {
     assert_eq!(code(&chain.append(&world, &[1; 32], b"a")), "refused");
     assert_eq!(code(&chain.append(&world, &[1; 31], b"a")), "bad_request");
     assert_eq!(chain.append(&world, &[], b"a").status, 200);
+}
+
+/// A relay with a policy, and an append to it that creates.
+fn created(relay: &Relay, chain: &Chain, change: impl FnOnce(&mut ChainAppend)) -> Response {
+    let mut append = ChainAppend { chain: chain.id.clone(), entry: Bytes::from_static(b"a"), ..ChainAppend::default() };
+    change(&mut append);
+    let request = sign(&chain.key, path::CHAIN_APPEND, &append, NOON, fresh());
+    relay.handle(request, NOON).now_or_never().unwrap()
+}
+
+fn relay_with(inbox_policy: InboxPolicy, proof_of_work_bits: u32, bounds: StoreBounds) -> Arc<Relay> {
+    let store = SqliteStore::open(SqliteOptions { bounds, ..SqliteOptions::memory() }).unwrap();
+    Relay::new(Arc::new(store), RelayConfig { name: name(), inbox_policy, proof_of_work_bits }, NOON)
+}
+
+#[test]
+fn a6_chains_are_created_by_the_same_policy_as_inboxes() {
+    let chain = Chain::new();
+    let closed = relay_with(InboxPolicy::Closed, 0, StoreBounds::default());
+    assert_eq!(code(&created(&closed, &chain, |_| {})), "refused");
+    let codes = relay_with(InboxPolicy::Code(vec!["a good code".to_owned()]), 8, StoreBounds::default());
+    let proof = Bytes::copy_from_slice(&work::prove(&chain.id, 8).unwrap());
+    assert_eq!(code(&created(&codes, &chain, |append| append.proof_of_work = proof.clone())), "refused", "no code");
+    let other =
+        Bytes::copy_from_slice(&(0_u64..).map(u64::to_be_bytes).find(|n| work::bits(&chain.id, n) < 8).unwrap());
+    let with = |proof: Bytes| {
+        move |append: &mut ChainAppend| {
+            append.invite_code = "a good code".to_owned();
+            append.proof_of_work = proof;
+        }
+    };
+    assert_eq!(code(&created(&codes, &chain, with(other))), "refused", "no work");
+    assert_eq!(created(&codes, &chain, with(proof)).status, 200);
+    // What is there grows without either.
+    let first = chain_entry_hash(&[], b"a").to_vec();
+    assert_eq!(created(&codes, &chain, |append| append.previous = first.into()).status, 200);
+}
+
+#[test]
+fn a6_all_chains_together_are_bounded_and_what_is_deleted_or_compacted_makes_room() {
+    let world = World::bounded(StoreBounds { chains_bytes_max: 4_000, ..StoreBounds::default() });
+    let (one, other) = (Chain::new(), Chain::new());
+    let head = one.grow(&world, Vec::new(), &[&[1; 1_500], &[2; 1_000]]);
+    assert_eq!(code(&other.append(&world, &[], &[3; 1_500])), "full", "a new chain");
+    assert_eq!(code(&one.append(&world, &head, &[3; 1_500])), "full", "a longer one");
+    assert_eq!(one.compact(&world, &head, b"small").status, 200);
+    other.grow(&world, Vec::new(), &[&[3; 1_500]]);
+    assert_eq!(code(&one.append(&world, &head, &[3; 1_500])), "full");
+    let delete = ChainDelete { chain: other.id.clone() };
+    assert_eq!(world.signed(&other.key, path::CHAIN_DELETE, &delete).status, 200);
+    assert_eq!(one.append(&world, &head, &[3; 1_500]).status, 200);
+}
+
+#[test]
+fn a6_the_id_of_a_deleted_chain_is_never_given_away_again() {
+    let world = World::on_disk();
+    let chain = Chain::new();
+    chain.grow(&world, Vec::new(), &[b"a"]);
+    let delete = ChainDelete { chain: chain.id.clone() };
+    assert_eq!(world.signed(&chain.key, path::CHAIN_DELETE, &delete).status, 200);
+    world.sweep();
+    let world = world.reopened();
+    let reader = Chain { id: chain.id.clone(), key: signing_key() };
+    for writer in [&reader, &chain] {
+        assert_eq!(code(&writer.append(&world, &[], b"a")), "refused");
+    }
 }

@@ -15,7 +15,7 @@ use crate::support::{Sent, World, fresh, signing_key};
 
 /// Every column that may exist. Adding one is a decision about what is known of people: it belongs into the threat model too.
 const COLUMNS: &[&str] = &[
-    "relay: id seen_day_min",
+    "relay: id seen_day_min chain_bytes",
     "inbox: id name owner_key manage_key sequence acked queued_count queued_bytes full token_count bundle claim_day \
      claim_count one_time_count",
     "token: id inbox hash alias expires_at puts_per_claim queued_bytes_max claims_max one_time_keys_per_claim claims_used \
@@ -28,6 +28,7 @@ const COLUMNS: &[&str] = &[
     "chain: id name write_key head_index head_hash entry_bytes snapshot_index snapshot_hash snapshot",
     "chain_entry: id chain position hash body",
     "nonce: time nonce",
+    "retired: hash",
     "leaving: id inbox chain",
     "seen_DAY: inbox envelope",
 ];
@@ -178,7 +179,8 @@ fn a9_what_was_deleted_is_gone_from_the_disk_too() {
     let drop = TokenDrop { inbox: bob.inbox.into(), hashes: vec![dropped.hash().into()] };
     world.signed(&bob.manage, path::TOKEN_DROP, &drop);
     let (chain, writer) = (Bytes::from_static(&[8; 32]), signing_key());
-    let append = ChainAppend { chain: chain.clone(), previous: Bytes::new(), entry: canary(3) };
+    let append =
+        ChainAppend { chain: chain.clone(), previous: Bytes::new(), entry: canary(3), ..ChainAppend::default() };
     world.signed(&writer, path::CHAIN_APPEND, &append);
     for (number, canary) in canaries.iter().enumerate() {
         assert!(!found(world.directory(), std::slice::from_ref(canary)).is_empty(), "number {number} is there before");
@@ -188,8 +190,10 @@ fn a9_what_was_deleted_is_gone_from_the_disk_too() {
     world.sweep();
     world.relay.checkpoint().now_or_never().unwrap().unwrap();
     assert_eq!(found(world.directory(), &canaries), Vec::<String>::new());
-    let left: Vec<String> =
-        world.dump().into_iter().filter(|line| !line.starts_with("seen_") && !line.starts_with("nonce:")).collect();
+    let mut left = world.dump();
+    left.retain(|line| !line.starts_with("seen_") && !line.starts_with("nonce:"));
+    let retired = left.extract_if(.., |line| line.starts_with("retired:")).count();
+    assert_eq!(retired, 2, "hashes of the two ids, which the search above did not find themselves");
     assert!(left.iter().all(|line| line.starts_with("relay:") || line.starts_with("sqlite_sequence:")), "{left:?}");
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use sotto_protocol::relay::InboxCreate;
+use sotto_protocol::relay::{InboxCreate, InboxDelete};
 use sotto_protocol::request::path;
+use sotto_protocol::work;
 use sotto_relay::store::{OpenError, SqliteOptions, SqliteStore};
 use sotto_relay::{InboxPolicy, Relay, RelayConfig, Request};
 
@@ -43,20 +44,42 @@ fn inboxes_are_created_by_the_relays_policy() {
 }
 
 #[test]
+fn creating_again_what_is_there_is_harmless_whatever_the_policy_says_today() {
+    let world = World::on_disk();
+    let bob = world.device();
+    let closed = RelayConfig { name: name(), inbox_policy: InboxPolicy::Closed, proof_of_work_bits: 8 };
+    let store = SqliteStore::open(SqliteOptions::file(world.database()).inline()).unwrap();
+    let relay = Relay::new(Arc::new(store), closed, NOON);
+    assert_eq!(create(&relay, &bob, &bob.create()), 200);
+    let stranger = Device::new();
+    assert_eq!(create(&relay, &stranger, &stranger.create()), 403);
+}
+
+#[test]
 fn inboxes_cost_work_where_the_relay_asks_for_it() {
     let relay = relay_with(InboxPolicy::Open, 8);
     let bob = Device::new();
-    assert_eq!(create(&relay, &bob, &bob.create()), 400);
-    let mut refused = 0;
-    for nonce in 0_u64.. {
-        let work = InboxCreate { proof_of_work: nonce.to_be_bytes().to_vec().into(), ..bob.create() };
-        match create(&relay, &bob, &work) {
-            200 => break,
-            403 => refused += 1,
-            other => panic!("answered {other}"),
-        }
+    let with = |proof: &[u8]| InboxCreate { proof_of_work: proof.to_vec().into(), ..bob.create() };
+    let no_proof = (0_u64..).map(u64::to_be_bytes).find(|nonce| work::bits(bob.inbox.as_ref(), nonce) < 8).unwrap();
+    for refused in [&[][..], &no_proof, &[0; 9]] {
+        assert_eq!(create(&relay, &bob, &with(refused)), 403);
     }
-    assert!(refused > 0, "not every nonce is a proof");
+    let proof = work::prove(bob.inbox.as_ref(), 8).unwrap();
+    assert_eq!(create(&relay, &bob, &with(&proof)), 200);
+}
+
+#[test]
+fn the_id_of_a_deleted_inbox_is_never_given_away_again() {
+    let world = World::on_disk();
+    let bob = world.device();
+    let delete = InboxDelete { inbox: bob.inbox.into() };
+    assert_eq!(world.signed(&bob.owner, path::INBOX_DELETE, &delete).status, 200);
+    world.sweep();
+    let world = world.reopened();
+    let thief = Device { inbox: bob.inbox, ..Device::new() };
+    for device in [&thief, &bob] {
+        assert_eq!(code(&world.signed(&device.owner, path::INBOX_CREATE, &device.create())), "refused");
+    }
 }
 
 #[test]
