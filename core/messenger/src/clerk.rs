@@ -3,16 +3,18 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use sotto_protocol::{RelayAddress, relay};
+use sotto_protocol::label::chain_entry_hash;
+use sotto_protocol::{Bytes, Message as _, RelayAddress, relay};
 use tokio::sync::Notify;
 
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::outbox::backoff::Backoff;
-use crate::own;
 use crate::relay_client::RelayError;
 use crate::status::Doing;
+use crate::store::StoreError;
 use crate::task::{self, Kind, Subject, Task};
+use crate::{own, prekey};
 
 /// Starts a clerk per relay that has calls waiting, and wakes it when there are more.
 pub(crate) async fn run(engine: Arc<Engine>) {
@@ -34,7 +36,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
 
 async fn run_clerk(engine: Arc<Engine>, relay: RelayAddress, wake: Arc<Notify>) {
     let mut backoff = Backoff::default();
-    let mut hint = engine.hints();
+    let mut hint = engine.retries();
     loop {
         match work_off(&engine, &relay).await {
             Ok(()) => {
@@ -92,12 +94,15 @@ async fn work_off(engine: &Arc<Engine>, relay: &RelayAddress) -> Result<(), Erro
 }
 
 async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task) -> Result<(), Error> {
-    let (path, isolation, body) = (task.kind.path(), task.subject.isolation(), task.body.into());
+    let (path, isolation, body) = (task.kind.path(), task.subject.isolation(), Bytes::from(task.body));
     match task.subject {
         Subject::Inbox(inbox) => {
             let Some(own) = engine.own.inbox(&inbox) else { return Ok(()) };
             if task.kind == Kind::PrekeyPut {
-                engine.client.signed::<relay::PrekeyCount>(relay, isolation, path, body, &own.manage_key).await?;
+                let row = own.row;
+                let left: relay::PrekeyCount =
+                    engine.client.signed(relay, isolation, path, body, &own.manage_key).await?;
+                engine.write(move |_, tx| prekey::one_time_keys_left(tx, row, left.one_time)).await?;
             } else {
                 engine.client.signed::<Nothing>(relay, isolation, path, body, &own.manage_key).await?;
             }
@@ -106,14 +111,21 @@ async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task) -> Resu
         Subject::Chain(chain) => {
             let key = engine.read(move |engine, view| own::write_key(view, &engine.own.seal, &chain)).await?;
             let Some(key) = key else { return Ok(()) };
+            let head = (task.kind == Kind::ChainAppend).then(|| head_after(&body)).transpose()?;
             match engine.client.signed::<relay::ChainHead>(relay, isolation, path, body, &key).await {
-                // Nobody else writes our chains: it is there from before a crash.
-                Err(error) if error.is("conflict") => Ok(()),
+                // It is there from before a crash. Any other head means that the relay has lost entries: that is no success.
+                Err(RelayError::Refused(problem)) if head.is_some() && problem.head_hash() == head => Ok(()),
                 Err(error) if error.is("refused") && task.kind == Kind::ChainDelete => Ok(()),
                 answer => Ok(answer.map(drop)?),
             }
         }
     }
+}
+
+/// The head of a chain once this append was made.
+fn head_after(append: &Bytes) -> Result<[u8; 32], Error> {
+    let append = relay::ChainAppend::decode(append.clone()).map_err(|_| StoreError::Corrupt)?;
+    Ok(chain_entry_hash(&append.previous, &append.entry))
 }
 
 /// The empty answer.

@@ -34,6 +34,8 @@ use crate::{clerk, manifests, stream, upkeep};
 
 /// Events kept for a slow listener; one that falls behind reads the database instead.
 const EVENTS: usize = 1_024;
+/// How long letters wait for a relay that neither answers nor fails.
+const WITNESS_PATIENCE: Duration = Duration::from_secs(15);
 /// Between two readings of a contact's chain that letters asked for.
 const REFRESH_PAUSE: Duration = Duration::from_secs(10);
 
@@ -62,11 +64,37 @@ pub(crate) struct Engine {
     outbox_changed: Notify,
     tasks_changed: Notify,
     upkeep_due: Notify,
+    /// Counts network hints.
     hint: watch::Sender<u64>,
+    /// Counts them too, and every time that a relay of ours came back. Streams do not listen to it: they would call each other.
+    retry: watch::Sender<u64>,
+    silent: watch::Sender<Silent>,
     shut_down: watch::Sender<bool>,
     rolled_back: AtomicBool,
     /// Contacts whose chain is being read because a letter asked for it.
     refreshing: Mutex<HashSet<ContactRow>>,
+}
+
+/// Our relays that have not spoken.
+#[derive(Default)]
+struct Silent {
+    /// Since the engine opened neither reached nor failed.
+    not_asked: HashSet<RelayAddress>,
+    /// Failed when they were last tried.
+    away: HashSet<RelayAddress>,
+}
+
+impl Silent {
+    /// Says whether it was away.
+    fn spoke(&mut self, relay: &RelayAddress) -> bool {
+        self.not_asked.remove(relay);
+        self.away.remove(relay)
+    }
+
+    fn failed(&mut self, relay: &RelayAddress) {
+        self.not_asked.remove(relay);
+        self.away.insert(relay.clone());
+    }
 }
 
 impl Engine {
@@ -78,8 +106,11 @@ impl Engine {
         rng: Arc<dyn Rng>,
         runtime: Handle,
     ) -> Arc<Self> {
+        let shut_down = watch::channel(false).0;
+        let not_asked = own.inboxes.iter().map(|inbox| inbox.relay.clone()).collect();
         Arc::new(Self {
-            post: Post::new(client.clone(), runtime.clone()),
+            post: Post::new(client.clone(), runtime.clone(), shut_down.subscribe()),
+            silent: watch::channel(Silent { not_asked, away: HashSet::new() }).0,
             store,
             own,
             client,
@@ -92,7 +123,8 @@ impl Engine {
             tasks_changed: Notify::new(),
             upkeep_due: Notify::new(),
             hint: watch::channel(0).0,
-            shut_down: watch::channel(false).0,
+            retry: watch::channel(0).0,
+            shut_down,
             rolled_back: AtomicBool::new(false),
             refreshing: Mutex::default(),
         })
@@ -135,6 +167,12 @@ impl Engine {
     /// Now, on the time that relays go by: what they date and judge is made on it.
     pub(crate) fn network_now(&self) -> Timestamp {
         self.client.network_now()
+    }
+
+    /// The latest time by any clock that we know: what others signed is judged by it, so that a relay whose clock runs late cannot make
+    /// an old list or an old key look fresh.
+    pub(crate) fn judging_now(&self) -> Timestamp {
+        self.clock.now().max(self.client.network_now())
     }
 
     /// A time that has passed by every clock that we know: what destroys something goes by it.
@@ -193,6 +231,38 @@ impl Engine {
         self.tasks_changed.notified()
     }
 
+    /// A relay of ours has said what it remembers of us. When it could not be reached before, the network is back: everything queued
+    /// is due at once.
+    pub(crate) fn heard_of(&self, relay: &RelayAddress) {
+        let mut was_away = false;
+        self.silent.send_modify(|silent| was_away = silent.spoke(relay));
+        if was_away {
+            self.retry.send_modify(|count| *count += 1);
+            self.wake();
+        }
+    }
+
+    /// A relay of ours could not be asked.
+    pub(crate) fn heard_nothing_of(&self, relay: &RelayAddress) {
+        self.silent.send_modify(|silent| silent.failed(relay));
+    }
+
+    /// Ready once every relay of ours has said what it remembers, or could not be asked: a database that was restored from an older
+    /// copy is found out before any of its ratchets moves (PROTOCOL H1). A relay that says neither holds letters up for a moment only.
+    pub(crate) async fn witnessed(&self) {
+        let mut silent = self.silent.subscribe();
+        tokio::select! {
+            biased;
+            _ = silent.wait_for(|silent| silent.not_asked.is_empty()) => {}
+            () = self.clock.sleep(WITNESS_PATIENCE) => {}
+        }
+    }
+
+    /// Something may be due that was not.
+    pub(crate) fn look_after(&self) {
+        self.upkeep_due.notify_one();
+    }
+
     /// Ready when something came in that has to be looked after.
     pub(crate) fn upkeep_is_due(&self) -> impl Future<Output = ()> + '_ {
         self.upkeep_due.notified()
@@ -202,11 +272,18 @@ impl Engine {
     pub(crate) fn network_hint(&self) {
         self.status.new_round();
         self.hint.send_modify(|count| *count += 1);
+        self.retry.send_modify(|count| *count += 1);
         self.wake();
     }
 
+    /// Changes with every network hint.
     pub(crate) fn hints(&self) -> watch::Receiver<u64> {
         self.hint.subscribe()
+    }
+
+    /// Changes when what failed should be tried at once.
+    pub(crate) fn retries(&self) -> watch::Receiver<u64> {
+        self.retry.subscribe()
     }
 
     /// Waits; says whether a network hint ended it early.

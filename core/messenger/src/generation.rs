@@ -18,25 +18,40 @@ pub(crate) async fn advance(store: &Store, secrets: &dyn SecretStore) -> Result<
         .await?
         .ok_or(StoreError::Corrupt)?;
     let found = crate::store::column::counter(found);
-    if !is_ours(found, remembered) {
-        return Err(Error::RolledBack);
+    let next = match standing(found, remembered) {
+        Standing::Current => found + 1,
+        Standing::Ahead => found,
+        Standing::Copy => return Err(Error::RolledBack),
+    };
+    if next > found {
+        store
+            .write(move |tx| {
+                tx.execute("UPDATE meta SET value = ?1 WHERE key = 'generation'", [crate::store::column::stored(next)])
+                    .map(drop)
+            })
+            .await?;
     }
-    let next = found + 1;
-    store
-        .write(move |tx| {
-            tx.execute("UPDATE meta SET value = ?1 WHERE key = 'generation'", [crate::store::column::stored(next)])
-                .map(drop)
-        })
-        .await?;
     Ok(secrets.put(KEY, &next.to_be_bytes())?)
 }
 
-/// Whether a database of this generation is the one that the keystore saw last. A new database stands at 0, and its keystore has
-/// nothing to say yet.
-fn is_ours(found: u64, remembered: Option<u64>) -> bool {
-    match remembered {
-        None => found <= 1,
-        Some(remembered) => found == remembered || found == remembered + 1,
+/// How a database stands to what the keystore saw last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    /// It is the one.
+    Current,
+    /// It is the one, and the keystore was not told of its last step. It takes no other before that: a keystore that fails twice
+    /// would leave it two ahead, which only a copy can be.
+    Ahead,
+    /// Another one ran last.
+    Copy,
+}
+
+/// A new database stands at 0, and its keystore has nothing to say yet.
+fn standing(found: u64, remembered: Option<u64>) -> Standing {
+    match remembered.map_or(Some(found), |remembered| found.checked_sub(remembered)) {
+        Some(0) => Standing::Current,
+        Some(1) => Standing::Ahead,
+        _ => Standing::Copy,
     }
 }
 
@@ -46,12 +61,12 @@ mod tests {
 
     #[test]
     fn h1_equal_or_one_ahead_is_a_crash_and_anything_else_a_copy() {
-        assert!(is_ours(0, None));
-        assert!(is_ours(1, None), "killed between the first commit and the keystore");
-        assert!(is_ours(7, Some(7)));
-        assert!(is_ours(8, Some(7)), "killed between the commit and the keystore");
-        assert!(!is_ours(6, Some(7)), "a restored database");
-        assert!(!is_ours(9, Some(7)), "a restored keystore");
-        assert!(!is_ours(7, None), "a database without its keystore");
+        assert_eq!(standing(0, None), Standing::Current);
+        assert_eq!(standing(1, None), Standing::Ahead, "killed between the first commit and the keystore");
+        assert_eq!(standing(7, Some(7)), Standing::Current);
+        assert_eq!(standing(8, Some(7)), Standing::Ahead, "killed between the commit and the keystore");
+        assert_eq!(standing(6, Some(7)), Standing::Copy, "a restored database");
+        assert_eq!(standing(9, Some(7)), Standing::Copy, "a restored keystore");
+        assert_eq!(standing(7, None), Standing::Copy, "a database without its keystore");
     }
 }

@@ -83,6 +83,7 @@ pub(crate) fn upkeep(
     }
     if changed {
         own::store_olm(tx, &own.seal, &olm, chance)?;
+        forget_tombstones(tx, &olm)?;
     }
     erase_retired(tx, sure_now)
 }
@@ -130,9 +131,21 @@ fn rotate_last_resort(olm: &mut OlmAccount, now: Timestamp) -> bool {
     is_due
 }
 
-/// How long a session begun with a last-resort key must be remembered: until both of its key's lives are over.
-pub(crate) fn last_resort_dies_at(now: Timestamp) -> Timestamp {
-    now.after(BUNDLE_VALID).after(BUNDLE_VALID)
+/// Sessions that began with a last-resort key are remembered for as long as it can be replayed, however long this device was off.
+fn forget_tombstones(tx: &mut Tx<'_>, olm: &OlmAccount) -> Result<(), StoreError> {
+    let current = olm.last_resort().id();
+    let before = olm.last_resort_before().map_or(current, |before| before.id());
+    tx.execute(
+        "DELETE FROM session_tombstone WHERE key_id NOT IN (?1, ?2)",
+        params![current.as_ref(), before.as_ref()],
+    )?;
+    Ok(())
+}
+
+/// What the relay says of the one-time keys that it still has: whoever claims some tells nobody.
+pub(crate) fn one_time_keys_left(tx: &mut Tx<'_>, own_inbox: i64, count: u32) -> Result<(), StoreError> {
+    tx.execute("UPDATE own_inbox SET one_time_unused = ?2 WHERE id = ?1", params![own_inbox, count])?;
+    Ok(())
 }
 
 fn erase_retired(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 use sotto_protocol::request::{Authorization, path};
 use sotto_protocol::{Bytes, Message, RelayAddress, RelayName, Timestamp, decode, relay};
@@ -38,6 +39,17 @@ pub struct Problem {
     /// The relay's clock, where ours is the problem.
     #[serde(default)]
     pub now_ms: Option<u64>,
+    /// The head that a chain has, in base64url, where another one was expected.
+    #[serde(default)]
+    pub(crate) head_hash: Option<String>,
+}
+
+impl Problem {
+    /// The head that a chain has, where another one was expected.
+    pub(crate) fn head_hash(&self) -> Option<[u8; 32]> {
+        let hash = BASE64URL_NOPAD.decode(self.head_hash.as_deref()?.as_bytes()).ok()?;
+        hash.try_into().ok()
+    }
 }
 
 impl RelayError {

@@ -6,7 +6,7 @@
 
 use rusqlite::params;
 use sotto_crypto::olm::{OlmSession, SessionId};
-use sotto_protocol::Timestamp;
+use sotto_protocol::{KeyId, Timestamp};
 
 use crate::peer::{DeviceRow, InboxRow};
 use crate::state::StateSeal;
@@ -127,16 +127,23 @@ fn crossing(tx: &Tx<'_>, inbox: InboxRow) -> Result<Option<(i64, SessionId)>, St
     )
 }
 
+/// The next letter to that inbox begins a new session; what comes in on the old ones still opens. Sessions that the peer has answered
+/// stay as they are.
+pub(crate) fn begin_anew(tx: &mut Tx<'_>, inbox: InboxRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE session SET sending = 0 WHERE peer_inbox = ?1 AND sending = 1 AND answered = 0", [inbox.0])?;
+    Ok(())
+}
+
 /// Whether a session that began with the last-resort key was accepted once: its first message is a replay.
 pub(crate) fn is_tombstone(view: &impl Query, session: &SessionId) -> Result<bool, StoreError> {
     Ok(view.one("SELECT 1 FROM session_tombstone WHERE session = ?1", [session.as_bytes()], |_| Ok(()))?.is_some())
 }
 
-/// Remembers it as long as the key lives.
-pub(crate) fn bury(tx: &mut Tx<'_>, session: &SessionId, dies_at: Timestamp) -> Result<(), StoreError> {
+/// Remembers it as long as a last-resort key lives: the current one, which outlives whichever was used.
+pub(crate) fn bury(tx: &mut Tx<'_>, session: &SessionId, current: &KeyId) -> Result<(), StoreError> {
     tx.execute(
-        "INSERT OR IGNORE INTO session_tombstone (session, dies_at) VALUES (?1, ?2)",
-        params![session.as_bytes(), ms(dies_at)],
+        "INSERT OR IGNORE INTO session_tombstone (session, key_id) VALUES (?1, ?2)",
+        params![session.as_bytes(), current.as_ref()],
     )?;
     Ok(())
 }

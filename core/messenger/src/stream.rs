@@ -43,6 +43,7 @@ pub(crate) async fn run(engine: Arc<Engine>, relay: RelayAddress) {
         if engine.is_rolled_back() {
             return;
         }
+        engine.heard_nothing_of(&relay);
         let wait = backoff.failed(error.retry_after(), &engine.chance());
         if engine.wait_or_hint(wait, &mut hint).await {
             backoff.reset();
@@ -56,6 +57,7 @@ async fn live(engine: &Arc<Engine>, relay: &RelayAddress, backoff: &mut Backoff)
         engine,
         relay,
         stream: engine.client.transport().stream(relay).await.map_err(RelayError::from)?,
+        not_attached: 0,
         not_drained: 0,
     };
     connection.attach().await?;
@@ -80,14 +82,14 @@ struct Connection<'a> {
     engine: &'a Arc<Engine>,
     relay: &'a RelayAddress,
     stream: Box<dyn RelayStream>,
+    not_attached: usize,
     not_drained: usize,
 }
 
 impl Connection<'_> {
     /// Answers the challenge for every inbox of ours at this relay.
     async fn attach(&mut self) -> Result<(), Error> {
-        let frame =
-            self.stream.next().await.ok_or(RelayError::Transport(TransportError::Broken))?.map_err(RelayError::from)?;
+        let frame = self.next_or_silence().await?.ok_or(RelayError::Transport(TransportError::Broken))?;
         let Some(server_frame::Frame::Challenge(challenge)) = read_frame(frame)? else {
             return Err(RelayError::Malformed.into());
         };
@@ -97,7 +99,7 @@ impl Connection<'_> {
         self.engine.client.learn_clock(&name, Timestamp::from_ms(challenge.now_ms));
         let attaches: Vec<relay::Attach> =
             self.engine.own.inboxes_at(self.relay).map(|own| attach(own, &name, &bytes)).collect();
-        self.not_drained = attaches.len();
+        (self.not_attached, self.not_drained) = (attaches.len(), attaches.len());
         for attach in attaches {
             self.send(client_frame::Frame::Attach(attach)).await?;
         }
@@ -150,6 +152,10 @@ impl Connection<'_> {
             self.engine.declare_rolled_back();
             return Err(Error::RolledBack);
         }
+        self.not_attached = self.not_attached.saturating_sub(1);
+        if self.not_attached == 0 {
+            self.engine.heard_of(self.relay);
+        }
         Ok(())
     }
 
@@ -190,7 +196,8 @@ impl Connection<'_> {
 
     async fn drained(&mut self, drained: &relay::Drained) -> Result<(), Error> {
         let own = self.own(&drained.inbox)?;
-        let now = ms(self.engine.network_now());
+        // Keys are erased by it: a relay with a wild clock must not hurry that.
+        let now = ms(self.engine.sure_now());
         self.engine
             .write(move |_, tx| {
                 tx.execute("UPDATE own_inbox SET drained_at = ?2 WHERE id = ?1", params![own, now])
@@ -201,6 +208,7 @@ impl Connection<'_> {
         self.not_drained = self.not_drained.saturating_sub(1);
         if self.not_drained == 0 {
             self.engine.status.drained(self.relay);
+            self.engine.look_after();
         }
         Ok(())
     }

@@ -20,6 +20,8 @@ use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 use crate::{handshake, own, prekey, receive, task};
 
+/// Before it tries again what is due and could not be done.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
 /// The longest that it sleeps: clocks jump.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 /// A confirmation that could not leave for so long says nothing that the next letter will not say.
@@ -58,8 +60,9 @@ async fn look_after(engine: &Arc<Engine>) -> Result<Duration, Error> {
         engine.status.progressed();
     }
     let due = engine.read(|_, view| due_at(view)).await?;
-    // At least a second: what is due and could not be done is no reason to spin.
-    Ok(due.since(engine.network_now()).clamp(Duration::from_secs(1), SLEEP_MAX))
+    // What is due and could not be done, because clocks disagree or a relay is down, is no reason to spin.
+    let wait = due.since(engine.network_now());
+    Ok(if wait.is_zero() { TRY_AGAIN } else { wait.min(SLEEP_MAX) })
 }
 
 /// When something is due next.
@@ -82,18 +85,18 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
     prekey::upkeep(tx, &engine.own, task::new_batch(tx)?, now, sure_now, &mut engine.chance())?;
     let issued_at =
         tx.one("SELECT issued_at FROM account", [], |row| row.get(0))?.map(timestamp).ok_or(StoreError::Corrupt)?;
-    if now >= issued_at.after(MANIFEST_RENEWED) {
+    // One that is dated after now was signed by a clock that has been set right since.
+    if now >= issued_at.after(MANIFEST_RENEWED) || issued_at > now.after(MANIFEST_RENEWED) {
         own::renew_manifest(tx, &engine.own.seal, now, &mut engine.chance())?;
     }
     confirm_what_is_due(engine, tx, now)?;
-    note_drained(engine, tx, now)?;
+    note_drained(engine, tx, sure_now)?;
     outbox::unanswered::renew(tx, now)?;
     outbox::expire(tx, sure_now)?;
     handshake::forget_old_invites(tx, sure_now)?;
     receive::expire_waiting(tx, sure_now)?;
     tx.execute("DELETE FROM seen_inner WHERE day < ?1", [sure_now.before(SEEN_FOR).day()])?;
     tx.execute("DELETE FROM seen_message WHERE dies_at <= ?1", [ms(sure_now)])?;
-    tx.execute("DELETE FROM session_tombstone WHERE dies_at <= ?1", [ms(sure_now)])?;
     Ok(())
 }
 

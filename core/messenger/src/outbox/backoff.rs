@@ -9,6 +9,9 @@ const DELAY_MIN: Duration = Duration::from_secs(1);
 /// Longest wait: a relay that is back is found within a minute, and a phone wakes at most once a minute for it.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 
+/// Longest wait after refusals: somebody who blocked or removed us is asked no more than once an hour.
+const REFUSED_DELAY_MAX: Duration = Duration::from_secs(3600);
+
 /// How often something failed in a row.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Backoff {
@@ -23,6 +26,13 @@ impl Backoff {
         self.failures = self.failures.saturating_add(1);
         let jittered = chance.duration(ceiling / 2, ceiling);
         asked_for.map_or(jittered, |asked_for| asked_for.clamp(jittered, DELAY_MAX))
+    }
+
+    /// One more refusal, which time alone will hardly change: waits grow past a minute.
+    pub(crate) fn refused(&mut self, chance: &Chance<'_>) -> Duration {
+        let ceiling = DELAY_MIN.saturating_mul(1 << self.failures.min(12)).min(REFUSED_DELAY_MAX);
+        self.failures = self.failures.saturating_add(1);
+        chance.duration(ceiling / 2, ceiling)
     }
 
     /// It worked, or the network changed.
@@ -61,6 +71,16 @@ mod tests {
         let chance = Chance(&Fixed(7));
         assert_eq!(Backoff::default().failed(Some(Duration::from_secs(3600)), &chance), DELAY_MAX);
         assert!(Backoff::default().failed(Some(Duration::ZERO), &chance) >= DELAY_MIN / 2);
+    }
+
+    #[test]
+    fn refusals_are_answered_by_waits_of_up_to_an_hour() {
+        let chance = Chance(&Fixed(3));
+        let mut backoff = Backoff::default();
+        let waits: Vec<_> = (0..40).map(|_| backoff.refused(&chance)).collect();
+        assert!(waits[0] <= DELAY_MIN);
+        assert!(waits.iter().all(|wait| *wait <= REFUSED_DELAY_MAX));
+        assert!(waits[39] >= REFUSED_DELAY_MAX / 2);
     }
 
     #[test]

@@ -32,18 +32,26 @@ use crate::world::Chance;
 /// Runs until the device has no letters that may leave.
 pub(crate) async fn run(engine: Arc<Engine>, device: DeviceRow) {
     let mut backoff = Backoff::default();
-    let mut hint = engine.hints();
+    let (mut hint, mut retry) = (engine.hints(), engine.retries());
     loop {
         match step(&engine, device).await {
             Ok(Progress::Nothing) => {
                 engine.status.ended(Doing::Courier(device));
                 return;
             }
-            Ok(Progress::Some) => backoff.reset(),
+            // Only letters that a relay took are a success: prekeys and lists can be had from relays that refuse the letter itself.
+            Ok(Progress::Sent) => backoff.reset(),
+            Ok(Progress::Prepared) => {}
             Err(failure) => {
-                let wait = backoff.failed(failure.retry_after, &Chance(&*engine.rng));
+                let chance = Chance(&*engine.rng);
+                // That the network is back makes no difference to somebody who does not want our letters.
+                let (wait, hint) = if failure.is_refusal {
+                    (backoff.refused(&chance), &mut hint)
+                } else {
+                    (backoff.failed(failure.retry_after, &chance), &mut retry)
+                };
                 engine.status.failed(Doing::Courier(device), failure.code);
-                if engine.wait_or_hint(wait, &mut hint).await {
+                if engine.wait_or_hint(wait, hint).await {
                     backoff.reset();
                 }
             }
@@ -52,7 +60,11 @@ pub(crate) async fn run(engine: Arc<Engine>, device: DeviceRow) {
 }
 
 enum Progress {
-    Some,
+    /// What letters need first is there now.
+    Prepared,
+    /// Letters are at their relay.
+    Sent,
+    /// There is nothing to do.
     Nothing,
 }
 
@@ -60,11 +72,14 @@ enum Progress {
 struct Failure {
     code: &'static str,
     retry_after: Option<Duration>,
+    /// The inbox does not want our letters, or its token is gone: time alone will hardly help.
+    is_refusal: bool,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { code: error.code(), retry_after: error.retry_after() }
+        let is_refusal = matches!(&error, Error::Relay(error) if error.is("refused"));
+        Self { code: error.code(), retry_after: error.retry_after(), is_refusal }
     }
 }
 
@@ -85,17 +100,20 @@ async fn step(engine: &Arc<Engine>, device: DeviceRow) -> Result<Progress, Failu
         return Ok(Progress::Nothing);
     }
     let plan = engine
-        .write(move |engine, tx| encrypt::plan(tx, &engine.own, device, engine.network_now(), &mut engine.chance()))
+        .write(move |engine, tx| {
+            let times = encrypt::Now { network: engine.network_now(), judging: engine.judging_now() };
+            encrypt::plan(tx, &engine.own, device, times, &mut engine.chance())
+        })
         .await?;
     match plan {
         Plan::Idle => Ok(Progress::Nothing),
         Plan::ReadManifest(contact) => {
             manifests::refresh(engine, contact).await?;
-            Ok(Progress::Some)
+            Ok(Progress::Prepared)
         }
         Plan::Claim(claim) => {
             claim_prekeys(engine, claim).await?;
-            Ok(Progress::Some)
+            Ok(Progress::Prepared)
         }
         Plan::Send(parcel) => {
             engine.status.working(Doing::Courier(device));
@@ -128,13 +146,13 @@ pub(crate) fn store_claimed(
     owner: &Party,
     claimed: &relay::PrekeyClaimed,
 ) -> Result<(), Error> {
-    let now = engine.network_now();
+    let now = engine.judging_now();
     let key = PrekeyKey::from_bytes(inbox.prekey_key);
     let bundle = Bundle::open(&claimed.bundle, &key, &inbox.inbox, owner, now)
         .map_err(|error| refused("bundle_refused", &error))?;
     tx.execute(
         "UPDATE peer_inbox SET bundle = ?2, bundle_read_at = ?3, claim = NULL WHERE id = ?1",
-        params![inbox.row.0, claimed.bundle.as_ref(), ms(now)],
+        params![inbox.row.0, claimed.bundle.as_ref(), ms(engine.network_now())],
     )?;
     if session::has_sending(tx, inbox.row)? {
         return Ok(());
@@ -166,7 +184,7 @@ async fn send(engine: &Arc<Engine>, device: DeviceRow, parcel: Parcel) -> Result
         } else {
             parcel.maker.seal_opener(&engine.own.party.name(), &letter.message, &mut chance)
         };
-        let envelope = sealed.map_err(|_| Failure { code: "letter_too_long", retry_after: None })?;
+        let envelope = sealed.map_err(|_| Failure { code: "letter_too_long", retry_after: None, is_refusal: false })?;
         let item = relay::SendItem {
             inbox: parcel.inbox.into(),
             token: Bytes::copy_from_slice(parcel.token.as_bytes()),
@@ -181,14 +199,14 @@ async fn send(engine: &Arc<Engine>, device: DeviceRow, parcel: Parcel) -> Result
     let results = engine.post.send(&parcel.relay, Sealed { items }).await?;
     let verdict = Verdict::of(&parcel, &results);
     let accepted = verdict.accepted.len();
-    let refusal = verdict.failure;
+    let (refusal, is_refusal) = (verdict.failure, verdict.is_refused);
     engine.write(move |engine, tx| write_down(engine, tx, device, &verdict)).await.map_err(Failure::from)?;
     if accepted > 0 {
         engine.status.sent(accepted);
     }
     match refusal {
-        Some((code, retry_after)) => Err(Failure { code, retry_after }),
-        None => Ok(Progress::Some),
+        Some((code, retry_after)) => Err(Failure { code, retry_after, is_refusal }),
+        None => Ok(Progress::Sent),
     }
 }
 

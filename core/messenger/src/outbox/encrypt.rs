@@ -34,6 +34,9 @@ const BYTES_MAX: usize = 400 * 1024;
 /// A first message that could not leave for so long may be made for a key that is gone: it is made anew (PROTOCOL E2).
 const FIRST_MESSAGE_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Between two readings of a bundle that its device should have renewed.
+const BUNDLE_ASKED_AGAIN: Duration = Duration::from_secs(12 * 3600);
+
 /// What one device's letters need next.
 pub(crate) enum Plan {
     /// Nothing may leave.
@@ -74,14 +77,24 @@ pub(crate) struct Ready {
     pub(crate) message: OlmMessage,
 }
 
+/// The times to plan by.
+#[derive(Clone, Copy)]
+pub(crate) struct Now {
+    /// What relays date by.
+    pub(crate) network: Timestamp,
+    /// What others signed is judged by this one.
+    pub(crate) judging: Timestamp,
+}
+
 /// Decides what a device's letters need, and encrypts them when nothing else is needed.
 pub(crate) fn plan(
     tx: &mut Tx<'_>,
     own: &Own,
     device: DeviceRow,
-    now: Timestamp,
+    times: Now,
     chance: &mut Chance<'_>,
 ) -> Result<Plan, StoreError> {
+    let now = times.network;
     let device = peer::device_by_row(tx, device)?;
     let contact = contact::by_row(tx, device.contact)?;
     let anything = tx.one(&format!("SELECT 1 FROM outbox WHERE {MAY_LEAVE} LIMIT 1"), [device.row.0], |_| Ok(()))?;
@@ -89,7 +102,7 @@ pub(crate) fn plan(
     if contact.blocked || contact.trust != Trust::Sound {
         return Ok(Plan::Idle);
     }
-    if now >= contact.manifest_read_at.after(MANIFEST_READ_AGAIN) {
+    if is_over(contact.manifest_read_at, MANIFEST_READ_AGAIN, now) {
         return Ok(Plan::ReadManifest(contact.row));
     }
     if !device.listed {
@@ -97,8 +110,9 @@ pub(crate) fn plan(
     }
     let Some(inbox) = peer::inboxes(tx, device.row)?.into_iter().next() else { return Ok(Plan::Idle) };
     let owner = party(&contact, &device);
+    take_back(tx, &device, &inbox, way.claim().is_none(), now)?;
     let has_session = session::has_sending(tx, inbox.row)?;
-    let bundle = stored_bundle(tx, &inbox, &owner, now)?;
+    let bundle = stored_bundle(tx, &inbox, &owner, times)?;
     let (true, Some(bundle)) = (has_session, bundle) else {
         let claim = match way.claim() {
             Some(claim) => *claim,
@@ -137,19 +151,54 @@ pub(crate) fn party(contact: &Contact, device: &PeerDevice) -> Party {
     Party { account: contact.account, device: device.device, ed25519: device.ed25519, curve25519: device.curve25519 }
 }
 
-/// The bundle claimed last, unless it must be fetched again.
-fn stored_bundle(tx: &Tx<'_>, inbox: &PeerInbox, owner: &Party, now: Timestamp) -> Result<Option<Bundle>, StoreError> {
+/// Whether what was read then must be read again. Something dated as far ahead was read by a clock that has been set right since.
+fn is_over(read_at: Timestamp, period: Duration, now: Timestamp) -> bool {
+    now >= read_at.after(period) || read_at >= now.after(period)
+}
+
+/// Takes back ciphertexts that must be made anew: those for another inbox than the one that letters go to now, and first messages
+/// that are so old that their prekeys may be gone (PROTOCOL E2), which begin a new session. A request goes on with the session that
+/// it has: its claim id always gets the same prekeys.
+fn take_back(
+    tx: &mut Tx<'_>,
+    device: &PeerDevice,
+    inbox: &PeerInbox,
+    may_claim_anew: bool,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const TAKEN_BACK: &str =
+        "UPDATE outbox SET state = 0, olm = NULL, envelope = NULL WHERE peer_device = ?1 AND state = 1";
+    tx.execute(&format!("{TAKEN_BACK} AND peer_inbox != ?2"), params![device.row.0, inbox.row.0])?;
+    let made_by = ms(now.before(FIRST_MESSAGE_AGE_MAX));
+    let is_old = tx.one(
+        "SELECT 1 FROM outbox WHERE peer_device = ?1 AND state = 1 AND olm_kind = 1 AND encrypted_at <= ?2 LIMIT 1",
+        params![device.row.0, made_by],
+        |_| Ok(()),
+    )?;
+    if is_old.is_some() && may_claim_anew {
+        tx.execute(&format!("{TAKEN_BACK} AND peer_inbox = ?2 AND olm_kind = 1"), params![device.row.0, inbox.row.0])?;
+        session::begin_anew(tx, inbox.row)?;
+    }
+    Ok(())
+}
+
+/// The bundle claimed last, unless it must be fetched again: because it was read too long ago, or because its device should have
+/// renewed it by now. A device that is away renews nothing, so that one is asked for no more than twice a day.
+fn stored_bundle(tx: &Tx<'_>, inbox: &PeerInbox, owner: &Party, times: Now) -> Result<Option<Bundle>, StoreError> {
     let row = tx.one(
         "SELECT bundle, bundle_read_at FROM peer_inbox WHERE id = ?1 AND bundle IS NOT NULL",
         [inbox.row.0],
         |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?)),
     )?;
     let Some((blob, read_at)) = row else { return Ok(None) };
-    if now >= timestamp(read_at).after(BUNDLE_RENEWED) {
+    let read_at = timestamp(read_at);
+    if is_over(read_at, BUNDLE_RENEWED, times.network) {
         return Ok(None);
     }
     // One that has expired since it was read is as good as none.
-    Ok(Bundle::open(&blob, &PrekeyKey::from_bytes(inbox.prekey_key), &inbox.inbox, owner, now).ok())
+    let key = PrekeyKey::from_bytes(inbox.prekey_key);
+    let bundle = Bundle::open(&blob, &key, &inbox.inbox, owner, times.judging).ok();
+    Ok(bundle.filter(|bundle| !bundle.is_due(times.judging) || !is_over(read_at, BUNDLE_ASKED_AGAIN, times.network)))
 }
 
 /// The claim id under way at an inbox, so that asking again after a crash is the same claim.
@@ -283,10 +332,6 @@ fn already_encrypted(
     now: Timestamp,
     chance: &Chance<'_>,
 ) -> Result<Vec<Ready>, StoreError> {
-    tx.execute(
-        "UPDATE outbox SET state = 0, olm = NULL, envelope = NULL WHERE peer_device = ?1 AND state = 1 AND olm_kind = 1 AND encrypted_at <= ?2",
-        params![route.device.row.0, ms(now.before(FIRST_MESSAGE_AGE_MAX))],
-    )?;
     let rows = tx.all(
         "SELECT id, olm_kind, olm, envelope FROM outbox WHERE peer_device = ?1 AND state = 1 AND peer_inbox = ?2 ORDER BY counter LIMIT ?3",
         params![route.device.row.0, route.inbox.row.0, LETTERS_MAX],

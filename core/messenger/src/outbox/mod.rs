@@ -5,6 +5,7 @@
 //!                     Encrypted --its first message is too old--> Queued
 //! any    --its time is over, or the contact is gone--> Failed
 //! ```
+//! In the state column these are 0, 1, 2, 3 and 4.
 //! Invariant: the ratchet step and the ciphertext are committed together before any byte leaves the device, so a crash repeats the
 //! same bytes and never a ratchet step. A row, and its message, lives until the recipient's device has confirmed it.
 //! - `encrypt.rs`: rows into ciphertexts, one transaction for many
@@ -34,8 +35,6 @@ use crate::store::{Query, StoreError, Tx};
 use crate::world::Chance;
 
 /// How long the map from counters to messages outlives the confirmation: for resends.
-///
-/// The state column: 0 queued, 1 encrypted, 2 accepted, 3 confirmed, 4 failed.
 const RESENDS: Duration = Duration::from_secs(37 * 24 * 3600);
 
 /// What a letter says.
@@ -96,17 +95,27 @@ pub(crate) fn queue_content(
     Ok(queue_to_contact(tx, contact, &letter)?)
 }
 
-/// Condition: the row may leave now. `?1` is the device.
-const MAY_LEAVE: &str = "peer_device = ?1 AND state < 2 AND (after_batch IS NULL OR NOT EXISTS \
-                         (SELECT 1 FROM relay_task WHERE relay_task.batch = outbox.after_batch))";
+/// Condition: the row may leave now. `?1` is the device. Letters leave in the order in which they were queued: behind one that waits
+/// for relay calls the others wait too, because only the first of them tells the peer what to make of the next.
+const MAY_LEAVE: &str = "peer_device = ?1 AND state < 2 AND id < coalesce(\
+                         (SELECT min(id) FROM outbox WHERE peer_device = ?1 AND state < 2 AND after_batch IS NOT NULL \
+                          AND EXISTS (SELECT 1 FROM relay_task WHERE relay_task.batch = outbox.after_batch)), 9223372036854775807)";
 
-/// Devices that have letters which may leave now.
+/// Devices that have letters which may leave now. Steps from device to device in the index, so that its cost is that of the devices
+/// with letters and not that of their letters.
 pub(crate) fn destinations(view: &impl Query) -> Result<Vec<DeviceRow>, StoreError> {
     view.all(
-        "SELECT DISTINCT outbox.peer_device FROM outbox
-         JOIN peer_device ON peer_device.id = outbox.peer_device JOIN contact ON contact.id = peer_device.contact
-         WHERE outbox.state < 2 AND peer_device.listed = 1 AND contact.blocked = 0 AND contact.trust = 0 AND contact.state IN (1, 3)
-         AND (after_batch IS NULL OR NOT EXISTS (SELECT 1 FROM relay_task WHERE relay_task.batch = outbox.after_batch))",
+        "WITH RECURSIVE busy (device) AS (
+             SELECT min(peer_device) FROM outbox WHERE state < 2
+             UNION ALL
+             SELECT (SELECT min(peer_device) FROM outbox WHERE state < 2 AND peer_device > device) FROM busy WHERE device IS NOT NULL
+         )
+         SELECT peer_device.id FROM busy JOIN peer_device ON peer_device.id = busy.device JOIN contact ON contact.id = peer_device.contact
+         WHERE peer_device.listed = 1 AND contact.blocked = 0 AND contact.trust = 0 AND contact.state IN (1, 3)
+         AND NOT EXISTS (
+             SELECT 1 FROM outbox JOIN relay_task ON relay_task.batch = outbox.after_batch
+             WHERE outbox.id = (SELECT min(id) FROM outbox WHERE peer_device = busy.device AND state < 2)
+         )",
         [],
         |row| row.get(0).map(DeviceRow),
     )
@@ -135,14 +144,17 @@ pub(crate) fn accepted(tx: &mut Tx<'_>, rows: &[i64], now: Timestamp) -> Result<
 
 /// The device says that it has everything up to a counter.
 pub(crate) fn confirmed(tx: &mut Tx<'_>, device: DeviceRow, counter: u64, now: Timestamp) -> Result<(), StoreError> {
-    let already: i64 =
-        tx.one("SELECT confirmed FROM peer_device WHERE id = ?1", [device.0], |row| row.get(0))?.unwrap_or(0);
-    if stored(counter) <= already {
+    let known = tx.one("SELECT confirmed, counter_sent FROM peer_device WHERE id = ?1", [device.0], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+    })?;
+    let (already, sent) = known.ok_or(StoreError::Corrupt)?;
+    // More than was ever sent is no confirmation of anything: it would end letters that nobody has.
+    if stored(counter) <= already || stored(counter) > sent {
         return Ok(());
     }
     tx.execute("UPDATE peer_device SET confirmed = ?2 WHERE id = ?1", params![device.0, stored(counter)])?;
     let rows = tx.all(
-        "SELECT id, message FROM outbox WHERE peer_device = ?1 AND counter <= ?2 AND state IN (1, 2)",
+        "SELECT id, message FROM outbox WHERE peer_device = ?1 AND counter <= ?2 AND state <= 2",
         params![device.0, stored(counter)],
         |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?)),
     )?;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use sotto_protocol::limits::SEND_ITEMS_MAX;
 use sotto_protocol::{Bytes, RelayAddress, relay};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::relay_client::{RelayClient, RelayError};
 use crate::world::TransportError;
@@ -33,12 +33,13 @@ struct Letters {
 pub(crate) struct Post {
     client: RelayClient,
     runtime: Handle,
+    shut_down: watch::Receiver<bool>,
     offices: Mutex<HashMap<RelayAddress, mpsc::Sender<Letters>>>,
 }
 
 impl Post {
-    pub(crate) fn new(client: RelayClient, runtime: Handle) -> Arc<Self> {
-        Arc::new(Self { client, runtime, offices: Mutex::default() })
+    pub(crate) fn new(client: RelayClient, runtime: Handle, shut_down: watch::Receiver<bool>) -> Arc<Self> {
+        Arc::new(Self { client, runtime, shut_down, offices: Mutex::default() })
     }
 
     /// Hands letters in and waits for the relay's answer to each.
@@ -57,7 +58,15 @@ impl Post {
         let mut offices = self.offices.lock().ok()?;
         let office = offices.entry(relay.clone()).or_insert_with(|| {
             let (sender, receiver) = mpsc::channel(QUEUE);
-            self.runtime.spawn(run(self.client.clone(), relay.clone(), receiver));
+            let (office, mut shut_down) = (run(self.client.clone(), relay.clone(), receiver), self.shut_down.clone());
+            self.runtime.spawn(async move {
+                // Nothing leaves after the engine has ended: it may be open again by then.
+                tokio::select! {
+                    biased;
+                    _ = shut_down.wait_for(|is_down| *is_down) => {}
+                    () = office => {}
+                }
+            });
             sender
         });
         Some(office.clone())

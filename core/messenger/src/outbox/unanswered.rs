@@ -15,6 +15,7 @@ use sotto_protocol::Timestamp;
 use sotto_protocol::limits::RETENTION;
 
 use crate::peer::InboxRow;
+use crate::session;
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
@@ -56,32 +57,40 @@ fn all(view: &impl Query) -> Result<Vec<Unanswered>, StoreError> {
     })
 }
 
+/// When our own relays were last drained, all of them.
+fn drained_at(view: &impl Query) -> Result<Timestamp, StoreError> {
+    let drained_at =
+        view.one("SELECT min(drained_at) FROM own_inbox WHERE owner_key_sealed IS NOT NULL", [], |row| {
+            row.get::<_, Option<i64>>(0)
+        })?;
+    Ok(drained_at.flatten().map_or(Timestamp::EPOCH, timestamp))
+}
+
+/// Those that may be made again once they are due: the answer to the others may wait in our own inbox.
+fn all_drained(view: &impl Query) -> Result<impl Iterator<Item = Unanswered>, StoreError> {
+    let drained_at = drained_at(view)?;
+    Ok(all(view)?.into_iter().filter(move |unanswered| drained_at >= unanswered.accepted_at))
+}
+
 /// When the next one is due.
 pub(crate) fn due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
     let oldest =
         view.one("SELECT min(accepted_at) FROM outbox WHERE state = 2", [], |row| row.get::<_, Option<i64>>(0))?;
     let retention = oldest.flatten().map(|accepted_at| timestamp(accepted_at).after(RETENTION));
-    Ok(all(view)?.iter().map(Unanswered::due_at).chain(retention).min())
+    Ok(all_drained(view)?.map(|unanswered| unanswered.due_at()).chain(retention).min())
 }
 
 /// Makes again what is due.
 pub(crate) fn renew(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
-    let drained_at = tx.one("SELECT min(drained_at) FROM own_inbox WHERE owner_key_sealed IS NOT NULL", [], |row| {
-        row.get::<_, Option<i64>>(0)
-    })?;
-    let drained_at = drained_at.flatten().map_or(Timestamp::EPOCH, timestamp);
     tx.execute(
         "UPDATE outbox SET state = 0, envelope = NULL, accepted_at = NULL WHERE state = 2 AND accepted_at <= ?1",
         [ms(now.before(RETENTION))],
     )?;
-    for unanswered in all(tx)? {
-        // The answer may wait in our own inbox.
-        if now < unanswered.due_at() || drained_at < unanswered.accepted_at {
-            continue;
-        }
+    let due: Vec<_> = all_drained(tx)?.filter(|unanswered| now >= unanswered.due_at()).collect();
+    for unanswered in due {
         let inbox = unanswered.inbox.0;
         if !unanswered.is_request {
-            tx.execute("UPDATE session SET sending = 0 WHERE peer_inbox = ?1 AND sending = 1", [inbox])?;
+            session::begin_anew(tx, unanswered.inbox)?;
         }
         tx.execute(
             "UPDATE outbox SET state = 0, envelope = NULL, accepted_at = NULL WHERE peer_inbox = ?1 AND state = 2",

@@ -180,7 +180,7 @@ impl Batch<'_, '_, '_> {
                 let inbox =
                     peer::inbox_by_id(self.tx, device, &reply_inbox)?.ok_or(Fault::Refused("reply_inbox_refused"))?;
                 if prekey == PrekeyUsed::LastResort {
-                    session::bury(self.tx, &session.id(), prekey::last_resort_dies_at(self.now))?;
+                    session::bury(self.tx, &session.id(), &account.last_resort().id())?;
                 } else {
                     prekey::one_time_key_used(self.tx, self.own_inbox)?;
                 }

@@ -179,7 +179,7 @@ CREATE INDEX session_by_inbox ON session (peer_inbox, sending);
 -- Sessions made from the last-resort key: their first message can be replayed as long as that key lives.
 CREATE TABLE session_tombstone (
     session BLOB PRIMARY KEY,
-    dies_at INTEGER NOT NULL
+    key_id  BLOB NOT NULL                     -- of a last-resort key that lives at least as long as the one used
 ) STRICT, WITHOUT ROWID;
 
 -- The seal under which we send to an inbox.
@@ -272,7 +272,8 @@ CREATE TABLE outbox (
     after_batch INTEGER                       -- relay tasks that must be done first
 ) STRICT;
 CREATE INDEX outbox_waiting ON outbox (peer_device, id) WHERE state < 2;
-CREATE INDEX outbox_unconfirmed ON outbox (peer_device, counter) WHERE state = 2;
+CREATE INDEX outbox_unconfirmed ON outbox (peer_device, counter) WHERE state <= 2 AND counter IS NOT NULL;
+CREATE INDEX outbox_behind ON outbox (peer_device, id) WHERE state < 2 AND after_batch IS NOT NULL;
 CREATE INDEX outbox_dying ON outbox (dies_at) WHERE dies_at IS NOT NULL;
 CREATE INDEX outbox_ended ON outbox (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX outbox_accepted ON outbox (accepted_at) WHERE state = 2;

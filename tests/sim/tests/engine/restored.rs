@@ -79,3 +79,20 @@ async fn h1_a_locked_keystore_is_not_an_absent_one() {
     world.settle(&[&alice, &bob]).await.unwrap();
     assert_eq!(bob.transcript("alice").await.unwrap(), ["unlocked"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn h1_a_keystore_that_fails_at_two_openings_is_no_rollback() {
+    let (world, _, alice, bob) = World::contacts(55).await;
+    alice.messenger.shut_down();
+    let before = alice.secrets.copy();
+    // Twice the database is opened and the keystore does not keep what it was told.
+    let mut alice = world.reopen(alice).await.unwrap();
+    for _ in 0..2 {
+        alice.messenger.shut_down();
+        let torn = world.back_up(&alice);
+        alice = world.restore(torn, before.copy()).await.unwrap();
+    }
+    alice.say("bob", "still me").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["still me"]);
+}

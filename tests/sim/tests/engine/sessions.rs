@@ -201,3 +201,37 @@ async fn a_send_is_one_commit_and_at_most_12_pages_of_the_log() {
     // Three rows and the commit.
     assert_eq!(danger::writes(&alice.messenger), 4);
 }
+
+#[tokio::test(start_paused = true)]
+async fn e4_what_is_said_right_after_accepting_follows_the_answer() {
+    let world = World::seeded(85);
+    let relay = world.network.add_relay("relay.example");
+    let alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
+    let bob = world.person("bob", std::slice::from_ref(&relay)).await.unwrap();
+    let link = alice.messenger.invite(InviteOptions::default()).await.unwrap().link;
+    alice.catch_up().await.unwrap();
+    bob.messenger.join(&link).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let asking = alice.contact("bob").await.unwrap();
+    alice.messenger.accept(asking.id).await.unwrap();
+    let said = alice.say("bob", "welcome").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["welcome"]);
+    bob.say("alice", "thanks").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(alice.messenger.message(said.number).await.unwrap().state, MessageState::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn letters_that_are_refused_are_offered_more_and_more_rarely() {
+    let (world, _, alice, bob) = World::contacts(86).await;
+    let id = bob.contact("alice").await.unwrap().id;
+    bob.messenger.block(id).await.unwrap();
+    bob.catch_up().await.unwrap();
+    let sends = || world.network.traffic().iter().filter(|call| call.path == path::SEND).count();
+    let before = sends();
+    alice.say("bob", "does not arrive").await.unwrap();
+    world.wait(24 * HOUR).await;
+    let offered = sends() - before;
+    assert!((2..60).contains(&offered), "{offered}");
+}
