@@ -1,6 +1,10 @@
-//! Tools that break things on purpose, for tests that walk through every step of an operation.
+//! Tools that break things on purpose, for tests that walk through every step of an operation, and one that makes a profile large.
 
-use crate::Messenger;
+use rusqlite::params;
+use sotto_protocol::AccountId;
+
+use crate::store::{Query as _, Tx};
+use crate::{Error, Messenger};
 
 /// Lets the `step`th database write from now fail as a full disk would, once; 0: none.
 pub fn fail_write(messenger: &Messenger, step: u64) {
@@ -16,4 +20,72 @@ pub fn fail_writes_from(messenger: &Messenger, step: u64) {
 #[must_use]
 pub fn writes(messenger: &Messenger) -> u64 {
     messenger.engine().store.fail_at().steps()
+}
+
+/// Fills a profile with chats and with messages that nobody sent, as a phone has them after years: a tenth of all in one chat, the
+/// others spread evenly and interleaved. Returns the account of the long chat. For benchmarks of large profiles: nothing of it ever
+/// travelled.
+///
+/// # Errors
+/// [`Error::Store`].
+pub async fn fill_with_chats(messenger: &Messenger, chats: u32, messages: u32) -> Result<AccountId, Error> {
+    /// Rows of a transaction: a log of a few megabytes.
+    const TOGETHER: u32 = 10_000;
+    let engine = messenger.engine();
+    engine.write(move |_, tx| (1..=i64::from(chats)).try_for_each(|chat| fill_chat(tx, chat))).await?;
+    // The index is made at the end: filling it in the order of the rows would touch all of its pages in every transaction.
+    let index = "SELECT sql FROM sqlite_schema WHERE name = 'message_once'";
+    let index: String =
+        engine.read(move |_, view| Ok::<_, Error>(view.one(index, [], |row| row.get(0))?)).await?.unwrap_or_default();
+    engine.write(|_, tx| Ok::<_, Error>(tx.execute("DROP INDEX message_once", [])?)).await?;
+    for first in (0..messages).step_by(TOGETHER as usize) {
+        let last = first.saturating_add(TOGETHER).min(messages);
+        engine.write(move |_, tx| (first..last).try_for_each(|number| fill_message(tx, number, chats))).await?;
+    }
+    engine
+        .write(move |_, tx| {
+            tx.execute(&index, [])?;
+            tx.execute(
+                "UPDATE conversation SET (last_message, last_at) =
+                 (SELECT max(id), max(received_at) FROM message WHERE message.conversation = conversation.id)
+                 WHERE EXISTS (SELECT 1 FROM message WHERE message.conversation = conversation.id)",
+                [],
+            )?;
+            Ok::<_, Error>(())
+        })
+        .await?;
+    Ok(AccountId::from_bytes(filled_account(1)))
+}
+
+fn filled_account(chat: i64) -> [u8; 32] {
+    let mut account = [0x5f; 32];
+    account[..8].copy_from_slice(&chat.to_be_bytes());
+    account
+}
+
+fn fill_chat(tx: &mut Tx<'_>, chat: i64) -> Result<(), Error> {
+    let account = filled_account(chat);
+    tx.execute(
+        "INSERT INTO contact (id, account, name, state, relay, chain, chain_key, manifest, epoch, version, hash, manifest_read_at, created_at)
+         VALUES (?1, ?2, 'Contact ' || ?1, 3, 'https://relay.example', ?2, ?2, zeroblob(400), 1, 1, ?2, 1, 1)",
+        params![chat, account],
+    )?;
+    tx.execute("INSERT INTO conversation (id, conversation, contact) VALUES (?1, ?2, ?1)", params![chat, account])?;
+    Ok(())
+}
+
+fn fill_message(tx: &mut Tx<'_>, number: u32, chats: u32) -> Result<(), Error> {
+    const TEXT: &str =
+        "The train is late again. I shall be there at half past six, and I bring the book that you wanted.";
+    let chat = if number.is_multiple_of(10) { 1 } else { i64::from((number - number / 10 - 1) % chats) + 1 };
+    let sender = if number.is_multiple_of(3) { 0 } else { chat };
+    let state = if sender == 0 { 3 } else { 10 };
+    let mut message_id = [0x6a; 16];
+    message_id[..4].copy_from_slice(&number.to_be_bytes());
+    tx.execute(
+        "INSERT INTO message (conversation, sender, message_id, sent_at, received_at, kind, text, content, state)
+         VALUES (?1, ?2, ?3, ?4, ?4, 1, ?5, CAST(?5 AS BLOB), ?6)",
+        params![chat, sender, message_id, 1_700_000_000_000 + i64::from(number) * 1_000, TEXT, state],
+    )?;
+    Ok(())
 }

@@ -3,10 +3,11 @@
 //! A chore is a row in `COMMANDS`. `test` is the README's test command and all that CI runs; the others are parts of it, or recipes
 //! for one purpose. Chores run the same way on a laptop and in CI; what a machine lacks is set up (`machine.rs`) or named.
 //! Modules: `step` (run, time, sum up), `suite` (what `test` runs), `checkout` (this tree and its cargo), `machine` (Debian
-//! packages), `python` (virtual environments), `kills` (kill -9 on the way), `tree` (words and `unsafe` where they must not be),
-//! `policy` (`deny.toml`).
+//! packages), `python` (virtual environments), `kills` (kill -9 on the way), `bench` (budgets), `tree` (words and `unsafe` where they
+//! must not be), `policy` (`deny.toml`).
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
+mod bench;
 mod checkout;
 mod kills;
 mod machine;
@@ -50,6 +51,11 @@ const COMMANDS: &[Command] = &[
         name: "deny",
         summary: "hold every dependency against deny.toml: bans, duplicates, licences, sources",
         run: suite::deny,
+    },
+    Command {
+        name: "bench",
+        summary: "measure every budget and write docs/benchmarks.md (or only print: send, receive, open, relay; --small)",
+        run: bench::bench,
     },
 ];
 

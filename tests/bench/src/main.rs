@@ -1,0 +1,101 @@
+//! Benchmarks: the budgets of the design, measured on this machine and written beside it (`docs/benchmarks.md`).
+//!
+//! Not tests: nothing here fails because a machine is slow. Where there is a floor (a bare commit, a bare decryption) it is measured
+//! in the same run, so that the ratio means something on any machine. CPU is counted per process, by the kernel: the relay is a
+//! process of its own (this binary, run again), so that its cost and ours do not mix. Every load is bounded and on loopback.
+//! - `meter`: CPU, wall time, memory; `report`: rows, budgets, verdicts
+//! - `relay_process`: the relay; `people`: engines on it; `inbox`: a device of the relay's without an engine
+//! - `send`, `receive` (with `floor`), `open`: the engine's rows; `relay`: the relay's
+#![expect(clippy::print_stdout, reason = "a program for the terminal")]
+
+mod floor;
+mod inbox;
+mod meter;
+mod open;
+mod people;
+mod receive;
+mod relay;
+mod relay_process;
+mod report;
+mod send;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use report::Report;
+
+/// What every measurement ends in.
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// How large the loads are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Size {
+    /// As the budgets say.
+    Whole,
+    /// A few seconds in all, to see that everything still runs. Its numbers mean nothing.
+    Small,
+}
+
+impl Size {
+    const fn pick(self, whole: usize, small: usize) -> usize {
+        match self {
+            Self::Whole => whole,
+            Self::Small => small,
+        }
+    }
+}
+
+const USAGE: &str = "sotto-bench [--small] [--write FILE] [send] [receive] [open] [relay]";
+
+fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == relay_process::WORD) {
+        let words = std::env::args_os();
+        return sotto_relay::shell::run(words.take(1).chain(std::env::args_os().skip(2)));
+    }
+    let mut names = Vec::new();
+    let (mut size, mut file) = (Size::Whole, None);
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--small" => size = Size::Small,
+            "--write" => file = words.next().map(PathBuf::from),
+            "send" | "receive" | "open" | "relay" => names.push(word),
+            _ => {
+                println!("{USAGE}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    match run(&names, size, file) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(names: &[String], size: Size, file: Option<PathBuf>) -> Outcome<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut report = Report::default();
+    let is_wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    runtime.block_on(async {
+        if is_wanted("send") {
+            send::measure(size, &mut report).await?;
+        }
+        if is_wanted("receive") {
+            receive::measure(size, &mut report).await?;
+        }
+        if is_wanted("open") {
+            open::measure(size, &mut report).await?;
+        }
+        if is_wanted("relay") {
+            relay::measure(size, &mut report).await?;
+        }
+        Outcome::Ok(())
+    })?;
+    match file {
+        Some(file) => report.write_into(&file),
+        None => Ok(()),
+    }
+}
