@@ -5,13 +5,17 @@
 //! process of its own (this binary, run again), so that its cost and ours do not mix. Every load is bounded and on loopback.
 //! - `meter`: CPU, wall time, memory; `report`: rows, budgets, verdicts
 //! - `relay_process`: the relay; `people`: engines on it; `inbox`: a device of the relay's without an engine
-//! - `send`, `receive` (with `floor`), `open`: the engine's rows; `relay`: the relay's
+//! - `send`, `receive` (with `floor`), `open`: the engine's rows
+//! - `relay`: the relay's rows; `load`: what every server is given to do; `old_ids`: a relay's memory; `peers`: servers beside it
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 mod floor;
 mod inbox;
+mod load;
 mod meter;
+mod old_ids;
 mod open;
+mod peers;
 mod people;
 mod receive;
 mod relay;
@@ -43,9 +47,14 @@ impl Size {
             Self::Small => small,
         }
     }
+
+    /// Ids of earlier envelopes that a relay remembers while it is measured.
+    const fn old_ids(self) -> usize {
+        self.pick(30_000_000, 30_000)
+    }
 }
 
-const USAGE: &str = "sotto-bench [--small] [--write FILE] [send] [receive] [open] [relay]";
+const USAGE: &str = "sotto-bench [--small] [--write FILE] [send] [receive] [open] [relay] | peers";
 
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == relay_process::WORD) {
@@ -59,7 +68,7 @@ fn main() -> ExitCode {
         match word.as_str() {
             "--small" => size = Size::Small,
             "--write" => file = words.next().map(PathBuf::from),
-            "send" | "receive" | "open" | "relay" => names.push(word),
+            "send" | "receive" | "open" | "relay" | "peers" => names.push(word),
             _ => {
                 println!("{USAGE}");
                 return ExitCode::from(2);
@@ -92,10 +101,15 @@ fn run(names: &[String], size: Size, file: Option<PathBuf>) -> Outcome<()> {
         if is_wanted("relay") {
             relay::measure(size, &mut report).await?;
         }
+        // Other people's servers only when they are asked for.
+        if names.iter().any(|name| name == "peers") {
+            peers::measure(size, &mut report).await?;
+        }
         Outcome::Ok(())
     })?;
     match file {
-        Some(file) => report.write_into(&file),
+        Some(file) if names.iter().any(|name| name == "peers") => report.write_into(&file, "peers"),
+        Some(file) => report.write_into(&file, "measured"),
         None => Ok(()),
     }
 }

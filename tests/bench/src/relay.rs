@@ -3,18 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
-
 use crate::inbox::{Attached, Client, Inbox};
-use crate::meter::{Meter, count, cpu_at_rest, resident_kib, us};
+use crate::load::{Durable, RECEIVERS, Receiver, Sender, Server, durable};
+use crate::meter::{count, cpu_at_rest, resident_kib, us};
+use crate::old_ids::{self, DAYS};
 use crate::relay_process::RelayProcess;
 use crate::report::{Budget, Report};
 use crate::{Outcome, Size};
 
-/// Devices that receive.
-const RECEIVERS: usize = 64;
-/// Clients that send at the same time.
-const SENDERS: usize = 8;
 /// Items of a request where the number of requests is not what is measured.
 const MANY_ITEMS: usize = 64;
 
@@ -23,7 +19,8 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> Outcome<()> {
     report.table("The relay, over TLS, CPU of its process alone");
     let messages = size.pick(40_960, 4_096);
     for (items, budget) in [(8, Budget::AtMost(30.0)), (1, Budget::None)] {
-        let (cpu, rate) = durable(&directory.path().join(format!("durable-{items}")), messages, items).await?;
+        let relay = Relay::create(&directory.path().join(format!("durable-{items}")), size.old_ids()).await?;
+        let Durable { cpu, rate, .. } = durable(&relay, messages, items).await?;
         report.row(format!("durable message of 1 KiB with its ack, {items} a request"), cpu, "us", budget);
         report.row("the same: messages a second, senders and receivers on the same machine", rate, "/s", Budget::None);
     }
@@ -36,58 +33,76 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> Outcome<()> {
     report.row("full connect: TCP, TLS, WebSocket, challenge, attach", connect, "us", Budget::AtMost(500.0));
     report.row("memory of an idle device over TLS", resident, "KiB", Budget::AtMost(16.0));
     report.note(format!(
-        "Self-signed certificate (ECDSA P-256), the production client with TLS 1.3 and HTTP/2; {SENDERS} senders and {RECEIVERS} \
-         attached receivers that acknowledge every frame. The tables of remembered ids begin empty, where the budget asks for 30 \
-         million: what these add is not measured here."
+        "Self-signed certificate (ECDSA P-256), the production client with TLS 1.3 and HTTP/2. Durable messages: 8 senders, {RECEIVERS} \
+         attached receivers that acknowledge every frame, and {} ids of envelopes accepted before, evenly over {DAYS} days.",
+        size.old_ids()
     ));
     Ok(())
 }
 
-/// CPU of the relay per message, and messages per second.
-async fn durable(data: &Path, messages: usize, items: usize) -> Outcome<(f64, f64)> {
-    let relay = RelayProcess::tls(data)?;
-    let client = Client::new(relay.address());
-    let mut inboxes = Vec::new();
-    for _ in 0..RECEIVERS {
-        inboxes.push(client.create_inbox(4).await?);
-    }
-    let inboxes = Arc::new(inboxes);
-    // Requests go round the inboxes, so that every one gets the same number.
-    let requests = messages / SENDERS / items / RECEIVERS * RECEIVERS;
-    let each = requests * SENDERS * items / RECEIVERS;
-    let mut receivers = JoinSet::new();
-    for inbox in inboxes.iter() {
-        let mut attached = client.attach(inbox).await?;
-        attached.drained().await?;
-        receivers.spawn(async move { attached.take(each).await });
-    }
-    let before = cpu_at_rest(relay.id()).await?;
-    let meter = Meter::start();
-    let mut senders = JoinSet::new();
-    for sender in 0..SENDERS {
-        let (client, inboxes) = (Client::new(relay.address()), Arc::clone(&inboxes));
-        senders.spawn(async move {
-            for request in 0..requests {
-                let first = sender * items + request * items;
-                let to: Vec<&Inbox> = (first..first + items).map(|place| &inboxes[place % RECEIVERS]).collect();
-                client.send(&to, request).await?;
-            }
-            Outcome::Ok(())
-        });
-    }
-    all(senders).await?;
-    all(receivers).await?;
-    let sent = count(requests * SENDERS * items);
-    let wall = meter.stop().wall;
-    let cpu = cpu_at_rest(relay.id()).await?.saturating_sub(before);
-    Ok((us(cpu) / sent, sent / wall.as_secs_f64()))
+/// A relay with an inbox for each receiver of the common load.
+pub(crate) struct Relay {
+    process: RelayProcess,
+    inboxes: Arc<Vec<Inbox>>,
 }
 
-async fn all(mut tasks: JoinSet<Outcome<()>>) -> Outcome<()> {
-    while let Some(ended) = tasks.join_next().await {
-        ended??;
+impl Relay {
+    /// One that remembers `old_ids` envelopes of the days before, as one that has run for long does.
+    pub(crate) async fn create(data: &Path, old_ids: usize) -> Outcome<Self> {
+        let process = RelayProcess::tls(data)?;
+        let client = Client::new(process.address());
+        let mut inboxes = Vec::new();
+        for _ in 0..RECEIVERS {
+            inboxes.push(client.create_inbox(4).await?);
+        }
+        drop(process);
+        old_ids::remember(&data.join("queue"), old_ids)?;
+        Ok(Self { process: RelayProcess::tls_again(data)?, inboxes: Arc::new(inboxes) })
     }
-    Ok(())
+}
+
+impl Server for Relay {
+    type Sender = Writer;
+    type Receiver = Reader;
+
+    fn process(&self) -> u32 {
+        self.process.id()
+    }
+
+    async fn sender(&self, _: usize) -> Outcome<Writer> {
+        Ok(Writer { client: Client::new(self.process.address()), inboxes: Arc::clone(&self.inboxes), turn: 0 })
+    }
+
+    async fn receiver(&self, number: usize) -> Outcome<Reader> {
+        let client = Client::new(self.process.address());
+        let mut attached = client.attach(&self.inboxes[number]).await?;
+        attached.drained().await?;
+        Ok(Reader(attached))
+    }
+}
+
+/// A client that sends.
+pub(crate) struct Writer {
+    client: Client,
+    inboxes: Arc<Vec<Inbox>>,
+    turn: usize,
+}
+
+impl Sender for Writer {
+    async fn send(&mut self, to: &[usize]) -> Outcome<()> {
+        self.turn += 1;
+        let to: Vec<&Inbox> = to.iter().map(|queue| &self.inboxes[*queue]).collect();
+        self.client.send(&to, self.turn).await
+    }
+}
+
+/// A client that receives.
+pub(crate) struct Reader(Attached);
+
+impl Receiver for Reader {
+    async fn take(&mut self, count: usize) -> Outcome<()> {
+        self.0.take(count).await
+    }
 }
 
 /// CPU of the relay per message put into queues of about 100 and about 100,000, and per message drained from the latter.

@@ -38,6 +38,12 @@ impl RelayProcess {
              [connections]\nper_address_max = 16384\n[tls]\nmode = \"self-signed\"\n[inboxes]\nenvelopes_max = 1000000\nbytes_max = 4000000000\n"
         );
         std::fs::write(&file, config)?;
+        Self::tls_again(data)
+    }
+
+    /// The same once more, with what it kept.
+    pub(crate) fn tls_again(data: &Path) -> Outcome<Self> {
+        let file = data.join("relay.toml");
         let mut command = Command::new(std::env::current_exe()?);
         command.args([WORD, "--config"]).arg(file);
         Self::start(&mut command)

@@ -7,8 +7,10 @@ use std::{fs, thread};
 
 use crate::Outcome;
 
-const BEGIN: &str = "<!-- measured: begin. Written by `cargo xtask bench`. -->";
-const END: &str = "<!-- measured: end -->";
+/// The lines around a part of the page that is written by a run.
+fn marks(part: &str) -> [String; 2] {
+    ["begin", "end"].map(|which| format!("<!-- {part}: {which} -->"))
+}
 
 /// What a number may be at most.
 #[derive(Clone, Copy)]
@@ -74,12 +76,13 @@ impl Report {
         }
     }
 
-    /// Replaces the measured part of a page.
-    pub(crate) fn write_into(&self, file: &Path) -> Outcome<()> {
+    /// Replaces that part of a page.
+    pub(crate) fn write_into(&self, file: &Path, part: &str) -> Outcome<()> {
         let page = fs::read_to_string(file)?;
-        let (before, rest) = page.split_once(BEGIN).ok_or("the page has no measured part")?;
-        let (_, after) = rest.split_once(END).ok_or("the page's measured part does not end")?;
-        fs::write(file, format!("{before}{BEGIN}\n{}{END}{after}", self.markdown()?))?;
+        let [begin, end] = marks(part);
+        let (before, rest) = page.split_once(&begin).ok_or_else(|| format!("the page has no part {part}"))?;
+        let (_, after) = rest.split_once(&end).ok_or_else(|| format!("the page's part {part} does not end"))?;
+        fs::write(file, format!("{before}{begin}\n{}{end}{after}", self.markdown()?))?;
         Ok(())
     }
 
@@ -147,13 +150,14 @@ mod tests {
     fn only_the_measured_part_of_a_page_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let page = directory.path().join("page.md");
-        fs::write(&page, format!("before\n{BEGIN}\nold\n{END}\nafter\n")).unwrap();
+        let [begin, end] = marks("measured");
+        fs::write(&page, format!("before\n{begin}\nold\n{end}\nafter\n")).unwrap();
         let mut report = Report::default();
         report.table("A table");
         report.row("a thing", 1.0, "us", Budget::None);
-        report.write_into(&page).unwrap();
+        report.write_into(&page, "measured").unwrap();
         let text = fs::read_to_string(&page).unwrap();
-        assert!(text.starts_with("before\n") && text.ends_with(&format!("{END}\nafter\n")));
+        assert!(text.starts_with("before\n") && text.ends_with(&format!("{end}\nafter\n")));
         assert!(text.contains("| a thing | 1.00 us |") && !text.contains("old"));
     }
 }

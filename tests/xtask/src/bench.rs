@@ -1,9 +1,30 @@
-//! `cargo xtask bench`: measures the budgets on this machine and writes the numbers into their page.
+//! `cargo xtask bench` and `bench-peers`: measure the budgets on this machine and write the numbers into their page.
 
 use crate::checkout::{Checkout, run};
+use crate::machine::{self, Need};
 use crate::step::Failure;
 
 const PAGE: &str = "docs/benchmarks.md";
+
+/// The servers that the relay is held against, as Debian has them.
+const PEERS: &[Need] = &[
+    Need {
+        probe: &["dpkg-query", "--show", "ejabberd", "erlang-p1-sqlite3"],
+        packages: &["ejabberd", "erlang-p1-sqlite3"],
+    },
+    Need { probe: &["nats-server", "--version"], packages: &["nats-server"] },
+];
+
+/// `cargo xtask bench-peers`
+pub(crate) fn bench_peers(checkout: &Checkout, wanted: &[String]) -> Result<(), Failure> {
+    machine::install(checkout, PEERS)?;
+    let mut command = checkout.cargo();
+    command.args(["run", "--locked", "--release", "--package", "sotto-bench", "--", "peers"]).args(wanted);
+    if wanted.is_empty() {
+        command.arg("--write").arg(checkout.path(PAGE));
+    }
+    run(&mut command).map(drop)
+}
 
 /// Optimised as it ships, but for the minutes that linking everything as one would take. Some of the measurements alone when they are
 /// named, and the page is left as it is then.

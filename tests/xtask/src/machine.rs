@@ -7,9 +7,9 @@ use crate::checkout::{Checkout, output, run, succeeds};
 use crate::step::Failure;
 
 /// A program that must run, and the Debian packages that bring it.
-struct Need {
-    probe: &'static [&'static str],
-    packages: &'static [&'static str],
+pub(crate) struct Need {
+    pub(crate) probe: &'static [&'static str],
+    pub(crate) packages: &'static [&'static str],
 }
 
 const NEEDS: &[Need] = &[
@@ -18,22 +18,38 @@ const NEEDS: &[Need] = &[
     Need { probe: &["python3", "-c", "import ensurepip, venv"], packages: &["python3", "python3-venv"] },
 ];
 
-/// Installs what is missing, or says how.
+/// Installs what the tests want, or says how.
 pub(crate) fn set_up(checkout: &Checkout) -> Result<(), Failure> {
-    let missing = missing_packages(checkout);
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let install = format!("apt-get update && apt-get install -y --no-install-recommends {}", missing.join(" "));
-    if is_root(checkout) && succeeds(checkout.command("apt-get").arg("--version")) {
-        return run(checkout.command("sh").args(["-c", &install]).env("DEBIAN_FRONTEND", "noninteractive")).map(drop);
-    }
-    println!("Something is missing. On Debian, run:\n    sudo sh -c '{install}'");
+    let missing = ask_for(checkout, NEEDS)?;
     if missing.contains(&"gcc") { Err(Failure("without a C compiler nothing can be built".into())) } else { Ok(()) }
 }
 
-fn missing_packages(checkout: &Checkout) -> Vec<&'static str> {
-    let missing = NEEDS.iter().filter(|need| !succeeds(checkout.command(need.probe[0]).args(&need.probe[1..])));
+/// Installs all of these; without them the chore is not done.
+pub(crate) fn install(checkout: &Checkout, needs: &[Need]) -> Result<(), Failure> {
+    let missing = ask_for(checkout, needs)?;
+    if missing.is_empty() { Ok(()) } else { Err(Failure(format!("missing: {}", missing.join(" ")))) }
+}
+
+/// Installs what is missing where that is possible, else prints the line that does it and returns what is missing.
+fn ask_for(checkout: &Checkout, needs: &[Need]) -> Result<Vec<&'static str>, Failure> {
+    let missing = missing_packages(checkout, needs);
+    if missing.is_empty() {
+        return Ok(missing);
+    }
+    let install = format!("apt-get update && apt-get install -y --no-install-recommends {}", missing.join(" "));
+    if is_root(checkout) && succeeds(checkout.command("apt-get").arg("--version")) {
+        // A server that is installed to be measured must not start by itself.
+        let mut command = checkout.command("sh");
+        command.args(["-c", &install]).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+        run(&mut command)?;
+        return Ok(Vec::new());
+    }
+    println!("Something is missing. On Debian, run:\n    sudo sh -c '{install}'");
+    Ok(missing)
+}
+
+fn missing_packages(checkout: &Checkout, needs: &[Need]) -> Vec<&'static str> {
+    let missing = needs.iter().filter(|need| !succeeds(checkout.command(need.probe[0]).args(&need.probe[1..])));
     missing.flat_map(|need| need.packages).copied().collect()
 }
 

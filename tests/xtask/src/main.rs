@@ -57,6 +57,11 @@ const COMMANDS: &[Command] = &[
         summary: "measure every budget and write docs/benchmarks.md (or only print: send, receive, open, relay; --small)",
         run: bench::bench,
     },
+    Command {
+        name: "bench-peers",
+        summary: "measure the relay beside ejabberd and NATS from Debian packages (--small: only see that it runs)",
+        run: bench::bench_peers,
+    },
 ];
 
 fn main() -> ExitCode {
