@@ -80,7 +80,6 @@ impl Relay {
             after: message.after,
             count_max: message.count_max.min(PEEK_COUNT_MAX) as usize,
             bytes_max: message.bytes_max.min(PEEK_BYTES_MAX) as usize,
-            now,
         };
         let glimpse = self.store.peek(caller.key, id(&message.inbox)?, page).await?;
         self.spend_peek(&caller, now)?;

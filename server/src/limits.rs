@@ -50,6 +50,9 @@ pub const TOKEN_REMEMBERED: Duration = Duration::from_secs(37 * 24 * 3600);
 /// Entries of a chain that are held singly: a writer compacts long before.
 pub const CHAIN_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// How long the relay must have run with a wall clock that is ahead before it believes it: longer than it takes anybody to notice
+/// a clock that is wrong, or a time server to correct it. What would be due meanwhile is kept that much longer.
+pub const CLOCK_AGREEMENT: Duration = Duration::from_secs(24 * 3600);
 /// Envelopes that one sweep removes: a millisecond or two of the writer.
 pub const SWEEP_ENVELOPES: u32 = 500;
 /// Small rows that one sweep removes of each kind.
@@ -177,7 +180,7 @@ pub const WEBSOCKET_READ_BUFFER: usize = 1024;
 pub const WEBSOCKET_WRITE_BUFFER: usize = 4 * 1024;
 /// Connections that the kernel holds for us while all are being accepted.
 pub const ACCEPT_QUEUE: u32 = 1_024;
-/// Between sweeps.
-pub const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// Between sweeps: lifetimes are hours, and each sweep stores the time, which is a sync.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Between moves of the whole log into the main file: how long deleted bytes may stay in the log.
 pub const LOG_EMPTIED_INTERVAL: Duration = Duration::from_secs(300);

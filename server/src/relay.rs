@@ -4,8 +4,8 @@
 //! stream is opened; writes are answered once they are on stable storage.
 //! Not here: connections, TLS, timeouts (`shell`), what a stream says (`stream.rs`), what is stored (`store`).
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::json;
 use sotto_protocol::decode::{self, DecodeError};
@@ -47,8 +47,6 @@ pub struct Relay {
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Metrics,
     peeks: Mutex<PeekNonces>,
-    /// The latest time that anybody came with: what a stream compares lifetimes with while it waits.
-    now_ms: AtomicU64,
 }
 
 impl Relay {
@@ -57,14 +55,7 @@ impl Relay {
     pub fn new(store: Arc<dyn MailboxStore>, config: RelayConfig, now: Timestamp) -> Arc<Self> {
         let hub = Arc::new(Hub::default());
         store.observe(Arc::clone(&hub) as Arc<_>);
-        Arc::new(Self {
-            store,
-            config,
-            hub,
-            metrics: Metrics::default(),
-            peeks: Mutex::new(PeekNonces::new(now)),
-            now_ms: AtomicU64::new(now.as_ms()),
-        })
+        Arc::new(Self { store, config, hub, metrics: Metrics::default(), peeks: Mutex::new(PeekNonces::new(now)) })
     }
 
     /// The name that signatures must name.
@@ -87,7 +78,6 @@ impl Relay {
 
     /// Answers a call.
     pub async fn handle(&self, request: Request, now: Timestamp) -> Response {
-        self.note_time(now);
         let response = match self.answer(&request, now).await {
             Ok(response) => response,
             Err(problem) => problem.response(now),
@@ -99,17 +89,18 @@ impl Relay {
     /// Opens a stream; `challenge` must be random. The first frame is waiting in it.
     #[must_use]
     pub fn open_stream(self: &Arc<Self>, challenge: [u8; 32], now: Timestamp) -> StreamSession {
-        self.note_time(now);
         StreamSession::new(Arc::clone(self), challenge, now)
     }
 
-    /// Removes a bounded amount of what is due. To be called every few seconds, and again at once while more is due.
+    /// Removes a bounded amount of what is due. To be called every minute, and again at once while more is due.
+    ///
+    /// `elapsed` is what a monotonic clock says passed since the last call that succeeded, or since the start: by it, and not by
+    /// `now`, the relay knows how much time has passed; a wall clock that is ahead is believed after a day of agreement.
     ///
     /// # Errors
     /// [`Denied::Unavailable`] when the store cannot be written now.
-    pub async fn sweep(&self, now: Timestamp) -> Result<Swept, Denied> {
-        self.note_time(now);
-        self.store.sweep(now).await
+    pub async fn sweep(&self, now: Timestamp, elapsed: Duration) -> Result<Swept, Denied> {
+        self.store.sweep(now, elapsed).await
     }
 
     /// Empties the store's log, so that nothing deleted stays in it. To be called now and then, and before stopping.
@@ -118,14 +109,6 @@ impl Relay {
     /// [`Denied::Unavailable`] when somebody is reading; ask again.
     pub async fn checkpoint(&self) -> Result<(), Denied> {
         self.store.checkpoint().await
-    }
-
-    pub(crate) fn note_time(&self, now: Timestamp) {
-        self.now_ms.store(now.as_ms(), Ordering::Relaxed);
-    }
-
-    pub(crate) fn noted_time(&self) -> Timestamp {
-        Timestamp::from_ms(self.now_ms.load(Ordering::Relaxed))
     }
 
     async fn answer(&self, request: &Request, now: Timestamp) -> Result<Response, Problem> {

@@ -120,8 +120,7 @@ impl StreamSession {
     ///
     /// # Errors
     /// See [`StreamEnd`]: close the connection.
-    pub async fn receive(&mut self, frame: &[u8], now: Timestamp) -> Result<(), StreamEnd> {
-        self.relay.note_time(now);
+    pub async fn receive(&mut self, frame: &[u8]) -> Result<(), StreamEnd> {
         let frame: ClientFrame = decode::message(frame, CLIENT_FRAME_BYTES_MAX).map_err(|_| StreamEnd::BadFrame)?;
         match frame.frame {
             Some(client_frame::Frame::Attach(attach)) => self.attach(&attach).await,
@@ -158,7 +157,6 @@ impl StreamSession {
 
     /// Queues the relay's clock, to go out with a ping, and looks again whether mail waits.
     pub fn tick(&mut self, now: Timestamp) {
-        self.relay.note_time(now);
         for attachment in self.attached.values_mut() {
             attachment.has_mail = true;
         }
@@ -282,7 +280,6 @@ impl StreamSession {
             after: attachment.sent,
             count_max: count.min(FRAME_COUNT_MAX),
             bytes_max: bytes.min(FRAME_BYTES_MAX),
-            now: self.relay.noted_time(),
         };
         match self.relay.store.waiting(attachment.mailbox, page).await {
             Ok(found) => self.deliver(inbox, found),

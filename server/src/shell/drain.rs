@@ -17,6 +17,10 @@ impl Drain {
         self.0.send_replace(true);
     }
 
+    pub(crate) fn has_begun(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Ready once the relay is stopping.
     pub(crate) async fn begun(&self) {
         // The sender is in `self`, so waiting does not fail.

@@ -75,14 +75,23 @@ impl Server {
 /// Sweeps what is due and empties the log, until the relay stops.
 async fn upkeep(relay: Arc<Relay>, drain: Drain) {
     let mut emptied_at = tokio::time::Instant::now();
+    let mut swept_at = tokio::time::Instant::now();
     loop {
+        loop {
+            let looked_at = tokio::time::Instant::now();
+            let swept = relay.sweep(now(), looked_at - swept_at).await;
+            if swept.is_ok() {
+                swept_at = looked_at;
+            }
+            if drain.has_begun() || !swept.is_ok_and(|swept| swept.has_more) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
         tokio::select! {
             biased;
             () = drain.begun() => return,
             () = tokio::time::sleep(SWEEP_INTERVAL) => {}
-        }
-        while relay.sweep(now()).await.is_ok_and(|swept| swept.has_more) {
-            tokio::task::yield_now().await;
         }
         if emptied_at.elapsed() >= LOG_EMPTIED_INTERVAL && relay.checkpoint().await.is_ok() {
             emptied_at = tokio::time::Instant::now();

@@ -75,7 +75,7 @@ async fn exchange(socket: &mut WebSocket, session: &mut StreamSession, guest: &G
                 was_heard = true;
                 match message {
                     Some(Ok(Message::Binary(frame))) => {
-                        if session.receive(&frame, now()).await.is_err() {
+                        if session.receive(&frame).await.is_err() {
                             return End::Protocol;
                         }
                         attach_by = attach_by.filter(|_| !session.is_attached());

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::ledger::Ledger;
 use super::seen::SeenDays;
+use super::sure_time::SureTime;
 use super::transaction::{Sql, Steps, Tx};
 use super::{Arrival, Denied, MailObserver, Mailbox};
 use crate::limits::{ACKNOWLEDGE_WAIT, BATCH_WAIT, BATCH_WEIGHT_MAX, CHECKPOINT_STEPS, StoreBounds};
@@ -31,6 +32,7 @@ pub(crate) struct Batch<'a> {
     pub(crate) tx: Tx<'a>,
     pub(crate) ledger: &'a mut Ledger,
     pub(crate) seen: &'a mut SeenDays,
+    pub(crate) sure_time: &'a mut Option<SureTime>,
     pub(crate) news: &'a mut News,
     pub(crate) bounds: &'a StoreBounds,
 }
@@ -87,6 +89,8 @@ pub(crate) struct Writer {
     pub(crate) connection: Connection,
     pub(crate) ledger: Ledger,
     pub(crate) seen: SeenDays,
+    /// `None`: to be read.
+    pub(crate) sure_time: Option<SureTime>,
     pub(crate) steps: Steps,
     pub(crate) bounds: StoreBounds,
     pub(crate) observer: Arc<OnceLock<Arc<dyn MailObserver>>>,
@@ -129,7 +133,8 @@ impl Writer {
     fn transact(&mut self, jobs: &mut [Box<dyn Job>], news: &mut News) -> Sql<()> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let tx = Tx { connection: &self.connection, steps: &mut self.steps };
-        let mut batch = Batch { tx, ledger: &mut self.ledger, seen: &mut self.seen, news, bounds: &self.bounds };
+        let (ledger, seen, sure_time) = (&mut self.ledger, &mut self.seen, &mut self.sure_time);
+        let mut batch = Batch { tx, ledger, seen, sure_time, news, bounds: &self.bounds };
         for job in jobs {
             job.run(&mut batch)?;
         }
@@ -141,6 +146,7 @@ impl Writer {
     fn undo(&mut self) {
         self.ledger.clear();
         self.seen.forget();
+        self.sure_time = None;
         if !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {

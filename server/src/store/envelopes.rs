@@ -43,12 +43,20 @@ pub(crate) struct Gone {
 
 impl Batch<'_> {
     pub(crate) fn put_envelopes(&mut self, puts: &[Put], now: Timestamp) -> Step<Vec<PutOutcome>> {
-        let mut window = EnvelopeWindow::at(now, self.bounds.retention);
-        window.day_min = window.day_min.max(self.seen.day_min(&self.tx)?);
+        let sure = self.sure_time()?.at;
+        let day_min = self.seen.day_min(&self.tx)?;
+        // By the clock, or by what is sure: a clock that is wrong turns nobody away.
+        let windows = [now, sure].map(|time| EnvelopeWindow::at(time, self.bounds.retention));
+        let is_open = |day| day >= day_min && windows.iter().any(|window| window.contains(day));
         let mut sharing = Sharing::of(puts);
         let mut outcomes = Vec::with_capacity(puts.len());
         for put in puts {
-            outcomes.push(self.put_envelope(put, &window, &mut sharing, now)?);
+            let outcome = if is_open(put.envelope.day()) {
+                self.put_envelope(put, &mut sharing, now)?
+            } else {
+                PutOutcome::Stale
+            };
+            outcomes.push(outcome);
         }
         for shared in sharing.rows.values() {
             self.tx
@@ -57,16 +65,7 @@ impl Batch<'_> {
         Ok(Ok(outcomes))
     }
 
-    fn put_envelope(
-        &mut self,
-        put: &Put,
-        window: &EnvelopeWindow,
-        sharing: &mut Sharing,
-        now: Timestamp,
-    ) -> Sql<PutOutcome> {
-        if !window.contains(put.envelope.day()) {
-            return Ok(PutOutcome::Stale);
-        }
+    fn put_envelope(&mut self, put: &Put, sharing: &mut Sharing, now: Timestamp) -> Sql<PutOutcome> {
         let Some((inbox, token)) = self.admit(&put.inbox, &put.token, now)? else {
             return self.refuse_stranger(put);
         };
@@ -182,6 +181,7 @@ impl Batch<'_> {
     ) -> Sql<()> {
         let shared = self.share_payload(put, sharing)?;
         let payload = if shared.is_some() { None } else { Some(put.payload.bytes.as_ref()) };
+        let expires_at = expiry(put.lifetime, self.bounds.retention, self.stamp(now)?);
         self.tx.execute(
             "INSERT INTO envelope (inbox, sequence, token, size, shared, alias, accepted_at, expires_at, name, header, payload)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
@@ -193,7 +193,7 @@ impl Batch<'_> {
                 shared,
                 token.alias,
                 signed(now.as_ms()),
-                signed(expiry(put.lifetime, self.bounds.retention, now).as_ms()),
+                signed(expires_at.as_ms()),
                 put.envelope.as_ref(),
                 put.header.as_ref(),
                 payload,
@@ -330,13 +330,14 @@ pub(crate) fn owner(connection: &Connection, inbox: &InboxId) -> Step<Option<Own
     .map(Ok)
 }
 
-/// What waits after a sequence number, as far as it fits the page.
+/// What waits after a sequence number, as far as it fits the page; what has expired and was not swept yet is not there. The same
+/// time decides here and in the sweep: an acknowledgement of later mail deletes nothing that was passed over by a wrong clock.
 pub(crate) fn waiting(connection: &Connection, mailbox: Mailbox, page: &Page) -> Sql<WaitingPage> {
     let mut statement = connection.prepare_cached(
-        "SELECT envelope.sequence, envelope.alias, envelope.name, envelope.accepted_at, envelope.expires_at, envelope.header,
+        "SELECT envelope.sequence, envelope.alias, envelope.name, envelope.accepted_at, envelope.header,
                 COALESCE(envelope.payload, shared_payload.body)
          FROM envelope LEFT JOIN shared_payload ON shared_payload.id = envelope.shared
-         WHERE envelope.inbox = ?1 AND envelope.sequence > ?2
+         WHERE envelope.inbox = ?1 AND envelope.sequence > ?2 AND envelope.expires_at > (SELECT sure_at FROM relay)
          ORDER BY envelope.sequence",
     )?;
     let mut rows = statement.query(params![mailbox.0, signed(page.after)])?;
@@ -347,9 +348,6 @@ pub(crate) fn waiting(connection: &Connection, mailbox: Mailbox, page: &Page) ->
             found.is_end = true;
             break;
         };
-        if unsigned(row.get(4)?) <= page.now.as_ms() {
-            continue;
-        }
         let envelope = read_waiting(row)?;
         bytes += envelope.size();
         if bytes > page.bytes_max && !found.envelopes.is_empty() {
@@ -367,8 +365,8 @@ fn read_waiting(row: &Row<'_>) -> Sql<Waiting> {
         alias: Alias(row.get(1)?),
         envelope: EnvelopeId::from_bytes(row.get(2)?),
         accepted_at: Timestamp::from_ms(unsigned(row.get(3)?)),
-        header: blob(5)?,
-        payload: blob(6)?,
+        header: blob(4)?,
+        payload: blob(5)?,
     })
 }
 
@@ -385,7 +383,8 @@ pub(crate) fn peek(connection: &Connection, key: &PublicKey, inbox: &InboxId, pa
     let last = envelopes.last().map_or(page.after, |envelope| envelope.sequence);
     let waiting = transaction::row(
         connection,
-        "SELECT COUNT(*) FROM (SELECT 1 FROM envelope WHERE inbox = ?1 AND sequence > ?2 LIMIT ?3)",
+        "SELECT COUNT(*) FROM (SELECT 1 FROM envelope WHERE inbox = ?1 AND sequence > ?2
+                                AND expires_at > (SELECT sure_at FROM relay) LIMIT ?3)",
         params![owner.mailbox.0, signed(last), PEEK_WAITING_MAX],
         |row| row.get(0),
     )?;

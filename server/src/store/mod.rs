@@ -15,11 +15,13 @@ mod ledger;
 mod prekeys;
 mod seen;
 mod sqlite;
+mod sure_time;
 mod sweep;
 mod tokens;
 mod transaction;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sotto_protocol::relay::Lifetime;
 use sotto_protocol::{Alias, Bytes, ChainId, ClaimId, EnvelopeId, InboxId, Timestamp, TokenHash};
@@ -244,8 +246,6 @@ pub struct Page {
     pub count_max: usize,
     /// Bytes; the first envelope comes even when it alone is larger.
     pub bytes_max: usize,
-    /// What expired by then is not there any more.
-    pub now: Timestamp,
 }
 
 /// What a peek saw.
@@ -355,8 +355,9 @@ pub trait MailboxStore: Send + Sync {
     /// is asked for after this returned, and soon.
     fn acknowledge(&self, mailbox: Mailbox, sequence: u64);
 
-    /// Removes a bounded amount of what is due.
-    fn sweep(&self, now: Timestamp) -> Answer<Swept>;
+    /// Removes a bounded amount of what is due, by the time that has surely passed and not by `now`. `elapsed` is what the
+    /// monotonic clock says passed since the last call that succeeded.
+    fn sweep(&self, now: Timestamp, elapsed: Duration) -> Answer<Swept>;
     /// Moves everything into the main file and empties the log, so that nothing deleted stays in it.
     fn checkpoint(&self) -> Answer<()>;
 }

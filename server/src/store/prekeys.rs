@@ -61,7 +61,8 @@ impl Batch<'_> {
             self.tx.execute("INSERT INTO one_time (inbox, body) VALUES (?1, ?2)", params![found.id, body.as_ref()])?;
         }
         if let Some(body) = &change.bundle {
-            self.retire_bundle(&found, now)?;
+            let replaced_at = self.stamp(now)?;
+            self.retire_bundle(&found, replaced_at)?;
             let insert = "INSERT INTO bundle (inbox, body) VALUES (?1, ?2)";
             found.bundle = Some(self.tx.insert(insert, params![found.id, body.as_ref()])?);
             self.ledger.change_inbox(found);
@@ -75,10 +76,13 @@ impl Batch<'_> {
         Ok(usize::try_from(count.unwrap_or(0)).unwrap_or(usize::MAX))
     }
 
-    fn retire_bundle(&mut self, inbox: &Inbox, now: Timestamp) -> Sql<()> {
+    fn retire_bundle(&mut self, inbox: &Inbox, replaced_at: Timestamp) -> Sql<()> {
         if let Some(old) = inbox.bundle {
             self.tx.execute("DELETE FROM bundle WHERE id = ?1 AND claimed = 0", [old])?;
-            self.tx.execute("UPDATE bundle SET replaced_at = ?2 WHERE id = ?1", params![old, signed(now.as_ms())])?;
+            self.tx.execute(
+                "UPDATE bundle SET replaced_at = ?2 WHERE id = ?1",
+                params![old, signed(replaced_at.as_ms())],
+            )?;
         }
         Ok(())
     }
@@ -88,7 +92,7 @@ impl Batch<'_> {
         let known = self.claim_row(admitted.map_or(0, |(_, token)| token.id), &request.claim)?;
         let Some((inbox, token)) = admitted else { return Ok(Err(Denied::Refused)) };
         if let Some(known) = known
-            && let Some(answer) = self.repeated_answer(&known, now)?
+            && let Some(answer) = self.repeated_answer(&known)?
         {
             return Ok(Ok(answer));
         }
@@ -108,9 +112,9 @@ impl Batch<'_> {
     }
 
     /// The answer that this claim id got before, if it is still remembered.
-    fn repeated_answer(&self, known: &ClaimRow, now: Timestamp) -> Sql<Option<Claimed>> {
+    fn repeated_answer(&mut self, known: &ClaimRow) -> Sql<Option<Claimed>> {
         let forgotten_at = Timestamp::from_ms(known.answered_at).after(CLAIM_REMEMBERED);
-        if known.answered_at == 0 || now >= forgotten_at {
+        if known.answered_at == 0 || self.sure_time()?.at >= forgotten_at {
             return Ok(None);
         }
         self.tx.row(
@@ -132,7 +136,7 @@ impl Batch<'_> {
         request: &ClaimRequest,
         now: Timestamp,
     ) -> Sql<Claimed> {
-        let today = now.day();
+        let (today, answered_at) = (now.day(), self.stamp(now)?);
         if inbox.today.day != today {
             inbox.one_time_today = 0;
         }
@@ -156,7 +160,7 @@ impl Batch<'_> {
         self.tx.execute(
             "INSERT INTO claim (token, name, answered_at, bundle, one_time) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (token, name) DO UPDATE SET answered_at = ?3, bundle = ?4, one_time = ?5",
-            params![token.id, request.claim.as_ref(), signed(now.as_ms()), bundle, one_time],
+            params![token.id, request.claim.as_ref(), signed(answered_at.as_ms()), bundle, one_time],
         )?;
         let body = self.tx.row("SELECT body FROM bundle WHERE id = ?1", [bundle], |row| row.get::<_, Vec<u8>>(0))?;
         Ok(Claimed { bundle: body.unwrap_or_default().into(), one_time: Bytes::from(one_time.unwrap_or_default()) })

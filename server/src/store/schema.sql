@@ -4,11 +4,14 @@
 -- AUTOINCREMENT where a number must never be given out twice.
 
 CREATE TABLE relay (
-    id           INTEGER PRIMARY KEY CHECK (id = 1),
-    seen_day_min INTEGER NOT NULL, -- envelopes of earlier days are stale for ever, whatever the clock says later
-    chain_bytes  INTEGER NOT NULL  -- what all chains hold together
+    id            INTEGER PRIMARY KEY CHECK (id = 1),
+    seen_day_min  INTEGER NOT NULL, -- envelopes of earlier days are stale for ever, whatever the clock says later
+    chain_bytes   INTEGER NOT NULL, -- what all chains hold together
+    sure_at       INTEGER NOT NULL, -- the time that has surely passed (see sure_time.rs)
+    clock_lead    INTEGER,          -- the smallest lead of the wall clock over it since it was last believed
+    clock_watched INTEGER NOT NULL  -- how long that was watched, in milliseconds
 ) STRICT;
-INSERT INTO relay VALUES (1, 0, 0);
+INSERT INTO relay VALUES (1, 0, 0, 0, NULL, 0);
 
 CREATE TABLE inbox (
     id             INTEGER PRIMARY KEY AUTOINCREMENT,

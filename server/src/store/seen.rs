@@ -2,7 +2,8 @@
 //!
 //! The day is the one that the envelope id begins with, so a repeat finds its table without searching, and a day whose table is gone
 //! is a day whose envelopes are refused as stale. The first day that is still open only moves forward and is stored: a clock that
-//! is turned back opens no day whose memory is gone.
+//! is turned back opens no day whose memory is gone. It moves with the time that has surely passed (`sure_time.rs`): a clock that is
+//! wrong for an hour must not make everything of today stale.
 
 use std::collections::BTreeMap;
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use rusqlite::{Connection, OpenFlags};
@@ -158,6 +159,7 @@ impl SqliteStore {
             connection,
             ledger: Ledger::default(),
             seen: SeenDays::default(),
+            sure_time: None,
             steps: Steps { count: 0, hook: options.step_hook.clone() },
             bounds: options.bounds.clone(),
             observer: Arc::clone(&observer),
@@ -279,7 +281,7 @@ fn connect(options: &SqliteOptions, cache_kib: u32) -> Result<Connection, OpenEr
         Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs.as_str())?,
         None => Connection::open_with_flags(path, flags)?,
     };
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(128);
     connection.execute_batch(&format!(
         "PRAGMA trusted_schema = OFF;
@@ -406,8 +408,8 @@ impl MailboxStore for SqliteStore {
         }
     }
 
-    fn sweep(&self, now: Timestamp) -> Answer<Swept> {
-        self.write(1, move |batch| batch.sweep(now))
+    fn sweep(&self, now: Timestamp, elapsed: Duration) -> Answer<Swept> {
+        self.write(1, move |batch| batch.sweep(now, elapsed))
     }
 
     fn checkpoint(&self) -> Answer<()> {

@@ -1,7 +1,10 @@
 //! Removing what is due, a bounded amount at a time, so that no sender waits for it.
 //!
+//! What is due is decided by the time that has surely passed (`sure_time.rs`): one wrong clock must not delete everything.
 //! Due are: envelopes past their lifetime, days whose envelopes are stale, answers of old claims, replaced bundles that no answer
 //! may name any more, tokens long expired, nonces whose time would be refused anyway, and what deleted inboxes and chains held.
+
+use std::time::Duration;
 
 use rusqlite::params;
 use sotto_protocol::Timestamp;
@@ -30,38 +33,40 @@ impl Swept {
 }
 
 impl Batch<'_> {
-    pub(crate) fn sweep(&mut self, now: Timestamp) -> Step<Swept> {
+    pub(crate) fn sweep(&mut self, now: Timestamp, elapsed: Duration) -> Step<Swept> {
         let mut swept = Swept::default();
-        self.sweep_envelopes(now, &mut swept)?;
-        self.sweep_days(now, &mut swept)?;
-        self.sweep_claims(now, &mut swept)?;
-        self.sweep_tokens(now, &mut swept)?;
-        self.sweep_nonces(now, &mut swept)?;
+        let sure = self.look_at_clocks(now, elapsed)?.at;
+        self.sweep_envelopes(sure, &mut swept)?;
+        self.sweep_days(sure, now, &mut swept)?;
+        self.sweep_claims(sure, &mut swept)?;
+        self.sweep_tokens(sure, &mut swept)?;
+        // Whether a nonce may be forgotten is also a matter of the clock that its call would be compared with.
+        self.sweep_nonces(sure.min(now), &mut swept)?;
         self.sweep_leaving(&mut swept)?;
         Ok(Ok(swept))
     }
 
-    fn sweep_envelopes(&mut self, now: Timestamp, swept: &mut Swept) -> Sql<()> {
+    fn sweep_envelopes(&mut self, sure: Timestamp, swept: &mut Swept) -> Sql<()> {
         let gone = self.tx.take(
             "DELETE FROM envelope WHERE id IN (SELECT id FROM envelope WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
              RETURNING inbox, token, size, shared",
-            params![signed(now.as_ms()), SWEEP_ENVELOPES],
+            params![signed(sure.as_ms()), SWEEP_ENVELOPES],
             read_gone,
         )?;
         swept.count(gone.len(), SWEEP_ENVELOPES);
         self.settle_gone(&gone)
     }
 
-    fn sweep_days(&mut self, now: Timestamp, swept: &mut Swept) -> Sql<()> {
-        let window = EnvelopeWindow::at(now, self.bounds.retention);
-        swept.has_more |= self.seen.close_before(&mut self.tx, window.day_min)?;
+    fn sweep_days(&mut self, sure: Timestamp, now: Timestamp, swept: &mut Swept) -> Sql<()> {
+        let day_min = EnvelopeWindow::at(sure, self.bounds.retention).day_min;
+        swept.has_more |= self.seen.close_before(&mut self.tx, day_min)?;
         // Made before they are needed, so that the first sender of a day does not wait for it.
         self.seen.open(&mut self.tx, now.day())?;
-        self.seen.open(&mut self.tx, window.day_max)
+        self.seen.open(&mut self.tx, now.day().saturating_add(1))
     }
 
-    fn sweep_claims(&mut self, now: Timestamp, swept: &mut Swept) -> Sql<()> {
-        let forgotten = signed(now.before(CLAIM_REMEMBERED).as_ms());
+    fn sweep_claims(&mut self, sure: Timestamp, swept: &mut Swept) -> Sql<()> {
+        let forgotten = signed(sure.before(CLAIM_REMEMBERED).as_ms());
         // A claim that its token counts stays as a bare name; another one has no meaning without its answer.
         let emptied = self.tx.execute(
             "UPDATE claim SET answered_at = 0, bundle = NULL, one_time = NULL
@@ -88,10 +93,10 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn sweep_tokens(&mut self, now: Timestamp, swept: &mut Swept) -> Sql<()> {
+    fn sweep_tokens(&mut self, sure: Timestamp, swept: &mut Swept) -> Sql<()> {
         let due = self.tx.rows(
             "SELECT id FROM token WHERE expires_at > 0 AND expires_at <= ?1 LIMIT ?2",
-            params![signed(now.before(TOKEN_REMEMBERED).as_ms()), SWEEP_ROWS],
+            params![signed(sure.before(TOKEN_REMEMBERED).as_ms()), SWEEP_ROWS],
             |row| row.get::<_, i64>(0),
         )?;
         swept.count(due.len(), SWEEP_ROWS);

@@ -116,7 +116,7 @@ impl Batch<'_> {
         let row = self.ledger.token(&self.tx, inbox.map_or(0, |found| found.id), token)?;
         let (expected, expires_at) = row.map_or(([0; 32], 0), |row| (*row.hash.as_bytes(), row.expires_at));
         let is_equal: bool = expected.ct_eq(token.as_bytes()).into();
-        let is_expired = expires_at != 0 && now.as_ms() >= expires_at;
+        let is_expired = expires_at != 0 && self.stamp(now)?.as_ms() >= expires_at;
         Ok(inbox.zip(row).filter(|_| is_equal && !is_expired))
     }
 }

@@ -13,3 +13,4 @@ mod a6_chains;
 mod a7_signatures;
 mod a9_knowledge;
 mod calls;
+mod clocks;

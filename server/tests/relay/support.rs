@@ -15,8 +15,8 @@ use sotto_protocol::relay::{
 };
 use sotto_protocol::request::{Authorization, path, signature_input};
 use sotto_protocol::{Bytes, EnvelopeId, InboxId, Message, RelayName, Timestamp, Token};
-use sotto_relay::limits::StoreBounds;
-use sotto_relay::store::{Crash, MailboxStore, SqliteOptions, SqliteStore, StepHook};
+use sotto_relay::limits::{CLOCK_AGREEMENT, StoreBounds};
+use sotto_relay::store::{Crash, Denied, MailboxStore, SqliteOptions, SqliteStore, StepHook, Swept};
 use sotto_relay::{Relay, RelayConfig, Request, Response, StreamEnd, StreamSession};
 use tempfile::TempDir;
 
@@ -65,6 +65,8 @@ pub(crate) struct World {
     pub(crate) now: Timestamp,
     pub(crate) bounds: StoreBounds,
     directory: Option<TempDir>,
+    /// By the monotonic clock.
+    swept_at: AtomicU64,
 }
 
 impl World {
@@ -74,22 +76,22 @@ impl World {
     }
 
     pub(crate) fn bounded(bounds: StoreBounds) -> Self {
-        let relay = relay(SqliteOptions { bounds: bounds.clone(), ..SqliteOptions::memory() }, NOON);
-        Self { relay, now: NOON, bounds, directory: None }
+        let relay = settled(SqliteOptions { bounds: bounds.clone(), ..SqliteOptions::memory() });
+        Self { relay, now: NOON, bounds, directory: None, swept_at: started() }
     }
 
     /// On a disk that outlives the relay.
     pub(crate) fn on_disk() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let bounds = StoreBounds::default();
-        let relay = relay(SqliteOptions::file(directory.path().join("relay.sqlite")).inline(), NOON);
-        Self { relay, now: NOON, bounds, directory: Some(directory) }
+        let relay = settled(SqliteOptions::file(directory.path().join("relay.sqlite")).inline());
+        Self { relay, now: NOON, bounds, directory: Some(directory), swept_at: started() }
     }
 
     /// On a store of one's own.
     pub(crate) fn on(store: Arc<dyn MailboxStore>) -> Self {
         let relay = Relay::new(store, RelayConfig::open(name()), NOON);
-        Self { relay, now: NOON, bounds: StoreBounds::default(), directory: None }
+        Self { relay, now: NOON, bounds: StoreBounds::default(), directory: None, swept_at: started() }
     }
 
     /// On a disk where `hook` decides what works.
@@ -97,7 +99,7 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let file = SqliteOptions::file(directory.path().join("relay.sqlite")).inline();
         let relay = relay(SqliteOptions { step_hook: Some(hook), crash, ..file }, NOON);
-        Self { relay, now: NOON, bounds: StoreBounds::default(), directory: Some(directory) }
+        Self { relay, now: NOON, bounds: StoreBounds::default(), directory: Some(directory), swept_at: started() }
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -110,11 +112,12 @@ impl World {
 
     /// Ends this relay and opens its disk with nothing in memory.
     pub(crate) fn reopened(self) -> Self {
-        let Self { relay: old, now, bounds, directory } = self;
+        let Self { relay: old, now, bounds, directory, .. } = self;
         drop(old);
         let path = directory.as_ref().unwrap().path().join("relay.sqlite");
         let options = SqliteOptions { bounds: bounds.clone(), ..SqliteOptions::file(path).inline() };
-        Self { relay: relay(options, now), now, bounds, directory }
+        let swept_at = AtomicU64::new(now.as_ms());
+        Self { relay: relay(options, now), now, bounds, directory, swept_at }
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {
@@ -230,12 +233,28 @@ impl World {
     }
 
     pub(crate) fn sweep(&self) {
-        while self.relay.sweep(self.now).now_or_never().unwrap().unwrap().has_more {}
+        while self.sweep_once().unwrap().has_more {}
+    }
+
+    /// One bounded step of it.
+    pub(crate) fn sweep_once(&self) -> Result<Swept, Denied> {
+        let elapsed = self.now.since(Timestamp::from_ms(self.swept_at.load(Ordering::SeqCst)));
+        let swept = self.relay.sweep(self.now, elapsed).now_or_never().unwrap();
+        if swept.is_ok() {
+            self.swept_at.store(self.now.as_ms(), Ordering::SeqCst);
+        }
+        swept
+    }
+
+    /// The wall clock jumps; no time passes.
+    pub(crate) fn set_clock(&mut self, now: Timestamp) {
+        self.now = now;
+        self.swept_at.store(now.as_ms(), Ordering::SeqCst);
     }
 
     /// Sweeps on a disk that fails now and then.
     pub(crate) fn sweep_until_done(&self) {
-        while self.relay.sweep(self.now).now_or_never().unwrap().map_or(true, |swept| swept.has_more) {}
+        while self.sweep_once().map_or(true, |swept| swept.has_more) {}
     }
 }
 
@@ -254,6 +273,19 @@ pub(crate) fn dump(database: &Path) -> Vec<String> {
         }
     }
     lines
+}
+
+fn started() -> AtomicU64 {
+    AtomicU64::new(NOON.as_ms())
+}
+
+/// A relay that has run for a day, so that it is sure of the time.
+fn settled(options: SqliteOptions) -> Arc<Relay> {
+    let relay = relay(options, NOON);
+    for (ago, elapsed) in [(CLOCK_AGREEMENT, Duration::ZERO), (Duration::ZERO, CLOCK_AGREEMENT)] {
+        relay.sweep(NOON.before(ago), elapsed).now_or_never().unwrap().unwrap();
+    }
+    relay
 }
 
 fn relay(options: SqliteOptions, now: Timestamp) -> Arc<Relay> {
@@ -356,7 +388,7 @@ impl Stream {
 
     /// Gives bytes that need be no frame.
     pub(crate) fn give_raw(&mut self, frame: &[u8]) -> Result<(), StreamEnd> {
-        self.session.receive(frame, self.now).now_or_never().unwrap()
+        self.session.receive(frame).now_or_never().unwrap()
     }
 
     /// The relay's clock goes on; the session hears of it with a ping.
@@ -367,20 +399,20 @@ impl Stream {
 
     pub(crate) fn give(&mut self, frame: client_frame::Frame) {
         let frame = ClientFrame { frame: Some(frame) }.encode_to_vec();
-        self.session.receive(&frame, self.now).now_or_never().unwrap().unwrap();
+        self.session.receive(&frame).now_or_never().unwrap().unwrap();
     }
 
     /// As [`Self::attach`], on a store with threads.
     pub(crate) async fn attach_async(&mut self, device: &Device) {
         let frame = self.attach_frame(device, &device.owner, &name());
-        self.session.receive(&frame, self.now).await.unwrap();
+        self.session.receive(&frame).await.unwrap();
     }
 
     /// As [`Self::ack`], on a store with threads.
     pub(crate) async fn ack_async(&mut self, device: &Device, sequence: u64) {
         let frame = client_frame::Frame::Ack(Ack { inbox: device.inbox.into(), sequence });
         let frame = ClientFrame { frame: Some(frame) }.encode_to_vec();
-        self.session.receive(&frame, self.now).await.unwrap();
+        self.session.receive(&frame).await.unwrap();
     }
 
     /// The next frame, waiting for it.

@@ -246,8 +246,7 @@ impl RelayStream for Stream {
             if self.network.state().acks_are_lost && is_ack(&frame) {
                 return Ok(());
             }
-            let now = self.network.inner.clock.now();
-            self.session.receive(&frame, now).await.map_err(|_| TransportError::Broken)
+            self.session.receive(&frame).await.map_err(|_| TransportError::Broken)
         })
     }
 
