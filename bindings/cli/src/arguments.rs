@@ -21,6 +21,9 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
+/// Longer than any process stays.
+const YEAR: u64 = 366 * 86_400;
+
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Makes an account with an inbox at each relay.
@@ -31,6 +34,9 @@ pub(crate) enum Command {
         /// What others see.
         #[arg(long)]
         name: String,
+        /// What a relay's operator gave you, where it asks for that; with several relays one for each, in their order.
+        #[arg(long = "relay-code", value_name = "CODE", num_args = 1..)]
+        relay_codes: Vec<String>,
         /// Protect the profile's keys by a passphrase (asked for, or from SOTTO_PASSPHRASE).
         #[arg(long)]
         passphrase: bool,
@@ -40,7 +46,7 @@ pub(crate) enum Command {
         /// How many may use it.
         #[arg(long, default_value_t = 1)]
         uses: u32,
-        /// How long it holds: 90m, 12h, 7d.
+        /// How long it holds, from 1h to 30d: 90m, 12h, 7d.
         #[arg(long, default_value = "7d", value_parser = duration)]
         expires: Duration,
         /// Accept whoever uses it.
@@ -52,7 +58,7 @@ pub(crate) enum Command {
     },
     /// Asks the maker of an invite to become a contact.
     Join {
-        /// The link.
+        /// The link; `-` reads it from standard input, where no other user of this machine can see it.
         link: String,
     },
     /// Lists contacts, or changes one.
@@ -64,16 +70,17 @@ pub(crate) enum Command {
     Send {
         /// To whom.
         who: String,
-        /// What; `-` reads lines from standard input, a message each.
+        /// What; `-` reads lines from standard input, a message each, as they come.
+        #[arg(allow_hyphen_values = true)]
         text: String,
-        /// Wait until a relay took it.
-        #[arg(long)]
-        wait: bool,
+        /// Wait until a relay took it, for at most so many seconds.
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "60")]
+        wait: Option<u32>,
     },
     /// Sends what waits and fetches what came; shows what came.
     Sync {
-        /// Stay for so many seconds.
-        #[arg(long = "for")]
+        /// Stay for so many seconds, at most a year.
+        #[arg(long = "for", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=YEAR))]
         seconds: Option<u64>,
     },
     /// Lists conversations, the latest first.
@@ -140,11 +147,10 @@ fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(split);
     let number: u64 = number.parse().map_err(|_| "not a number")?;
     let seconds = match unit {
-        "s" => 1,
         "m" => 60,
         "h" => 3_600,
         "d" => 86_400,
-        _ => return Err("the unit is s, m, h or d".to_owned()),
+        _ => return Err("the unit is m, h or d".to_owned()),
     };
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "too long".to_owned())
 }
@@ -157,9 +163,23 @@ mod tests {
     fn durations_are_read_with_their_unit() {
         assert_eq!(duration("90m"), Ok(Duration::from_secs(5_400)));
         assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
-        for bad in ["", "7", "d", "7w", "-1d", "99999999999999999999d", "999999999999999999d"] {
+        for bad in ["", "7", "d", "7w", "30s", "-1d", "99999999999999999999d", "999999999999999999d"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_said_may_begin_with_a_hyphen_and_what_is_known_is_still_heard() {
+        let read = |words: &[&str]| Arguments::try_parse_from(std::iter::once(&"sotto").chain(words));
+        let said = |words: &[&str]| match read(words).unwrap().command {
+            Command::Send { who, text, wait } => (who, text, wait),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(said(&["send", "bob", "-5"]), ("bob".into(), "-5".into(), None));
+        assert_eq!(said(&["send", "bob", "--", "--json"]), ("bob".into(), "--json".into(), None));
+        assert_eq!(said(&["send", "--wait", "bob", "-"]), ("bob".into(), "-".into(), Some(60)));
+        assert_eq!(said(&["send", "bob", "hi", "--wait=5"]), ("bob".into(), "hi".into(), Some(5)));
+        assert!(read(&["sync", "--for", "18446744073709551615"]).is_err());
     }
 
     #[test]

@@ -1,56 +1,42 @@
 //! What each command does: a call or two of the public API, and its result shown.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
 use sotto_core::protocol::{AccountId, RelayAddress};
-use sotto_core::records::{CatchUp, ContactState, Message};
-use sotto_core::{DeviceKind, Error, Event, InputError, InviteOptions, Messenger, NewProfile, World};
-use tokio::time::Instant;
+use sotto_core::records::{Failure, MessageState};
+use sotto_core::{Error, InputError, InviteOptions, Messenger, NewProfile, World};
 
 use crate::arguments::{Command, ContactChange};
+use crate::input::Lines;
+use crate::names::{MYSELF, Name, Names};
 use crate::output::{Failed, Output};
-use crate::shown;
+use crate::{readable, sync};
 
 /// The longest that a command waits for relays before it says what still waits.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Messages shown at a time while staying.
-const PAGE: u32 = 500;
-/// The name that means this account.
-const MYSELF: &str = "me";
-
-/// Lines from standard input, where the command reads them: in the process that was started, whoever runs the command.
-pub(crate) fn read_input(command: &Command) -> Result<Vec<String>, Failed> {
-    match command {
-        Command::Send { text, .. } if text == "-" => {
-            let lines: Result<Vec<_>, _> = std::io::stdin().lines().collect();
-            lines.map_err(|_| Failed::new("input_failed", "standard input is not text"))
-        }
-        _ => Ok(Vec::new()),
-    }
-}
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Makes an account.
 pub(crate) async fn init(
     world: World,
     profile: &Path,
-    relays: &[String],
-    name: &str,
+    new: NewProfile,
     output: &mut Output<'_>,
 ) -> Result<Messenger, Failed> {
-    let relays: Result<Vec<RelayAddress>, _> = relays.iter().map(|relay| relay.parse()).collect();
-    let relays = relays.map_err(|_| Error::from(InputError::BadRelayAddress))?;
-    let new = NewProfile { name: name.to_owned(), relays, kind: DeviceKind::Desktop };
     let messenger = Messenger::create(world, profile, new).await?;
     let caught_up = messenger.catch_up(PATIENCE).await?;
     let account = messenger.account().await?;
     let object = json!({ "account": account.id.to_string(), "device": account.device.to_string(), "name": account.name, "published": caught_up.is_complete });
-    output.show(&object, &format!("{}: account {}", account.name, account.id));
+    output.show(&object, &format!("{}: account {}", readable::line(&account.name), account.id));
     output.note("(invite somebody: sotto invite)");
     Ok(messenger)
+}
+
+/// Relay addresses as they are typed.
+pub(crate) fn relays(typed: &[String]) -> Result<Vec<RelayAddress>, Failed> {
+    let relays: Result<Vec<RelayAddress>, _> = typed.iter().map(|relay| relay.parse()).collect();
+    relays.map_err(|_| Error::from(InputError::BadRelayAddress).into())
 }
 
 /// Runs a command on an open engine.
@@ -58,7 +44,7 @@ pub(crate) async fn run(
     messenger: &Messenger,
     profile: &Path,
     command: &Command,
-    input: &[String],
+    input: &mut impl Lines,
     output: &mut Output<'_>,
 ) -> Result<(), Failed> {
     match command {
@@ -67,42 +53,45 @@ pub(crate) async fn run(
             let options = InviteOptions { uses: *uses, valid_for: *expires, auto_accept: *auto_accept };
             invite(messenger, options, *qr, output).await
         }
-        Command::Join { link } => {
-            let account = messenger.join(link).await?;
-            messenger.catch_up(PATIENCE).await?;
-            let contact = messenger.find_contact(&account.to_string()).await?;
-            output.contact_news(&contact);
-            Ok(())
-        }
+        Command::Join { link } => join(messenger, link, input, output).await,
         Command::Contacts { change: None } => {
+            let mut names = Names::read(messenger).await?;
             for contact in messenger.contacts().await? {
-                output.contact(&contact);
+                output.contact(&contact, &names.of(messenger, &contact.id).await?);
             }
             Ok(())
         }
         Command::Contacts { change: Some(change) } => change_contact(messenger, change, output).await,
         Command::Send { who, text, wait } => {
             let to = account(messenger, who).await?;
-            if text == "-" {
-                for line in input.iter().filter(|line| !line.is_empty()) {
-                    send(messenger, to, line, *wait, output).await?;
-                }
-                return Ok(());
+            let wait = wait.map(|seconds| Duration::from_secs(seconds.into()));
+            if text != "-" {
+                return send(messenger, to, text, wait, output).await;
             }
-            send(messenger, to, text, *wait, output).await
+            while let Some(line) = input.next().await? {
+                if !line.is_empty() {
+                    send(messenger, to, &line, wait, output).await?;
+                }
+            }
+            Ok(())
         }
-        Command::Sync { seconds } => sync(messenger, profile, *seconds, output).await,
+        Command::Sync { seconds } => sync::run(messenger, profile, *seconds, output).await,
         Command::Chats => {
+            let mut names = Names::read(messenger).await?;
             for conversation in messenger.conversations(None, u32::MAX).await? {
-                output.conversation(&conversation);
+                let name = match &conversation.contact {
+                    Some(contact) => names.of(messenger, contact).await?,
+                    None => Name::myself(),
+                };
+                output.conversation(&conversation, &name);
             }
             Ok(())
         }
         Command::Messages { who, limit } => {
             let with = account(messenger, who).await?;
-            let mut names = Names::default();
+            let mut names = Names::read(messenger).await?;
             for message in messenger.messages(with, None, *limit).await? {
-                output.message(&message, names.of(messenger, &message).await?);
+                output.message(&message, &names.of(messenger, &message.sender).await?);
             }
             Ok(())
         }
@@ -129,11 +118,31 @@ async fn invite(
     if qr {
         let code = qrcode::QrCode::new(&invite.link)
             .map_err(|_| Failed::new("too_long", "the link does not fit a QR code"))?;
-        output.picture(&code.render::<qrcode::render::unicode::Dense1x2>().build());
+        output.picture(&picture(&code));
     }
     if !caught_up.is_complete {
         output.note("(your relay could not be reached: the link works after the next sotto sync that does)");
     }
+    Ok(())
+}
+
+/// Black on white whatever the terminal's colours are: scanners are not sure to know the inverse.
+fn picture(code: &qrcode::QrCode) -> String {
+    let image = code.render::<qrcode::render::unicode::Dense1x2>().build();
+    image.lines().map(|line| format!("\u{1b}[30;107m{line}\u{1b}[0m")).collect::<Vec<_>>().join("\n")
+}
+
+async fn join(
+    messenger: &Messenger,
+    link: &str,
+    input: &mut impl Lines,
+    output: &mut Output<'_>,
+) -> Result<(), Failed> {
+    let link = if link == "-" { input.next().await?.unwrap_or_default() } else { link.to_owned() };
+    let account = messenger.join(link.trim()).await?;
+    messenger.catch_up(PATIENCE).await?;
+    let contact = messenger.find_contact(&account.to_string()).await?;
+    output.contact_news(&contact, &Names::read(messenger).await?.of(messenger, &account).await?);
     Ok(())
 }
 
@@ -144,6 +153,7 @@ async fn change_contact(messenger: &Messenger, change: &ContactChange, output: &
     | ContactChange::Unblock { who }
     | ContactChange::Remove { who }) = change;
     let contact = messenger.find_contact(who).await?;
+    let name = Names::read(messenger).await?.of(messenger, &contact.id).await?;
     match change {
         ContactChange::Accept { .. } => messenger.accept(contact.id).await?,
         ContactChange::Rename { name, .. } => {
@@ -151,18 +161,16 @@ async fn change_contact(messenger: &Messenger, change: &ContactChange, output: &
         }
         ContactChange::Block { .. } => messenger.block(contact.id).await?,
         ContactChange::Unblock { .. } => messenger.unblock(contact.id).await?,
-        ContactChange::Remove { .. } => {
-            messenger.remove(contact.id).await?;
-            messenger.catch_up(PATIENCE).await?;
-            output.show(
-                &json!({ "id": contact.id.to_string(), "state": "removed" }),
-                &format!("{} was removed", contact.name),
-            );
-            return Ok(());
-        }
+        ContactChange::Remove { .. } => messenger.remove(contact.id).await?,
     }
     messenger.catch_up(PATIENCE).await?;
-    output.contact(&messenger.find_contact(&contact.id.to_string()).await?);
+    if matches!(change, ContactChange::Remove { .. }) {
+        let object = json!({ "kind": "contact", "id": contact.id.to_string(), "state": "removed" });
+        output.show(&object, &format!("{} was removed", readable::line(name.as_str())));
+        return Ok(());
+    }
+    let contact = messenger.find_contact(&contact.id.to_string()).await?;
+    output.contact(&contact, &Names::read(messenger).await?.of(messenger, &contact.id).await?);
     Ok(())
 }
 
@@ -170,118 +178,22 @@ async fn send(
     messenger: &Messenger,
     to: AccountId,
     text: &str,
-    wait: bool,
+    wait: Option<Duration>,
     output: &mut Output<'_>,
 ) -> Result<(), Failed> {
     let mut message = messenger.send_text(to, text.to_owned()).await?;
-    if wait {
-        message = messenger.wait_sent(message.number, PATIENCE).await?;
+    if let Some(wait) = wait {
+        message = messenger.wait_sent(message.number, wait).await?;
     }
-    output.message(&message, MYSELF);
-    Ok(())
-}
-
-/// Fetches and shows what came; stays when asked to.
-async fn sync(
-    messenger: &Messenger,
-    profile: &Path,
-    seconds: Option<u64>,
-    output: &mut Output<'_>,
-) -> Result<(), Failed> {
-    // Listening comes first: what happens from here on is shown.
-    let mut events = messenger.events();
-    let mut news = News::since_last_time(messenger, profile).await?;
-    let Some(seconds) = seconds else {
-        let caught_up = messenger.catch_up(PATIENCE).await?;
-        news.show(messenger, output).await?;
-        return end_of_sync(&caught_up, output);
-    };
-    messenger.network_hint();
-    let until = Instant::now() + Duration::from_secs(seconds);
-    loop {
-        news.show(messenger, output).await?;
-        tokio::select! {
-            biased;
-            () = tokio::time::sleep_until(until) => return Ok(()),
-            event = events.recv() => match event {
-                Ok(Event::MessageReceived(_) | Event::MessagesChanged | Event::ContactsChanged) => {}
-                // Fallen behind: what is new is read from the database anyway.
-                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => return Ok(()),
-            },
+    output.message(&message, &Name::myself());
+    match message.state {
+        MessageState::Queued | MessageState::Sending if wait.is_some() => {
+            Err(Failed::new("not_sent_yet", "no relay has taken it yet: it stays queued"))
         }
+        MessageState::Failed(Failure::Expired) => Err(Failed::new("message_failed", "its time was over")),
+        MessageState::Failed(Failure::Removed) => Err(Failed::new("message_failed", "the contact was removed")),
+        _ => Ok(()),
     }
-}
-
-/// Says what could not be dealt with: each relay that was not reached, and what waits for one.
-fn end_of_sync(caught_up: &CatchUp, output: &mut Output<'_>) -> Result<(), Failed> {
-    if caught_up.waiting > 0 {
-        output.note(&format!("({} still to be sent)", caught_up.waiting));
-    }
-    let Some((_, code)) = caught_up.unreachable.first() else { return Ok(()) };
-    let relays: Vec<String> = caught_up.unreachable.iter().map(|(relay, code)| format!("{relay} ({code})")).collect();
-    Err(Failed::new(code, format!("not everything could be done with {}", relays.join(", "))))
-}
-
-/// What came in and has not been shown: messages, requests, and contacts that changed.
-struct News {
-    profile: PathBuf,
-    /// Number of the last message that was shown.
-    shown: i64,
-    contacts: HashMap<AccountId, ContactState>,
-}
-
-impl News {
-    /// Messages count from where the last `sync` ended. Requests that wait for an answer are shown every time.
-    async fn since_last_time(messenger: &Messenger, profile: &Path) -> Result<Self, Failed> {
-        let shown = shown::read(profile, messenger.newest().await?);
-        let known = messenger.contacts().await?.into_iter().filter(|contact| contact.state != ContactState::Asking);
-        let contacts = known.map(|contact| (contact.id, contact.state)).collect();
-        Ok(Self { profile: profile.to_owned(), shown, contacts })
-    }
-
-    async fn show(&mut self, messenger: &Messenger, output: &mut Output<'_>) -> Result<(), Failed> {
-        for contact in messenger.contacts().await? {
-            if self.contacts.insert(contact.id, contact.state) != Some(contact.state) {
-                output.contact_news(&contact);
-            }
-        }
-        // Looked up again each time: contacts are renamed.
-        let mut names = Names::default();
-        loop {
-            let page = messenger.received_after(self.shown, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            for message in &page {
-                output.message(message, names.of(messenger, message).await?);
-            }
-            self.shown = last.number;
-            output.shown(&self.profile, last.number);
-        }
-    }
-}
-
-/// Names of senders, looked up once each.
-#[derive(Default)]
-struct Names(HashMap<AccountId, String>);
-
-impl Names {
-    async fn of(&mut self, messenger: &Messenger, message: &Message) -> Result<&str, Failed> {
-        match self.0.entry(message.sender) {
-            Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(unknown) => Ok(unknown.insert(name_of(messenger, &message.sender).await?)),
-        }
-    }
-}
-
-async fn name_of(messenger: &Messenger, sender: &AccountId) -> Result<String, Failed> {
-    if messenger.account().await?.id == *sender {
-        return Ok(MYSELF.to_owned());
-    }
-    Ok(match messenger.find_contact(&sender.to_string()).await {
-        Ok(contact) => contact.name,
-        // Removed: what they said stays.
-        Err(_) => sender.to_string()[..12].to_owned(),
-    })
 }
 
 /// The account that a person means.

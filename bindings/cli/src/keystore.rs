@@ -13,7 +13,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
@@ -44,8 +44,16 @@ pub(crate) enum Protection {
 /// The file.
 pub(crate) struct FileSecrets {
     path: PathBuf,
-    lock: Mutex<()>,
     seal: Seal,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Of a database that is being made: what stands in the file's place is another's.
+    New,
+    /// The file holds what was put here.
+    Ours,
 }
 
 /// How entries are written.
@@ -67,38 +75,42 @@ impl FileSecrets {
         }
     }
 
-    /// Gets ready to make the file for a new database. Keys that are there already belong to a database that is not: they are kept
-    /// under another name, because they may open a copy of it.
+    /// Gets ready to make the file for a new database, and touches nothing before its first secret is put. Keys that are there then
+    /// belong to a database that is not: they are kept under another name, because they may open a copy of it.
     pub(crate) fn create(profile: &Path, protection: &Protection) -> Result<Self, SecretStoreError> {
-        let path = profile.join(FILE_NAME);
-        if path.exists() {
-            let mut names = (1_u64..).map(|number| path.with_extension(format!("old-{number}")));
-            let free = names.find(|name| !name.exists()).ok_or(SecretStoreError::Failed)?;
-            fs::rename(&path, free).map_err(|_| SecretStoreError::Failed)?;
-        }
-        Self::open(profile, protection)
+        let seal = match protection {
+            Protection::Plain => Seal::Plain,
+            Protection::Passphrase(passphrase) => Seal::derive(passphrase, rand::rng().random_bytes())?,
+        };
+        Ok(Self { path: profile.join(FILE_NAME), seal, state: Mutex::new(State::New) })
     }
 
-    /// Opens the file, or gets ready to make it.
+    /// Opens the file.
     pub(crate) fn open(profile: &Path, protection: &Protection) -> Result<Self, SecretStoreError> {
         let path = profile.join(FILE_NAME);
-        let found = read(&path)?;
-        let seal = match (&found, protection) {
-            (Some(bytes), _) if bytes.starts_with(PLAIN) => Seal::Plain,
-            (Some(_), Protection::Plain) => return Err(SecretStoreError::Locked),
-            (Some(bytes), Protection::Passphrase(passphrase)) => {
+        let bytes = read(&path)?.ok_or(SecretStoreError::Failed)?;
+        let seal = match protection {
+            _ if bytes.starts_with(PLAIN) => Seal::Plain,
+            Protection::Plain => return Err(SecretStoreError::Locked),
+            Protection::Passphrase(passphrase) => {
                 let salt = bytes.get(SEALED.len()..SEALED.len() + SALT_BYTES).and_then(|salt| salt.try_into().ok());
                 Seal::derive(passphrase, salt.ok_or(SecretStoreError::Failed)?)?
             }
-            (None, Protection::Plain) => Seal::Plain,
-            (None, Protection::Passphrase(passphrase)) => Seal::derive(passphrase, rand::rng().random_bytes())?,
         };
-        let secrets = Self { path, lock: Mutex::new(()), seal };
-        if found.is_some() {
-            // A wrong passphrase shows now, not when the first key is needed.
-            secrets.load()?;
-        }
+        let secrets = Self { path, seal, state: Mutex::new(State::Ours) };
+        // A wrong passphrase shows now, not when the first key is needed.
+        secrets.load()?;
         Ok(secrets)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is there to be read by others than [`FileSecrets::change`].
+    fn entries(&self) -> Result<Entries, SecretStoreError> {
+        let state = self.state();
+        if *state == State::New { Ok(Entries::new()) } else { self.load() }
     }
 
     fn load(&self) -> Result<Entries, SecretStoreError> {
@@ -134,10 +146,30 @@ impl FileSecrets {
     }
 
     fn change(&self, change: impl FnOnce(&mut Entries)) -> Result<(), SecretStoreError> {
-        let _alone = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut entries = self.load()?;
+        let mut state = self.state();
+        let mut entries = if *state == State::New { Entries::new() } else { self.load()? };
         change(&mut entries);
+        if *state == State::New {
+            if entries.is_empty() {
+                return Ok(());
+            }
+            self.set_aside()?;
+            *state = State::Ours;
+        }
+        if entries.is_empty() {
+            return fs::remove_file(&self.path).map_err(|_| SecretStoreError::Failed);
+        }
         self.store(&entries)
+    }
+
+    /// Moves another database's keys out of the way.
+    fn set_aside(&self) -> Result<(), SecretStoreError> {
+        if !self.path.try_exists().map_err(|_| SecretStoreError::Failed)? {
+            return Ok(());
+        }
+        let mut names = (1_u64..).map(|number| self.path.with_extension(format!("old-{number}")));
+        let free = names.find(|name| !name.exists()).ok_or(SecretStoreError::Failed)?;
+        fs::rename(&self.path, free).map_err(|_| SecretStoreError::Failed)
     }
 }
 
@@ -194,7 +226,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 impl SecretStore for FileSecrets {
     fn get(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, SecretStoreError> {
-        let entries = self.load()?;
+        let entries = self.entries()?;
         let decode = |hex: &Zeroizing<String>| {
             HEXLOWER.decode(hex.as_bytes()).map(Zeroizing::new).map_err(|_| SecretStoreError::Failed)
         };
@@ -207,11 +239,11 @@ impl SecretStore for FileSecrets {
     }
 
     fn delete(&self, name: &str) -> Result<(), SecretStoreError> {
-        if self.load()?.contains_key(name) { self.change(|entries| drop(entries.remove(name))) } else { Ok(()) }
+        if self.entries()?.contains_key(name) { self.change(|entries| drop(entries.remove(name))) } else { Ok(()) }
     }
 
     fn list(&self) -> Result<Vec<String>, SecretStoreError> {
-        Ok(self.load()?.into_keys().collect())
+        Ok(self.entries()?.into_keys().collect())
     }
 }
 
@@ -227,12 +259,15 @@ mod tests {
     fn keys_come_back_after_reopening() {
         for protection in [Protection::Plain, passphrase("correct horse")] {
             let directory = tempfile::tempdir().unwrap();
-            FileSecrets::open(directory.path(), &protection).unwrap().put("database", b"secret").unwrap();
+            FileSecrets::create(directory.path(), &protection).unwrap().put("database", b"secret").unwrap();
             let reopened = FileSecrets::open(directory.path(), &protection).unwrap();
             assert_eq!(reopened.get("database").unwrap().unwrap().as_slice(), b"secret");
             assert_eq!(reopened.list().unwrap(), ["database"]);
+            reopened.put("root", b"other").unwrap();
             reopened.delete("database").unwrap();
             assert!(reopened.get("database").unwrap().is_none());
+            reopened.delete("root").unwrap();
+            assert_eq!(FileSecrets::needs_passphrase(directory.path()), Ok(None), "nothing is left to protect");
         }
     }
 
@@ -251,9 +286,20 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_touched_before_there_is_something_to_keep() {
+        let directory = tempfile::tempdir().unwrap();
+        FileSecrets::create(directory.path(), &Protection::Plain).unwrap().put("database", b"of another").unwrap();
+        let before = fs::read(directory.path().join(FILE_NAME)).unwrap();
+        let new = FileSecrets::create(directory.path(), &Protection::Plain).unwrap();
+        new.delete("generation").unwrap();
+        assert!(new.list().unwrap().is_empty() && new.get("database").unwrap().is_none());
+        assert_eq!(fs::read(directory.path().join(FILE_NAME)).unwrap(), before);
+    }
+
+    #[test]
     fn a_wrong_passphrase_is_told_from_a_missing_one() {
         let directory = tempfile::tempdir().unwrap();
-        FileSecrets::open(directory.path(), &passphrase("right")).unwrap().put("database", b"secret").unwrap();
+        FileSecrets::create(directory.path(), &passphrase("right")).unwrap().put("database", b"secret").unwrap();
         assert_eq!(
             FileSecrets::open(directory.path(), &passphrase("wrong")).err(),
             Some(SecretStoreError::WrongPassphrase)
@@ -266,7 +312,7 @@ mod tests {
     fn the_file_is_its_owners_alone_and_holds_no_key_in_plain_form_behind_a_passphrase() {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = tempfile::tempdir().unwrap();
-        FileSecrets::open(directory.path(), &passphrase("right")).unwrap().put("database", b"canary-canary").unwrap();
+        FileSecrets::create(directory.path(), &passphrase("right")).unwrap().put("database", b"canary-canary").unwrap();
         let path = directory.path().join(FILE_NAME);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let bytes = fs::read(&path).unwrap();

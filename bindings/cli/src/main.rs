@@ -1,18 +1,27 @@
 //! Sotto in the terminal: a thin client over the public API of `sotto-core`, and the door for scripts (JSON lines).
 //!
 //! - `arguments.rs`: what can be typed; `run.rs`: the engine, or the process that has it; `commands.rs`: what each command does
-//! - `output.rs`: results and errors, for people and for programs; `keystore.rs`: the profile's keys in a file
-//! - `handover.rs`: a second process hands its request to the first; `shown.rs`: how far `sync` has shown what came
+//! - `sync.rs`: news, as they come; `shown.rs`: how far they were shown
+//! - `output.rs`: results and errors, for people and for programs; `names.rs`, `age.rs`, `readable.rs`: whose, when, and harmless
+//! - `terminal.rs`, `input.rs`, `signals.rs`: lines out, lines in, and the end; `keystore.rs`: the profile's keys in a file
+//! - `handover.rs`: a second process hands its request to the first
 //! - `demo/`: a relay and two devices as processes of their own, and what the relay knows
 
+mod age;
 mod arguments;
 mod commands;
 mod demo;
 mod handover;
+mod input;
 mod keystore;
+mod names;
 mod output;
+mod readable;
 mod run;
 mod shown;
+mod signals;
+mod sync;
+mod terminal;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -20,7 +29,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::arguments::{Arguments, Command};
-use crate::output::{Failed, Output, Terminal};
+use crate::output::{Failed, Output};
+use crate::terminal::Terminal;
 
 fn main() -> ExitCode {
     // Every file of a profile is for its owner alone, the socket from its first moment.
@@ -46,7 +56,7 @@ fn run_words(words: Vec<OsString>) -> ExitCode {
     };
     start_log();
     match arguments.command {
-        Command::Demo { script } => demo::run(script.as_deref()),
+        Command::Demo { script } => demo::run(script.as_deref(), arguments.json),
         _ => run::run(arguments, words),
     }
 }
@@ -54,9 +64,7 @@ fn run_words(words: Vec<OsString>) -> ExitCode {
 /// Help and version are no errors; what makes no sense is one, in the form that was asked for.
 fn misused(words: &[OsString], error: &clap::Error) -> ExitCode {
     if error.use_stderr() && words.iter().any(|word| word == "--json") {
-        let message = error.to_string();
-        let failed = Failed::new("usage", message.trim_start_matches("error: ").trim());
-        Output::new(true, &mut Terminal::default()).fail(&failed);
+        Output::new(true, &mut Terminal::default()).fail(&Failed::usage(error));
     } else {
         // The library's own text.
         drop(error.print());

@@ -1,66 +1,50 @@
 //! Results and errors: lines for people, JSON objects for programs.
 
-use std::fmt;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use sotto_core::Error;
-use sotto_core::protocol::Timestamp;
-use sotto_core::records::{Contact, ContactState, Conversation, Failure, Kind, Message, MessageState, Trust};
-use sotto_core::world::{Clock as _, SystemClock};
+use sotto_core::records::{CatchUp, Contact, ContactState, Conversation, Failure, Kind, Message, MessageState, Trust};
 
-use crate::shown;
+use crate::age::Age;
+use crate::names::Name;
+use crate::readable;
+use crate::signals::Caught;
+use crate::terminal::Sink;
 
 /// Characters of an account id that are shown to people: enough to be typed instead of it.
-const ID_SHOWN: usize = 12;
-
-/// Where lines go: this process's standard streams, or those of the process that asked.
-pub(crate) trait Sink: Send {
-    /// A line of results.
-    fn out(&mut self, line: &str);
-    /// A line for standard error.
-    fn err(&mut self, line: &str);
-    /// Messages up to this number stand in the lines so far: to be written down where those lines have really been written.
-    fn shown(&mut self, profile: &Path, number: i64);
-}
-
-/// Standard output and error.
-#[derive(Default)]
-pub(crate) struct Terminal {
-    /// Nobody reads any more.
-    is_alone: bool,
-}
-
-impl Sink for Terminal {
-    fn out(&mut self, line: &str) {
-        use std::io::Write as _;
-        // A reader that went away is no reason to stop what was asked for.
-        let mut out = std::io::stdout().lock();
-        self.is_alone |= writeln!(out, "{line}").and_then(|()| out.flush()).is_err();
-    }
-
-    fn err(&mut self, line: &str) {
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr().lock(), "{line}");
-    }
-
-    fn shown(&mut self, profile: &Path, number: i64) {
-        if !self.is_alone {
-            shown::write(profile, number);
-        }
-    }
-}
+pub(crate) const ID_SHOWN: usize = 12;
 
 /// Why a command failed, as it is shown.
 #[derive(Debug)]
 pub(crate) struct Failed {
     code: String,
     message: String,
+    exit_code: u8,
 }
 
 impl Failed {
     pub(crate) fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into() }
+        Self { code: code.to_owned(), message: message.into(), exit_code: 1 }
+    }
+
+    /// The command line makes no sense.
+    pub(crate) fn usage(error: &clap::Error) -> Self {
+        let message = error.to_string();
+        Self { exit_code: 2, ..Self::new("usage", message.trim_start_matches("error: ").trim()) }
+    }
+
+    /// A signal ended the command.
+    pub(crate) fn interrupted(caught: Caught) -> Self {
+        Self { exit_code: caught.exit_code(), ..Self::new("interrupted", "interrupted before it was done") }
+    }
+
+    pub(crate) fn is(&self, code: &str) -> bool {
+        self.code == code
+    }
+
+    pub(crate) const fn exit_code(&self) -> u8 {
+        self.exit_code
     }
 }
 
@@ -81,27 +65,31 @@ impl<'a> Output<'a> {
         Self { json, sink }
     }
 
-    /// One result. What others wrote must not steer the terminal.
+    /// One result. What others wrote must have been made [`readable`].
     pub(crate) fn show(&mut self, object: &Value, human: &str) {
-        let line = if self.json { object.to_string() } else { harmless(human) };
-        self.sink.out(&line);
+        if self.json { self.sink.out(&readable::json(object)) } else { self.sink.out(human) }
     }
 
     /// Something for people only.
     pub(crate) fn note(&mut self, human: &str) {
         if !self.json {
-            self.sink.err(human);
+            self.sink.err(&readable::lines(human));
         }
     }
 
     pub(crate) fn fail(&mut self, failed: &Failed) {
         let line = if self.json {
-            json!({ "code": failed.code, "message": failed.message }).to_string()
+            readable::json(&json!({ "code": failed.code, "message": failed.message }))
         } else {
             let remedy = remedy(&failed.code).map(|remedy| format!("\n{remedy}")).unwrap_or_default();
-            format!("sotto: {} ({}){remedy}", failed.message, failed.code)
+            format!("sotto: {} ({}){remedy}", readable::lines(&failed.message), readable::line(&failed.code))
         };
         self.sink.err(&line);
+    }
+
+    /// Whether nobody reads any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sink.is_closed()
     }
 
     /// Everything up to a message has been shown.
@@ -116,7 +104,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    pub(crate) fn message(&mut self, message: &Message, sender_name: &str) {
+    pub(crate) fn message(&mut self, message: &Message, sender: &Name) {
         let text = match message.kind {
             Kind::Text => message.text.clone(),
             Kind::Unknown if message.text.is_empty() => "(something that this version does not know)".to_owned(),
@@ -127,11 +115,12 @@ impl<'a> Output<'a> {
             "id": message.id.to_string(),
             "conversation": message.conversation.to_string(),
             "sender": message.sender.to_string(),
-            "sender_name": sender_name,
+            "sender_name": sender.as_str(),
             "sent_at": message.sent_at.as_ms(),
             "kind": kind_name(message.kind),
             "text": message.text,
             "state": state_name(message.state),
+            "cause": cause_name(message.state),
         });
         let mark = match message.state {
             MessageState::Received => String::new(),
@@ -140,11 +129,12 @@ impl<'a> Output<'a> {
             state => format!("  ({})", state_name(state)),
         };
         let age = Age::of(message.sent_at);
-        self.show(&object, &format!("{age:>10}  {sender_name}: {text}{mark}"));
+        let (sender, text) = (readable::line(sender.as_str()), readable::lines(&text));
+        self.show(&object, &format!("{age:>10}  {sender}: {text}{mark}"));
     }
 
     /// A line of the list of contacts.
-    pub(crate) fn contact(&mut self, contact: &Contact) {
+    pub(crate) fn contact(&mut self, contact: &Contact, name: &Name) {
         let mut words = vec![match contact.state {
             ContactState::Asked => "has not answered yet",
             ContactState::Asking => "waits for your answer",
@@ -155,13 +145,13 @@ impl<'a> Output<'a> {
         words.extend((contact.trust != Trust::Sound).then_some("shows two lists of devices: not to be trusted"));
         words.extend(contact.outdated.then_some("not seen for a long time"));
         let id = contact.id.to_string();
-        let human = format!("{}  {}…  {}", contact.name, &id[..ID_SHOWN], words.join(", "));
+        let human = format!("{}  {}…  {}", readable::line(name.as_str()), &id[..ID_SHOWN], words.join(", "));
         self.show(&contact_object(contact), &human);
     }
 
     /// Something happened to a contact, or is to be done.
-    pub(crate) fn contact_news(&mut self, contact: &Contact) {
-        let name = &contact.name;
+    pub(crate) fn contact_news(&mut self, contact: &Contact, name: &Name) {
+        let name = readable::line(name.as_str());
         let human = match contact.state {
             ContactState::Asked => format!("{name} was asked; once they accept, you are contacts"),
             ContactState::Asking => {
@@ -174,12 +164,11 @@ impl<'a> Output<'a> {
         self.show(&contact_object(contact), &human);
     }
 
-    pub(crate) fn conversation(&mut self, conversation: &Conversation) {
-        let name = conversation.name.as_deref().unwrap_or("me");
+    pub(crate) fn conversation(&mut self, conversation: &Conversation, name: &Name) {
         let object = json!({
             "id": conversation.id.to_string(),
             "contact": conversation.contact.map(|contact| contact.to_string()),
-            "name": name,
+            "name": name.as_str(),
             "last_at": conversation.last_at.as_ms(),
             "unread": conversation.unread,
             "preview": conversation.preview,
@@ -189,14 +178,27 @@ impl<'a> Output<'a> {
         let preview = if conversation.preview_is_own { format!("you: {preview}") } else { preview };
         let unread = if conversation.unread > 0 { format!("  [{} new]", conversation.unread) } else { String::new() };
         let age = Age::of(conversation.last_at);
+        let (name, preview) = (readable::line(name.as_str()), readable::line(&preview));
         self.show(&object, &format!("{age:>10}  {name}{unread}  {preview}"));
     }
-}
 
-/// Control characters become visible, and further lines are set in, so that nothing looks like a line of ours.
-fn harmless(text: &str) -> String {
-    let is_control = |letter: char| letter.is_control() && letter != '\n';
-    text.replace(is_control, "\u{fffd}").replace('\n', "\n            ")
+    /// How a `sync` that does not stay went; for people only what is not done.
+    pub(crate) fn caught_up(&mut self, caught_up: &CatchUp) {
+        let unreachable = caught_up.unreachable.iter();
+        let object = json!({
+            "kind": "sync",
+            "received": caught_up.received,
+            "sent": caught_up.sent,
+            "waiting": caught_up.waiting,
+            "complete": caught_up.is_complete,
+            "unreachable": unreachable.map(|(relay, code)| json!({ "relay": relay.to_string(), "code": code })).collect::<Vec<_>>(),
+        });
+        if self.json {
+            self.show(&object, "");
+        } else if caught_up.waiting > 0 {
+            self.note(&format!("({} still to be sent)", caught_up.waiting));
+        }
+    }
 }
 
 fn contact_object(contact: &Contact) -> Value {
@@ -207,6 +209,7 @@ fn contact_object(contact: &Contact) -> Value {
         "own_name": contact.own_name,
         "state": contact_state_name(contact.state),
         "blocked": contact.blocked,
+        "trust": trust_name(contact.trust),
         "outdated": contact.outdated,
     })
 }
@@ -217,6 +220,10 @@ fn remedy(code: &str) -> Option<&'static str> {
         "no_profile" => "Make one: sotto init --relay ADDRESS --name NAME. Or say where it is: --profile DIR.",
         "profile_exists" => "Use it, or choose another directory: --profile DIR.",
         "profile_in_use" => "Another process has it open and does not answer. Wait for it to end, or end it.",
+        "not_sent_yet" => "It leaves by itself while sotto runs: sotto sync.",
+        "relay_asks_for_code" => "Ask who runs it, and give it: --relay-code CODE.",
+        "relay_refused" => "It takes nobody new, or the code is wrong: ask who runs it.",
+        "out_of_range" => "An invite has 1 to 1,000 uses and holds 1h to 30d; an account has 1 to 4 relays.",
         "broken_off" => "Look whether it is done before you repeat it: sotto messages WHO.",
         "keystore_locked" => "Type the passphrase in a terminal, or set SOTTO_PASSPHRASE.",
         "wrong_passphrase" => "Try again. Nothing was changed.",
@@ -236,42 +243,6 @@ fn remedy(code: &str) -> Option<&'static str> {
         "usage" => "See sotto help.",
         _ => return None,
     })
-}
-
-/// How long ago something was, for people; from a day on, its date (UTC).
-struct Age {
-    now: Timestamp,
-    at: Timestamp,
-}
-
-impl Age {
-    fn of(at: Timestamp) -> Self {
-        Self { now: SystemClock.now(), at }
-    }
-}
-
-impl fmt::Display for Age {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let minutes = self.now.since(self.at).as_secs() / 60;
-        formatter.pad(&match minutes {
-            0 => "now".to_owned(),
-            1..60 => format!("{minutes} min"),
-            60..1_440 => format!("{} h", minutes / 60),
-            _ => date(i64::from(self.at.day())),
-        })
-    }
-}
-
-/// The civil date of a day since 1970: years begin in March, so that the leap day is the last, and come in cycles of 400.
-fn date(day: i64) -> String {
-    let since_march = day + 719_468;
-    let (cycle, day_of_cycle) = (since_march.div_euclid(146_097), since_march.rem_euclid(146_097));
-    let year = (day_of_cycle - day_of_cycle / 1_460 + day_of_cycle / 36_524 - day_of_cycle / 146_096) / 365;
-    let day_of_year = day_of_cycle - (365 * year + year / 4 - year / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    format!("{:04}-{month:02}-{day_of_month:02}", cycle * 400 + year + next_year)
 }
 
 const fn kind_name(kind: Kind) -> &'static str {
@@ -294,50 +265,27 @@ const fn state_name(state: MessageState) -> &'static str {
     }
 }
 
+const fn cause_name(state: MessageState) -> Option<&'static str> {
+    match state {
+        MessageState::Failed(Failure::Expired) => Some("expired"),
+        MessageState::Failed(Failure::Removed) => Some("contact_removed"),
+        _ => None,
+    }
+}
+
+const fn trust_name(trust: Trust) -> &'static str {
+    match trust {
+        Trust::Sound => "sound",
+        Trust::Forked => "forked",
+        Trust::Compromised => "compromised",
+    }
+}
+
 const fn contact_state_name(state: ContactState) -> &'static str {
     match state {
         ContactState::Asked => "asked",
         ContactState::Asking => "asking",
         ContactState::Accepted => "accepted",
         ContactState::Removed => "removed",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_others_wrote_cannot_steer_the_terminal_or_look_like_another_line() {
-        assert_eq!(harmless("a\u{1b}[2Jb\rc\u{9b}d"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d");
-        assert_eq!(harmless("first\nme: second"), "first\n            me: second");
-        assert_eq!(harmless("مرحبا 👋🏽"), "مرحبا 👋🏽");
-    }
-
-    #[test]
-    fn people_see_how_long_ago_something_was() {
-        let now = Timestamp::from_ms(1_800_000_000_000);
-        let age = |seconds| {
-            let at = now.before(std::time::Duration::from_secs(seconds));
-            Age { now, at }.to_string()
-        };
-        assert_eq!([age(59), age(60), age(3_599)], ["now", "1 min", "59 min"]);
-        assert_eq!([age(3_600), age(86_399), age(86_400)], ["1 h", "23 h", "2027-01-14"]);
-        let ahead = now.after(std::time::Duration::from_secs(9));
-        assert_eq!(Age { now, at: ahead }.to_string(), "now", "their clock is ahead");
-    }
-
-    #[test]
-    fn days_have_their_date() {
-        for (day, expected) in [
-            (0, "1970-01-01"),
-            (58, "1970-02-28"),
-            (59, "1970-03-01"),
-            (11_016, "2000-02-29"),
-            (20_088, "2024-12-31"),
-            (20_089, "2025-01-01"),
-        ] {
-            assert_eq!(date(day), expected);
-        }
     }
 }

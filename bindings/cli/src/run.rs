@@ -12,62 +12,91 @@ use std::time::{Duration, Instant};
 
 use sotto_core::net::HttpTransport;
 use sotto_core::world::{SecretStoreError, SystemClock, SystemRng};
-use sotto_core::{Error, Messenger, StoreError, Threading, World};
+use sotto_core::{DeviceKind, Error, Messenger, NewProfile, StoreError, Threading, World};
 use zeroize::Zeroizing;
 
 use crate::arguments::{Arguments, Command};
 use crate::commands;
 use crate::handover::{self, Asked};
+use crate::input::StandardInput;
 use crate::keystore::{FileSecrets, Protection};
-use crate::output::{Failed, Output, Terminal};
+use crate::output::{Failed, Output};
+use crate::signals::Signals;
+use crate::terminal::Terminal;
 
-/// How often both ways in are tried before the profile counts as in use by something that does not answer.
-const TRIES: u32 = 20;
+/// How long a profile may be locked by something that does not answer: between a first process's lock and its socket, or the reverse.
+const LOCKED_MAX: Duration = Duration::from_secs(2);
+/// How long a first process may take to end what others asked of it: a command that waits for relays, and a reader that is slow.
+const CLOSING_MAX: Duration = Duration::from_secs(90);
 /// Between two tries.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs a command and says how it went. `words` are the command line that `arguments` were read from.
 pub(crate) fn run(arguments: Arguments, words: Vec<OsString>) -> ExitCode {
     let (json, mut terminal) = (arguments.json, Terminal::default());
-    match try_run(arguments, &words, &mut terminal) {
-        Ok(code) => code,
-        Err(failed) => {
-            Output::new(json, &mut terminal).fail(&failed);
-            ExitCode::FAILURE
+    let done = try_run(arguments, &words, &mut terminal).and_then(|code| terminal.check().map(|()| code));
+    done.unwrap_or_else(|failed| {
+        Output::new(json, &mut terminal).fail(&failed);
+        ExitCode::from(failed.exit_code())
+    })
+}
+
+fn try_run(mut arguments: Arguments, words: &[OsString], terminal: &mut Terminal) -> Result<ExitCode, Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|_| Failed::new("runtime_failed", "the runtime does not start"))?;
+    let result = runtime.block_on(async {
+        if matches!(arguments.command, Command::Init { .. }) {
+            return init(&arguments, terminal).await;
+        }
+        ask_or_open(&mut arguments, words, terminal).await
+    });
+    runtime.shutdown_timeout(PAUSE);
+    result
+}
+
+async fn ask_or_open(
+    arguments: &mut Arguments,
+    words: &[OsString],
+    terminal: &mut Terminal,
+) -> Result<ExitCode, Failed> {
+    let (begun, mut passphrase, mut input) = (Instant::now(), None, StandardInput::default());
+    let asked_for = stay(&mut arguments.command).copied();
+    let is_watching = matches!(arguments.command, Command::Sync { .. });
+    let (mut closing_since, mut locked_since) = (None, None);
+    loop {
+        match handover::ask(&arguments.profile, words, &mut input, terminal).await {
+            Asked::Answered(code) => return Ok(code),
+            Asked::Interrupted(_) if asked_for.is_some() => return Ok(ExitCode::SUCCESS),
+            Asked::Interrupted(caught) => return Err(Failed::interrupted(caught)),
+            // Nothing that watching does may be done only once.
+            Asked::BrokenOff if !is_watching => return Err(broken_off()),
+            Asked::Closing => {
+                wait_for_lock(&mut closing_since, CLOSING_MAX).await?;
+                // What comes after it has time of its own.
+                locked_since = None;
+                continue;
+            }
+            Asked::BrokenOff | Asked::NobodyThere => {}
+        }
+        if let (Some(remaining), Some(seconds)) = (stay(&mut arguments.command), asked_for) {
+            // What it watched elsewhere counts.
+            *remaining = seconds.saturating_sub(begun.elapsed().as_secs());
+        }
+        match open(&arguments.profile, &mut passphrase).await {
+            Ok(messenger) => return serve(&messenger, arguments, &mut input, terminal).await,
+            Err(Error::Store(StoreError::ProfileInUse)) => wait_for_lock(&mut locked_since, LOCKED_MAX).await?,
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
-fn try_run(mut arguments: Arguments, words: &[OsString], terminal: &mut Terminal) -> Result<ExitCode, Failed> {
-    let input = commands::read_input(&arguments.command)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.map_err(|_| Failed::new("runtime_failed", "the runtime does not start"))?;
-    let result = runtime.block_on(async {
-        if let Command::Init { relay, name, passphrase } = &arguments.command {
-            return init(&arguments, relay, name, *passphrase, terminal).await;
-        }
-        let (begun, mut passphrase) = (Instant::now(), None);
-        let asked_for = stay(&mut arguments.command).copied();
-        for _ in 0..TRIES {
-            match handover::ask(&arguments.profile, words, &input, terminal).await {
-                Asked::Answered(code) => return Ok(code),
-                Asked::BrokenOff => return Err(broken_off()),
-                Asked::NobodyThere => {}
-            }
-            if let (Some(remaining), Some(seconds)) = (stay(&mut arguments.command), asked_for) {
-                // What it watched elsewhere counts.
-                *remaining = seconds.saturating_sub(begun.elapsed().as_secs());
-            }
-            match open(&arguments.profile, &mut passphrase).await {
-                Ok(messenger) => return serve(&messenger, &arguments, &input, terminal).await,
-                Err(Error::Store(StoreError::ProfileInUse)) => tokio::time::sleep(PAUSE).await,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(Error::Store(StoreError::ProfileInUse).into())
-    });
-    runtime.shutdown_timeout(PAUSE);
-    result
+/// Waits a little for a profile that is locked; fails once it has been for too long.
+async fn wait_for_lock(since: &mut Option<Instant>, longest: Duration) -> Result<(), Failed> {
+    if since.get_or_insert_with(Instant::now).elapsed() > longest {
+        return Err(Error::Store(StoreError::ProfileInUse).into());
+    }
+    tokio::time::sleep(PAUSE).await;
+    Ok(())
 }
 
 /// How many seconds a command is to stay.
@@ -85,52 +114,49 @@ fn broken_off() -> Failed {
 /// Runs the command on this process's engine, and others' meanwhile.
 async fn serve(
     messenger: &Messenger,
-    arguments: &Arguments,
-    input: &[String],
+    arguments: &mut Arguments,
+    input: &mut StandardInput,
     terminal: &mut Terminal,
 ) -> Result<ExitCode, Failed> {
+    let mut signals = Signals::listen();
     let door = handover::Door::open(&arguments.profile, messenger.clone());
+    let stays = stay(&mut arguments.command).is_some();
     let mut output = Output::new(arguments.json, terminal);
+    if let Err(error) = &door {
+        output.note(&format!("(other sotto commands on this profile have to wait for this one: {error})"));
+    }
     let result = tokio::select! {
         biased;
         result = commands::run(messenger, &arguments.profile, &arguments.command, input, &mut output) => result,
-        () = interrupted() => Ok(()),
+        // Staying ends when somebody ends it.
+        caught = signals.caught() => if stays { Ok(()) } else { Err(Failed::interrupted(caught)) },
     };
-    if let Some(door) = door {
+    if let Ok(door) = door {
         door.close().await;
     }
     messenger.shut_down();
     result.map(|()| ExitCode::SUCCESS)
 }
 
-/// SIGINT and SIGTERM end a command in order.
-pub(crate) async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
+async fn init(arguments: &Arguments, terminal: &mut Terminal) -> Result<ExitCode, Failed> {
+    let Command::Init { relay, name, relay_codes, passphrase } = &arguments.command else {
+        return Err(Failed::new("not_here", "this command makes no account"));
     };
-    tokio::select! {
-        biased;
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-}
-
-async fn init(
-    arguments: &Arguments,
-    relays: &[String],
-    name: &str,
-    passphrase: bool,
-    terminal: &mut Terminal,
-) -> Result<ExitCode, Failed> {
-    if arguments.profile.join("sotto.db").exists() {
-        return Err(Error::Store(StoreError::Exists).into());
-    }
-    let protection = if passphrase { Protection::Passphrase(ask_new_passphrase()?) } else { Protection::Plain };
+    let new = NewProfile {
+        name: name.clone(),
+        relays: commands::relays(relay)?,
+        kind: DeviceKind::Desktop,
+        relay_codes: relay_codes.clone(),
+    };
+    let protection = if *passphrase { Protection::Passphrase(ask_new_passphrase()?) } else { Protection::Plain };
     let secrets = FileSecrets::create(&arguments.profile, &protection).map_err(Error::from)?;
     let mut output = Output::new(arguments.json, terminal);
-    let messenger = commands::init(world(secrets), &arguments.profile, relays, name, &mut output).await?;
+    let mut signals = Signals::listen();
+    let messenger = tokio::select! {
+        biased;
+        made = commands::init(world(secrets), &arguments.profile, new, &mut output) => made?,
+        caught = signals.caught() => return Err(Failed::interrupted(caught)),
+    };
     messenger.shut_down();
     Ok(ExitCode::SUCCESS)
 }
@@ -167,14 +193,20 @@ fn ask_passphrase() -> Result<Zeroizing<String>, SecretStoreError> {
 }
 
 fn ask_new_passphrase() -> Result<Zeroizing<String>, Failed> {
-    if let Ok(passphrase) = std::env::var(PASSPHRASE) {
-        return Ok(Zeroizing::new(passphrase));
-    }
     let ask = |prompt| {
         rpassword::prompt_password(prompt)
             .map(Zeroizing::new)
             .map_err(|_| Failed::new("no_passphrase", "no passphrase was given"))
     };
-    let (first, second) = (ask("New passphrase: ")?, ask("Once more: ")?);
-    if first == second { Ok(first) } else { Err(Failed::new("passphrases_differ", "the passphrases differ")) }
+    let chosen = match std::env::var(PASSPHRASE) {
+        Ok(passphrase) => Zeroizing::new(passphrase),
+        Err(_) => {
+            let (first, second) = (ask("New passphrase: ")?, ask("Once more: ")?);
+            if first != second {
+                return Err(Failed::new("passphrases_differ", "the passphrases differ"));
+            }
+            first
+        }
+    };
+    if chosen.is_empty() { Err(Failed::new("no_passphrase", "the passphrase is empty")) } else { Ok(chosen) }
 }

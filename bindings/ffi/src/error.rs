@@ -78,10 +78,8 @@ impl SottoError {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use sotto_core::world::{SecretStoreError, TransportError};
-    use sotto_core::{InputError, RelayError, StoreError};
+    use sotto_core::world::SecretStoreError;
+    use sotto_core::{InputError, Problem, RelayError, StoreError};
 
     use super::*;
 
@@ -100,12 +98,13 @@ mod tests {
 
     #[test]
     fn a_relay_that_names_a_delay_is_heard() {
-        let error = Error::Relay(RelayError::Transport(TransportError::Unreachable));
-        let expected = error.retry_after().map(|wait| Duration::as_millis(&wait));
-        let SottoError::Relay { code, is_retryable, retry_after_ms } = SottoError::from(error) else {
+        let problem =
+            Problem { code: "rate_limited".to_owned(), retry_after_ms: Some(2_500), now_ms: None, head_hash: None };
+        let SottoError::Relay { code, is_retryable, retry_after_ms } =
+            SottoError::from(Error::Relay(RelayError::Refused(problem)))
+        else {
             panic!("a relay's error is a relay's error");
         };
-        assert_eq!((code.as_str(), is_retryable), ("relay_unreachable", true));
-        assert_eq!(retry_after_ms.map(u128::from), expected);
+        assert_eq!((code.as_str(), is_retryable, retry_after_ms), ("relay_refused", true, Some(2_500)));
     }
 }

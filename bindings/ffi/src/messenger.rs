@@ -11,13 +11,31 @@ use sotto_core::{Error, InputError, Threading, World};
 
 use crate::error::SottoError;
 use crate::records::{CatchUp, Contact, InviteLink, InviteOptions, Message, NewProfile};
-use crate::runtime::{run, run_blocking};
+use crate::runtime::{drop_elsewhere, run, run_blocking};
 use crate::secrets::{Foreign, SecretStore};
 
 /// One open account on this device. Ends with [`Messenger::shutdown`], or when the platform drops its last reference.
 #[derive(uniffi::Object)]
 pub struct Messenger {
-    core: sotto_core::Messenger,
+    /// Taken by `drop` alone.
+    core: Option<sotto_core::Messenger>,
+}
+
+impl Messenger {
+    fn of(core: sotto_core::Messenger) -> Arc<Self> {
+        Arc::new(Self { core: Some(core) })
+    }
+
+    fn core(&self) -> sotto_core::Messenger {
+        self.core.clone().expect("only drop takes it, and nobody calls a method then")
+    }
+}
+
+impl Drop for Messenger {
+    /// The last handle waits for the database. The platform's garbage collector must not.
+    fn drop(&mut self) {
+        drop_elsewhere(self.core.take());
+    }
 }
 
 /// Makes an account with its inboxes at its relays, and opens it. The directory must be the app's own and outside of backups.
@@ -33,7 +51,7 @@ pub async fn create_messenger(
     run(async move {
         let core =
             sotto_core::Messenger::create(world(secrets), &PathBuf::from(directory), profile.try_into()?).await?;
-        Ok(Arc::new(Messenger { core }))
+        Ok(Messenger::of(core))
     })
     .await
 }
@@ -46,7 +64,7 @@ pub async fn create_messenger(
 pub async fn open_messenger(directory: String, secrets: Arc<dyn SecretStore>) -> Result<Arc<Messenger>, SottoError> {
     run(async move {
         let core = sotto_core::Messenger::open(world(secrets), &PathBuf::from(directory)).await?;
-        Ok(Arc::new(Messenger { core }))
+        Ok(Messenger::of(core))
     })
     .await
 }
@@ -58,7 +76,7 @@ impl Messenger {
     /// # Errors
     /// [`SottoError::Input`], [`SottoError::Device`].
     pub async fn invite(&self, options: InviteOptions) -> Result<InviteLink, SottoError> {
-        let core = self.core.clone();
+        let core = self.core();
         run(async move { Ok(core.invite(options.into()).await?.into()) }).await
     }
 
@@ -67,7 +85,7 @@ impl Messenger {
     /// # Errors
     /// [`SottoError::Invite`], [`SottoError::Relay`], [`SottoError::Peer`]. Nothing was changed then.
     pub async fn join(&self, link: String) -> Result<String, SottoError> {
-        let core = self.core.clone();
+        let core = self.core();
         run(async move { Ok(core.join(&link).await?.to_string()) }).await
     }
 
@@ -76,7 +94,7 @@ impl Messenger {
     /// # Errors
     /// [`SottoError::Device`].
     pub async fn contacts(&self) -> Result<Vec<Contact>, SottoError> {
-        let core = self.core.clone();
+        let core = self.core();
         run(async move { Ok(core.contacts().await?.into_iter().map(Contact::from).collect()) }).await
     }
 
@@ -85,7 +103,7 @@ impl Messenger {
     /// # Errors
     /// [`SottoError::Input`], [`SottoError::Device`].
     pub async fn send_text(&self, to: String, text: String) -> Result<Message, SottoError> {
-        let core = self.core.clone();
+        let core = self.core();
         run(async move { Ok(core.send_text(account(&to)?, text).await?.into()) }).await
     }
 
@@ -94,7 +112,7 @@ impl Messenger {
     /// # Errors
     /// [`SottoError::Input`], [`SottoError::Device`].
     pub async fn messages(&self, with: String, before: Option<i64>, limit: u32) -> Result<Vec<Message>, SottoError> {
-        let core = self.core.clone();
+        let core = self.core();
         run(async move {
             Ok(core.messages(account(&with)?, before, limit).await?.into_iter().map(Message::from).collect())
         })
@@ -106,7 +124,7 @@ impl Messenger {
     /// # Errors
     /// [`SottoError::RolledBack`], [`SottoError::Device`]. An unreachable relay is no error but part of the result.
     pub async fn catch_up(&self, deadline_ms: u64) -> Result<CatchUp, SottoError> {
-        let core = self.core.clone();
+        let core = self.core();
         run(async move { Ok(core.catch_up(Duration::from_millis(deadline_ms)).await?.into()) }).await
     }
 
@@ -116,7 +134,7 @@ impl Messenger {
     /// # Errors
     /// [`SottoError::Internal`].
     pub async fn shutdown(&self) -> Result<(), SottoError> {
-        let core = self.core.clone();
+        let core = self.core();
         run_blocking(move || core.shut_down()).await
     }
 }

@@ -13,6 +13,9 @@ pub struct NewProfile {
     pub relays: Vec<String>,
     /// What this device is.
     pub kind: DeviceKind,
+    /// What the relays' operators want to see of new users, in the order of `relays`; empty where nothing is asked for.
+    #[uniffi(default = [])]
+    pub relay_codes: Vec<String>,
 }
 
 impl TryFrom<NewProfile> for sotto_core::NewProfile {
@@ -21,7 +24,7 @@ impl TryFrom<NewProfile> for sotto_core::NewProfile {
     fn try_from(profile: NewProfile) -> Result<Self, Error> {
         let relays = profile.relays.iter().map(|relay| relay.parse()).collect::<Result<_, _>>();
         let relays = relays.map_err(|_| InputError::BadRelayAddress)?;
-        Ok(Self { name: profile.name, relays, kind: profile.kind.into() })
+        Ok(Self { name: profile.name, relays, kind: profile.kind.into(), relay_codes: profile.relay_codes })
     }
 }
 

@@ -4,7 +4,7 @@
 //! cancelled. So exports only hand their work over and wait: dropping the wait leaves the work alone.
 
 use std::future::Future;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -27,10 +27,25 @@ pub(crate) async fn run_blocking(work: impl FnOnce() + Send + 'static) -> Result
     runtime()?.spawn_blocking(work).await.map_err(|_| SottoError::panicked())
 }
 
+/// The runtime, made when it is first needed. One that could not be made is tried again: threads may be there later.
 fn runtime() -> Result<&'static Runtime, SottoError> {
-    static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
-    let made = RUNTIME.get_or_init(|| {
-        Builder::new_multi_thread().worker_threads(WORKERS).thread_name("sotto").enable_all().build().ok()
-    });
-    made.as_ref().ok_or_else(SottoError::without_threads)
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    static MAKING: Mutex<()> = Mutex::new(());
+    if let Some(made) = RUNTIME.get() {
+        return Ok(made);
+    }
+    let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(made) = RUNTIME.get() {
+        return Ok(made);
+    }
+    let made = Builder::new_multi_thread().worker_threads(WORKERS).thread_name("sotto").enable_all().build();
+    Ok(RUNTIME.get_or_init(made.map(|made| || made).map_err(|_| SottoError::without_threads())?))
+}
+
+/// Drops what blocks while it is dropped, away from the caller's thread.
+pub(crate) fn drop_elsewhere(value: impl Send + 'static) {
+    // Without threads there is nothing running that could block.
+    if let Ok(runtime) = runtime() {
+        runtime.spawn_blocking(move || drop(value));
+    }
 }

@@ -14,7 +14,7 @@ use crate::relay_client::RelayError;
 use crate::status::Doing;
 use crate::store::StoreError;
 use crate::task::{self, Kind, Subject, Task};
-use crate::{own, prekey};
+use crate::{admission, own, prekey};
 
 /// Starts a clerk per relay that has calls waiting, and wakes it when there are more.
 pub(crate) async fn run(engine: Arc<Engine>) {
@@ -82,10 +82,10 @@ async fn work_off(engine: &Arc<Engine>, relay: &RelayAddress) -> Result<(), Erro
                     // Letters may have waited for it, and lists at other relays.
                     engine.wake();
                 }
-                Err(Error::Relay(RelayError::Refused(problem))) => {
-                    tracing::warn!(code = problem.code, "a relay refuses a call of ours");
+                Err(Error::Relay(error)) if error.is_refusal() => {
+                    tracing::warn!(%error, "a relay refuses a call of ours");
                     refused.insert(subject);
-                    refusal = Some(RelayError::Refused(problem).into());
+                    refusal = Some(error.into());
                 }
                 Err(error) => return Err(error),
             }
@@ -111,7 +111,12 @@ async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task) -> Resu
         Subject::Chain(chain) => {
             let key = engine.read(move |engine, view| own::write_key(view, &engine.own.seal, &chain)).await?;
             let Some(key) = key else { return Ok(()) };
-            let head = (task.kind == Kind::ChainAppend).then(|| head_after(&body)).transpose()?;
+            let append = (task.kind == Kind::ChainAppend).then(|| append(&body)).transpose()?;
+            let head = append.as_ref().map(|append| chain_entry_hash(&append.previous, &append.entry));
+            let body = match append {
+                Some(first) if first.previous.is_empty() => admitted(engine, relay, first).await?,
+                _ => body,
+            };
             match engine.client.signed::<relay::ChainHead>(relay, isolation, path, body, &key).await {
                 // It is there from before a crash. Any other head means that the relay has lost entries: that is no success.
                 Err(RelayError::Refused(problem)) if head.is_some() && problem.head_hash() == head => Ok(()),
@@ -122,10 +127,16 @@ async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task) -> Resu
     }
 }
 
-/// The head of a chain once this append was made.
-fn head_after(append: &Bytes) -> Result<[u8; 32], Error> {
-    let append = relay::ChainAppend::decode(append.clone()).map_err(|_| StoreError::Corrupt)?;
-    Ok(chain_entry_hash(&append.previous, &append.entry))
+fn append(body: &Bytes) -> Result<relay::ChainAppend, StoreError> {
+    relay::ChainAppend::decode(body.clone()).map_err(|_| StoreError::Corrupt)
+}
+
+/// The append that begins a chain, with what its relay asks for. That is found out now: what was asked for when the call was queued
+/// may be old.
+async fn admitted(engine: &Engine, relay: &RelayAddress, append: relay::ChainAppend) -> Result<Bytes, RelayError> {
+    let code = engine.own.inboxes_at(relay).next().map(|own| own.relay_code.clone()).unwrap_or_default();
+    let proof_of_work = admission::prove(&engine.client, relay, &append.chain, &code).await?;
+    Ok(relay::ChainAppend { invite_code: code, proof_of_work, ..append }.encode_to_vec().into())
 }
 
 /// The empty answer.

@@ -154,6 +154,14 @@ impl Contact {
         self.given_name.as_deref().unwrap_or(&self.name)
     }
 
+    fn is_called(&self, name: &str) -> bool {
+        self.shown_name() == name
+    }
+
+    fn has_id_beginning(&self, beginning: &str) -> bool {
+        beginning.len() >= ID_PREFIX_MIN && self.account.to_string().starts_with(&beginning.to_ascii_lowercase())
+    }
+
     /// How letters reach them, where anything does.
     pub(crate) fn way(&self) -> Option<Way> {
         match self.state {
@@ -232,20 +240,40 @@ pub(crate) fn all(view: &impl Query) -> Result<Vec<Contact>, StoreError> {
     view.all(&sql, [], read)?.into_iter().map(|unparsed| unparsed.contact).collect()
 }
 
-/// The contact that a person means by a name, an account id or the beginning of one; exact names win.
+/// The fewest characters of an id that stand for it.
+const ID_PREFIX_MIN: usize = 4;
+
+/// The contact that a person means by a name, an account id or the beginning of one.
+///
+/// Others choose their names, so no name may take anybody's place: a whole id means that account and nobody called so; a name that is
+/// also the beginning of another's id is ambiguous; and somebody who only asks to be a contact does not stand beside one who is.
+/// Who was removed is found when nobody else is meant: what they said stays.
 pub(crate) fn find(view: &impl Query, who: &str) -> Result<Contact, Error> {
-    let contacts = all(view)?;
-    let named: Vec<_> = contacts.iter().filter(|contact| contact.shown_name() == who).collect();
-    let matching = if named.is_empty() {
-        contacts.iter().filter(|contact| who.len() >= 4 && contact.account.to_string().starts_with(who)).collect()
-    } else {
-        named
-    };
-    match matching.as_slice() {
-        [contact] => Ok((*contact).clone()),
-        [] => Err(InputError::NotFound { what: "contact" }.into()),
-        _ => Err(InputError::Ambiguous { what: "contact" }.into()),
+    let unknown = || InputError::NotFound { what: "contact" };
+    if let Ok(account) = who.to_ascii_lowercase().parse::<AccountId>() {
+        return by_account(view, &account)?.ok_or_else(|| unknown().into());
     }
+    let sql = format!("SELECT {COLUMNS} FROM contact ORDER BY id");
+    let contacts = view.all(&sql, [], read)?.into_iter().map(|unparsed| unparsed.contact);
+    let (removed, known): (Vec<_>, Vec<_>) = contacts
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter()
+        .filter(|contact| contact.is_called(who) || contact.has_id_beginning(who))
+        .partition(|contact| contact.state == ContactState::Removed);
+    let meant = if known.is_empty() { removed } else { without_requesters(known, who) };
+    match <[Contact; 1]>::try_from(meant) {
+        Ok([contact]) => Ok(contact),
+        Err(none) if none.is_empty() => Err(unknown().into()),
+        Err(_) => Err(InputError::Ambiguous { what: "contact" }.into()),
+    }
+}
+
+/// Leaves out those whose name was never accepted, where somebody accepted is meant. Ids are nobody's choice and stay.
+fn without_requesters(mut meant: Vec<Contact>, who: &str) -> Vec<Contact> {
+    if meant.iter().any(|contact| contact.state == ContactState::Accepted) {
+        meant.retain(|contact| contact.state == ContactState::Accepted || contact.has_id_beginning(who));
+    }
+    meant
 }
 
 /// What is known of somebody when the handshake begins.

@@ -84,6 +84,12 @@ pub enum InputError {
         /// What is empty.
         what: &'static str,
     },
+    /// A name that would steer a terminal or span lines.
+    #[error("{what} holds a control character")]
+    ControlCharacter {
+        /// What holds it.
+        what: &'static str,
+    },
     /// Longer than allowed.
     #[error("{what} is longer than {bytes_max} bytes")]
     TooLong {
@@ -138,6 +144,8 @@ impl Error {
                 RelayError::Transport(TransportError::Broken) => "relay_broken",
                 RelayError::Refused(problem) if problem.code == "upgrade_required" => "upgrade_required",
                 RelayError::Refused(_) => "relay_refused",
+                RelayError::AsksForCode => "relay_asks_for_code",
+                RelayError::AsksForWork { .. } => "relay_asks_for_work",
                 RelayError::Malformed => "relay_malformed",
             },
             Self::Invite(error) => match error {
@@ -152,6 +160,7 @@ impl Error {
                 InputError::NotFound { .. } => "not_found",
                 InputError::Ambiguous { .. } => "ambiguous",
                 InputError::Empty { .. } => "empty",
+                InputError::ControlCharacter { .. } => "control_character",
                 InputError::TooLong { .. } => "too_long",
                 InputError::OutOfRange { .. } => "out_of_range",
                 InputError::BadRelayAddress => "bad_relay_address",

@@ -8,11 +8,12 @@ use crate::error::Error;
 use crate::store::{Query, Store, StoreError};
 use crate::world::SecretStore;
 
-const KEY: &str = "generation";
+/// Its name in the keystore.
+pub(crate) const SECRET: &str = "generation";
 
 /// Compares, then moves both on.
 pub(crate) async fn advance(store: &Store, secrets: &dyn SecretStore) -> Result<(), Error> {
-    let remembered = secrets.get(KEY)?.and_then(|bytes| bytes.as_slice().try_into().ok().map(u64::from_be_bytes));
+    let remembered = secrets.get(SECRET)?.and_then(|bytes| bytes.as_slice().try_into().ok().map(u64::from_be_bytes));
     let found: i64 = store
         .read(|view| view.one("SELECT value FROM meta WHERE key = 'generation'", [], |row| row.get(0)))
         .await?
@@ -31,7 +32,7 @@ pub(crate) async fn advance(store: &Store, secrets: &dyn SecretStore) -> Result<
             })
             .await?;
     }
-    Ok(secrets.put(KEY, &next.to_be_bytes())?)
+    Ok(secrets.put(SECRET, &next.to_be_bytes())?)
 }
 
 /// How a database stands to what the keystore saw last.

@@ -6,7 +6,7 @@
 //! - [`messenger`](Messenger): the public API; [`records`]: what it returns; [`error`]: what can go wrong, by remedy
 //! - [`world`]: network, time, chance and keystore as traits; [`net`]: the real network
 //! - `store`: the database; `state`: ratchets and secrets sealed inside it; `generation`: told from an older copy
-//! - `own`, `prekey`: this account's identity, chains and prekeys; `contact`, `peer`, `manifests`: others'
+//! - `own`, `prekey`: this account's identity, chains and prekeys; `admission`: what relays ask of new users; `contact`, `peer`, `manifests`: others'
 //! - `handshake`: invites, requests, answers; `conversation`: what was said
 //! - `outbox`, `task`: what still has to leave; `receive`, `stream`: what comes in; `session`, `seal`: the keys of both
 //! - `engine`: the tasks and how they wake each other (`clerk`, `upkeep` and those of `outbox` and `stream`); `status`: what they are at
@@ -14,6 +14,7 @@
 //!
 //! Not here yet: groups, attachments, expiry, search, several devices of one account, healing.
 
+mod admission;
 mod clerk;
 mod contact;
 mod conversation;

@@ -35,10 +35,12 @@ pub(crate) struct OwnInbox {
     pub(crate) prekey_key: PrekeyKey,
     pub(crate) owner_key: OwnerKey,
     pub(crate) manage_key: ManageKey,
+    /// What the relay's operator wants to see of new users; empty where nothing.
+    pub(crate) relay_code: String,
 }
 
 impl OwnInbox {
-    fn generate(row: i64, relay: RelayAddress, chance: &mut Chance<'_>) -> Self {
+    fn generate(row: i64, relay: RelayAddress, relay_code: String, chance: &mut Chance<'_>) -> Self {
         Self {
             row,
             relay,
@@ -46,6 +48,7 @@ impl OwnInbox {
             prekey_key: PrekeyKey::generate(chance),
             owner_key: OwnerKey::generate(chance),
             manage_key: ManageKey::generate(chance),
+            relay_code,
         }
     }
 
@@ -55,6 +58,7 @@ impl OwnInbox {
             inbox: self.inbox.into(),
             owner_key: Bytes::copy_from_slice(&self.owner_key.public()),
             manage_key: Bytes::copy_from_slice(&self.manage_key.public()),
+            invite_code: self.relay_code.clone(),
             ..Default::default()
         }
     }
@@ -103,13 +107,23 @@ pub(crate) struct NewAccount {
 
 impl NewAccount {
     /// Draws all keys.
-    pub(crate) fn generate(relays: &[RelayAddress], now: Timestamp, chance: &mut Chance<'_>) -> Self {
+    pub(crate) fn generate(
+        relays: &[RelayAddress],
+        relay_codes: &[String],
+        now: Timestamp,
+        chance: &mut Chance<'_>,
+    ) -> Self {
+        let codes = relay_codes.iter().cloned().chain(std::iter::repeat_with(String::new));
+        let relays = relays.iter().cloned().zip(codes);
         Self {
             root: RootKey::generate(chance),
             list_key: ListKey::generate(chance),
             olm: OlmAccount::generate(now),
             device: DeviceId::from_bytes(chance.bytes()),
-            inboxes: (1..).zip(relays).map(|(row, relay)| OwnInbox::generate(row, relay.clone(), chance)).collect(),
+            inboxes: (1..)
+                .zip(relays)
+                .map(|(row, (relay, code))| OwnInbox::generate(row, relay, code, chance))
+                .collect(),
         }
     }
 
@@ -152,8 +166,8 @@ impl NewAccount {
         )?;
         for (position, inbox) in (0_i64..).zip(&self.inboxes) {
             tx.execute(
-                "INSERT INTO own_inbox (id, own_device, position, relay, inbox, prekey_key, owner_key_sealed, manage_key_sealed)
-                 VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO own_inbox (id, own_device, position, relay, inbox, prekey_key, owner_key_sealed, manage_key_sealed, relay_code)
+                 VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 params![
                     inbox.row,
                     position,
@@ -162,6 +176,7 @@ impl NewAccount {
                     inbox.prekey_key.as_bytes(),
                     seal.seal("own_inbox.owner_key", inbox.inbox.as_ref(), &inbox.owner_key, chance),
                     seal.seal("own_inbox.manage_key", inbox.inbox.as_ref(), &inbox.manage_key, chance),
+                    inbox.relay_code,
                 ],
             )?;
         }
@@ -189,15 +204,15 @@ pub(crate) fn load(view: &impl Query, seal: StateSeal) -> Result<Own, StoreError
     )?;
     let party = account.ok_or(StoreError::Corrupt)?;
     let rows = view.all(
-        "SELECT id, relay, inbox, prekey_key, owner_key_sealed, manage_key_sealed FROM own_inbox WHERE owner_key_sealed IS NOT NULL ORDER BY position",
+        "SELECT id, relay, inbox, prekey_key, owner_key_sealed, manage_key_sealed, relay_code FROM own_inbox WHERE owner_key_sealed IS NOT NULL ORDER BY position",
         [],
         |row| {
             let (relay, inbox, prekey_key): (String, [u8; 16], [u8; 32]) = (row.get(1)?, row.get(2)?, row.get(3)?);
-            Ok((row.get(0)?, relay, InboxId::from_bytes(inbox), prekey_key, row.get::<_, Vec<u8>>(4)?, row.get::<_, Vec<u8>>(5)?))
+            Ok((row.get(0)?, relay, InboxId::from_bytes(inbox), prekey_key, row.get::<_, Vec<u8>>(4)?, row.get::<_, Vec<u8>>(5)?, row.get(6)?))
         },
     )?;
     let mut inboxes = Vec::with_capacity(rows.len());
-    for (row, relay, inbox, prekey_key, owner_key, manage_key) in rows {
+    for (row, relay, inbox, prekey_key, owner_key, manage_key, relay_code) in rows {
         inboxes.push(OwnInbox {
             row,
             relay: relay.parse().map_err(|_| StoreError::Corrupt)?,
@@ -205,6 +220,7 @@ pub(crate) fn load(view: &impl Query, seal: StateSeal) -> Result<Own, StoreError
             prekey_key: PrekeyKey::from_bytes(prekey_key),
             owner_key: seal.open("own_inbox.owner_key", inbox.as_ref(), &owner_key)?,
             manage_key: seal.open("own_inbox.manage_key", inbox.as_ref(), &manage_key)?,
+            relay_code,
         });
     }
     Ok(Own { account: party.account, party, inboxes, seal })

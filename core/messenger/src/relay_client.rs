@@ -11,6 +11,8 @@ use sotto_protocol::{Bytes, Message, RelayAddress, RelayName, Timestamp, decode,
 
 use crate::world::{Answer, Call, Clock, Isolation, Rng, Transport, TransportError};
 
+/// The longest code that a refusal may carry: ours are shorter. Codes are shown and logged, so they are words and nothing else.
+const CODE_BYTES_MAX: usize = 32;
 /// The largest answer that is decoded.
 const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 
@@ -23,6 +25,15 @@ pub enum RelayError {
     /// The relay refused, and said why.
     #[error("the relay refused: {}", .0.code)]
     Refused(Problem),
+    /// New users must show a code of its operator's, and none was given.
+    #[error("the relay asks new users for a code")]
+    AsksForCode,
+    /// New users must do more work than any honest relay asks for.
+    #[error("the relay asks for a proof of work of {bits} bits")]
+    AsksForWork {
+        /// Leading zero bits.
+        bits: u32,
+    },
     /// The relay sent what no relay sends.
     #[error("the relay's answer makes no sense")]
     Malformed,
@@ -41,7 +52,7 @@ pub struct Problem {
     pub now_ms: Option<u64>,
     /// The head that a chain has, in base64url, where another one was expected.
     #[serde(default)]
-    pub(crate) head_hash: Option<String>,
+    pub head_hash: Option<String>,
 }
 
 impl Problem {
@@ -52,16 +63,29 @@ impl Problem {
     }
 }
 
+/// The relay's page about itself, as far as a client acts on it.
+#[derive(Deserialize)]
+struct WellKnown {
+    #[serde(default)]
+    features: Vec<String>,
+}
+
 impl RelayError {
     /// Whether the same call may succeed later, unchanged.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Transport(_) | Self::Malformed => true,
+            Self::AsksForCode | Self::AsksForWork { .. } => false,
             Self::Refused(problem) => {
                 matches!(problem.code.as_str(), "unavailable" | "rate_limited" | "full" | "clock_skew" | "replayed")
             }
         }
+    }
+
+    /// Whether the answer was no, and not none: other calls to that relay may succeed.
+    pub(crate) const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::AsksForCode | Self::AsksForWork { .. })
     }
 
     /// Whether the relay said exactly this.
@@ -74,7 +98,7 @@ impl RelayError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused(problem) => problem.retry_after_ms.map(Duration::from_millis),
-            Self::Transport(_) | Self::Malformed => None,
+            Self::Transport(_) | Self::AsksForCode | Self::AsksForWork { .. } | Self::Malformed => None,
         }
     }
 }
@@ -114,6 +138,18 @@ impl RelayClient {
         let body = body.encode_to_vec().into();
         let call = Call { relay: relay.clone(), isolation: Isolation::Anonymous, path, body, authorization: None };
         read_answer(self.transport.call(call).await?)
+    }
+
+    /// What a relay says of itself to everybody.
+    pub(crate) async fn features(&self, relay: &RelayAddress) -> Result<Vec<String>, RelayError> {
+        let (isolation, path) = (Isolation::Anonymous, path::WELL_KNOWN);
+        let call = Call { relay: relay.clone(), isolation, path, body: Bytes::new(), authorization: None };
+        let answer = self.transport.call(call).await?;
+        if answer.status != 200 {
+            return read_answer::<relay::PrekeyCount>(answer).and(Err(RelayError::Malformed));
+        }
+        let known: WellKnown = serde_json::from_slice(&answer.body).map_err(|_| RelayError::Malformed)?;
+        Ok(known.features)
     }
 
     /// A signed call. Where the relay says that our clock is off, once more on its time.
@@ -198,5 +234,29 @@ fn read_answer<R: Message + Default>(answer: Answer) -> Result<R, RelayError> {
         return decode::shared(answer.body, ANSWER_BYTES_MAX).map_err(|_| RelayError::Malformed);
     }
     let problem: Problem = serde_json::from_slice(&answer.body).map_err(|_| RelayError::Malformed)?;
+    let is_word = |code: &str| code.bytes().all(|letter| letter.is_ascii_lowercase() || letter == b'_');
+    if problem.code.is_empty() || problem.code.len() > CODE_BYTES_MAX || !is_word(&problem.code) {
+        return Err(RelayError::Malformed);
+    }
     Err(RelayError::Refused(problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(code: &str) -> RelayError {
+        let body = serde_json::json!({ "status": 403, "code": code }).to_string();
+        let answer: Result<relay::PrekeyCount, _> = read_answer(Answer { status: 403, body: body.into() });
+        answer.map(drop).unwrap_err()
+    }
+
+    #[test]
+    fn a_relay_refuses_with_a_word_or_makes_no_sense() {
+        assert!(refusal("rate_limited").is("rate_limited"));
+        let long = "a".repeat(CODE_BYTES_MAX + 1);
+        for code in ["", "\u{1b}[2Jgone", "two words", "line\nline", "\u{202e}desufer", "Refused", &long] {
+            assert_eq!(refusal(code), RelayError::Malformed, "{code:?}");
+        }
+    }
 }

@@ -94,18 +94,29 @@ impl Status {
         self.doing.lock().ok().and_then(|all| all.get(doing).copied())
     }
 
-    /// Relays that fail, with the code of the error.
+    /// Own relays that fail, with the code of the error.
     pub(crate) fn failing_relays(&self) -> Vec<(RelayAddress, &'static str)> {
+        self.failing(|doing| match doing {
+            Doing::Clerk(relay) | Doing::Stream(relay) => Some(relay.clone()),
+            Doing::Courier(_) => None,
+        })
+    }
+
+    /// Devices whose letters do not get away, likewise.
+    pub(crate) fn failing_devices(&self) -> Vec<(DeviceRow, &'static str)> {
+        self.failing(|doing| match doing {
+            Doing::Courier(device) => Some(*device),
+            Doing::Clerk(_) | Doing::Stream(_) => None,
+        })
+    }
+
+    fn failing<T>(&self, wanted: impl Fn(&Doing) -> Option<T>) -> Vec<(T, &'static str)> {
         let Ok(all) = self.doing.lock() else { return Vec::new() };
-        let mut failing: Vec<_> = all
-            .iter()
-            .filter_map(|(doing, state)| match (doing, state) {
-                (Doing::Clerk(relay) | Doing::Stream(relay), State::Failing(code)) => Some((relay.clone(), *code)),
-                _ => None,
-            })
-            .collect();
-        failing.dedup_by(|one, other| one.0 == other.0);
-        failing
+        let failing = all.iter().filter_map(|(doing, state)| match state {
+            State::Failing(code) => Some((wanted(doing)?, *code)),
+            State::Working | State::Drained => None,
+        });
+        failing.collect()
     }
 
     /// Ready when anything changed after the call.

@@ -29,7 +29,7 @@ impl Person {
     /// Makes an account, with its files in `place`.
     pub(crate) async fn create(name: &str, relay: &RelayAddress, place: &Path) -> Outcome<Self> {
         let (directory, secrets) = (TempDir::new_in(place)?, MemorySecrets::default());
-        let profile = NewProfile { name: name.to_owned(), relays: vec![relay.clone()], kind: DeviceKind::Phone };
+        let profile = NewProfile { kind: DeviceKind::Phone, ..NewProfile::named(name, std::slice::from_ref(relay)) };
         let messenger = Messenger::create(world(&secrets), directory.path(), profile).await?;
         Ok(Self { messenger, secrets, directory })
     }

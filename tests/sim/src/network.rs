@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sotto_core::world::{Answer, BoxFuture, Call, Clock, Isolation, RelayStream, Rng, Transport, TransportError};
 use sotto_protocol::relay::{ClientFrame, client_frame};
+use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, Message as _, RelayAddress, RelayName, Timestamp};
 use sotto_relay::store::{SqliteOptions, SqliteStore};
 use sotto_relay::{Relay, RelayConfig, Request, StreamSession};
@@ -200,7 +201,7 @@ impl Transport for InProcess {
                 Fate::Answered(body) => return Ok(Answer { status: 200, body }),
             };
             let request = Request {
-                method: "POST".to_owned(),
+                method: if call.path == path::WELL_KNOWN { "GET" } else { "POST" }.to_owned(),
                 path: call.path.to_owned(),
                 body,
                 authorization: call.authorization,

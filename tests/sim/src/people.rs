@@ -54,7 +54,12 @@ impl World {
     pub async fn person(&self, name: &str, relays: &[RelayAddress]) -> Result<Person, Error> {
         let directory = temporary();
         let secrets = MemorySecrets::default();
-        let profile = NewProfile { name: name.to_owned(), relays: relays.to_vec(), kind: DeviceKind::Phone };
+        let profile = NewProfile {
+            name: name.to_owned(),
+            relays: relays.to_vec(),
+            kind: DeviceKind::Phone,
+            relay_codes: Vec::new(),
+        };
         let messenger = Messenger::create(self.world(&secrets), directory.path(), profile).await?;
         Ok(Person { messenger, secrets, directory })
     }

@@ -8,10 +8,12 @@ use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use serde_json::Value;
+
+use crate::signals::{Caught, Signals};
 
 /// What a process of the demo is, by the first word of its command line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,25 +51,29 @@ pub(crate) fn end_with_the_demo() {
 pub(super) struct Leash {
     reader: Arc<PipeReader>,
     writer: Arc<Mutex<Option<PipeWriter>>>,
+    caught: Arc<OnceLock<Caught>>,
 }
 
 impl Leash {
     pub(super) fn new() -> Result<Self, String> {
         let (reader, writer) = std::io::pipe().map_err(|error| format!("no pipe: {error}"))?;
-        let leash = Self { reader: Arc::new(reader), writer: Arc::new(Mutex::new(Some(writer))) };
-        let held = Arc::clone(&leash.writer);
+        let writer = Arc::new(Mutex::new(Some(writer)));
+        let leash = Self { reader: Arc::new(reader), writer, caught: Arc::default() };
+        let (held, came) = (Arc::clone(&leash.writer), Arc::clone(&leash.caught));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("the runtime does not start: {error}"))?;
         // The demo waits for its processes, so their end is what ends it in order.
         std::thread::spawn(move || {
-            runtime.block_on(crate::run::interrupted());
+            let caught = runtime.block_on(async { Signals::listen().caught().await });
+            let _ = came.set(caught);
             drop(held.lock().unwrap_or_else(PoisonError::into_inner).take());
         });
         Ok(leash)
     }
 
-    pub(super) fn is_let_go(&self) -> bool {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    /// The signal that let go of them.
+    pub(super) fn caught(&self) -> Option<Caught> {
+        self.caught.get().copied()
     }
 
     fn command(&self, part: Part) -> Result<Command, String> {
@@ -190,7 +196,7 @@ impl Device {
             account: String::new(),
             running: None,
         };
-        let made = device.ask(&["init", "--relay", relay, "--name", name])?;
+        let made = device.ask(&["init", "--relay", relay, &format!("--name={name}")])?;
         device.account = made.first().and_then(|line| line["account"].as_str()).ok_or("no account")?.to_owned();
         device.start()?;
         Ok(device)

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::say;
+use super::Teller;
 
 /// A line of a transcript.
 pub(super) struct Line {
@@ -33,16 +33,28 @@ pub(super) fn said(transcript: &[Line]) -> Vec<(&str, &str)> {
 }
 
 /// Prints it all.
-pub(super) fn print(people: &[String; 2], transcripts: &[Vec<Line>; 2], relay: &Path) -> Result<(), String> {
+pub(super) fn print(
+    people: &[String; 2],
+    transcripts: &[Vec<Line>; 2],
+    relay: &Path,
+    teller: Teller,
+) -> Result<(), String> {
     for (name, transcript) in people.iter().zip(transcripts) {
-        say(&format!("\n── what {name}'s device has {}", "─".repeat(40)));
+        teller.say(&format!("\n── what {name}'s device has {}", "─".repeat(40)));
         for line in transcript {
             let state = if line.state == "received" { String::new() } else { format!("  ({})", line.state) };
-            say(&format!("  {}: {}{state}", line.sender, line.text));
+            teller.say(&format!("  {}: {}{state}", line.sender, line.text));
         }
     }
-    say(&format!("\n── everything the relay knows {}", "─".repeat(40)));
+    teller.say(&format!("\n── everything the relay knows {}", "─".repeat(40)));
+    print_relay(relay, teller)?;
+    teller.say("While it ran, it also knew which address each connection came from, and which inboxes were read on it. It keeps neither.");
+    Ok(())
+}
+
+/// Prints what is on a relay's disk.
+pub(super) fn print_relay(relay: &Path, teller: Teller) -> Result<(), String> {
     let report = sotto_relay::inspect::report(relay).map_err(|error| format!("the relay's files: {error}"))?;
-    say(&report.to_string());
+    teller.say(&report.to_string());
     Ok(())
 }

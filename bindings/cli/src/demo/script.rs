@@ -39,9 +39,12 @@ impl Script {
         let people: [String; 2] = people
             .try_into()
             .map_err(|people: Vec<String>| format!("a script has two people, this one {}", people.len()))?;
-        let mut steps = Vec::with_capacity(lines.len());
+        check_names(&people)?;
+        let (mut steps, mut state) = (Vec::with_capacity(lines.len()), Running::default());
         for (number, line) in lines {
-            steps.push(step(line, &people).ok_or_else(|| format!("line {} makes no sense: {line}", number + 1))?);
+            let step = step(line, &people).ok_or_else(|| format!("line {} makes no sense: {line}", number + 1))?;
+            state.take(&step).map_err(|why| format!("line {} cannot be played: {why}", number + 1))?;
+            steps.push(step);
         }
         Ok(Self { people, steps })
     }
@@ -49,6 +52,46 @@ impl Script {
     /// How many messages there are.
     pub(super) fn texts(&self) -> usize {
         self.steps.iter().filter(|step| matches!(step, Step::Say { .. })).count()
+    }
+}
+
+/// Names that can be told apart, by people and by the program.
+fn check_names(people: &[String; 2]) -> Result<(), String> {
+    if people[0].to_lowercase() == people[1].to_lowercase() {
+        return Err(format!("{} and {} are hard to tell apart", people[0], people[1]));
+    }
+    let taken = |name: &String| ["me", "relay"].contains(&name.to_lowercase().as_str());
+    people.iter().find(|name| taken(name)).map_or(Ok(()), |name| Err(format!("nobody can be called {name}")))
+}
+
+/// What runs while a script is played: only what runs can be killed, and only what does not can start.
+struct Running {
+    relay: bool,
+    devices: [bool; 2],
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Self { relay: true, devices: [true; 2] }
+    }
+}
+
+impl Running {
+    fn take(&mut self, step: &Step) -> Result<(), &'static str> {
+        let (runs, is_to_run) = match step {
+            // Read by the command itself as something else.
+            Step::Say { text, .. } if text == "-" => return Err("a lone - cannot be said"),
+            Step::Say { .. } => return Ok(()),
+            Step::Away { person } => (&mut self.devices[*person], false),
+            Step::Back { person } => (&mut self.devices[*person], true),
+            Step::RelayKilled => (&mut self.relay, false),
+            Step::RelayBack => (&mut self.relay, true),
+        };
+        match (std::mem::replace(runs, is_to_run), is_to_run) {
+            (true, true) => Err("it is here already"),
+            (false, false) => Err("it is away already"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -94,5 +137,17 @@ mod tests {
         assert!(Script::read("a: x\nb: y\nc: z").is_err());
         assert!(Script::read("a: x\nb: y\n* c away").unwrap_err().contains("line 3"));
         assert!(Script::read("a: x\nb: y\nnonsense").unwrap_err().contains("line 3"));
+    }
+
+    #[test]
+    fn a_script_that_cannot_be_played_is_refused_before_anything_starts() {
+        for line in ["* a back", "* relay back", "* a away\n* a away", "* relay killed\n* relay killed", "a: -"] {
+            let refused = Script::read(&format!("a: x\nb: y\n{line}")).unwrap_err();
+            assert!(refused.contains("cannot be played"), "{refused}");
+        }
+        assert!(Script::read("a: x\nb: -5\n* a away\n* relay killed\n* a back\n* relay back").is_ok());
+        for people in ["Ann: x\nann: y", "Me: x\nb: y", "Relay: x\nb: y"] {
+            assert!(Script::read(people).is_err(), "{people}");
+        }
     }
 }

@@ -27,9 +27,9 @@ use crate::records::{Account, CatchUp};
 use crate::relay_client::RelayClient;
 use crate::state::StateSeal;
 use crate::status::{Doing, State};
-use crate::store::{DatabaseKey, OpenMode, Store, StoreError, Threading};
-use crate::world::{Chance, Clock, Isolation, Rng, SecretStore, Transport};
-use crate::{generation, outbox, prekey, task};
+use crate::store::{DatabaseKey, ProfileLock, Store, StoreError, Threading};
+use crate::world::{Chance, Clock, Isolation, Rng, SecretStore, SecretStoreError, Transport};
+use crate::{admission, generation, outbox, peer, prekey, task};
 
 /// The world that an engine lives in.
 #[derive(Clone)]
@@ -63,6 +63,17 @@ pub struct NewProfile {
     pub relays: Vec<RelayAddress>,
     /// What this device is.
     pub kind: DeviceKind,
+    /// What the relays' operators want to see of new users, in the order of `relays`: empty, or left out at the end, where nothing is
+    /// asked for.
+    pub relay_codes: Vec<String>,
+}
+
+impl NewProfile {
+    /// On a desktop, with relays that are open to everybody.
+    #[must_use]
+    pub fn named(name: impl Into<String>, relays: &[RelayAddress]) -> Self {
+        Self { name: name.into(), relays: relays.to_vec(), kind: DeviceKind::Desktop, relay_codes: Vec::new() }
+    }
 }
 
 /// One open account on this device.
@@ -84,58 +95,58 @@ impl Messenger {
     /// Makes an account with its inboxes at its relays, and opens it. Must be called within a tokio runtime, which then runs the engine.
     ///
     /// # Errors
-    /// Bad input, a relay that cannot be reached or refuses, a directory that holds a profile already. Nothing was made here then.
+    /// Bad input, a relay that cannot be reached or refuses, a directory that holds a profile already or is in use. Nothing was made here
+    /// then. A device that dies meanwhile leaves no profile either: the same call works afterwards.
     pub async fn create(world: World, directory: &Path, profile: NewProfile) -> Result<Self, Error> {
         check_name(&profile.name)?;
-        check_relays(&profile.relays)?;
-        if directory.join("sotto.db").exists() {
-            return Err(StoreError::Exists.into());
-        }
-        let client = RelayClient::new(Arc::clone(&world.transport), Arc::clone(&world.clock), Arc::clone(&world.rng));
-        let now = world.clock.now();
-        let new = NewAccount::generate(&profile.relays, now, &mut Chance(&*world.rng));
+        check_relays(&profile)?;
+        check_build(&world)?;
+        // Held from here on: whoever else tries meanwhile is told that the profile is in use, and undoes nothing of ours.
+        let lock = ProfileLock::of_new(directory)?;
+        let client = relay_client(&world);
+        let new =
+            NewAccount::generate(&profile.relays, &profile.relay_codes, world.clock.now(), &mut Chance(&*world.rng));
         for inbox in &new.inboxes {
-            let body = prost::Message::encode_to_vec(&inbox.create_call()).into();
-            let isolation = Isolation::Inbox(inbox.inbox);
+            let mut call = inbox.create_call();
+            call.proof_of_work =
+                admission::prove(&client, &inbox.relay, inbox.inbox.as_bytes(), &call.invite_code).await?;
+            let (isolation, body) = (Isolation::Inbox(inbox.inbox), prost::Message::encode_to_vec(&call).into());
             client.signed::<Empty>(&inbox.relay, isolation, path::INBOX_CREATE, body, &inbox.owner_key).await?;
         }
         let key = DatabaseKey::from_bytes(Chance(&*world.rng).bytes());
-        world.secrets.delete("generation")?;
-        world.secrets.put(secret_name::DATABASE, key.as_bytes())?;
-        world.secrets.put(secret_name::ROOT, new.root.to_bytes().as_slice())?;
-        let made = Self::fill(&world, directory, &key, new, profile).await;
+        let made = match put_secrets(&*world.secrets, &key, &new) {
+            Ok(()) => Self::fill(&world, &lock, &key, new, profile).await,
+            Err(error) => Err(error.into()),
+        };
         if let Err(error) = made {
-            remove_database(directory);
+            // They open nothing. A keystore that does not take them back is overwritten by the next attempt.
+            let _ = delete_secrets(&*world.secrets);
             return Err(error);
         }
-        Self::open(world, directory).await
+        Self::start(world, lock, &key).await
     }
 
     /// Makes the database with everything in it.
     async fn fill(
         world: &World,
-        directory: &Path,
+        lock: &ProfileLock,
         key: &DatabaseKey,
         new: NewAccount,
         profile: NewProfile,
     ) -> Result<(), Error> {
-        let store = Store::open(directory, key, OpenMode::Create, world.threading)?;
         let seal = StateSeal::new(key);
         let (rng, now) = (Arc::clone(&world.rng), world.clock.now());
-        let filled = store
-            .write(move |tx| {
-                let mut chance = Chance(&*rng);
-                // One batch: the lists that are begun here wait for the prekeys.
-                let batch = task::new_batch(tx)?;
-                new.store(tx, batch, &profile.name, profile.kind, &seal, now, &mut chance)?;
-                let own = own::load(tx, seal)?;
-                prekey::upkeep(tx, &own, batch, now, now, &mut chance)?;
-                tx.execute("INSERT INTO meta (key, value) VALUES ('generation', 0)", [])?;
-                Ok::<_, Error>(())
-            })
-            .await;
-        store.close();
-        filled
+        Store::create(lock, key, world.threading, move |tx| {
+            let mut chance = Chance(&*rng);
+            // One batch: the lists that are begun here wait for the prekeys.
+            let batch = task::new_batch(tx)?;
+            new.store(tx, batch, &profile.name, profile.kind, &seal, now, &mut chance)?;
+            let own = own::load(tx, seal)?;
+            prekey::upkeep(tx, &own, batch, now, now, &mut chance)?;
+            tx.execute("INSERT INTO meta (key, value) VALUES ('generation', 0)", [])?;
+            Ok::<_, Error>(())
+        })
+        .await
     }
 
     /// Opens an account. Must be called within a tokio runtime, which then runs the engine.
@@ -143,20 +154,19 @@ impl Messenger {
     /// # Errors
     /// No profile, one that is in use, a wrong key, a damaged database, or one that was restored from an older copy.
     pub async fn open(world: World, directory: &Path) -> Result<Self, Error> {
-        self_test(&mut Chance(&*world.rng)).map_err(|error| {
-            tracing::error!(%error, "this build must not be used");
-            StoreError::Failed
-        })?;
-        if !directory.join("sotto.db").exists() {
-            return Err(StoreError::Absent.into());
-        }
+        check_build(&world)?;
+        let lock = ProfileLock::of_existing(directory)?;
         let key = world.secrets.get(secret_name::DATABASE)?.ok_or(StoreError::WrongKey)?;
         let key = DatabaseKey::from_bytes(key.as_slice().try_into().map_err(|_| StoreError::WrongKey)?);
-        let store = Store::open(directory, &key, OpenMode::Existing, world.threading)?;
+        Self::start(world, lock, &key).await
+    }
+
+    async fn start(world: World, lock: ProfileLock, key: &DatabaseKey) -> Result<Self, Error> {
+        let store = Store::open(lock, key, world.threading)?;
         generation::advance(&store, &*world.secrets).await?;
-        let seal = StateSeal::new(&key);
+        let seal = StateSeal::new(key);
         let own = store.read(move |view| own::load(view, seal)).await?;
-        let client = RelayClient::new(Arc::clone(&world.transport), Arc::clone(&world.clock), Arc::clone(&world.rng));
+        let client = relay_client(&world);
         let engine = Engine::new(store, own, client, world.clock, world.rng, Handle::current());
         engine.start();
         Ok(Self { engine: Arc::new(Running(engine)) })
@@ -221,9 +231,21 @@ impl Messenger {
                 () = changed => {}
             }
         };
-        let waiting = engine.read(|_, view| outbox::waiting(view)).await?;
+        let failing = engine.status.failing_devices();
+        let (waiting, devices) = engine
+            .read(move |_, view| {
+                let mut relays = Vec::with_capacity(failing.len());
+                for (device, code) in failing {
+                    relays.extend(peer::inboxes(view, device)?.into_iter().next().map(|inbox| (inbox.relay, code)));
+                }
+                Ok::<_, Error>((outbox::waiting(view)?, relays))
+            })
+            .await?;
         let (received, sent) = engine.status.counts();
-        let unreachable = engine.status.failing_relays();
+        let mut unreachable = engine.status.failing_relays();
+        unreachable.extend(devices);
+        unreachable.sort();
+        unreachable.dedup_by(|one, other| one.0 == other.0);
         Ok(CatchUp {
             received: received - received_before,
             sent: sent - sent_before,
@@ -252,8 +274,11 @@ impl Messenger {
 struct Empty {}
 
 fn check_name(name: &str) -> Result<(), InputError> {
-    if name.trim().is_empty() || name.chars().any(char::is_control) {
+    if name.trim().is_empty() {
         return Err(InputError::Empty { what: "the name" });
+    }
+    if name.chars().any(char::is_control) {
+        return Err(InputError::ControlCharacter { what: "the name" });
     }
     if name.len() > NAME_BYTES_MAX {
         return Err(InputError::TooLong { what: "the name", bytes_max: NAME_BYTES_MAX });
@@ -261,17 +286,37 @@ fn check_name(name: &str) -> Result<(), InputError> {
     Ok(())
 }
 
-fn check_relays(relays: &[RelayAddress]) -> Result<(), InputError> {
+fn check_relays(profile: &NewProfile) -> Result<(), InputError> {
+    let relays = &profile.relays;
     let distinct: std::collections::BTreeSet<_> = relays.iter().collect();
     if relays.is_empty() || relays.len() > INBOXES_PER_DEVICE_MAX || distinct.len() != relays.len() {
         return Err(InputError::OutOfRange { what: "the number of relays" });
     }
+    if profile.relay_codes.len() > relays.len() {
+        return Err(InputError::OutOfRange { what: "the number of codes for relays" });
+    }
     Ok(())
 }
 
-/// Takes back a database that could not be filled.
-fn remove_database(directory: &Path) {
-    for name in ["sotto.db", "sotto.db-wal", "sotto.db-shm"] {
-        let _ = std::fs::remove_file(directory.join(name));
-    }
+fn check_build(world: &World) -> Result<(), StoreError> {
+    self_test(&mut Chance(&*world.rng)).map_err(|error| {
+        tracing::error!(%error, "this build must not be used");
+        StoreError::Failed
+    })
+}
+
+fn relay_client(world: &World) -> RelayClient {
+    RelayClient::new(Arc::clone(&world.transport), Arc::clone(&world.clock), Arc::clone(&world.rng))
+}
+
+/// Puts what a new database needs, in place of what an attempt that failed has left.
+fn put_secrets(secrets: &dyn SecretStore, key: &DatabaseKey, new: &NewAccount) -> Result<(), SecretStoreError> {
+    secrets.delete(generation::SECRET)?;
+    secrets.put(secret_name::DATABASE, key.as_bytes())?;
+    secrets.put(secret_name::ROOT, new.root.to_bytes().as_slice())
+}
+
+fn delete_secrets(secrets: &dyn SecretStore) -> Result<(), SecretStoreError> {
+    secrets.delete(secret_name::DATABASE)?;
+    secrets.delete(secret_name::ROOT)
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use sotto_protocol::request::VERSION_HEADER;
+use sotto_protocol::request::{VERSION_HEADER, path};
 use sotto_protocol::{Bytes, PROTOCOL_VERSION, RelayAddress};
 
 use super::{tls, websocket};
@@ -63,11 +63,13 @@ impl HttpTransport {
     async fn post(&self, call: Call) -> Result<Answer, TransportError> {
         let client = self.client(&call.relay, call.isolation)?;
         let url = format!("{}{}", call.relay.base_url(), call.path);
-        let mut request = client
-            .post(url)
-            .header("content-type", "application/x-protobuf")
-            .header(VERSION_HEADER, PROTOCOL_VERSION.to_string())
-            .body(call.body);
+        // The page about itself is the one thing that is fetched; all else is a call.
+        let request = if call.path == path::WELL_KNOWN {
+            client.get(url)
+        } else {
+            client.post(url).header("content-type", "application/x-protobuf").body(call.body)
+        };
+        let mut request = request.header(VERSION_HEADER, PROTOCOL_VERSION.to_string());
         if let Some(authorization) = call.authorization {
             request = request.header("authorization", authorization);
         }
@@ -123,25 +125,11 @@ fn build_client(relay: &RelayAddress) -> Result<reqwest::Client, TransportError>
 fn classify(error: &reqwest::Error) -> TransportError {
     if error.is_timeout() {
         TransportError::TimedOut
-    } else if has_certificate_error(error) {
+    } else if tls::is_refused_certificate(error) {
         TransportError::WrongCertificate
     } else if error.is_connect() {
         TransportError::Unreachable
     } else {
         TransportError::Broken
     }
-}
-
-/// Looks for rustls' verdict below the layers that wrap it.
-fn has_certificate_error(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = error.downcast_ref::<rustls::Error>().or_else(|| io.and_then(|inner| inner.downcast_ref()));
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
 }

@@ -27,6 +27,16 @@ pub(super) fn client_config(tls: Tls) -> Result<ClientConfig, Error> {
     })
 }
 
+/// Whether rustls refused the peer's certificate, below however many layers that verdict comes. An I/O error gives its inner error's
+/// cause as its own and hides the inner error itself, so that one is looked into as well.
+pub(super) fn is_refused_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(verdict) = error.downcast_ref::<Error>() {
+        return matches!(verdict, Error::InvalidCertificate(_));
+    }
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    inner.is_some_and(|inner| is_refused_certificate(inner)) || error.source().is_some_and(is_refused_certificate)
+}
+
 /// Accepts the one certificate whose public key has this hash, whatever its names and dates: the address vouches for it.
 #[derive(Debug)]
 struct Pinned {
@@ -71,5 +81,19 @@ impl ServerCertVerifier for Pinned {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_certificate_is_found_below_the_layers_that_wrap_it() {
+        let refused = || Error::from(CertificateError::ApplicationVerificationFailure);
+        let once = std::io::Error::other(refused());
+        assert!(is_refused_certificate(&once));
+        assert!(is_refused_certificate(&std::io::Error::other(std::io::Error::other(refused()))));
+        assert!(!is_refused_certificate(&std::io::Error::other(Error::DecryptError)));
     }
 }

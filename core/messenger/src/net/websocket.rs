@@ -64,12 +64,7 @@ fn host_and_port(relay: &RelayAddress) -> (&str, u16) {
 }
 
 fn classify(error: &std::io::Error) -> TransportError {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
-        TransportError::WrongCertificate
-    } else {
-        TransportError::Broken
-    }
+    if tls::is_refused_certificate(error) { TransportError::WrongCertificate } else { TransportError::Broken }
 }
 
 impl RelayStream for Connected {

@@ -22,7 +22,8 @@ use std::thread::JoinHandle;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
-pub(crate) use open::{DatabaseKey, OpenMode};
+use open::OpenMode;
+pub(crate) use open::{DatabaseKey, ProfileLock};
 pub(crate) use tx::{FailAt, Query, Tx};
 
 /// Readers beside the writer: the chat list and a timeline may load while a batch is being received.
@@ -101,7 +102,7 @@ struct Inner {
     readers: Lane,
     fail_at: FailAt,
     /// Held until the store is closed, whoever still has a handle then.
-    lock: Mutex<Option<open::ProfileLock>>,
+    lock: Mutex<Option<ProfileLock>>,
 }
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -116,8 +117,8 @@ enum Lane {
 }
 
 impl Lane {
-    fn inline(connection: Connection) -> Self {
-        Self::Inline(Mutex::new(Some(connection)))
+    fn inline(connection: Option<Connection>) -> Self {
+        Self::Inline(Mutex::new(connection))
     }
 
     fn threads(name: &str, connections: Vec<Connection>) -> Result<Self, StoreError> {
@@ -181,26 +182,52 @@ impl Lane {
 }
 
 impl Store {
-    /// Opens or creates the database in `directory`, alone: a second handle gets [`StoreError::ProfileInUse`].
-    pub(crate) fn open(
-        directory: &Path,
+    /// Opens the database of a profile whose lock is held; the lock goes when the store is closed.
+    pub(crate) fn open(lock: ProfileLock, key: &DatabaseKey, threading: Threading) -> Result<Self, StoreError> {
+        let store = Self::open_file(&lock.database(), key, OpenMode::Existing, threading)?;
+        if let Ok(mut held) = store.inner.lock.lock() {
+            *held = Some(lock);
+        }
+        Ok(store)
+    }
+
+    /// Makes the database of a new profile, filled by `fill` in one transaction. It is there whole, or not at all.
+    pub(crate) async fn create<E: From<StoreError> + Send + 'static>(
+        lock: &ProfileLock,
         key: &DatabaseKey,
-        mode: OpenMode,
         threading: Threading,
-    ) -> Result<Self, StoreError> {
-        let lock = open::ProfileLock::take(directory, mode)?;
-        let path = directory.join(open::FILE_NAME);
-        let writer = open::connect(&path, key, mode)?;
+        fill: impl FnOnce(&mut Tx<'_>) -> Result<(), E> + Send + 'static,
+    ) -> Result<(), E> {
+        let path = lock.new_database()?;
+        let filled = match Self::open_file(&path, key, OpenMode::Create, threading) {
+            Ok(store) => {
+                let filled = store.write(fill).await;
+                store.close();
+                filled.and_then(|()| Ok(lock.publish_new()?))
+            }
+            Err(error) => Err(error.into()),
+        };
+        if filled.is_err() {
+            // What cannot be removed now, the next attempt removes.
+            let _ = lock.discard_new();
+        }
+        filled
+    }
+
+    fn open_file(path: &Path, key: &DatabaseKey, mode: OpenMode, threading: Threading) -> Result<Self, StoreError> {
+        let writer = open::connect(path, key, mode)?;
+        // Who fills a new database reads nothing.
+        let readers = if mode == OpenMode::Create { 0 } else { READERS };
+        let reader = || open::connect_reader(path, key);
         let (writer, readers) = match threading {
-            Threading::Inline => (Lane::inline(writer), Lane::inline(open::connect_reader(&path, key)?)),
+            Threading::Inline => (Lane::inline(Some(writer)), Lane::inline((readers > 0).then(reader).transpose()?)),
             Threading::Threads => {
-                let readers = (0..READERS).map(|_| open::connect_reader(&path, key)).collect::<Result<Vec<_>, _>>()?;
+                let readers = (0..readers).map(|_| reader()).collect::<Result<Vec<_>, _>>()?;
                 (Lane::threads("sotto-writer", vec![writer])?, Lane::threads("sotto-reader", readers)?)
             }
         };
-        Ok(Self {
-            inner: Arc::new(Inner { writer, readers, fail_at: FailAt::default(), lock: Mutex::new(Some(lock)) }),
-        })
+        let inner = Inner { writer, readers, fail_at: FailAt::default(), lock: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Runs `work` in one write transaction. It commits when `work` succeeds; else, or when the commit fails, nothing happened.
@@ -240,8 +267,9 @@ impl Store {
     /// Waits for the jobs already submitted, closes the connections and lets the profile go: it may be opened again at once. Later jobs
     /// get [`StoreError::Closed`].
     pub(crate) fn close(&self) {
-        self.inner.writer.close();
+        // The writer last and alone: it writes the log back, which two that end at once leave to each other.
         self.inner.readers.close();
+        self.inner.writer.close();
         drop(self.inner.lock.lock().map(|mut lock| lock.take()));
     }
 }

@@ -1,7 +1,10 @@
 //! Opening: the lock, the key, the settings, the schema.
+//!
+//! A new database is filled under another name and renamed into place, so that what carries the real name is always whole: a device
+//! that dies while it makes its account has no profile, and may make one. The lock is taken before anything else and held throughout.
 
 use std::fs::{self, File, OpenOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -10,7 +13,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use super::StoreError;
 
 /// The database's name in a profile directory.
-pub(super) const FILE_NAME: &str = "sotto.db";
+const FILE_NAME: &str = "sotto.db";
+/// Its name while it is being filled.
+const NEW_FILE_NAME: &str = "sotto.db.new";
+/// What SQLite puts behind a database's name for the files beside it.
+const COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];
 const LOCK_NAME: &str = "lock";
 const SCHEMA: &str = include_str!("schema.sql");
 const SCHEMA_VERSION: i64 = 1;
@@ -34,44 +41,92 @@ impl DatabaseKey {
     }
 }
 
-/// Whether a database must be there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum OpenMode {
-    /// It must not be there yet.
-    Create,
-    /// It must be there.
-    Existing,
+/// A profile directory that is ours alone: an operating-system lock beside the database, gone with the process.
+pub(crate) struct ProfileLock {
+    directory: PathBuf,
+    #[expect(dead_code, reason = "held, never read: closing the file releases the lock")]
+    file: File,
 }
 
-/// One engine per profile: an operating-system lock beside the database, gone with the process.
-pub(super) struct ProfileLock(
-    #[expect(dead_code, reason = "held, never read: closing the file releases the lock")] File,
-);
-
 impl ProfileLock {
-    pub(super) fn take(directory: &Path, mode: OpenMode) -> Result<Self, StoreError> {
-        let database = directory.join(FILE_NAME);
-        match mode {
-            OpenMode::Existing if !database.exists() => return Err(StoreError::Absent),
-            OpenMode::Create => create_private_directory(directory)?,
-            OpenMode::Existing => {}
-        }
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(directory.join(LOCK_NAME))
-            .map_err(from_io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(StoreError::ProfileInUse),
-            Err(fs::TryLockError::Error(error)) => return Err(from_io(error)),
-        }
-        if mode == OpenMode::Create && database.exists() {
-            return Err(StoreError::Exists);
-        }
-        Ok(Self(file))
+    /// Of a profile that is there.
+    pub(crate) fn of_existing(directory: &Path) -> Result<Self, StoreError> {
+        // Looked for first, so that asking for what is not there leaves nothing behind; and again under the lock.
+        require(directory.join(FILE_NAME))?;
+        let lock = Self::take(directory)?;
+        require(lock.database())?;
+        Ok(lock)
     }
+
+    /// Of a directory, made if need be, that holds no profile yet.
+    pub(crate) fn of_new(directory: &Path) -> Result<Self, StoreError> {
+        create_private_directory(directory)?;
+        let lock = Self::take(directory)?;
+        if lock.database().try_exists().map_err(from_io)? { Err(StoreError::Exists) } else { Ok(lock) }
+    }
+
+    fn take(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.join(LOCK_NAME);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(from_io)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { directory: directory.to_owned(), file }),
+            Err(fs::TryLockError::WouldBlock) => Err(StoreError::ProfileInUse),
+            Err(fs::TryLockError::Error(error)) => Err(from_io(error)),
+        }
+    }
+
+    pub(super) fn database(&self) -> PathBuf {
+        self.directory.join(FILE_NAME)
+    }
+
+    /// Where a new database is filled. What an earlier attempt left there goes.
+    pub(super) fn new_database(&self) -> Result<PathBuf, StoreError> {
+        self.discard_new()?;
+        Ok(self.directory.join(NEW_FILE_NAME))
+    }
+
+    pub(super) fn discard_new(&self) -> Result<(), StoreError> {
+        for companion in COMPANIONS {
+            match fs::remove_file(self.directory.join(format!("{NEW_FILE_NAME}{companion}"))) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(from_io(error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The filled database, closed by everybody, becomes the profile's.
+    pub(super) fn publish_new(&self) -> Result<(), StoreError> {
+        // The last connection writes the log back and removes it; a database without its log would be an older one.
+        let log = self.directory.join(format!("{NEW_FILE_NAME}-wal"));
+        if log.try_exists().map_err(from_io)? {
+            return Err(StoreError::Failed);
+        }
+        fs::rename(self.directory.join(NEW_FILE_NAME), self.database()).map_err(from_io)?;
+        sync_directory(&self.directory)
+    }
+}
+
+/// What cannot be looked at is not absent.
+fn require(database: PathBuf) -> Result<(), StoreError> {
+    if database.try_exists().map_err(from_io)? { Ok(()) } else { Err(StoreError::Absent) }
+}
+
+#[cfg(unix)]
+fn sync_directory(directory: &Path) -> Result<(), StoreError> {
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(from_io)
+}
+
+#[cfg(not(unix))]
+fn sync_directory(_: &Path) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// Whether a database may be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum OpenMode {
+    Create,
+    Existing,
 }
 
 #[cfg(unix)]

@@ -119,7 +119,8 @@ async fn b6_an_inbox_is_created_then_its_tokens_and_prekeys_are_put_then_the_lis
     alice.messenger.invite(sotto_core::InviteOptions::default()).await.unwrap();
     alice.catch_up().await.unwrap();
     let calls: Vec<_> = world.network.traffic().iter().map(|call| call.path).collect();
-    let calls = &calls;
+    // Reading what the relay asks for comes before, and changes nothing there.
+    let calls = &calls.into_iter().filter(|path| *path != path::WELL_KNOWN).collect::<Vec<_>>();
     let places = |path| (0..calls.len()).filter(move |place| calls[*place] == path);
     let (prekeys, tokens) = (places(path::PREKEY_PUT), places(path::TOKEN_PUT));
     let lists = || places(path::CHAIN_APPEND);

@@ -1,0 +1,86 @@
+//! Text of others on a terminal: readable, and nothing more.
+//!
+//! Whoever writes a message or chooses a name must not move the cursor, colour a line, turn the reading direction of what follows, or
+//! end a line of ours. Control characters become visible; direction marks that outlive their text are taken out and what reads from
+//! right to left is isolated, so that it stays right where it stands.
+
+/// Control characters, C1 too, which terminals obey.
+fn steers(letter: char) -> bool {
+    letter.is_control()
+}
+
+/// Marks that change the direction of what stands around them, and separators that end a line without being a control character.
+const fn turns(letter: char) -> bool {
+    matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+}
+
+const ISOLATE: char = '\u{2068}';
+const END_OF_ISOLATE: char = '\u{2069}';
+
+/// Whether a letter is read from right to left.
+const fn is_right_to_left(letter: char) -> bool {
+    matches!(
+        letter,
+        '\u{590}'..='\u{8ff}' | '\u{200f}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{feff}' | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}'
+    )
+}
+
+/// One line of somebody's: line ends are control characters too.
+pub(crate) fn line(text: &str) -> String {
+    isolated(text.chars().map(visible).collect())
+}
+
+/// A text that may have several lines: all but the first are set in, so that none looks like one of ours.
+pub(crate) fn lines(text: &str) -> String {
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n            ")
+}
+
+fn visible(letter: char) -> char {
+    if steers(letter) || turns(letter) { char::REPLACEMENT_CHARACTER } else { letter }
+}
+
+fn isolated(text: String) -> String {
+    if text.chars().any(is_right_to_left) { format!("{ISOLATE}{text}{END_OF_ISOLATE}") } else { text }
+}
+
+/// JSON whose strings mean the same and hold nothing that a terminal obeys. Outside of strings there are only ASCII characters.
+pub(crate) fn json(value: &serde_json::Value) -> String {
+    let text = value.to_string();
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if steers(letter) || turns(letter) {
+            safe += &format!("\\u{:04x}", u32::from(letter));
+        } else {
+            safe.push(letter);
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_cannot_steer_the_terminal_or_look_like_another_line() {
+        assert_eq!(lines("a\u{1b}[2Jb\rc\u{9b}d"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d");
+        assert_eq!(lines("first\nme: second"), "first\n            me: second");
+        assert_eq!(line("bob\nme"), "bob\u{fffd}me");
+        assert_eq!(lines("one\u{2028}two\u{202e}eno"), "one\u{fffd}two\u{fffd}eno");
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_it_was_meant() {
+        assert_eq!(lines("こんにちは 👋🏽 ¡Hola!"), "こんにちは 👋🏽 ¡Hola!");
+        assert_eq!(line("مرحبا 👋🏽"), "\u{2068}مرحبا 👋🏽\u{2069}", "right to left, and only there");
+        assert_eq!(line("\u{2069}مرحبا"), "\u{2068}\u{fffd}مرحبا\u{2069}", "nobody ends their isolation");
+    }
+
+    #[test]
+    fn json_says_the_same_without_what_a_terminal_obeys() {
+        let value = serde_json::json!({ "text": "a\u{1b}\u{9b}\u{7f}\u{202e}\u{2028} مرحبا 👋🏽" });
+        let line = json(&value);
+        assert!(!line.chars().any(|letter| steers(letter) || turns(letter)), "{line}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), value);
+    }
+}
