@@ -39,10 +39,34 @@ impl Process {
         Lines::of(self.0.stderr.take())
     }
 
-    /// Its id.
-    #[must_use]
-    pub fn id(&self) -> u32 {
-        self.0.id()
+    /// A line for its standard input.
+    ///
+    /// # Errors
+    /// It has closed it.
+    pub fn say(&mut self, line: &str) -> io::Result<()> {
+        let input = self.0.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        writeln!(input, "{line}")
+    }
+
+    /// Ends its standard input.
+    pub fn say_no_more(&mut self) {
+        self.0.stdin = None;
+    }
+
+    /// Sends a signal, and goes on.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.0), signal)?)
+    }
+
+    /// Whether it has ended by itself.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn has_ended(&mut self) -> io::Result<bool> {
+        self.0.try_wait().map(|status| status.is_some())
     }
 
     /// SIGKILL: it does not get to finish anything. Returns when it is gone.
@@ -59,7 +83,7 @@ impl Process {
     /// # Errors
     /// The operating system's.
     pub fn stop(self) -> io::Result<ExitStatus> {
-        kill_process(Pid::from_child(&self.0), Signal::TERM)?;
+        self.signal(Signal::TERM)?;
         self.wait()
     }
 
@@ -102,6 +126,12 @@ impl Lines {
             });
         }
         Self(receiver)
+    }
+
+    /// All that are still to come, until the end.
+    #[must_use]
+    pub fn rest(&self) -> Vec<String> {
+        std::iter::from_fn(|| self.next()).collect()
     }
 
     /// The next line; `None` at the end, or when patience is.
@@ -201,12 +231,6 @@ impl Relay {
         self.process.take().map_or(Ok(()), Process::kill)
     }
 
-    /// Whether its process is there.
-    #[must_use]
-    pub const fn is_running(&self) -> bool {
-        self.process.is_some()
-    }
-
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> &str {
@@ -277,9 +301,20 @@ impl Profile {
     /// It cannot be started.
     pub(crate) fn start_saying(&self, who: &str, lines: &str) -> io::Result<Process> {
         let mut process = Process::start(&mut self.command(&["--json", "send", who, "-"]))?;
-        // It reads everything before it does anything.
-        process.0.stdin.take().map_or(Ok(()), |mut input| input.write_all(lines.as_bytes()))?;
+        if let Some(mut input) = process.0.stdin.take() {
+            let lines = lines.to_owned();
+            // It says them as it reads them. One that is killed does not read the rest.
+            std::thread::spawn(move || drop(input.write_all(lines.as_bytes())));
+        }
         Ok(process)
+    }
+
+    /// Starts a command line; its complaints can be read.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start<S: AsRef<OsStr>>(&self, words: &[S]) -> io::Result<Process> {
+        Process::start(self.command(words).stderr(Stdio::piped()))
     }
 
     /// Starts a process that stays and prints what comes in, until it is stopped, or whoever started it ends.
@@ -300,8 +335,9 @@ impl Profile {
 pub(crate) fn finish(command: &mut Command, input: &str) -> io::Result<Finished> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        // One that does not read its input has closed it.
-        let _ = stdin.write_all(input.as_bytes());
+        let input = input.to_owned();
+        // Beside the reading of what it prints, or both might wait for each other. One that does not read its input has closed it.
+        std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
     }
     let output = child.wait_with_output()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -1,0 +1,85 @@
+//! Bad input and bad days: a typed code, and nothing changed.
+
+use std::process::Command;
+
+use sotto_end_to_end::{Finished, Profile};
+
+use crate::stage::{Stage, fails, failure, objects, run, text, transcript};
+
+#[test]
+fn links_that_cannot_be_used_change_nothing() {
+    let stage = Stage::set();
+    let ((alice, _), (bob, _), (carol, _)) = (stage.person("alice"), stage.person("bob"), stage.person("carol"));
+    let link = text(&objects(&run(&alice, &["--json", "invite", "--auto-accept"]))[0], "link");
+    for garbage in ["", "hello", &link[..link.len() - 3], &format!("{link}x")] {
+        assert_eq!(fails(&carol, &["join", garbage]), "invite_garbage", "{garbage}");
+    }
+    assert_eq!(fails(&alice, &["join", &link]), "invite_own");
+    run(&bob, &["join", &link]);
+    assert_eq!(fails(&bob, &["join", &link]), "already_contact");
+    assert_eq!(fails(&carol, &["join", &link]), "invite_used_up");
+    assert!(run(&carol, &["--json", "contacts"]).out.is_empty());
+}
+
+#[test]
+fn what_is_no_text_is_refused_and_what_looks_like_an_option_is_said() {
+    let stage = Stage::set();
+    let (alice, _) = stage.person("alice");
+    run(&alice, &["send", "me", "-5"]);
+    run(&alice, &["send", "me", "--", "--json"]);
+    let mut garbled = alice.command(&["--json", "send", "me", "-"]);
+    let directory = tempfile::tempdir().unwrap();
+    let input = directory.path().join("input");
+    std::fs::write(&input, b"fine\n\xff\xfe\nnever read\n").unwrap();
+    let output = garbled.stdin(std::fs::File::open(input).unwrap()).output().unwrap();
+    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let finished = Finished { code: output.status.code(), out: lossy(&output.stdout), err: lossy(&output.stderr) };
+    assert_eq!(failure(&finished), "input_failed");
+    assert_eq!(fails(&alice, &["send", "me", ""]), "empty");
+    let long = "x".repeat(70_000);
+    let too_long = alice.run_with_input(&["--json", "send", "me", "-"], &format!("{long}\n")).unwrap();
+    assert_eq!(failure(&too_long), "too_long");
+    assert_eq!(transcript(&alice, "me"), ["-5", "--json", "fine"]);
+}
+
+/// Runs a command whose files cannot grow: writing fails as on a full disk.
+fn on_a_full_disk(profile: &Profile, words: &[&str]) -> Finished {
+    let command = profile.command(words);
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$@\"", "sh"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .output()
+        .expect("a shell");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Finished { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
+#[test]
+fn a_full_disk_is_told_and_loses_nothing() {
+    let stage = Stage::set();
+    let (alice, _) = stage.person("alice");
+    run(&alice, &["send", "me", "before"]);
+    let long = "x".repeat(60_000);
+    assert_eq!(failure(&on_a_full_disk(&alice, &["--json", "send", "me", &long])), "disk_full");
+    assert_eq!(transcript(&alice, "me"), ["before"]);
+    run(&alice, &["send", "me", "after"]);
+    assert_eq!(transcript(&alice, "me"), ["before", "after"]);
+}
+
+#[test]
+fn a_damaged_database_is_told_and_left_alone() {
+    let stage = Stage::set();
+    let (alice, _) = stage.person("alice");
+    run(&alice, &["send", "me", "before"]);
+    let path = alice.directory().join("sotto.db");
+    let whole = std::fs::read(&path).unwrap();
+    let mut damaged = whole.clone();
+    // One bit in every page but the first, which is what tells a database from a wrong key.
+    damaged.chunks_mut(4_096).skip(1).for_each(|page| page[2_000] ^= 1);
+    std::fs::write(&path, &damaged).unwrap();
+    assert_eq!(fails(&alice, &["messages", "me"]), "database_damaged");
+    assert!(std::fs::read(&path).unwrap() == damaged, "nobody repairs what they cannot read");
+    std::fs::write(&path, &whole).unwrap();
+    assert_eq!(transcript(&alice, "me"), ["before"]);
+}
