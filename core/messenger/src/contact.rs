@@ -1,21 +1,33 @@
 //! Contacts: who may reach us, how we reach them, and what we know of their lists.
 //!
 //! ```text
-//! Asked  --their answer--> Accepted      (we scanned their invite)
-//! Asking --our accept----> Accepted      (they scanned ours)
-//! any    --remove--------> Removed
+//! Asked    --their answer----> Accepted  (we scanned their invite)
+//! Asked    --their request---> Accepted  (they scanned ours at the same time: both have said yes)
+//! Asking   --our accept------> Accepted  (they scanned ours)
+//! Asking   --we scan theirs--> Accepted
+//! Accepted --their request---> Accepted  (they have removed us, and come back: a new pair)
+//! Asked    --we scan another-> Asked     (the first was not answered)
+//! any      --remove----------> Removed   --we scan theirs--> Asked;  --their request--> Asking
 //! ```
 //! Blocking is beside the state: nothing of a blocked contact is shown, answered or confirmed, and unblocking restores what was.
+//! - `contact/trust.rs`: what their lists have shown; `contact/way.rs`: whose tokens reach them
+//!
 //! Not here: their devices (`peer.rs`), the letters that move these states (`handshake.rs`), reading their manifests (`manifests.rs`).
+
+mod trust;
+mod way;
+
+pub use trust::Trust;
+pub(crate) use trust::{
+    ChainAddress, chain_read, distrust, manifest_is_stale, manifest_read, to_read_again, turn_to_chain,
+};
+pub(crate) use way::{PairOf, pair_is_usable, set_invite, set_pair, set_reply};
 
 use rusqlite::{Row, params};
 use sotto_crypto::manifest::{Head, VerifiedManifest};
-use sotto_crypto::secret::{PairSecret, ReplySecret};
-use sotto_protocol::invite::InviteSecret;
-use sotto_protocol::{AccountId, ChainId, ClaimId, ConversationId, InboxId, RelayAddress, Timestamp, Token};
+use sotto_protocol::{AccountId, ChainId, ClaimId, ConversationId, Timestamp};
 
 use crate::error::{Error, InputError};
-use crate::peer;
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
@@ -57,14 +69,6 @@ impl ContactState {
     }
 }
 
-/// Where a contact's manifest chain for us is.
-#[derive(Clone)]
-pub(crate) struct ChainAddress {
-    pub(crate) relay: RelayAddress,
-    pub(crate) chain: ChainId,
-    pub(crate) key: [u8; 32],
-}
-
 /// A contact.
 #[derive(Clone)]
 pub(crate) struct Contact {
@@ -83,69 +87,11 @@ pub(crate) struct Contact {
     pub(crate) chain_is_new: bool,
     pub(crate) trust: Trust,
     pair_secret: Option<[u8; 32]>,
+    pair_is_ours: bool,
     pair_usable: bool,
     reply_secret: Option<[u8; 32]>,
     invite_secret: Option<[u8; 32]>,
     pub(crate) claim: Option<ClaimId>,
-}
-
-/// What a contact's chain has shown of itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Trust {
-    /// One history.
-    Sound,
-    /// Two histories: somebody shows different lists. Nothing is sent until a new epoch heals it.
-    Forked,
-    /// Two certificates for one epoch: the root key is in wrong hands.
-    Compromised,
-}
-
-impl Trust {
-    const fn code(self) -> i64 {
-        match self {
-            Self::Sound => 0,
-            Self::Forked => 1,
-            Self::Compromised => 2,
-        }
-    }
-
-    fn from_code(code: i64) -> Result<Self, StoreError> {
-        match code {
-            0 => Ok(Self::Sound),
-            1 => Ok(Self::Forked),
-            2 => Ok(Self::Compromised),
-            _ => Err(StoreError::Corrupt),
-        }
-    }
-}
-
-/// Whose token opens the way to a contact's inboxes right now.
-pub(crate) enum Way {
-    /// The pair's.
-    Pair(PairSecret),
-    /// The one their request carried, until they say that the pair's stand.
-    Reply(ReplySecret),
-    /// The invite's, under our claim id, until they answer.
-    Invite(InviteSecret, ClaimId),
-}
-
-impl Way {
-    /// The token for one inbox.
-    pub(crate) fn token(&self, inbox: &InboxId) -> Token {
-        match self {
-            Self::Pair(secret) => secret.token(inbox, 0),
-            Self::Reply(secret) => secret.token(inbox),
-            Self::Invite(secret, _) => sotto_crypto::secret::invite_token(secret, inbox),
-        }
-    }
-
-    /// The claim id that every put must carry, where the token asks for one.
-    pub(crate) const fn claim(&self) -> Option<&ClaimId> {
-        match self {
-            Self::Invite(_, claim) => Some(claim),
-            Self::Pair(_) | Self::Reply(_) => None,
-        }
-    }
 }
 
 impl Contact {
@@ -161,20 +107,10 @@ impl Contact {
     fn has_id_beginning(&self, beginning: &str) -> bool {
         beginning.len() >= ID_PREFIX_MIN && self.account.to_string().starts_with(&beginning.to_ascii_lowercase())
     }
-
-    /// How letters reach them, where anything does.
-    pub(crate) fn way(&self) -> Option<Way> {
-        match self.state {
-            ContactState::Asked => Some(Way::Invite(InviteSecret::from_bytes(self.invite_secret?), self.claim?)),
-            ContactState::Accepted if self.pair_usable => Some(Way::Pair(PairSecret::from_bytes(self.pair_secret?))),
-            ContactState::Accepted => Some(Way::Reply(ReplySecret::from_bytes(self.reply_secret?))),
-            ContactState::Asking | ContactState::Removed => None,
-        }
-    }
 }
 
 const COLUMNS: &str = "id, account, name, given_name, state, blocked, relay, chain, chain_key, epoch, version, hash, manifest_read_at, \
-                       chain_next, trust, pair_secret, pair_usable, reply_secret, invite_secret, claim, manifest, chain_is_new";
+                       chain_next, trust, pair_secret, pair_usable, reply_secret, invite_secret, claim, manifest, chain_is_new, pair_is_ours";
 
 struct Unparsed {
     contact: Result<Contact, StoreError>,
@@ -192,7 +128,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Unparsed> {
     let (pair_secret, pair_usable, reply_secret, invite_secret) =
         (row.get(15)?, row.get(16)?, row.get(17)?, row.get(18)?);
     let claim: Option<[u8; 16]> = row.get(19)?;
-    let (manifest, chain_is_new) = (row.get(20)?, row.get(21)?);
+    let (manifest, chain_is_new, pair_is_ours) = (row.get(20)?, row.get(21)?, row.get(22)?);
     let parse = || {
         Ok(Contact {
             row: row_id,
@@ -213,6 +149,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Unparsed> {
             chain_is_new,
             trust: Trust::from_code(trust)?,
             pair_secret,
+            pair_is_ours,
             pair_usable,
             reply_secret,
             invite_secret,
@@ -286,14 +223,15 @@ pub(crate) struct NewContact<'a> {
     pub(crate) chain_next: u64,
 }
 
-/// Adds a contact or begins anew with one that was known; their devices stand in the same transaction.
+/// Adds a contact or begins anew with one that was known; their devices stand in the same transaction. The manifest was checked against
+/// what is known.
 pub(crate) fn begin(tx: &mut Tx<'_>, new: &NewContact<'_>, now: Timestamp) -> Result<ContactRow, StoreError> {
     let head = new.manifest.head();
     tx.execute(
         "INSERT INTO contact (account, name, state, relay, chain, chain_key, manifest, epoch, version, hash, manifest_read_at, chain_next, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?11)
-         ON CONFLICT (account) DO UPDATE SET name = ?2, state = ?3, relay = ?4, chain = ?5, chain_key = ?6, manifest = ?7, epoch = ?8,
-             version = ?9, hash = ?10, manifest_read_at = ?11, chain_next = ?12, chain_is_new = 0",
+         ON CONFLICT (account) DO UPDATE SET name = ?2, state = ?3, relay = ?4, chain = ?5, chain_key = ?6, manifest_read_at = ?11,
+             chain_next = ?12, chain_is_new = 0",
         params![
             new.manifest.account().as_ref(),
             new.name,
@@ -313,52 +251,8 @@ pub(crate) fn begin(tx: &mut Tx<'_>, new: &NewContact<'_>, now: Timestamp) -> Re
         .one("SELECT id FROM contact WHERE account = ?1", [new.manifest.account().as_ref()], |row| row.get(0))?
         .map(ContactRow)
         .ok_or(StoreError::Corrupt)?;
-    peer::list_devices(tx, row, new.manifest)?;
+    trust::believe(tx, row, new.manifest)?;
     Ok(row)
-}
-
-/// A newer manifest of the same chain was verified, or the chain was read and had nothing new.
-pub(crate) fn manifest_read(
-    tx: &mut Tx<'_>,
-    row: ContactRow,
-    newest: Option<&VerifiedManifest>,
-    chain_next: u64,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE contact SET manifest_read_at = ?2, chain_next = ?3, chain_is_new = 0 WHERE id = ?1",
-        params![row.0, ms(now), i64::try_from(chain_next).unwrap_or(i64::MAX)],
-    )?;
-    if let Some(manifest) = newest {
-        let head = manifest.head();
-        tx.execute(
-            "UPDATE contact SET manifest = ?2, epoch = ?3, version = ?4, hash = ?5 WHERE id = ?1",
-            params![row.0, manifest.bytes().as_ref(), head.epoch, head.version, head.hash],
-        )?;
-        peer::list_devices(tx, row, manifest)?;
-    }
-    Ok(())
-}
-
-/// The contact's manifests for us stand in another chain from now on. It is read before anything is sent.
-pub(crate) fn turn_to_chain(tx: &mut Tx<'_>, row: ContactRow, chain: &ChainAddress) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE contact SET relay = ?2, chain = ?3, chain_key = ?4, chain_next = 0, chain_is_new = 1, manifest_read_at = 0 WHERE id = ?1",
-        params![row.0, chain.relay.to_string(), chain.chain.as_bytes(), chain.key],
-    )?;
-    Ok(())
-}
-
-/// The manifest must be read again before anything is sent: a letter named a head that we do not know.
-pub(crate) fn manifest_is_stale(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
-    tx.execute("UPDATE contact SET manifest_read_at = 0 WHERE id = ?1", [row.0])?;
-    Ok(())
-}
-
-/// Their chain showed something that an honest owner's never does.
-pub(crate) fn distrust(tx: &mut Tx<'_>, row: ContactRow, trust: Trust) -> Result<(), StoreError> {
-    tx.execute("UPDATE contact SET trust = max(trust, ?2) WHERE id = ?1", params![row.0, trust.code()])?;
-    Ok(())
 }
 
 pub(crate) fn set_state(tx: &mut Tx<'_>, row: ContactRow, state: ContactState) -> Result<(), StoreError> {
@@ -378,48 +272,6 @@ pub(crate) fn set_given_name(tx: &mut Tx<'_>, row: ContactRow, name: Option<&str
 
 pub(crate) fn set_name(tx: &mut Tx<'_>, row: ContactRow, name: &str) -> Result<(), StoreError> {
     tx.execute("UPDATE contact SET name = ?2 WHERE id = ?1", params![row.0, name])?;
-    Ok(())
-}
-
-/// What our request to them needs until they answer.
-pub(crate) fn set_invite(
-    tx: &mut Tx<'_>,
-    row: ContactRow,
-    secret: &InviteSecret,
-    claim: &ClaimId,
-    expires_at: Timestamp,
-) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE contact SET invite_secret = ?2, claim = ?3, invite_expires_at = ?4, pair_secret = NULL, pair_usable = 0, reply_secret = NULL WHERE id = ?1",
-        params![row.0, secret.as_bytes(), claim.as_ref(), ms(expires_at)],
-    )?;
-    Ok(())
-}
-
-/// How our answer reaches them, and which invite of ours they used.
-pub(crate) fn set_reply(tx: &mut Tx<'_>, row: ContactRow, secret: &ReplySecret, invite: i64) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE contact SET reply_secret = ?2, invite = ?3, pair_secret = NULL, pair_usable = 0 WHERE id = ?1",
-        params![row.0, secret.as_bytes(), invite],
-    )?;
-    Ok(())
-}
-
-/// Both share the pair secret; `usable` once their tokens of it stand.
-pub(crate) fn set_pair(tx: &mut Tx<'_>, row: ContactRow, secret: &PairSecret, usable: bool) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE contact SET pair_secret = ?2, pair_usable = ?3, invite_secret = NULL, claim = NULL, invite_expires_at = NULL WHERE id = ?1",
-        params![row.0, secret.as_bytes(), usable],
-    )?;
-    Ok(())
-}
-
-/// Their tokens of the pair stand: theirs for our answer are no longer needed.
-pub(crate) fn pair_is_usable(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE contact SET pair_usable = 1, reply_secret = NULL WHERE id = ?1 AND pair_secret IS NOT NULL",
-        [row.0],
-    )?;
     Ok(())
 }
 

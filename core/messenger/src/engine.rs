@@ -9,7 +9,8 @@
 //! All of them read their work from the database, so nothing is lost with them: a wake-up is a hint. Every task ends when the engine
 //! shuts down; opening, `catch_up` and a first success are network hints, at which everything queued is due at once.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,19 +26,29 @@ use crate::conversation::MessageRow;
 use crate::outbox::dispatcher;
 use crate::outbox::post::Post;
 use crate::own::Own;
-use crate::receive;
 use crate::relay_client::RelayClient;
 use crate::status::Status;
 use crate::store::{Answer, Store, StoreError, Tx};
 use crate::world::{Chance, Clock, Rng};
-use crate::{clerk, manifests, stream, upkeep};
+use crate::{clerk, manifests, receive, stream, upkeep};
 
 /// Events kept for a slow listener; one that falls behind reads the database instead.
 const EVENTS: usize = 1_024;
 /// How long letters wait for a relay that neither answers nor fails.
 const WITNESS_PATIENCE: Duration = Duration::from_secs(15);
 /// Between two readings of a contact's chain that letters asked for.
-const REFRESH_PAUSE: Duration = Duration::from_secs(10);
+const READING_PAUSE: Duration = Duration::from_secs(10);
+/// The same when the first of them failed.
+const READING_FAILED_PAUSE: Duration = Duration::from_secs(60);
+
+/// The times to work by.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    /// What relays date by.
+    pub(crate) network: Timestamp,
+    /// What others signed is judged by this one.
+    pub(crate) judging: Timestamp,
+}
 
 /// Something changed; read it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,8 +82,15 @@ pub(crate) struct Engine {
     silent: watch::Sender<Silent>,
     shut_down: watch::Sender<bool>,
     rolled_back: AtomicBool,
-    /// Contacts whose chain is being read because a letter asked for it.
-    refreshing: Mutex<HashSet<ContactRow>>,
+    /// Contacts whose chain is being read, and whether somebody has asked for another reading meanwhile.
+    reading: Mutex<HashMap<ContactRow, Again>>,
+}
+
+/// Whether a contact's chain must be read once more after the reading under way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Yes,
+    No,
 }
 
 /// Our relays that have not spoken.
@@ -126,7 +144,7 @@ impl Engine {
             retry: watch::channel(0).0,
             shut_down,
             rolled_back: AtomicBool::new(false),
-            refreshing: Mutex::default(),
+            reading: Mutex::default(),
         })
     }
 
@@ -173,6 +191,11 @@ impl Engine {
     /// an old list or an old key look fresh.
     pub(crate) fn judging_now(&self) -> Timestamp {
         self.clock.now().max(self.client.network_now())
+    }
+
+    /// Both.
+    pub(crate) fn times(&self) -> Times {
+        Times { network: self.network_now(), judging: self.judging_now() }
     }
 
     /// A time that has passed by every clock that we know: what destroys something goes by it.
@@ -315,40 +338,57 @@ impl Engine {
         }
         self.tell(Event::MessagesChanged);
         self.status.received(received.messages.len());
-        let stale: HashSet<ContactRow> = received.stale.iter().copied().collect();
-        for contact in stale {
-            let is_new = self.refreshing.lock().is_ok_and(|mut refreshing| refreshing.insert(contact));
-            if is_new {
-                let engine = Arc::clone(self);
-                self.spawn(async move { refresh_and_retry(engine, contact).await });
-            }
+        for contact in &received.stale {
+            self.read_again(*contact);
         }
         self.upkeep_due.notify_one();
         self.wake();
     }
+
+    /// Reads a contact's chain soon. One reading at a time, with a pause between two: letters that keep naming heads which nobody finds,
+    /// and relays that hang, are no lever.
+    pub(crate) fn read_again(self: &Arc<Self>, contact: ContactRow) {
+        let is_new = self.reading.lock().is_ok_and(|mut reading| match reading.entry(contact) {
+            Entry::Occupied(mut again) => {
+                again.insert(Again::Yes);
+                false
+            }
+            Entry::Vacant(place) => {
+                place.insert(Again::No);
+                true
+            }
+        });
+        if is_new {
+            let engine = Arc::clone(self);
+            self.spawn(async move { read_chain_of(engine, contact).await });
+        }
+    }
+
+    /// A reading has ended. Says whether another was asked for meanwhile.
+    fn has_read(&self, contact: ContactRow) -> Again {
+        let Ok(mut reading) = self.reading.lock() else { return Again::No };
+        match reading.insert(contact, Again::No) {
+            Some(Again::Yes) => Again::Yes,
+            _ => {
+                reading.remove(&contact);
+                Again::No
+            }
+        }
+    }
 }
 
-/// A letter named a head or a device that we do not know: reads the contact's chain, and tries again what waited for it.
-async fn refresh_and_retry(engine: Arc<Engine>, contact: ContactRow) {
-    // Letters that keep naming heads which nobody finds are no lever: one reading at a time, with a pause between two.
-    let read_at = engine.read(move |_, view| contact::by_row(view, contact)).await.map(|known| known.manifest_read_at);
-    let again_at = read_at.unwrap_or_default().after(REFRESH_PAUSE);
-    engine.clock.sleep(again_at.since(engine.network_now()).min(REFRESH_PAUSE)).await;
-    if let Ok(mut refreshing) = engine.refreshing.lock() {
-        refreshing.remove(&contact);
-    }
-    if manifests::refresh(&engine, contact).await.is_err() {
-        // It is read again before the next letter to them; what waits, waits.
-        return;
-    }
-    let retried = engine
-        .write(move |engine, tx| {
-            receive::retry_waiting(tx, &engine.own, contact, engine.network_now(), &mut engine.chance())
-        })
-        .await;
-    if let Ok(received) = retried
-        && received.stale.is_empty()
-    {
-        engine.after_receive(&received);
+async fn read_chain_of(engine: Arc<Engine>, contact: ContactRow) {
+    loop {
+        let known = engine.read(move |_, view| contact::by_row(view, contact)).await;
+        let again_at = known.map(|known| known.manifest_read_at).unwrap_or_default().after(READING_PAUSE);
+        engine.clock.sleep(again_at.since(engine.network_now()).min(READING_PAUSE)).await;
+        if let Err(error) = manifests::refresh(&engine, contact).await {
+            // What waits for it, waits: it is read before the next letter to them, and upkeep comes back to it.
+            tracing::debug!(code = error.code(), "a contact's chain was not read");
+            engine.clock.sleep(READING_FAILED_PAUSE).await;
+        }
+        if engine.has_read(contact) == Again::No {
+            return;
+        }
     }
 }

@@ -1,11 +1,13 @@
-//! Reading contacts' manifest chains: before sending when a day has passed, and when a letter names a head that we do not know.
+//! Reading contacts' manifest chains: before sending when a day has passed, when a letter names a head or a device that we do not know,
+//! and again and again while a contact is not trusted.
 //!
 //! What is read is verified from the head known on; an older list, a fork or a second certificate changes nothing but the contact's
-//! [`Trust`], and is shown.
+//! [`Trust`], and is shown. A gap says nothing of the account: whoever served the chain left something out, and it is read again.
+//! Not here: what trust means (`contact/trust.rs`).
 
 use std::sync::Arc;
 
-use sotto_crypto::manifest::{History, HistoryError, ManifestError, VerifiedManifest, open_entry, read_chain};
+use sotto_crypto::manifest::{History, HistoryError, Known, ManifestError, VerifiedManifest, open_entry, read_chain};
 use sotto_crypto::secret::ChainKey;
 use sotto_protocol::request::path;
 use sotto_protocol::{AccountId, Bytes, Timestamp, relay};
@@ -13,7 +15,10 @@ use sotto_protocol::{AccountId, Bytes, Timestamp, relay};
 use crate::contact::{self, ChainAddress, Contact, ContactRow, Trust};
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::peer;
+use crate::receive::{self, Why};
 use crate::relay_client::{RelayClient, RelayError};
+use crate::store::{Query, StoreError, Tx};
 
 /// The most answers that one reading takes: a chain that is longer was not compacted by anyone honest.
 const ANSWERS_MAX: usize = 16;
@@ -25,98 +30,206 @@ pub(crate) struct Part {
     pub(crate) entries: Vec<Bytes>,
     /// Index of the entry after the last.
     pub(crate) next: u64,
+    /// The chain ends before the entry that was asked for.
+    is_shorter: bool,
 }
 
 /// Reads a chain from an index to its end.
 pub(crate) async fn read(client: &RelayClient, chain: &ChainAddress, from: u64) -> Result<Part, Error> {
     let key = ChainKey::from_bytes(chain.key);
-    let mut part = Part { snapshot: false, entries: Vec::new(), next: from };
+    let mut part = Part { snapshot: false, entries: Vec::new(), next: from, is_shorter: false };
     for _ in 0..ANSWERS_MAX {
         let body = relay::ChainRead { chain: chain.chain.into(), from: part.next };
         let answer: relay::ChainEntries = client.anonymous(&chain.relay, path::CHAIN_READ, &body).await?;
         let head = answer.head.ok_or(RelayError::Malformed)?;
-        let count = u64::try_from(answer.entries.len()).map_err(|_| RelayError::Malformed)?;
+        part.is_shorter = head.index.saturating_add(1) < from;
         let open =
             |entry: &Bytes| open_entry(entry, &chain.chain, &key).map_err(|_| Error::Peer { code: "manifest_refused" });
         if !answer.snapshot.is_empty() {
             part.snapshot = true;
             part.entries = vec![open(&answer.snapshot)?];
+        } else if answer.first != part.next && !answer.entries.is_empty() {
+            return Err(RelayError::Malformed.into());
         }
         for entry in &answer.entries {
             let opened = open(entry)?;
             part.entries.push(opened);
         }
-        let next = answer.first.checked_add(count).ok_or(RelayError::Malformed)?.max(part.next);
-        let is_all = next > head.index || count == 0;
-        part.next = next;
-        if is_all {
+        // An answer without entries moves nothing, whatever it says of its place: we would be blind to all before that place.
+        if answer.entries.is_empty() && answer.snapshot.is_empty() {
+            return Ok(part);
+        }
+        let count = u64::try_from(answer.entries.len()).map_err(|_| RelayError::Malformed)?;
+        part.next = answer.first.checked_add(count).ok_or(RelayError::Malformed)?.max(part.next);
+        if part.next > head.index || answer.entries.is_empty() {
             return Ok(part);
         }
     }
     Err(RelayError::Malformed.into())
 }
 
-/// Reads a contact's chain again and stores what it says.
+/// Reads a contact's chain again, stores what it says, and tries again what waited for it.
 pub(crate) async fn refresh(engine: &Arc<Engine>, row: ContactRow) -> Result<(), Error> {
     let contact = engine.read(move |_, view| contact::by_row(view, row)).await?;
-    let part = read(&engine.client, &contact.chain, contact.chain_next).await?;
-    engine
-        .write(move |engine, tx| {
-            let now = engine.network_now();
-            let contact = contact::by_row(tx, row)?;
-            match judge(&contact, &part, now) {
-                Ok(newest) => Ok(contact::manifest_read(tx, row, newest.as_ref(), part.next, now)?),
-                Err(ManifestError::History(HistoryError::Compromised)) => {
-                    Ok(contact::distrust(tx, row, Trust::Compromised)?)
-                }
-                Err(ManifestError::History(HistoryError::Fork | HistoryError::Unlinked)) => {
-                    Ok(contact::distrust(tx, row, Trust::Forked)?)
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a contact's manifest is refused");
-                    Err(Error::Peer { code: refusal_code(&error) })
-                }
-            }
-        })
-        .await
+    // The epoch that heals a fork may stand anywhere in the chain, also before the entry at which we stopped.
+    let from = if contact.trust == Trust::Sound { contact.chain_next } else { 0 };
+    let mut part = read(&engine.client, &contact.chain, from).await?;
+    if part.is_shorter {
+        // Somebody has shown us a longer chain, or a place in it that does not exist.
+        part = read(&engine.client, &contact.chain, 0).await?;
+    }
+    let mut received = engine.write(move |engine, tx| store(engine, tx, row, &part)).await??;
+    // What still names a head or a device that this reading did not find is no reason to read again at once.
+    received.stale.clear();
+    engine.after_receive(&received);
+    Ok(())
+}
+
+fn store(
+    engine: &Engine,
+    tx: &mut Tx<'_>,
+    row: ContactRow,
+    part: &Part,
+) -> Result<Result<receive::Received, Error>, StoreError> {
+    let contact = contact::by_row(tx, row)?;
+    let newest = match judge(&contact, part, engine.judging_now())? {
+        Ok(newest) => newest,
+        Err(error) => {
+            tracing::warn!(%error, "a contact's manifest is refused");
+            let Some(trust) = distrust_for(&error) else {
+                return Ok(Err(Error::Peer { code: refusal_code(&error) }));
+            };
+            contact::distrust(tx, row, trust)?;
+            contact::chain_read(tx, row, contact.chain_next, engine.network_now())?;
+            return Ok(Ok(receive::Received { contacts_changed: true, ..Default::default() }));
+        }
+    };
+    match newest {
+        Some(newest) if peer::changes_keys(tx, row, &newest)? => return Ok(Err(Error::Peer { code: KEYS_CHANGED })),
+        Some(newest) => contact::manifest_read(tx, row, &newest, part.next, engine.network_now())?,
+        // A chain that they have turned to and that is empty was never shown to us.
+        None if contact.chain_is_new => return Ok(Err(Error::Peer { code: "manifest_missing" })),
+        None => contact::chain_read(tx, row, part.next, engine.network_now())?,
+    }
+    let waited_for = [Why::UnknownDevice, Why::Distrusted];
+    let mut received = receive::retry_waiting(tx, &engine.own, row, &waited_for, engine.times(), &mut engine.chance())?;
+    received.contacts_changed |= contact::by_row(tx, row)?.trust != contact.trust;
+    Ok(Ok(received))
 }
 
 /// What a chain's part says of a contact; `None` when nothing is new.
-fn judge(contact: &Contact, part: &Part, now: Timestamp) -> Result<Option<VerifiedManifest>, ManifestError> {
-    let known = VerifiedManifest::reload(&contact.account, Bytes::copy_from_slice(&contact.manifest))?.known();
+fn judge(
+    contact: &Contact,
+    part: &Part,
+    now: Timestamp,
+) -> Result<Result<Option<VerifiedManifest>, ManifestError>, StoreError> {
+    let known = contact.known()?;
+    if has_second_certificate(&contact.account, &part.entries, &known) {
+        return Ok(Err(HistoryError::Compromised.into()));
+    }
+    if contact.trust != Trust::Sound {
+        return Ok(read_chain(&contact.account, from_later_epoch(contact, &part.entries), History::Next(&known), now));
+    }
     if contact.chain_is_new {
         // The first entry says nothing of what was before; the last one must not be older than the chain that we came from.
-        let first = read_chain(&contact.account, &part.entries, History::Unknown, now)?;
-        return match first {
+        let last = read_chain(&contact.account, &part.entries, History::Unknown, now);
+        return Ok(last.and_then(|last| match last {
             Some(manifest) => {
-                VerifiedManifest::verify(&contact.account, manifest.bytes().clone(), History::OtherChain(&known), now)
-                    .map(Some)
+                let history = History::OtherChain(&known);
+                VerifiedManifest::verify(&contact.account, manifest.bytes().clone(), history, now).map(Some)
             }
             None => Ok(None),
-        };
+        }));
     }
     // After a request we know an entry, and not its index: begin behind it.
     let new = match part.entries.iter().position(|entry| **entry == *contact.manifest) {
         Some(position) => &part.entries[position + 1..],
         None => &part.entries[..],
     };
-    let history = if part.snapshot { History::Later(&known) } else { History::Next(&known) };
-    read_chain(&contact.account, new, history, now)
+    let history =
+        if part.snapshot && new.len() == part.entries.len() { History::Later(&known) } else { History::Next(&known) };
+    Ok(read_chain(&contact.account, new, history, now))
 }
 
-/// Reads a chain for first contact: its head must be fresh.
+/// Whether an entry, in whatever place, shows that the root key has certified two list keys for the known epoch.
+fn has_second_certificate(account: &AccountId, entries: &[Bytes], known: &Known) -> bool {
+    entries.iter().filter_map(|entry| VerifiedManifest::reload(account, entry.clone()).ok()).any(|manifest| {
+        manifest.head().epoch == known.head.epoch && *manifest.certificate().bytes() != known.certificate
+    })
+}
+
+/// The entries from the first of a later epoch on: the root key's word, which heals whatever stands before it.
+fn from_later_epoch<'a>(contact: &Contact, entries: &'a [Bytes]) -> &'a [Bytes] {
+    let is_later = |entry: &Bytes| {
+        VerifiedManifest::reload(&contact.account, entry.clone())
+            .is_ok_and(|manifest| manifest.head().epoch > contact.head.epoch)
+    };
+    entries.iter().position(is_later).map_or(&[], |position| &entries[position..])
+}
+
+/// Reads a chain for first contact.
 pub(crate) fn first_contact(account: &AccountId, part: &Part, now: Timestamp) -> Result<VerifiedManifest, Error> {
     let manifest = read_chain(account, &part.entries, History::Unknown, now)
         .map_err(|error| Error::Peer { code: refusal_code(&error) })?;
-    let manifest = manifest.ok_or(Error::Peer { code: "manifest_refused" })?;
-    if manifest.is_fresh(now) { Ok(manifest) } else { Err(Error::Peer { code: "manifest_outdated" }) }
+    manifest.ok_or(Error::Peer { code: "manifest_refused" })
+}
+
+/// A list that came with a request or an invite, and is not believed.
+pub(crate) struct Unbelieved {
+    pub(crate) code: &'static str,
+    /// What it shows of an account that is known: this alone is kept.
+    pub(crate) distrust: Option<(ContactRow, Trust)>,
+}
+
+/// Verifies the list by which somebody introduces themselves, beside what is known of the account already: a handshake must not bring
+/// back a list that was replaced (PROTOCOL B2), nor one that is no longer fresh (PROTOCOL B5).
+pub(crate) fn introduce(
+    view: &impl Query,
+    account: &AccountId,
+    manifest: Bytes,
+    now: Timestamp,
+) -> Result<Result<VerifiedManifest, Unbelieved>, StoreError> {
+    let unbelieved = |code| Ok(Err(Unbelieved { code, distrust: None }));
+    let contact = contact::by_account(view, account)?;
+    let known = contact.as_ref().map(Contact::known).transpose()?;
+    let history = known.as_ref().map_or(History::Unknown, History::OtherChain);
+    let manifest = match VerifiedManifest::verify(account, manifest, history, now) {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            let distrust = contact.and_then(|contact| Some((contact.row, distrust_for(&error)?)));
+            return Ok(Err(Unbelieved { code: refusal_code(&error), distrust }));
+        }
+    };
+    if !manifest.is_fresh(now) {
+        return unbelieved("manifest_outdated");
+    }
+    let Some(contact) = contact else { return Ok(Ok(manifest)) };
+    match contact.trust {
+        Trust::Compromised => unbelieved("account_compromised"),
+        Trust::Forked if manifest.head().epoch <= contact.head.epoch => unbelieved("manifest_forked"),
+        _ if peer::changes_keys(view, contact.row, &manifest)? => unbelieved(KEYS_CHANGED),
+        Trust::Forked | Trust::Sound => Ok(Ok(manifest)),
+    }
+}
+
+/// A device that is known was given other keys.
+const KEYS_CHANGED: &str = "device_keys_changed";
+
+/// What a refused list shows of its account, where it shows anything: an honest owner never makes it.
+const fn distrust_for(error: &ManifestError) -> Option<Trust> {
+    match error {
+        ManifestError::History(HistoryError::Compromised) => Some(Trust::Compromised),
+        ManifestError::History(HistoryError::Fork) => Some(Trust::Forked),
+        _ => None,
+    }
 }
 
 const fn refusal_code(error: &ManifestError) -> &'static str {
     match error {
         ManifestError::Expired => "manifest_expired",
         ManifestError::History(HistoryError::Older) => "manifest_older",
-        ManifestError::History(HistoryError::Fork | HistoryError::Unlinked) => "manifest_forked",
+        ManifestError::History(HistoryError::Fork) => "manifest_forked",
+        ManifestError::History(HistoryError::Unlinked) => "manifest_unlinked",
         ManifestError::History(HistoryError::Compromised) => "account_compromised",
         _ => "manifest_refused",
     }

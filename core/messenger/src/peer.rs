@@ -4,10 +4,10 @@
 
 use rusqlite::{Row, params};
 use sotto_crypto::manifest::{Device, VerifiedManifest};
-use sotto_protocol::{AccountId, ClaimId, DeviceId, InboxId, RelayAddress};
+use sotto_protocol::{ClaimId, DeviceId, InboxId, RelayAddress};
 
 use crate::contact::ContactRow;
-use crate::store::column::counter;
+use crate::store::column::{counter, stored};
 use crate::store::{Query, StoreError, Tx};
 
 /// Row of a contact's device.
@@ -29,9 +29,10 @@ pub(crate) struct PeerDevice {
     pub(crate) listed: bool,
     pub(crate) counter_sent: u64,
     pub(crate) received: u64,
+    pub(crate) met: u64,
 }
 
-const DEVICE_COLUMNS: &str = "id, contact, device, ed25519, curve25519, listed, counter_sent, received";
+const DEVICE_COLUMNS: &str = "id, contact, device, ed25519, curve25519, listed, counter_sent, received, met";
 
 fn read_device(row: &Row<'_>) -> rusqlite::Result<PeerDevice> {
     Ok(PeerDevice {
@@ -43,6 +44,7 @@ fn read_device(row: &Row<'_>) -> rusqlite::Result<PeerDevice> {
         listed: row.get(5)?,
         counter_sent: counter(row.get(6)?),
         received: counter(row.get(7)?),
+        met: counter(row.get(8)?),
     })
 }
 
@@ -58,6 +60,22 @@ pub(crate) fn device_by_id(
 ) -> Result<Option<PeerDevice>, StoreError> {
     let sql = format!("SELECT {DEVICE_COLUMNS} FROM peer_device WHERE contact = ?1 AND device = ?2");
     view.one(&sql, params![contact.0, device.as_ref()], read_device)
+}
+
+/// A letter of a handshake is heeded, unless a later one of that device was: what it began is over. Says which.
+pub(crate) fn meet(tx: &mut Tx<'_>, device: DeviceRow, counter: u64) -> Result<Met, StoreError> {
+    let changed =
+        tx.execute("UPDATE peer_device SET met = ?2 WHERE id = ?1 AND met < ?2", params![device.0, stored(counter)])?;
+    Ok(if changed > 0 { Met::Now } else { Met::Late })
+}
+
+/// Whether a letter of a handshake counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Met {
+    /// It is the latest.
+    Now,
+    /// A later one has overtaken it.
+    Late,
 }
 
 /// The devices that a letter to the contact goes to.
@@ -112,16 +130,16 @@ pub(crate) fn inbox_by_id(
     view.one(sql, params![device.0, inbox.as_ref()], read_inbox)?.map(parse_inbox).transpose()
 }
 
-/// Whether a manifest claims an inbox that is another account's.
-pub(crate) fn has_inbox_of_another(view: &impl Query, manifest: &VerifiedManifest) -> Result<bool, StoreError> {
-    for inbox in manifest.devices().iter().flat_map(|device| &device.inboxes) {
-        let owner = view.one(
-            "SELECT contact.account FROM peer_inbox JOIN peer_device ON peer_device.id = peer_inbox.peer_device
-             JOIN contact ON contact.id = peer_device.contact WHERE peer_inbox.inbox = ?1",
-            [inbox.inbox.as_ref()],
-            |row| row.get(0).map(AccountId::from_bytes),
-        )?;
-        if owner.is_some_and(|owner| owner != *manifest.account()) {
+/// Whether a list gives a device other keys than it had. An id keeps its keys for good: sessions and bindings are with the keys, and what
+/// looks like a device that is known must be that device.
+pub(crate) fn changes_keys(
+    view: &impl Query,
+    contact: ContactRow,
+    manifest: &VerifiedManifest,
+) -> Result<bool, StoreError> {
+    for device in manifest.devices() {
+        let known = device_by_id(view, contact, &device.id)?;
+        if known.is_some_and(|known| (known.ed25519, known.curve25519) != (device.ed25519, device.curve25519)) {
             return Ok(true);
         }
     }
@@ -156,7 +174,7 @@ fn list_device(tx: &mut Tx<'_>, contact: ContactRow, device: &Device) -> Result<
     for (position, inbox) in device.inboxes.iter().enumerate() {
         tx.execute(
             "INSERT INTO peer_inbox (peer_device, position, relay, inbox, prekey_key, listed) VALUES (?1, ?2, ?3, ?4, ?5, 1)
-             ON CONFLICT (inbox) DO UPDATE SET position = ?2, relay = ?3, prekey_key = ?5, listed = 1 WHERE peer_device = ?1",
+             ON CONFLICT (peer_device, inbox) DO UPDATE SET position = ?2, relay = ?3, prekey_key = ?5, listed = 1",
             params![
                 row.0,
                 i64::try_from(position).unwrap_or(i64::MAX),

@@ -184,7 +184,7 @@ impl Connection<'_> {
                 if engine.is_rolled_back() {
                     return Err(Error::RolledBack);
                 }
-                Ok(receive::receive(tx, &engine.own, own, &deliveries, engine.network_now(), &mut engine.chance())?)
+                Ok(receive::receive(tx, &engine.own, own, &deliveries, engine.times(), &mut engine.chance())?)
             })
             .await?;
         self.engine.after_receive(&received);

@@ -18,7 +18,7 @@ use crate::peer::DeviceRow;
 use crate::status::{Doing, State};
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
-use crate::{handshake, own, prekey, receive, task};
+use crate::{contact, handshake, own, prekey, receive, task};
 
 /// Before it tries again what is due and could not be done.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -58,6 +58,9 @@ async fn look_after(engine: &Arc<Engine>) -> Result<Duration, Error> {
         engine.write(upkeep).await?;
         engine.wake();
         engine.status.progressed();
+    }
+    for contact in engine.read(|engine, view| contact::to_read_again(view, engine.network_now())).await? {
+        engine.read_again(contact);
     }
     let due = engine.read(|_, view| due_at(view)).await?;
     // What is due and could not be done, because clocks disagree or a relay is down, is no reason to spin.

@@ -5,7 +5,7 @@ use rand_core::SeedableRng as _;
 use sotto_core::world::SecretStore as _;
 use sotto_crypto::certificate::{Certificate, Epoch};
 use sotto_crypto::keys::{ListKey, RootKey};
-use sotto_crypto::manifest::{Audience, ManifestDraft, VerifiedManifest, seal_entry};
+use sotto_crypto::manifest::{Audience, Device, ManifestDraft, VerifiedManifest, seal_entry};
 use sotto_crypto::secret::{ChainKey, StateKey, invite_chain};
 use sotto_crypto::state::{StateRow, open_state};
 use sotto_protocol::invite::Invite;
@@ -13,7 +13,7 @@ use sotto_protocol::relay::{ChainEntries, ChainHead, ChainRead};
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, ChainId, Message as _, Timestamp};
 
-use crate::{Fate, Network, Person};
+use crate::{Fate, Network, Person, hex};
 
 /// An owner's keys, and the chain in which one reader looks for them.
 pub struct Forger {
@@ -87,6 +87,23 @@ impl Forger {
         self.sign(&certificate, &list_key, self.known.head().version + 1, Some(self.known.head().hash), now)
     }
 
+    /// The first manifest of a later epoch, which the root key has certified.
+    pub fn manifest_of_a_later_epoch(&mut self, epochs_on: u32, now: Timestamp) -> VerifiedManifest {
+        let list_key = ListKey::generate(&mut self.rng);
+        let of = self.known.certificate().epoch();
+        let number = of.number + epochs_on;
+        let epoch = Epoch { number, list_key: list_key.public(), continues: None, home: of.home.clone() };
+        let certificate = Certificate::issue(&self.root, epoch, now);
+        self.sign_devices(&certificate, &list_key, 1, None, now, self.known.devices())
+    }
+
+    /// The next manifest with other devices.
+    #[must_use]
+    pub fn manifest_with_devices(&self, devices: &[Device], now: Timestamp) -> VerifiedManifest {
+        let head = self.known.head();
+        self.sign_devices(self.known.certificate(), &self.list_key, head.version + 1, Some(head.hash), now, devices)
+    }
+
     fn sign(
         &self,
         certificate: &Certificate,
@@ -95,7 +112,18 @@ impl Forger {
         previous: Option<[u8; 32]>,
         now: Timestamp,
     ) -> VerifiedManifest {
-        let devices = self.known.devices();
+        self.sign_devices(certificate, list_key, version, previous, now, self.known.devices())
+    }
+
+    fn sign_devices(
+        &self,
+        certificate: &Certificate,
+        list_key: &ListKey,
+        version: u32,
+        previous: Option<[u8; 32]>,
+        now: Timestamp,
+        devices: &[Device],
+    ) -> VerifiedManifest {
         let draft = ManifestDraft { certificate, version, previous, devices, audience: Audience::Others };
         draft.sign(list_key, now).expect("a manifest that breaks no rule of its own")
     }
@@ -120,5 +148,13 @@ impl Forger {
             let answer = ChainEntries { head, first: read.from, entries: entries.clone(), ..Default::default() };
             Fate::Answered(answer.encode_to_vec().into())
         })));
+    }
+}
+
+impl Person {
+    /// The requests of this person's device come with another manifest than the one that it wrote.
+    pub fn hand_in(&self, manifest: &VerifiedManifest) {
+        let manifest = hex(manifest.bytes());
+        self.database().change(&format!("UPDATE own_chain SET manifest = x'{manifest}' WHERE audience = 1"));
     }
 }

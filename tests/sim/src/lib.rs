@@ -8,6 +8,7 @@
 mod database;
 mod envelope;
 mod forger;
+mod held;
 mod network;
 mod people;
 mod secrets;
@@ -15,6 +16,7 @@ mod secrets;
 pub use database::{Database, hex};
 pub use envelope::{Envelope, envelopes_of};
 pub use forger::Forger;
+pub use held::HeldPost;
 pub use network::{Fate, Meddler, Network, Traffic};
 pub use people::{Backup, Person, World};
 pub use secrets::MemorySecrets;

@@ -7,10 +7,15 @@
 //! accept: pair tokens put            --answer-->  (under the request's reply token) pair tokens put
 //!                                    <--ready---  (under the pair token) from here both use the pair's tokens
 //! ```
-//! - `tokens.rs`: what stands at our inboxes for them; `owner.rs`, `scanner.rs`: the two sides; `join.rs`: what a scanner reads first
+//! - `tokens.rs`: what stands at our inboxes for them; `owner.rs`, `scanner.rs`: the two sides; `join.rs`: what a scanner reads first;
+//!   `anew.rs`: meeting again
 //!
+//! The three letters of a handshake begin anew: whatever else was still to leave to them is over before one of them is queued, and texts
+//! that were not confirmed are sent again behind it, under new counters. So a letter of a handshake that comes behind a later one has a
+//! counter that was given up, and says nothing any more (docs/protocol.md section 7).
 //! Tokens always stand at the relays before the letter that lets the other side use them: letters wait for their batch of tasks.
 
+mod anew;
 pub(crate) mod join;
 mod owner;
 mod scanner;
@@ -19,4 +24,4 @@ mod tokens;
 pub use owner::InviteOptions;
 pub(crate) use owner::{ProvenRequest, Requested, accept, forget_old_invites, invite, take_request};
 pub(crate) use scanner::{Answered, answered, chain_of, forget_claim};
-pub(crate) use tokens::{Purpose, drop_tokens, purpose, restore_tokens};
+pub(crate) use tokens::{Dropped, Purpose, drop_tokens, is_current_pair, purpose, restore_tokens};

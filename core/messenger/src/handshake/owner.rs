@@ -12,10 +12,10 @@ use sotto_protocol::invite::{Invite, InviteSecret};
 use sotto_protocol::limits::{INVITE_PUTS_PER_CLAIM, INVITE_USES_MAX, INVITE_VALID_MAX};
 use sotto_protocol::{ChainId, Timestamp, relay};
 
+use super::anew;
 use super::tokens::{Purpose, Quota, put_tokens};
-use crate::contact::{self, ChainAddress, ContactRow, ContactState, NewContact};
+use crate::contact::{self, ChainAddress, ContactRow, ContactState, NewContact, PairOf};
 use crate::error::{Error, InputError};
-use crate::outbox;
 use crate::own::{self, Chain, Own};
 use crate::records::InviteLink;
 use crate::store::column::{ms, timestamp};
@@ -126,14 +126,16 @@ pub(crate) struct ProvenRequest<'a> {
 /// What became of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Requested {
-    /// Stored; `answered` when the invite accepts by itself.
-    Taken { contact: ContactRow, answered: bool },
+    /// Stored, and it waits for the owner's word.
+    Taken(ContactRow),
+    /// Stored, and accepted at once.
+    Accepted(ContactRow),
     /// The invite's uses are spent, its time is over, or the person is blocked: they learn nothing.
     Ignored(&'static str),
 }
 
-/// Takes a request: counts the use, and accepts where the invite says so, or where they are a contact already and come again with a
-/// new handshake.
+/// Takes a request: counts the use, and accepts where the invite says so, where they are a contact already and come again with a new
+/// handshake, or where we have asked them too. Until it says that it is taken, nothing is written.
 pub(crate) fn take_request(
     tx: &mut Tx<'_>,
     own: &Own,
@@ -167,7 +169,11 @@ pub(crate) fn take_request(
         }
         tx.execute("UPDATE invite SET uses_left = uses_left - 1 WHERE id = ?1", [request.invite])?;
     }
-    let was_accepted = known.as_ref().is_some_and(|contact| contact.state == ContactState::Accepted);
+    let state = known.as_ref().map(|contact| contact.state);
+    if let Some(known) = known.filter(|contact| contact.state != ContactState::Asked) {
+        // They begin on a session of their own, and may not have what ours needs. When both ask at once both sessions are new.
+        anew::stop_sessions(tx, known.row)?;
+    }
     let new = NewContact {
         name: request.name,
         state: ContactState::Asking,
@@ -177,11 +183,11 @@ pub(crate) fn take_request(
     };
     let row = contact::begin(tx, &new, now)?;
     contact::set_reply(tx, row, request.reply_secret, request.invite)?;
-    let answered = auto_accept || was_accepted;
-    if answered {
+    if auto_accept || matches!(state, Some(ContactState::Asked | ContactState::Accepted)) {
         accept(tx, own, row, now, chance)?;
+        return Ok(Requested::Accepted(row));
     }
-    Ok(Requested::Taken { contact: row, answered })
+    Ok(Requested::Taken(row))
 }
 
 /// Accepts a request: pair tokens first, then the answer.
@@ -196,13 +202,14 @@ pub(crate) fn accept(
     if contact.state != ContactState::Asking {
         return Err(InputError::WrongState { what: "has not asked" }.into());
     }
+    anew::end_pair(tx, own, row, now)?;
     let pair = PairSecret::generate(chance);
     let batch = task::new_batch(tx)?;
     put_tokens(tx, own, batch, Purpose::Pair(row), Quota::default(), |inbox| pair.token(inbox, 0), chance)?;
-    contact::set_pair(tx, row, &pair, false)?;
+    contact::set_pair(tx, row, &pair, PairOf::Us)?;
     contact::set_state(tx, row, ContactState::Accepted)?;
     contact::conversation(tx, &own.account, &contact)?;
     let (card, _) = own::contacts_card(tx, own)?;
     let answer = Content::ContactAccept { name: own::name(tx)?, card, pair_secret: pair };
-    outbox::queue_content(tx, row, &answer, Some(batch), None, now, chance)
+    anew::begin_pair(tx, row, &answer, batch, now, chance)
 }

@@ -1,24 +1,21 @@
 //! The scanner's side of first contact: an invite read, a request sent, the answer taken.
 
-use std::time::Duration;
-
 use sotto_crypto::letter::{Card, Content};
 use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::secret::{ChainKey, PairSecret, ReplySecret, invite_chain};
 use sotto_protocol::invite::Invite;
-use sotto_protocol::{ChainId, ClaimId, Timestamp};
+use sotto_protocol::{ChainId, ClaimId, InboxId, Timestamp};
 
-use super::tokens::{Purpose, Quota, put_tokens};
-use crate::contact::{self, ChainAddress, ContactRow, ContactState, NewContact};
+use super::anew;
+use super::tokens::{Purpose, Quota, REPLY_VALID, put_tokens};
+use crate::contact::{self, ChainAddress, ContactRow, ContactState, NewContact, PairOf};
 use crate::error::Error;
 use crate::outbox;
 use crate::own::{self, Own};
+use crate::records::Failure;
 use crate::store::{Query, StoreError, Tx};
 use crate::task;
 use crate::world::Chance;
-
-/// How long the requester's reply tokens hold: as long as any invite, and a month for the answer.
-const REPLY_VALID: Duration = Duration::from_secs(60 * 24 * 3600);
 
 /// Everything that joining read from the owner's relay before anything was stored.
 pub(crate) struct Reading {
@@ -75,6 +72,10 @@ pub(crate) fn ask(
     };
     forget_claim(tx)?;
     let row = contact::begin(tx, &new, now)?;
+    // Nobody who is asked is owed anything: letters of a meeting before are over, and a request before this one is pointless.
+    outbox::fail_all(tx, row, Failure::Removed, now)?;
+    anew::stop_sessions(tx, row)?;
+    anew::stop_seals(tx, row)?;
     contact::set_invite(tx, row, &reading.invite.secret, &reading.claim, reading.invite.expires_at)?;
     let reply = ReplySecret::generate(chance);
     let batch = task::new_batch(tx)?;
@@ -88,6 +89,9 @@ pub(crate) fn ask(
 }
 
 /// The owner answered: our pair tokens, then word that they stand. `chain` is where their contacts read their manifests.
+///
+/// When both asked at once, both may have answered. Then the pair secret that the account with the lower id drew is the one, on both
+/// sides and in whichever order the answers came.
 pub(crate) fn answered(
     tx: &mut Tx<'_>,
     own: &Own,
@@ -97,22 +101,19 @@ pub(crate) fn answered(
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
     let contact = contact::by_row(tx, row)?;
+    if contact.has_own_pair() && own.account < contact.account {
+        return Ok(());
+    }
+    anew::end_pair(tx, own, row, now)?;
     let batch = task::new_batch(tx)?;
-    put_tokens(
-        tx,
-        own,
-        batch,
-        Purpose::Pair(row),
-        Quota::default(),
-        |inbox| answer.pair_secret.token(inbox, 0),
-        chance,
-    )?;
-    contact::set_pair(tx, row, &answer.pair_secret, true)?;
+    let token = |inbox: &InboxId| answer.pair_secret.token(inbox, 0);
+    put_tokens(tx, own, batch, Purpose::Pair(row), Quota::default(), token, chance)?;
+    contact::set_pair(tx, row, &answer.pair_secret, PairOf::Them)?;
     contact::set_state(tx, row, ContactState::Accepted)?;
     contact::set_name(tx, row, &answer.name)?;
     contact::turn_to_chain(tx, row, &answer.chain)?;
     contact::conversation(tx, &own.account, &contact)?;
-    outbox::queue_content(tx, row, &Content::PairReady, Some(batch), None, now, chance)
+    anew::begin_pair(tx, row, &Content::PairReady, batch, now, chance)
 }
 
 /// What an answer says, checked.

@@ -1,5 +1,7 @@
 //! Tokens at our own inboxes, and what the aliases that deliveries carry stand for (PROTOCOL C1).
 
+use std::time::Duration;
+
 use rusqlite::params;
 use sotto_protocol::{Bytes, InboxId, Timestamp, Token, relay};
 
@@ -8,6 +10,9 @@ use crate::own::Own;
 use crate::store::{Query, StoreError, Tx};
 use crate::task;
 use crate::world::Chance;
+
+/// How long the requester's reply tokens hold: as long as any invite, and a month for the answer.
+pub(super) const REPLY_VALID: Duration = Duration::from_secs(60 * 24 * 3600);
 
 /// What an alias on one of our inboxes stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,13 +85,34 @@ pub(super) fn put_tokens(
     Ok(())
 }
 
-/// Drops every token of a contact at every inbox of ours. The aliases stay, so that what is still under way is recognised.
-pub(crate) fn drop_tokens(tx: &mut Tx<'_>, own: &Own, contact: ContactRow) -> Result<(), StoreError> {
+/// Whether an alias is of a pair token that is in use: not of a pair before.
+pub(crate) fn is_current_pair(view: &impl Query, own_inbox: i64, alias: u32) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM alias WHERE own_inbox = ?1 AND alias = ?2 AND purpose = 1 AND dropped = 0";
+    Ok(view.one(sql, params![own_inbox, alias], |_| Ok(()))?.is_some())
+}
+
+/// Which tokens of a contact are dropped, and whether they may come back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Dropped {
+    /// All, until the contact is unblocked.
+    ByBlocking,
+    /// All, for good.
+    ByRemoval,
+    /// Those of a pair secret that another one replaces.
+    ByNewPair,
+}
+
+/// Drops tokens of a contact at every inbox of ours. The aliases stay, so that what is still under way is recognised.
+pub(crate) fn drop_tokens(tx: &mut Tx<'_>, own: &Own, contact: ContactRow, dropped: Dropped) -> Result<(), StoreError> {
+    let which = match dropped {
+        Dropped::ByBlocking | Dropped::ByRemoval => "contact = ?1 AND dropped = 0",
+        Dropped::ByNewPair => "contact = ?1 AND dropped = 0 AND purpose = 1",
+    };
     let batch = task::new_batch(tx)?;
     for inbox in &own.inboxes {
         let hashes = tx.all(
-            "SELECT token_hash FROM alias WHERE own_inbox = ?1 AND contact = ?2",
-            params![inbox.row, contact.0],
+            &format!("SELECT token_hash FROM alias WHERE own_inbox = ?2 AND {which}"),
+            params![contact.0, inbox.row],
             |row| row.get::<_, [u8; 32]>(0).map(|hash| Bytes::copy_from_slice(&hash)),
         )?;
         if !hashes.is_empty() {
@@ -94,22 +120,27 @@ pub(crate) fn drop_tokens(tx: &mut Tx<'_>, own: &Own, contact: ContactRow) -> Re
             task::queue(tx, batch, &inbox.relay, task::Subject::Inbox(inbox.inbox), task::Kind::TokenDrop, &body)?;
         }
     }
+    if dropped != Dropped::ByBlocking {
+        tx.execute(&format!("UPDATE alias SET dropped = 1 WHERE {which}"), [contact.0])?;
+    }
     Ok(())
 }
 
-/// Puts the pair's tokens of a contact again, after an unblocking.
-pub(crate) fn restore_tokens(tx: &mut Tx<'_>, own: &Own, contact: &Contact) -> Result<(), StoreError> {
+/// Puts the tokens of a contact again, after an unblocking: the pair's, and those for an answer, under which letters come until the pair's
+/// are known to stand.
+pub(crate) fn restore_tokens(tx: &mut Tx<'_>, own: &Own, contact: &Contact, now: Timestamp) -> Result<(), StoreError> {
     let batch = task::new_batch(tx)?;
     for inbox in &own.inboxes {
         let tokens = tx.all(
-            "SELECT alias, token_hash FROM alias WHERE own_inbox = ?1 AND contact = ?2 AND purpose = 1",
+            "SELECT alias, token_hash, purpose FROM alias WHERE own_inbox = ?1 AND contact = ?2 AND dropped = 0",
             params![inbox.row, contact.row.0],
-            |row| Ok((row.get::<_, u32>(0)?, row.get::<_, [u8; 32]>(1)?)),
+            |row| Ok((row.get::<_, u32>(0)?, row.get::<_, [u8; 32]>(1)?, row.get::<_, i64>(2)? == 2)),
         )?;
-        for (alias, hash) in tokens {
+        for (alias, hash, is_reply) in tokens {
             let token = relay::Token {
                 hash: Bytes::copy_from_slice(&hash),
                 alias,
+                expires_at_ms: if is_reply { now.after(REPLY_VALID).as_ms() } else { 0 },
                 one_time_keys_per_claim: 1,
                 ..Default::default()
             };

@@ -10,8 +10,9 @@ use super::{Messenger, check_name};
 use crate::contact::{self, ContactState};
 use crate::engine::{Engine, Event};
 use crate::error::{Error, InputError, InviteError};
-use crate::handshake::{self, InviteOptions, join};
+use crate::handshake::{self, Dropped, InviteOptions, join};
 use crate::outbox;
+use crate::receive::{self, Why};
 use crate::records::{Contact, Failure, InviteLink};
 use crate::store::{Query, StoreError, Tx};
 
@@ -50,10 +51,18 @@ impl Messenger {
             return Err(InviteError::Own.into());
         }
         let known = engine.read(move |_, view| contact::by_account(view, &account)).await?;
-        if known.is_some_and(|contact| matches!(contact.state, ContactState::Asked | ContactState::Accepted)) {
-            return Err(InviteError::AlreadyContact.into());
+        match known {
+            Some(contact) if contact.state == ContactState::Accepted || contact.was_asked_under(&invite.secret) => {
+                return Err(InviteError::AlreadyContact.into());
+            }
+            // They have asked already, and to scan their invite is the owner's word.
+            Some(contact) if contact.state == ContactState::Asking => {
+                self.accept(account).await?;
+                return Ok(account);
+            }
+            Some(_) | None => {}
         }
-        let reading = join::read_invite(engine, invite, now).await?;
+        let reading = join::read_invite(engine, invite).await?;
         let claimed = match join::claim(engine, &reading).await {
             Err(error @ Error::Invite(_)) => {
                 engine.write(|_, tx| handshake::forget_claim(tx)).await?;
@@ -94,10 +103,25 @@ impl Messenger {
     /// # Errors
     /// [`InputError::NotFound`], [`InputError::WrongState`] for somebody who has not asked.
     pub async fn accept(&self, account: AccountId) -> Result<(), Error> {
-        self.change_contact(account, |engine, tx, contact| {
-            handshake::accept(tx, &engine.own, contact.row, engine.network_now(), &mut engine.chance())
-        })
-        .await
+        let engine = self.engine();
+        let received = engine
+            .write(move |engine, tx| -> Result<_, Error> {
+                let contact = known_contact(tx, &account)?;
+                handshake::accept(tx, &engine.own, contact.row, engine.network_now(), &mut engine.chance())?;
+                let waited_for = [Why::NotAnswered];
+                Ok(receive::retry_waiting(
+                    tx,
+                    &engine.own,
+                    contact.row,
+                    &waited_for,
+                    engine.times(),
+                    &mut engine.chance(),
+                )?)
+            })
+            .await?;
+        engine.tell(Event::ContactsChanged);
+        engine.after_receive(&received);
+        Ok(())
     }
 
     /// Calls a contact by another name, on this account only; `None` calls them by their own.
@@ -121,7 +145,7 @@ impl Messenger {
     pub async fn block(&self, account: AccountId) -> Result<(), Error> {
         self.change_contact(account, |engine, tx, contact| {
             contact::set_blocked(tx, contact.row, true)?;
-            Ok(handshake::drop_tokens(tx, &engine.own, contact.row)?)
+            Ok(handshake::drop_tokens(tx, &engine.own, contact.row, Dropped::ByBlocking)?)
         })
         .await
     }
@@ -136,7 +160,7 @@ impl Messenger {
                 return Err(InputError::WrongState { what: "is not blocked" }.into());
             }
             contact::set_blocked(tx, contact.row, false)?;
-            Ok(handshake::restore_tokens(tx, &engine.own, contact)?)
+            Ok(handshake::restore_tokens(tx, &engine.own, contact, engine.network_now())?)
         })
         .await
     }
@@ -149,7 +173,7 @@ impl Messenger {
         self.change_contact(account, |engine, tx, contact| {
             contact::set_state(tx, contact.row, ContactState::Removed)?;
             outbox::fail_all(tx, contact.row, Failure::Removed, engine.network_now())?;
-            Ok(handshake::drop_tokens(tx, &engine.own, contact.row)?)
+            Ok(handshake::drop_tokens(tx, &engine.own, contact.row, Dropped::ByRemoval)?)
         })
         .await
     }

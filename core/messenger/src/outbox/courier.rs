@@ -100,10 +100,7 @@ async fn step(engine: &Arc<Engine>, device: DeviceRow) -> Result<Progress, Failu
         return Ok(Progress::Nothing);
     }
     let plan = engine
-        .write(move |engine, tx| {
-            let times = encrypt::Now { network: engine.network_now(), judging: engine.judging_now() };
-            encrypt::plan(tx, &engine.own, device, times, &mut engine.chance())
-        })
+        .write(move |engine, tx| encrypt::plan(tx, &engine.own, device, engine.times(), &mut engine.chance()))
         .await?;
     match plan {
         Plan::Idle => Ok(Progress::Nothing),

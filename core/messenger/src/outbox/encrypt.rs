@@ -18,6 +18,7 @@ use sotto_protocol::{ClaimId, ConversationId, EnvelopeId, InboxId, MessageId, Re
 use super::MAY_LEAVE;
 use crate::contact::{self, Contact, ContactRow, Trust};
 use crate::conversation::{self, MessageRow};
+use crate::engine::Times;
 use crate::own::{self, Own};
 use crate::peer::{self, DeviceRow, PeerDevice, PeerInbox};
 use crate::records::MessageState;
@@ -77,21 +78,12 @@ pub(crate) struct Ready {
     pub(crate) message: OlmMessage,
 }
 
-/// The times to plan by.
-#[derive(Clone, Copy)]
-pub(crate) struct Now {
-    /// What relays date by.
-    pub(crate) network: Timestamp,
-    /// What others signed is judged by this one.
-    pub(crate) judging: Timestamp,
-}
-
 /// Decides what a device's letters need, and encrypts them when nothing else is needed.
 pub(crate) fn plan(
     tx: &mut Tx<'_>,
     own: &Own,
     device: DeviceRow,
-    times: Now,
+    times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<Plan, StoreError> {
     let now = times.network;
@@ -184,7 +176,7 @@ fn take_back(
 
 /// The bundle claimed last, unless it must be fetched again: because it was read too long ago, or because its device should have
 /// renewed it by now. A device that is away renews nothing, so that one is asked for no more than twice a day.
-fn stored_bundle(tx: &Tx<'_>, inbox: &PeerInbox, owner: &Party, times: Now) -> Result<Option<Bundle>, StoreError> {
+fn stored_bundle(tx: &Tx<'_>, inbox: &PeerInbox, owner: &Party, times: Times) -> Result<Option<Bundle>, StoreError> {
     let row = tx.one(
         "SELECT bundle, bundle_read_at FROM peer_inbox WHERE id = ?1 AND bundle IS NOT NULL",
         [inbox.row.0],

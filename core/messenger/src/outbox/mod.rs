@@ -10,8 +10,10 @@
 //! same bytes and never a ratchet step. A row, and its message, lives until the recipient's device has confirmed it.
 //! - `encrypt.rs`: rows into ciphertexts, one transaction for many
 //! - `courier.rs`: the task that carries one device's letters to its relay, and comes back with the answer
-//! - `backoff.rs`: when to try again; `unanswered.rs`: first messages that nobody answered, made again
+//! - `backoff.rs`: when to try again; `unanswered.rs`: first messages that nobody answered, made again; `anew.rs`: a
+//!   contact is met again
 
+pub(crate) mod anew;
 pub(crate) mod backoff;
 pub(crate) mod courier;
 pub(crate) mod dispatcher;

@@ -3,22 +3,20 @@
 use std::time::Duration;
 
 use rusqlite::params;
-use sotto_crypto::DeviceName;
-use sotto_crypto::letter::{Channel, Content, ContentError, Letter, UnverifiedLetter};
-use sotto_crypto::olm::{PrekeyUsed, SessionId};
-use sotto_crypto::seal::{NotVouchedFor, Sealed};
-use sotto_protocol::header::Header;
+use sotto_crypto::letter::{Channel, Content, ContentError, Letter};
+use sotto_crypto::olm::PrekeyUsed;
+use sotto_crypto::seal::NotVouchedFor;
 use sotto_protocol::letter::OlmKind;
 use sotto_protocol::{ConversationId, MessageId, Timestamp};
 
-use super::open::{Authentic, Ratchet, Unsealed, UsedSeal};
-use super::{Batch, Device, Fault, Incoming, Stepped};
+use super::open::{Authentic, Ratchet, UsedSeal};
+use super::{Batch, Device, Fault, Incoming, Stepped, Why};
 use crate::contact::{self, Contact, ContactRow, ContactState, Trust};
 use crate::conversation::{self, Arrivals, ConversationRow, NewMessage};
 use crate::error::Error;
-use crate::handshake::{self, Answered, ProvenRequest, Requested};
+use crate::handshake::{self, Answered};
 use crate::outbox::{self, NewLetter, Says};
-use crate::peer::{self, DeviceRow};
+use crate::peer::{self, DeviceRow, Met};
 use crate::prekey;
 use crate::records::{Kind, MessageState};
 use crate::seal;
@@ -46,8 +44,13 @@ impl Batch<'_, '_, '_> {
         if contact.blocked || contact.state == ContactState::Removed {
             return Err(Fault::Refused("contact_blocked"));
         }
-        if contact.trust != Trust::Sound {
-            return Err(Fault::Refused("contact_distrusted"));
+        match contact.trust {
+            Trust::Sound => {}
+            Trust::Forked => {
+                self.received.stale.push(row);
+                return Err(Fault::Wait(Why::Distrusted));
+            }
+            Trust::Compromised => return Err(Fault::Refused("contact_distrusted")),
         }
         let unsealed = self.unseal(row, incoming)?;
         if self.is_repeat(&unsealed.sealed.message)? {
@@ -66,102 +69,27 @@ impl Batch<'_, '_, '_> {
             // The same letter through another inbox: the ratchet has moved, nothing else.
             return self.keep_keys(&contact, device, authentic).map(|(installed, _)| installed);
         }
-        let channel =
-            if is_reply_alias && contact.state == ContactState::Asked { Channel::Reply } else { Channel::Contact };
-        let content = Content::decode(&authentic.letter.content, channel)
-            .map_err(|error| Fault::Refused(content_code(&error)))?;
+        let content = content_of(&authentic.letter, is_reply_alias)?;
         check_cards(&contact, &content)?;
+        match contact.state {
+            ContactState::Accepted => {}
+            ContactState::Asked if matches!(content, Content::ContactAccept { .. }) => {}
+            // They speak as contacts do. Between us that is so only when their answer has come, or ours has gone.
+            _ => return Err(Fault::Wait(Why::NotAnswered)),
+        }
         let (installed, letter) = self.keep_keys(&contact, device, authentic)?;
+        let is_of_handshake = matches!(content, Content::ContactAccept { .. } | Content::PairReady);
+        let is_over = is_of_handshake && self.meet(&contact, device, letter.counter)? == Met::Late;
         self.count(&contact, device, &letter, matches!(content, Content::Confirmation))?;
         self.heed(&contact, device, &letter)?;
-        self.apply(&contact, &letter, content)?;
+        if !is_over {
+            self.apply(&contact, incoming.alias, &letter, content)?;
+        }
         Ok(installed)
     }
 
-    /// Takes the first letter of somebody who scanned an invite.
-    pub(super) fn take_request(&mut self, invite: i64, incoming: &Incoming<'_>) -> Result<bool, Fault> {
-        let header = Header::decode(incoming.header).map_err(|_| Fault::Refused("header_malformed"))?;
-        let unsealed = self.unseal_opener(&header, incoming)?;
-        let message = unsealed.sealed.message;
-        if self.is_repeat(&message)? {
-            return Err(Fault::Refused("repeat"));
-        }
-        let sender = unsealed.sealed.sender.ok_or(Fault::Refused("sender_missing"))?;
-        let (Some(session), Some(identity_key)) = (message.session(), message.identity_key()) else {
-            return Err(Fault::Refused("prekey_message_expected"));
-        };
-        if let Some((contact, device)) = self.asked_before(&sender, &session)? {
-            return self.take_request_again(
-                &contact,
-                device,
-                Unsealed { sealed: Sealed { sender: Some(sender), message }, ..unsealed },
-            );
-        }
-        let (ratchet, plaintext) = self.accept_session(&session, &identity_key, &message)?;
-        let unverified =
-            UnverifiedLetter::decode(&plaintext, message.kind()).map_err(|_| Fault::Refused("letter_malformed"))?;
-        let content = unverified.introduction().map_err(|error| Fault::Refused(content_code(&error)))?;
-        let Content::ContactRequest { name, card, manifest, reply_secret } = content else {
-            return Err(Fault::Refused("content_misplaced"));
-        };
-        let (manifest, party) = self.introduce(&sender, manifest, &identity_key)?;
-        let letter =
-            unverified.verify(&identity_key, &party, &self.own.party).map_err(|_| Fault::Refused("binding_refused"))?;
-        if card.account != sender.account {
-            return Err(Fault::Refused("card_of_another_account"));
-        }
-        let chain = handshake::chain_of(&card);
-        let reply_inbox = letter.reply_inbox.ok_or(Fault::Refused("reply_inbox_refused"))?;
-        let is_listed = manifest
-            .device(&sender.device)
-            .is_some_and(|device| device.inboxes.iter().any(|inbox| inbox.inbox == reply_inbox));
-        if !is_listed || peer::has_inbox_of_another(self.tx, &manifest)? {
-            return Err(Fault::Refused("reply_inbox_refused"));
-        }
-        let request =
-            ProvenRequest { invite, name: &name, chain: &chain, manifest: &manifest, reply_secret: &reply_secret };
-        let requested =
-            handshake::take_request(self.tx, self.own, &request, self.now, self.chance).map_err(into_fault)?;
-        let Requested::Taken { contact: row, .. } = requested else {
-            return match requested {
-                Requested::Ignored(code) => Err(Fault::Refused(code)),
-                Requested::Taken { .. } => Ok(false),
-            };
-        };
-        self.forget_contact(row);
-        self.received.contacts_changed = true;
-        let contact = self.contact(row)?;
-        let device = peer::device_by_id(self.tx, row, &sender.device)?.ok_or(StoreError::Corrupt)?.row;
-        let authentic =
-            Authentic { letter, kind: message.kind(), inner_hash: message.inner_hash(), ratchet, seal: unsealed.seal };
-        let (_, letter) = self.keep_keys(&contact, device, authentic)?;
-        self.count(&contact, device, &letter, true)?;
-        Ok(false)
-    }
-
-    /// Whether a request's session is one that an earlier copy of it began.
-    fn asked_before(
-        &self,
-        sender: &DeviceName,
-        session: &SessionId,
-    ) -> Result<Option<(Contact, DeviceRow)>, StoreError> {
-        let Some(contact) = contact::by_account(self.tx, &sender.account)? else { return Ok(None) };
-        let Some(device) = peer::device_by_id(self.tx, contact.row, &sender.device)? else { return Ok(None) };
-        let is_known = session::is_of_device(self.tx, device.row, session)?;
-        Ok(is_known.then_some((contact, device.row)))
-    }
-
-    /// A request that was sent again: its ratchet moves, and nothing else is new.
-    fn take_request_again(&mut self, contact: &Contact, device: DeviceRow, unsealed: Unsealed) -> Result<bool, Fault> {
-        let authentic = self.authenticate(contact, device, unsealed)?;
-        Content::decode(&authentic.letter.content, Channel::Invite)
-            .map_err(|error| Fault::Refused(content_code(&error)))?;
-        self.keep_keys(contact, device, authentic)?;
-        Ok(false)
-    }
-
     /// Keeps the ratchet and the seal as they are after the letter. From here on the letter counts as seen.
-    fn keep_keys(
+    pub(super) fn keep_keys(
         &mut self,
         contact: &Contact,
         device: DeviceRow,
@@ -176,9 +104,9 @@ impl Batch<'_, '_, '_> {
             }
             Ratchet::Begun { account, session, prekey } => {
                 debug_assert!(kind == OlmKind::Prekey, "only prekey messages begin sessions");
-                let reply_inbox = letter.reply_inbox.ok_or(Fault::Refused("reply_inbox_refused"))?;
-                let inbox =
-                    peer::inbox_by_id(self.tx, device, &reply_inbox)?.ok_or(Fault::Refused("reply_inbox_refused"))?;
+                // Checked before anything was written: a letter that is refused changes nothing.
+                let reply_inbox = letter.reply_inbox.ok_or(StoreError::Corrupt)?;
+                let inbox = peer::inbox_by_id(self.tx, device, &reply_inbox)?.ok_or(StoreError::Corrupt)?;
                 if prekey == PrekeyUsed::LastResort {
                     session::bury(self.tx, &session.id(), &account.last_resort().id())?;
                 } else {
@@ -221,8 +149,25 @@ impl Batch<'_, '_, '_> {
         Ok((installed, letter))
     }
 
+    /// A letter of a handshake begins the count anew: its sender has given up whatever came before it.
+    pub(super) fn meet(&mut self, contact: &Contact, device: DeviceRow, counter: u64) -> Result<Met, StoreError> {
+        let met = peer::meet(self.tx, device, counter)?;
+        let known = self.device(contact, device)?;
+        if met == Met::Now && known.contiguous + 1 < counter {
+            known.contiguous = counter - 1;
+            let over = "DELETE FROM received_counter WHERE peer_device = ?1 AND counter < ?2";
+            self.tx.execute(over, params![device.0, stored(counter)])?;
+        }
+        Ok(met)
+    }
+
     /// Whether a letter of that counter was taken already.
-    fn was_counted(&mut self, contact: &Contact, device: DeviceRow, counter: u64) -> Result<bool, StoreError> {
+    pub(super) fn was_counted(
+        &mut self,
+        contact: &Contact,
+        device: DeviceRow,
+        counter: u64,
+    ) -> Result<bool, StoreError> {
         if counter <= self.device(contact, device)?.contiguous {
             return Ok(true);
         }
@@ -235,7 +180,7 @@ impl Batch<'_, '_, '_> {
     }
 
     /// Counts a letter, and moves the contiguous counter over what came early.
-    fn count(
+    pub(super) fn count(
         &mut self,
         contact: &Contact,
         device: DeviceRow,
@@ -294,11 +239,13 @@ impl Batch<'_, '_, '_> {
         Ok(())
     }
 
-    fn apply(&mut self, contact: &Contact, letter: &Letter, content: Content) -> Result<(), Fault> {
+    fn apply(&mut self, contact: &Contact, alias: u32, letter: &Letter, content: Content) -> Result<(), Fault> {
         match content {
             Content::Text(text) => self.say(contact, letter, Kind::Text, &text.body)?,
             Content::Unknown { fallback } => self.say(contact, letter, Kind::Unknown, &fallback)?,
             Content::Confirmation => {}
+            // Under a token of a pair before, it tells of that pair.
+            Content::PairReady if !handshake::is_current_pair(self.tx, self.own_inbox, alias)? => {}
             Content::PairReady => {
                 contact::pair_is_usable(self.tx, contact.row)?;
                 self.forget_contact(contact.row);
@@ -315,6 +262,7 @@ impl Batch<'_, '_, '_> {
                     .map_err(into_fault)?;
                 self.forget_contact(contact.row);
                 self.received.contacts_changed = true;
+                self.received.answered.push(contact.row);
             }
             Content::ContactRequest { .. } => return Err(Fault::Refused("content_misplaced")),
         }
@@ -376,6 +324,16 @@ impl Batch<'_, '_, '_> {
     }
 }
 
+/// What a letter of a contact says. An answer is legal where it was asked for; everything else also there, because it may follow the answer
+/// before the pair's tokens are known to stand.
+fn content_of(letter: &Letter, is_reply_alias: bool) -> Result<Content, Fault> {
+    let content = match Content::decode(&letter.content, Channel::Contact) {
+        Err(ContentError::Misplaced) if is_reply_alias => Content::decode(&letter.content, Channel::Reply),
+        content => content,
+    };
+    content.map_err(|error| Fault::Refused(content_code(&error)))
+}
+
 /// A contact speaks for its own account only.
 fn check_cards(contact: &Contact, content: &Content) -> Result<(), Fault> {
     match content {
@@ -410,14 +368,15 @@ pub(super) fn owe_confirmation(
     Ok(())
 }
 
-fn into_fault(error: Error) -> Fault {
+/// The handshake has begun to write: what stops it is this device's own trouble, and no reason to keep half of it.
+pub(super) fn into_fault(error: Error) -> Fault {
     match error {
         Error::Store(error) => Fault::Store(error),
-        _ => Fault::Refused("request_refused"),
+        _ => Fault::Store(StoreError::Corrupt),
     }
 }
 
-const fn content_code(error: &ContentError) -> &'static str {
+pub(super) const fn content_code(error: &ContentError) -> &'static str {
     match error {
         ContentError::Misplaced => "content_misplaced",
         ContentError::BadName => "name_refused",

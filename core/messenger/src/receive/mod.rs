@@ -7,10 +7,11 @@
 //! In a batch a session is loaded, stepped and stored once, and a conversation row written once. Acknowledgement and events come after
 //! the commit, and are not here (`stream.rs`).
 //! - `open.rs`: seal and ratchet, up to an authenticated letter
-//! - `apply.rs`: what a letter changes
+//! - `apply.rs`: what a letter changes; `request.rs`: a stranger's first letter
 
 mod apply;
 mod open;
+mod request;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -23,6 +24,7 @@ use sotto_protocol::{Timestamp, relay};
 
 use crate::contact::{self, Contact, ContactRow};
 use crate::conversation::{self, Arrivals, ConversationRow, MessageRow};
+use crate::engine::Times;
 use crate::handshake::{self, Purpose};
 use crate::own::{self, Own};
 use crate::peer::{self, DeviceRow};
@@ -44,6 +46,17 @@ pub(crate) struct Received {
     pub(crate) stale: Vec<ContactRow>,
     /// Whether contacts changed.
     pub(crate) contacts_changed: bool,
+    /// Contacts who have become that: what they said behind their answer may wait.
+    pub(crate) answered: Vec<ContactRow>,
+}
+
+impl Received {
+    fn add(&mut self, more: Self) {
+        self.messages.extend(more.messages);
+        self.stale.extend(more.stale);
+        self.contacts_changed |= more.contacts_changed;
+        self.answered.extend(more.answered);
+    }
 }
 
 /// A missing one-time key is answered by a fresh session so often at most: the answer must not become a lever (PROTOCOL E2).
@@ -72,6 +85,10 @@ pub(crate) enum Why {
     NoOpener,
     /// A manifest that lists its device.
     UnknownDevice,
+    /// An answer, theirs or ours: its sender speaks as a contact does.
+    NotAnswered,
+    /// A new epoch of an account that has shown two lists.
+    Distrusted,
 }
 
 impl Why {
@@ -79,6 +96,8 @@ impl Why {
         match self {
             Self::NoOpener => 1,
             Self::UnknownDevice => 2,
+            Self::NotAnswered => 3,
+            Self::Distrusted => 4,
         }
     }
 }
@@ -96,13 +115,13 @@ pub(crate) fn receive(
     own: &Own,
     own_inbox: i64,
     deliveries: &[relay::Delivery],
-    now: Timestamp,
+    times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<Received, StoreError> {
     let cursor: i64 = tx
         .one("SELECT cursor FROM own_inbox WHERE id = ?1", [own_inbox], |row| row.get(0))?
         .ok_or(StoreError::Corrupt)?;
-    let mut batch = Batch::new(tx, own, own_inbox, now, chance);
+    let mut batch = Batch::new(tx, own, own_inbox, times, chance);
     let mut last = cursor;
     for delivery in deliveries {
         let sequence = i64::try_from(delivery.sequence).map_err(|_| StoreError::Failed)?;
@@ -114,19 +133,48 @@ pub(crate) fn receive(
         let incoming = Incoming { alias: delivery.alias, header: &delivery.header, payload: &delivery.payload };
         batch.take_or_keep(&incoming, delivery.accepted_at_ms)?;
     }
-    let received = batch.finish()?;
+    let mut received = batch.finish()?;
     if last > cursor {
         tx.execute("UPDATE own_inbox SET cursor = ?2 WHERE id = ?1", params![own_inbox, last])?;
     }
+    retry_answered(tx, own, &mut received, times, chance)?;
     Ok(received)
 }
 
-/// Tries envelopes again that waited for a contact's manifest.
+/// Tries again what waited for an answer that has come.
+fn retry_answered(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    received: &mut Received,
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<(), StoreError> {
+    while let Some(contact) = received.answered.pop() {
+        received.add(retry_under_all_aliases(tx, own, contact, &[Why::NotAnswered], times, chance)?);
+    }
+    Ok(())
+}
+
+/// Tries envelopes of a contact again that waited for one of these.
 pub(crate) fn retry_waiting(
     tx: &mut Tx<'_>,
     own: &Own,
     contact: ContactRow,
-    now: Timestamp,
+    waited_for: &[Why],
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<Received, StoreError> {
+    let mut received = retry_under_all_aliases(tx, own, contact, waited_for, times, chance)?;
+    retry_answered(tx, own, &mut received, times, chance)?;
+    Ok(received)
+}
+
+fn retry_under_all_aliases(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    contact: ContactRow,
+    waited_for: &[Why],
+    times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<Received, StoreError> {
     let aliases = tx.all("SELECT own_inbox, alias FROM alias WHERE contact = ?1", [contact.0], |row| {
@@ -134,12 +182,9 @@ pub(crate) fn retry_waiting(
     })?;
     let mut all = Received::default();
     for (own_inbox, alias) in aliases {
-        let mut batch = Batch::new(tx, own, own_inbox, now, chance);
-        batch.retry(alias)?;
-        let received = batch.finish()?;
-        all.messages.extend(received.messages);
-        all.stale.extend(received.stale);
-        all.contacts_changed |= received.contacts_changed;
+        let mut batch = Batch::new(tx, own, own_inbox, times, chance);
+        batch.retry(alias, waited_for)?;
+        all.add(batch.finish()?);
     }
     Ok(all)
 }
@@ -168,6 +213,8 @@ pub(crate) struct Batch<'t, 'c, 'r> {
     pub(super) own: &'t Own,
     pub(super) own_inbox: i64,
     pub(super) now: Timestamp,
+    /// What others signed is judged by this one.
+    pub(super) judging: Timestamp,
     pub(super) chance: &'t mut Chance<'r>,
     contacts: HashMap<ContactRow, Contact>,
     pub(super) seals: HashMap<ContactRow, Vec<SealIn>>,
@@ -183,6 +230,7 @@ pub(crate) struct Batch<'t, 'c, 'r> {
 /// A peer's device during a batch.
 pub(super) struct Device {
     pub(super) party: Party,
+    pub(super) listed: bool,
     pub(super) sessions: Vec<Stepped>,
     /// Highest contiguous counter, with this batch.
     pub(super) contiguous: u64,
@@ -198,12 +246,13 @@ pub(super) struct Stepped {
 }
 
 impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
-    fn new(tx: &'t mut Tx<'c>, own: &'t Own, own_inbox: i64, now: Timestamp, chance: &'t mut Chance<'r>) -> Self {
+    fn new(tx: &'t mut Tx<'c>, own: &'t Own, own_inbox: i64, times: Times, chance: &'t mut Chance<'r>) -> Self {
         Self {
             tx,
             own,
             own_inbox,
-            now,
+            now: times.network,
+            judging: times.judging,
             chance,
             contacts: HashMap::new(),
             seals: HashMap::new(),
@@ -221,7 +270,7 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
         match self.take(incoming) {
             Ok(installed) => {
                 if installed {
-                    self.retry(incoming.alias)?;
+                    self.retry(incoming.alias, &[Why::NoOpener])?;
                 }
                 Ok(())
             }
@@ -272,16 +321,24 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
         Ok(())
     }
 
-    /// Tries again what waits under an alias, in the order in which it came.
-    fn retry(&mut self, alias: u32) -> Result<(), StoreError> {
+    /// Tries again what waits for one of these under an alias, in the order in which it came.
+    fn retry(&mut self, alias: u32, waited_for: &[Why]) -> Result<(), StoreError> {
         let waiting = self.tx.all(
-            "SELECT id, header, payload FROM waiting WHERE own_inbox = ?1 AND alias = ?2 ORDER BY id",
+            "SELECT id, header, payload, reason FROM waiting WHERE own_inbox = ?1 AND alias = ?2 ORDER BY id",
             params![self.own_inbox, alias],
-            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?)),
+            |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?, row.get::<_, i64>(3)?))
+            },
         )?;
-        for (row, header, payload) in waiting {
+        for (row, header, payload, reason) in waiting {
+            if waited_for.iter().all(|why| why.code() != reason) {
+                continue;
+            }
             match self.take(&Incoming { alias, header: &header, payload: &payload }) {
-                Err(Fault::Wait(_)) => continue,
+                Err(Fault::Wait(why)) => {
+                    self.tx.execute("UPDATE waiting SET reason = ?2 WHERE id = ?1", params![row, why.code()])?;
+                    continue;
+                }
                 Err(Fault::Store(error)) => return Err(error),
                 Err(Fault::Refused(code)) => count_refusals(self.tx, code, 1)?,
                 Ok(_) => {}
@@ -311,10 +368,18 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
             let party = crate::outbox::encrypt::party(contact, &peer);
             let sessions = session::of_device(self.tx, &self.own.seal, row)?;
             let sessions = sessions.into_iter().map(|row| Stepped { row, changed: false }).collect();
-            let contiguous = peer.received;
-            self.devices.insert(row, Device { party, sessions, contiguous, to_confirm: 0, changed: false });
+            let (listed, contiguous) = (peer.listed, peer.received);
+            self.devices.insert(row, Device { party, listed, sessions, contiguous, to_confirm: 0, changed: false });
         }
         self.devices.get_mut(&row).ok_or(StoreError::Corrupt)
+    }
+
+    /// Lists changed in this batch: devices that were read before may have left theirs.
+    fn relist(&mut self) -> Result<(), StoreError> {
+        for (row, device) in &mut self.devices {
+            device.listed = peer::device_by_row(self.tx, *row)?.listed;
+        }
+        Ok(())
     }
 
     fn olm(&mut self) -> Result<&OlmAccount, StoreError> {

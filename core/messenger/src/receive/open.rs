@@ -1,7 +1,7 @@
 //! From an envelope to an authenticated letter: seal, repeat, ratchet, binding. Nothing is written here.
 
 use sotto_crypto::letter::{Letter, UnverifiedLetter};
-use sotto_crypto::manifest::{History, VerifiedManifest};
+use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::olm::{OlmAccount, OlmError, OlmMessage, OlmSession, PrekeyUsed, SessionId};
 use sotto_crypto::seal::{OfferedSeal, OpenerHash, SealError, Sealed};
 use sotto_crypto::{DeviceName, Party};
@@ -9,7 +9,8 @@ use sotto_protocol::header::Header;
 use sotto_protocol::letter::OlmKind;
 
 use super::{Batch, Fault, Incoming, Why};
-use crate::contact::{Contact, ContactRow};
+use crate::contact::{self, Contact, ContactRow};
+use crate::manifests::{self, Unbelieved};
 use crate::peer::{self, DeviceRow};
 use crate::prekey;
 use crate::seal;
@@ -105,22 +106,23 @@ impl Batch<'_, '_, '_> {
         Ok(self.tx.one("SELECT 1 FROM seen_inner WHERE hash = ?1", [message.inner_hash()], |_| Ok(()))?.is_some())
     }
 
-    /// The contact's device that made an envelope.
+    /// The contact's device that made an envelope. One that has left the list speaks no more, under an installed seal neither.
     pub(super) fn maker(&mut self, contact: &Contact, unsealed: &Unsealed) -> Result<DeviceRow, Fault> {
-        if let Some(row) = unsealed.maker {
-            return Ok(row);
-        }
-        let DeviceName { account, device } = unsealed.sealed.sender.ok_or(Fault::Refused("sender_missing"))?;
-        if account != contact.account {
-            return Err(Fault::Refused("sender_is_not_the_contact"));
-        }
-        match peer::device_by_id(self.tx, contact.row, &device)? {
-            Some(peer) if peer.listed => Ok(peer.row),
-            _ => {
-                self.received.stale.push(contact.row);
-                Err(Fault::Wait(Why::UnknownDevice))
+        let row = match unsealed.maker {
+            Some(row) => row,
+            None => {
+                let DeviceName { account, device } = unsealed.sealed.sender.ok_or(Fault::Refused("sender_missing"))?;
+                if account != contact.account {
+                    return Err(Fault::Refused("sender_is_not_the_contact"));
+                }
+                let Some(device) = peer::device_by_id(self.tx, contact.row, &device)? else {
+                    self.received.stale.push(contact.row);
+                    return Err(Fault::Wait(Why::UnknownDevice));
+                };
+                device.row
             }
-        }
+        };
+        if self.device(contact, row)?.listed { Ok(row) } else { Err(Fault::Refused("device_unlisted")) }
     }
 
     /// Decrypts and checks a letter from a known device.
@@ -203,16 +205,22 @@ impl Batch<'_, '_, '_> {
 
     /// Verifies the manifest that a request carries, which is what proves its sender.
     pub(super) fn introduce(
-        &self,
+        &mut self,
         sender: &DeviceName,
         manifest: sotto_protocol::Bytes,
         identity_key: &[u8; 32],
     ) -> Result<(VerifiedManifest, Party), Fault> {
-        let manifest = VerifiedManifest::verify(&sender.account, manifest, History::Unknown, self.now)
-            .map_err(|_| Fault::Refused("manifest_refused"))?;
-        if !manifest.is_fresh(self.now) {
-            return Err(Fault::Refused("manifest_outdated"));
-        }
+        let manifest = match manifests::introduce(self.tx, &sender.account, manifest, self.judging)? {
+            Ok(manifest) => manifest,
+            Err(Unbelieved { code, distrust }) => {
+                if let Some((contact, trust)) = distrust {
+                    contact::distrust(self.tx, contact, trust)?;
+                    self.forget_contact(contact);
+                    self.received.contacts_changed = true;
+                }
+                return Err(Fault::Refused(code));
+            }
+        };
         let party = manifest.party(&sender.device).ok_or(Fault::Refused("device_unlisted"))?;
         if party.curve25519 != *identity_key {
             return Err(Fault::Refused("identity_key_refused"));

@@ -90,6 +90,7 @@ CREATE TABLE alias (
     contact    INTEGER REFERENCES contact (id),
     invite     INTEGER REFERENCES invite (id),
     token_hash BLOB NOT NULL,
+    dropped    INTEGER NOT NULL DEFAULT 0,    -- its token is over for good: of a meeting before, or of somebody removed
     PRIMARY KEY (own_inbox, alias)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX alias_by_contact ON alias (contact) WHERE contact IS NOT NULL;
@@ -116,6 +117,7 @@ CREATE TABLE contact (
     chain_is_new     INTEGER NOT NULL DEFAULT 0,  -- the head above is another chain's: nothing of this one was read
     trust            INTEGER NOT NULL DEFAULT 0,  -- 0 sound, 1 fork seen, 2 compromised
     pair_secret      BLOB,                    -- once accepted
+    pair_is_ours     INTEGER NOT NULL DEFAULT 0,  -- drawn here, with our answer
     pair_usable      INTEGER NOT NULL DEFAULT 0,  -- their tokens of it stand
     reply_secret     BLOB,                    -- theirs, for our answer
     invite_secret    BLOB,                    -- of the invite we scanned, for our request
@@ -135,6 +137,7 @@ CREATE TABLE peer_device (
     counter_sent  INTEGER NOT NULL DEFAULT 0, -- last counter given to a letter for it
     confirmed     INTEGER NOT NULL DEFAULT 0, -- highest contiguous counter it says it has
     received      INTEGER NOT NULL DEFAULT 0, -- highest contiguous counter received from it
+    met           INTEGER NOT NULL DEFAULT 0, -- counter of the last letter of a handshake that was heeded: earlier ones say nothing
     confirm_due   INTEGER,                    -- when it must hear what we received
     unconfirmed   INTEGER NOT NULL DEFAULT 0, -- letters received since it last heard
     fresh_session_at INTEGER NOT NULL DEFAULT 0, -- when a missing one-time key was last answered by a new session
@@ -154,13 +157,14 @@ CREATE TABLE peer_inbox (
     peer_device    INTEGER NOT NULL REFERENCES peer_device (id),
     position       INTEGER NOT NULL,
     relay          TEXT NOT NULL,
-    inbox          BLOB NOT NULL UNIQUE,
+    inbox          BLOB NOT NULL,             -- as their list says: nobody can claim it for everybody
     prekey_key     BLOB NOT NULL,
     listed         INTEGER NOT NULL,
     bundle         BLOB,                      -- the last one claimed, as the relay gave it
     bundle_read_at INTEGER NOT NULL DEFAULT 0,
     claim          BLOB,                      -- claim id under way, so that asking again is the same claim
-    renewals       INTEGER NOT NULL DEFAULT 0 -- how often an unanswered session was made again
+    renewals       INTEGER NOT NULL DEFAULT 0, -- how often an unanswered session was made again
+    UNIQUE (peer_device, inbox)
 ) STRICT;
 CREATE INDEX peer_inbox_by_device ON peer_inbox (peer_device, position);
 
@@ -292,8 +296,8 @@ CREATE TABLE relay_task (
 CREATE INDEX relay_task_by_subject ON relay_task (relay, subject, id);
 CREATE INDEX relay_task_by_batch ON relay_task (batch);
 
--- Envelopes that cannot be opened yet: continuations that came before their opener, letters of a device not listed yet, letters that
--- would skip too far. They are acknowledged: the relay's copy is gone.
+-- Envelopes that cannot be opened yet: continuations that came before their opener, letters of a device not listed yet, of
+-- somebody whose answer is still to come or of a contact who has shown two lists. They are acknowledged: the relay's copy is gone.
 CREATE TABLE waiting (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     own_inbox   INTEGER NOT NULL REFERENCES own_inbox (id),
@@ -302,7 +306,7 @@ CREATE TABLE waiting (
     payload     BLOB NOT NULL,
     accepted_at INTEGER NOT NULL,
     stored_at   INTEGER NOT NULL,
-    reason      INTEGER NOT NULL              -- 1 no opener, 2 unknown device, 3 too far ahead
+    reason      INTEGER NOT NULL              -- 1 no opener, 2 unknown device, 3 no answer yet, 4 distrusted contact
 ) STRICT;
 CREATE INDEX waiting_by_alias ON waiting (own_inbox, alias, id);
 

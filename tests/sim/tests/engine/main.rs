@@ -6,6 +6,7 @@ mod begin;
 mod contacts;
 mod first_contact;
 mod kills;
+mod meeting;
 mod rest;
 mod restored;
 mod seals;

@@ -1,0 +1,144 @@
+//! What a contact's lists have shown of themselves, and how far their chain was read.
+//!
+//! ```text
+//! Sound  --two lists of one version--> Forked --a new epoch--> Sound
+//! any    --two certificates for one epoch--> Compromised, for good: whoever holds the root key can make any epoch
+//! ```
+//! Not here: reading chains (`manifests.rs`), the devices that a list names (`peer.rs`).
+
+use std::time::Duration;
+
+use rusqlite::params;
+use sotto_crypto::manifest::{Known, VerifiedManifest};
+use sotto_protocol::limits::MANIFEST_READ_AGAIN;
+use sotto_protocol::{Bytes, ChainId, RelayAddress, Timestamp};
+
+use super::{Contact, ContactRow};
+use crate::peer;
+use crate::store::column::ms;
+use crate::store::{Query, StoreError, Tx};
+
+/// How long a letter of an unknown device waits for the next look at its owner's list.
+const WAITING_READ_AGAIN: Duration = Duration::from_secs(6 * 3600);
+
+/// Where a contact's manifest chain for us is.
+#[derive(Clone)]
+pub(crate) struct ChainAddress {
+    pub(crate) relay: RelayAddress,
+    pub(crate) chain: ChainId,
+    pub(crate) key: [u8; 32],
+}
+
+/// What a contact's chain has shown of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trust {
+    /// One history.
+    Sound,
+    /// Two histories: somebody shows different lists. Nothing is sent until a new epoch heals it.
+    Forked,
+    /// Two certificates for one epoch: the root key is in wrong hands. For good.
+    Compromised,
+}
+
+impl Trust {
+    pub(super) const fn code(self) -> i64 {
+        match self {
+            Self::Sound => 0,
+            Self::Forked => 1,
+            Self::Compromised => 2,
+        }
+    }
+
+    pub(super) fn from_code(code: i64) -> Result<Self, StoreError> {
+        match code {
+            0 => Ok(Self::Sound),
+            1 => Ok(Self::Forked),
+            2 => Ok(Self::Compromised),
+            _ => Err(StoreError::Corrupt),
+        }
+    }
+}
+
+impl Contact {
+    /// What the next list must agree with.
+    pub(crate) fn known(&self) -> Result<Known, StoreError> {
+        let manifest = VerifiedManifest::reload(&self.account, Bytes::copy_from_slice(&self.manifest));
+        Ok(manifest.map_err(|_| StoreError::Corrupt)?.known())
+    }
+}
+
+/// A newer manifest was verified. The root key's word for a new epoch heals a fork.
+pub(crate) fn manifest_read(
+    tx: &mut Tx<'_>,
+    row: ContactRow,
+    newest: &VerifiedManifest,
+    chain_next: u64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    believe(tx, row, newest)?;
+    tx.execute("UPDATE contact SET chain_is_new = 0 WHERE id = ?1", [row.0])?;
+    chain_read(tx, row, chain_next, now)
+}
+
+/// The chain was read up to there.
+pub(crate) fn chain_read(tx: &mut Tx<'_>, row: ContactRow, chain_next: u64, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET manifest_read_at = ?2, chain_next = ?3 WHERE id = ?1",
+        params![row.0, ms(now), i64::try_from(chain_next).unwrap_or(i64::MAX)],
+    )?;
+    Ok(())
+}
+
+/// From now on this is what the contact's devices are.
+pub(super) fn believe(tx: &mut Tx<'_>, row: ContactRow, manifest: &VerifiedManifest) -> Result<(), StoreError> {
+    let head = manifest.head();
+    tx.execute(
+        "UPDATE contact SET trust = CASE WHEN trust = ?6 AND epoch < ?3 THEN ?7 ELSE trust END,
+             manifest = ?2, epoch = ?3, version = ?4, hash = ?5 WHERE id = ?1",
+        params![
+            row.0,
+            manifest.bytes().as_ref(),
+            head.epoch,
+            head.version,
+            head.hash,
+            Trust::Forked.code(),
+            Trust::Sound.code()
+        ],
+    )?;
+    peer::list_devices(tx, row, manifest)
+}
+
+/// The contact's manifests for us stand in another chain from now on. It is read before anything is sent.
+pub(crate) fn turn_to_chain(tx: &mut Tx<'_>, row: ContactRow, chain: &ChainAddress) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET relay = ?2, chain = ?3, chain_key = ?4, chain_next = 0, chain_is_new = 1, manifest_read_at = 0 WHERE id = ?1",
+        params![row.0, chain.relay.to_string(), chain.chain.as_bytes(), chain.key],
+    )?;
+    Ok(())
+}
+
+/// The manifest must be read again before anything is sent: a letter named a head that we do not know.
+pub(crate) fn manifest_is_stale(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET manifest_read_at = 0 WHERE id = ?1", [row.0])?;
+    Ok(())
+}
+
+/// Their lists showed something that an honest owner's never do.
+pub(crate) fn distrust(tx: &mut Tx<'_>, row: ContactRow, trust: Trust) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET trust = max(trust, ?2) WHERE id = ?1", params![row.0, trust.code()])?;
+    Ok(())
+}
+
+/// Contacts whose chain is read without a letter to them: those that have shown two lists, daily, because only a new epoch heals that and
+/// nothing is sent to them; and those for whose list a letter waits.
+pub(crate) fn to_read_again(view: &impl Query, now: Timestamp) -> Result<Vec<ContactRow>, StoreError> {
+    view.all(
+        "SELECT id FROM contact WHERE state != 4 AND blocked = 0 AND (
+             (trust = 1 AND (manifest_read_at <= ?1 OR manifest_read_at > ?3))
+             OR (trust = 0 AND (manifest_read_at <= ?2 OR manifest_read_at > ?3) AND EXISTS (
+                 SELECT 1 FROM waiting JOIN alias ON alias.own_inbox = waiting.own_inbox AND alias.alias = waiting.alias
+                 WHERE waiting.reason = 2 AND alias.contact = contact.id)))",
+        params![ms(now.before(MANIFEST_READ_AGAIN)), ms(now.before(WAITING_READ_AGAIN)), ms(now)],
+        |row| row.get(0).map(ContactRow),
+    )
+}

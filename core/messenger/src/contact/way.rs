@@ -1,0 +1,119 @@
+//! The way to a contact: whose tokens open their inboxes, and the secrets that those tokens come from (PROTOCOL C).
+
+use rusqlite::params;
+use sotto_crypto::secret::{PairSecret, ReplySecret};
+use sotto_protocol::invite::InviteSecret;
+use sotto_protocol::{ClaimId, InboxId, Timestamp, Token};
+
+use super::{Contact, ContactRow, ContactState};
+use crate::store::column::ms;
+use crate::store::{StoreError, Tx};
+
+/// Whose token opens the way to a contact's inboxes right now.
+pub(crate) enum Way {
+    /// The pair's.
+    Pair(PairSecret),
+    /// The one their request carried, until they say that the pair's stand.
+    Reply(ReplySecret),
+    /// The invite's, under our claim id, until they answer.
+    Invite(InviteSecret, ClaimId),
+}
+
+impl Way {
+    /// The token for one inbox.
+    pub(crate) fn token(&self, inbox: &InboxId) -> Token {
+        match self {
+            Self::Pair(secret) => secret.token(inbox, 0),
+            Self::Reply(secret) => secret.token(inbox),
+            Self::Invite(secret, _) => sotto_crypto::secret::invite_token(secret, inbox),
+        }
+    }
+
+    /// The claim id that every put must carry, where the token asks for one.
+    pub(crate) const fn claim(&self) -> Option<&ClaimId> {
+        match self {
+            Self::Invite(_, claim) => Some(claim),
+            Self::Pair(_) | Self::Reply(_) => None,
+        }
+    }
+}
+
+impl Contact {
+    /// Whether the pair secret is one that we drew.
+    pub(crate) const fn has_own_pair(&self) -> bool {
+        self.pair_secret.is_some() && self.pair_is_ours
+    }
+
+    /// Whether we wait for the answer to a request under that invite.
+    pub(crate) fn was_asked_under(&self, invite: &InviteSecret) -> bool {
+        self.state == ContactState::Asked && self.invite_secret == Some(*invite.as_bytes())
+    }
+
+    /// How letters reach them, where anything does.
+    pub(crate) fn way(&self) -> Option<Way> {
+        match self.state {
+            ContactState::Asked => Some(Way::Invite(InviteSecret::from_bytes(self.invite_secret?), self.claim?)),
+            ContactState::Accepted if self.pair_usable => Some(Way::Pair(PairSecret::from_bytes(self.pair_secret?))),
+            ContactState::Accepted => Some(Way::Reply(ReplySecret::from_bytes(self.reply_secret?))),
+            ContactState::Asking | ContactState::Removed => None,
+        }
+    }
+}
+
+/// What our request to them needs until they answer.
+pub(crate) fn set_invite(
+    tx: &mut Tx<'_>,
+    row: ContactRow,
+    secret: &InviteSecret,
+    claim: &ClaimId,
+    expires_at: Timestamp,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET invite_secret = ?2, claim = ?3, invite_expires_at = ?4, pair_secret = NULL, pair_usable = 0, reply_secret = NULL WHERE id = ?1",
+        params![row.0, secret.as_bytes(), claim.as_ref(), ms(expires_at)],
+    )?;
+    Ok(())
+}
+
+/// How our answer reaches them, and which invite of ours they used.
+pub(crate) fn set_reply(tx: &mut Tx<'_>, row: ContactRow, secret: &ReplySecret, invite: i64) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET reply_secret = ?2, invite = ?3, pair_secret = NULL, pair_usable = 0 WHERE id = ?1",
+        params![row.0, secret.as_bytes(), invite],
+    )?;
+    Ok(())
+}
+
+/// Who drew a pair secret.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PairOf {
+    /// We did, and told them with our answer: theirs stand when they say so.
+    Us,
+    /// They did: theirs stood before their answer left.
+    Them,
+}
+
+/// Both share the pair secret.
+pub(crate) fn set_pair(
+    tx: &mut Tx<'_>,
+    row: ContactRow,
+    secret: &PairSecret,
+    drawn_by: PairOf,
+) -> Result<(), StoreError> {
+    let is_ours = drawn_by == PairOf::Us;
+    tx.execute(
+        "UPDATE contact SET pair_secret = ?2, pair_is_ours = ?3, pair_usable = NOT ?3, invite_secret = NULL, claim = NULL,
+             invite_expires_at = NULL WHERE id = ?1",
+        params![row.0, secret.as_bytes(), is_ours],
+    )?;
+    Ok(())
+}
+
+/// Their tokens of the pair stand: theirs for our answer are no longer needed.
+pub(crate) fn pair_is_usable(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET pair_usable = 1, reply_secret = NULL WHERE id = ?1 AND pair_secret IS NOT NULL",
+        [row.0],
+    )?;
+    Ok(())
+}

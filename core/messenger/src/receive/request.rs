@@ -1,0 +1,126 @@
+//! Requests: letters of somebody who scanned an invite of ours.
+//!
+//! The sender is not known yet: the manifest in the request proves them, and everything is checked against it before anything is written.
+
+use sotto_crypto::DeviceName;
+use sotto_crypto::letter::{Channel, Content, Letter, UnverifiedLetter};
+use sotto_crypto::manifest::VerifiedManifest;
+use sotto_crypto::seal::Sealed;
+use sotto_protocol::header::Header;
+
+use super::apply::{content_code, into_fault};
+use super::open::{Authentic, Unsealed};
+use super::{Batch, Fault, Incoming};
+use crate::contact::{self, Contact};
+use crate::handshake::{self, ProvenRequest, Requested};
+use crate::peer::{self, DeviceRow};
+use crate::session;
+use crate::store::StoreError;
+
+impl Batch<'_, '_, '_> {
+    /// Takes a letter that came under an invite's token.
+    pub(super) fn take_request(&mut self, invite: i64, incoming: &Incoming<'_>) -> Result<bool, Fault> {
+        let header = Header::decode(incoming.header).map_err(|_| Fault::Refused("header_malformed"))?;
+        let unsealed = self.unseal_opener(&header, incoming)?;
+        let message = unsealed.sealed.message;
+        if self.is_repeat(&message)? {
+            return Err(Fault::Refused("repeat"));
+        }
+        let sender = unsealed.sealed.sender.ok_or(Fault::Refused("sender_missing"))?;
+        let (Some(session), Some(identity_key)) = (message.session(), message.identity_key()) else {
+            return Err(Fault::Refused("prekey_message_expected"));
+        };
+        let known = self.known_device(&sender)?;
+        if known.as_ref().is_some_and(|(contact, _)| contact.blocked) {
+            return Err(Fault::Refused("request_of_blocked"));
+        }
+        if let Some((contact, device)) = &known
+            && session::is_of_device(self.tx, *device, &session)?
+        {
+            let unsealed = Unsealed { sealed: Sealed { sender: Some(sender), message }, ..unsealed };
+            return self.take_request_again(contact, *device, unsealed);
+        }
+        let (ratchet, plaintext) = self.accept_session(&session, &identity_key, &message)?;
+        let unverified =
+            UnverifiedLetter::decode(&plaintext, message.kind()).map_err(|_| Fault::Refused("letter_malformed"))?;
+        let content = unverified.introduction().map_err(|error| Fault::Refused(content_code(&error)))?;
+        let Content::ContactRequest { name, card, manifest, reply_secret } = content else {
+            return Err(Fault::Refused("content_misplaced"));
+        };
+        let (manifest, party) = self.introduce(&sender, manifest, &identity_key)?;
+        let letter =
+            unverified.verify(&identity_key, &party, &self.own.party).map_err(|_| Fault::Refused("binding_refused"))?;
+        if card.account != sender.account {
+            return Err(Fault::Refused("card_of_another_account"));
+        }
+        check_reply_inbox(&manifest, &sender, &letter)?;
+        let counter = letter.counter;
+        let authentic =
+            Authentic { letter, kind: message.kind(), inner_hash: message.inner_hash(), ratchet, seal: unsealed.seal };
+        if let Some((contact, device)) = known
+            && (self.was_counted(&contact, device, counter)? || counter <= peer::device_by_row(self.tx, device)?.met)
+        {
+            return self.take_late_request(&contact, device, authentic);
+        }
+        let chain = handshake::chain_of(&card);
+        let request =
+            ProvenRequest { invite, name: &name, chain: &chain, manifest: &manifest, reply_secret: &reply_secret };
+        let requested =
+            handshake::take_request(self.tx, self.own, &request, self.now, self.chance).map_err(into_fault)?;
+        let row = match requested {
+            Requested::Ignored(code) => return Err(Fault::Refused(code)),
+            Requested::Taken(row) => row,
+            Requested::Accepted(row) => {
+                self.received.answered.push(row);
+                row
+            }
+        };
+        self.forget_contact(row);
+        self.relist()?;
+        self.received.contacts_changed = true;
+        let contact = self.contact(row)?;
+        let device = peer::device_by_id(self.tx, row, &sender.device)?.ok_or(StoreError::Corrupt)?.row;
+        let (_, letter) = self.keep_keys(&contact, device, authentic)?;
+        self.meet(&contact, device, letter.counter)?;
+        // Nothing is owed for it: only accepted contacts hear what came.
+        self.count(&contact, device, &letter, true)?;
+        Ok(false)
+    }
+
+    fn known_device(&self, sender: &DeviceName) -> Result<Option<(Contact, DeviceRow)>, StoreError> {
+        let Some(contact) = contact::by_account(self.tx, &sender.account)? else { return Ok(None) };
+        let device = peer::device_by_id(self.tx, contact.row, &sender.device)?;
+        Ok(device.map(|device| (contact, device.row)))
+    }
+
+    /// A request that was sent again on its session: its ratchet moves, and nothing else is new.
+    fn take_request_again(&mut self, contact: &Contact, device: DeviceRow, unsealed: Unsealed) -> Result<bool, Fault> {
+        let authentic = self.authenticate(contact, device, unsealed)?;
+        Content::decode(&authentic.letter.content, Channel::Invite)
+            .map_err(|error| Fault::Refused(content_code(&error)))?;
+        self.keep_keys(contact, device, authentic)?;
+        Ok(false)
+    }
+
+    /// A request whose counter was dealt with: it was made anew, or a later letter of a handshake has overtaken it. Its session is as good as
+    /// any, and what it says is over.
+    fn take_late_request(&mut self, contact: &Contact, device: DeviceRow, authentic: Authentic) -> Result<bool, Fault> {
+        let inbox = authentic.letter.reply_inbox.ok_or(Fault::Refused("reply_inbox_refused"))?;
+        peer::inbox_by_id(self.tx, device, &inbox)?.ok_or(Fault::Refused("reply_inbox_refused"))?;
+        let (_, letter) = self.keep_keys(contact, device, authentic)?;
+        if !self.was_counted(contact, device, letter.counter)? {
+            self.count(contact, device, &letter, true)?;
+        }
+        Ok(false)
+    }
+}
+
+/// A request is answered where its list says that its sender reads.
+fn check_reply_inbox(manifest: &VerifiedManifest, sender: &DeviceName, letter: &Letter) -> Result<(), Fault> {
+    let refused = Fault::Refused("reply_inbox_refused");
+    let Some(reply_inbox) = letter.reply_inbox else { return Err(refused) };
+    let is_listed = manifest
+        .device(&sender.device)
+        .is_some_and(|device| device.inboxes.iter().any(|inbox| inbox.inbox == reply_inbox));
+    if is_listed { Ok(()) } else { Err(refused) }
+}

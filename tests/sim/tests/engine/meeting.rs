@@ -1,0 +1,162 @@
+//! Meeting at once, and meeting again: whichever letter of a handshake arrives first, late or twice, both sides end as contacts of each
+//! other, with one pair secret, and nothing that was said between contacts is lost.
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+use sotto_core::InviteOptions;
+use sotto_core::records::{ContactState, MessageState};
+use sotto_protocol::AccountId;
+use sotto_sim::{HeldPost, Person, World};
+
+async fn link(owner: &Person, auto_accept: bool) -> String {
+    let options = InviteOptions { auto_accept, ..InviteOptions::default() };
+    let invite = owner.messenger.invite(options).await.expect("an invite is made");
+    owner.catch_up().await.expect("its tokens are put");
+    invite.link
+}
+
+async fn id(person: &Person) -> AccountId {
+    person.messenger.account().await.expect("an account").id
+}
+
+/// Both are contacts of each other with one secret, know that its tokens stand, and hear of everything that they say.
+async fn are_contacts(world: &World, alice: &Person, bob: &Person, story: &str) {
+    let to_alice = bob.say("alice", "to alice").await.expect("said");
+    world.settle(&[bob, alice]).await.expect("they settle");
+    let to_bob = alice.say("bob", "to bob").await.expect("said");
+    world.settle(&[alice, bob]).await.expect("they settle");
+    for (person, other) in [(bob, "alice"), (alice, "bob")] {
+        person.say(other, "and this confirms what came before").await.expect("said");
+        world.settle(&[person, if other == "bob" { bob } else { alice }]).await.expect("they settle");
+    }
+    for (person, other) in [(alice, "bob"), (bob, "alice")] {
+        assert_eq!(person.contact(other).await.expect("known").state, ContactState::Accepted, "{story}");
+        assert_eq!(
+            person.database().number("SELECT pair_usable FROM contact"),
+            1,
+            "{story}: {other}'s tokens stand {:?} {:?}",
+            rows(person),
+            person.refusals()
+        );
+        let waiting = "SELECT count(*) FROM outbox WHERE state <= 2";
+        // The last word of a conversation is confirmed with the next one.
+        assert!(person.database().number(waiting) <= 1, "{story}: to {other} {:?}", rows(person));
+        assert_eq!(person.database().number("SELECT count(*) FROM waiting"), 0, "{story}: nothing waits");
+    }
+    let pair = |person: &Person| person.database().blobs("SELECT pair_secret FROM contact");
+    assert!(pair(alice) == pair(bob) && pair(alice).len() == 1, "{story}: one pair secret");
+    for (person, message) in [(bob, &to_alice), (alice, &to_bob)] {
+        let state = person.messenger.message(message.number).await.expect("kept").state;
+        assert_eq!(state, MessageState::Delivered, "{story}: {:?} {:?}", rows(person), person.refusals());
+    }
+}
+
+fn rows(person: &Person) -> Vec<String> {
+    person.database().texts(
+        "SELECT id || ':' || state || ':' || coalesce(counter, '-') || ':' || coalesce(message, '-') FROM outbox",
+    )
+}
+
+/// Everything that is sent arrives in an order that the seed decides, some of it twice.
+async fn arrives_in_any_order(world: &World, post: &HeldPost, people: &[&Person], rng: &mut ChaCha20Rng) {
+    let mut held = Vec::new();
+    let mut again = 4;
+    loop {
+        for person in people {
+            let _ = person.messenger.catch_up(Duration::from_secs(5)).await;
+        }
+        held.extend(post.take());
+        if held.is_empty() {
+            return;
+        }
+        let place = usize::try_from(rng.next_u32()).expect("a number") % held.len();
+        let letter = held.swap_remove(place);
+        if again > 0 && rng.next_u32().is_multiple_of(3) {
+            again -= 1;
+            held.push(letter.clone());
+        }
+        assert!(post.deliver(&world.network, &letter).await, "its token stands");
+    }
+}
+
+async fn crossing_invites(seed: u64) {
+    let world = World::seeded(seed);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let auto_accept = rng.next_u32().is_multiple_of(2);
+    let (of_alice, of_bob) = (link(&alice, auto_accept).await, link(&bob, auto_accept).await);
+    let post = HeldPost::begin(&world.network);
+    alice.messenger.join(&of_bob).await.unwrap();
+    bob.messenger.join(&of_alice).await.unwrap();
+    arrives_in_any_order(&world, &post, &[&alice, &bob], &mut rng).await;
+    post.end(&world.network);
+    are_contacts(&world, &alice, &bob, &format!("crossing, seed {seed}")).await;
+}
+
+/// Alice removes bob while letters are under way, and scans an invite of his.
+async fn removed_and_met_again(seed: u64) {
+    let (world, _, alice, bob) = World::contacts(seed).await;
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    alice.say("bob", "before").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    let of_bob = link(&bob, rng.next_u32().is_multiple_of(2)).await;
+    let post = HeldPost::begin(&world.network);
+    alice.say("bob", "under way when she removes him").await.unwrap();
+    let kept = bob.say("alice", "he does not know yet").await.unwrap();
+    for person in [&alice, &bob] {
+        let _ = person.messenger.catch_up(Duration::from_secs(5)).await;
+    }
+    alice.messenger.remove(id(&bob).await).await.unwrap();
+    alice.messenger.join(&of_bob).await.unwrap();
+    arrives_in_any_order(&world, &post, &[&alice, &bob], &mut rng).await;
+    post.end(&world.network);
+    are_contacts(&world, &alice, &bob, &format!("met again, seed {seed}")).await;
+    assert_eq!(bob.messenger.message(kept.number).await.unwrap().state, MessageState::Delivered, "seed {seed}");
+    let said = alice.transcript("bob").await.unwrap();
+    assert_eq!(said.iter().filter(|text| *text == "he does not know yet").count(), 1, "seed {seed}: {said:?}");
+}
+
+/// Both remove each other while letters are under way, and each scans an invite of the other.
+async fn removed_and_crossing(seed: u64) {
+    let (world, _, alice, bob) = World::contacts(seed).await;
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let (of_alice, of_bob) = (link(&alice, false).await, link(&bob, false).await);
+    let post = HeldPost::begin(&world.network);
+    alice.say("bob", "under way").await.unwrap();
+    bob.say("alice", "under way").await.unwrap();
+    for person in [&alice, &bob] {
+        let _ = person.messenger.catch_up(Duration::from_secs(5)).await;
+    }
+    alice.messenger.remove(id(&bob).await).await.unwrap();
+    bob.messenger.remove(id(&alice).await).await.unwrap();
+    alice.messenger.join(&of_bob).await.unwrap();
+    bob.messenger.join(&of_alice).await.unwrap();
+    arrives_in_any_order(&world, &post, &[&alice, &bob], &mut rng).await;
+    post.end(&world.network);
+    are_contacts(&world, &alice, &bob, &format!("both removed, seed {seed}")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn e1_two_who_scan_each_other_at_once_agree_whichever_letter_comes_first() {
+    for seed in 100..108 {
+        crossing_invites(seed).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_somebody_removed_and_met_again_is_a_contact_whichever_letter_comes_first() {
+    for seed in 120..128 {
+        removed_and_met_again(seed).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_two_who_removed_each_other_meet_again_at_once() {
+    for seed in 140..146 {
+        removed_and_crossing(seed).await;
+    }
+}
