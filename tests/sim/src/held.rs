@@ -29,7 +29,7 @@ impl HeldPost {
                 let accepted = SendResult { outcome: SendOutcome::Accepted.into(), ..SendResult::default() };
                 let results = vec![accepted; letters.len()];
                 post.letters.lock().unwrap_or_else(PoisonError::into_inner).extend(letters);
-                Fate::Answered(SendResults { results, ..SendResults::default() }.encode_to_vec().into())
+                Fate::Answered(SendResults { results }.encode_to_vec().into())
             }
             _ => Fate::Passes,
         })));

@@ -11,6 +11,7 @@ mod forger;
 mod held;
 mod network;
 mod people;
+mod prekeys;
 mod secrets;
 
 pub use database::{Database, hex};
@@ -19,6 +20,7 @@ pub use forger::Forger;
 pub use held::HeldPost;
 pub use network::{Fate, Meddler, Network, Traffic};
 pub use people::{Backup, Person, World};
+pub use prekeys::{Flaw, Prekeys};
 pub use secrets::MemorySecrets;
 
 use std::sync::{Mutex, PoisonError};

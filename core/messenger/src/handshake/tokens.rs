@@ -95,18 +95,18 @@ pub(crate) fn is_current_pair(view: &impl Query, own_inbox: i64, alias: u32) -> 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Dropped {
     /// All, until the contact is unblocked.
-    ByBlocking,
+    Blocked,
     /// All, for good.
-    ByRemoval,
-    /// Those of a pair secret that another one replaces.
-    ByNewPair,
+    Removed,
+    /// Those of a pair secret in whose place another has come.
+    Replaced,
 }
 
 /// Drops tokens of a contact at every inbox of ours. The aliases stay, so that what is still under way is recognised.
 pub(crate) fn drop_tokens(tx: &mut Tx<'_>, own: &Own, contact: ContactRow, dropped: Dropped) -> Result<(), StoreError> {
     let which = match dropped {
-        Dropped::ByBlocking | Dropped::ByRemoval => "contact = ?1 AND dropped = 0",
-        Dropped::ByNewPair => "contact = ?1 AND dropped = 0 AND purpose = 1",
+        Dropped::Blocked | Dropped::Removed => "contact = ?1 AND dropped = 0",
+        Dropped::Replaced => "contact = ?1 AND dropped = 0 AND purpose = 1",
     };
     let batch = task::new_batch(tx)?;
     for inbox in &own.inboxes {
@@ -120,7 +120,7 @@ pub(crate) fn drop_tokens(tx: &mut Tx<'_>, own: &Own, contact: ContactRow, dropp
             task::queue(tx, batch, &inbox.relay, task::Subject::Inbox(inbox.inbox), task::Kind::TokenDrop, &body)?;
         }
     }
-    if dropped != Dropped::ByBlocking {
+    if dropped != Dropped::Blocked {
         tx.execute(&format!("UPDATE alias SET dropped = 1 WHERE {which}"), [contact.0])?;
     }
     Ok(())

@@ -145,7 +145,7 @@ impl Messenger {
     pub async fn block(&self, account: AccountId) -> Result<(), Error> {
         self.change_contact(account, |engine, tx, contact| {
             contact::set_blocked(tx, contact.row, true)?;
-            Ok(handshake::drop_tokens(tx, &engine.own, contact.row, Dropped::ByBlocking)?)
+            Ok(handshake::drop_tokens(tx, &engine.own, contact.row, Dropped::Blocked)?)
         })
         .await
     }
@@ -173,7 +173,7 @@ impl Messenger {
         self.change_contact(account, |engine, tx, contact| {
             contact::set_state(tx, contact.row, ContactState::Removed)?;
             outbox::fail_all(tx, contact.row, Failure::Removed, engine.network_now())?;
-            Ok(handshake::drop_tokens(tx, &engine.own, contact.row, Dropped::ByRemoval)?)
+            Ok(handshake::drop_tokens(tx, &engine.own, contact.row, Dropped::Removed)?)
         })
         .await
     }

@@ -7,6 +7,8 @@ mod contacts;
 mod first_contact;
 mod kills;
 mod meeting;
+mod prekeys;
+mod refusals;
 mod rest;
 mod restored;
 mod seals;

@@ -84,14 +84,14 @@ async fn arrives_in_any_order(world: &World, post: &HeldPost, people: &[&Person]
 async fn crossing_invites(seed: u64) {
     let world = World::seeded(seed);
     let relays = [world.network.add_relay("relay.example")];
-    let alice = world.person("alice", &relays).await.unwrap();
-    let bob = world.person("bob", &relays).await.unwrap();
+    let alice = world.person("alice", &relays).await.expect("it works");
+    let bob = world.person("bob", &relays).await.expect("it works");
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let auto_accept = rng.next_u32().is_multiple_of(2);
     let (of_alice, of_bob) = (link(&alice, auto_accept).await, link(&bob, auto_accept).await);
     let post = HeldPost::begin(&world.network);
-    alice.messenger.join(&of_bob).await.unwrap();
-    bob.messenger.join(&of_alice).await.unwrap();
+    alice.messenger.join(&of_bob).await.expect("it works");
+    bob.messenger.join(&of_alice).await.expect("it works");
     arrives_in_any_order(&world, &post, &[&alice, &bob], &mut rng).await;
     post.end(&world.network);
     are_contacts(&world, &alice, &bob, &format!("crossing, seed {seed}")).await;
@@ -101,22 +101,26 @@ async fn crossing_invites(seed: u64) {
 async fn removed_and_met_again(seed: u64) {
     let (world, _, alice, bob) = World::contacts(seed).await;
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
-    alice.say("bob", "before").await.unwrap();
-    world.settle(&[&alice, &bob]).await.unwrap();
+    alice.say("bob", "before").await.expect("it works");
+    world.settle(&[&alice, &bob]).await.expect("it works");
     let of_bob = link(&bob, rng.next_u32().is_multiple_of(2)).await;
     let post = HeldPost::begin(&world.network);
-    alice.say("bob", "under way when she removes him").await.unwrap();
-    let kept = bob.say("alice", "he does not know yet").await.unwrap();
+    alice.say("bob", "under way when she removes him").await.expect("it works");
+    let kept = bob.say("alice", "he does not know yet").await.expect("it works");
     for person in [&alice, &bob] {
         let _ = person.messenger.catch_up(Duration::from_secs(5)).await;
     }
-    alice.messenger.remove(id(&bob).await).await.unwrap();
-    alice.messenger.join(&of_bob).await.unwrap();
+    alice.messenger.remove(id(&bob).await).await.expect("it works");
+    alice.messenger.join(&of_bob).await.expect("it works");
     arrives_in_any_order(&world, &post, &[&alice, &bob], &mut rng).await;
     post.end(&world.network);
     are_contacts(&world, &alice, &bob, &format!("met again, seed {seed}")).await;
-    assert_eq!(bob.messenger.message(kept.number).await.unwrap().state, MessageState::Delivered, "seed {seed}");
-    let said = alice.transcript("bob").await.unwrap();
+    assert_eq!(
+        bob.messenger.message(kept.number).await.expect("it works").state,
+        MessageState::Delivered,
+        "seed {seed}"
+    );
+    let said = alice.transcript("bob").await.expect("it works");
     assert_eq!(said.iter().filter(|text| *text == "he does not know yet").count(), 1, "seed {seed}: {said:?}");
 }
 
@@ -126,15 +130,15 @@ async fn removed_and_crossing(seed: u64) {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let (of_alice, of_bob) = (link(&alice, false).await, link(&bob, false).await);
     let post = HeldPost::begin(&world.network);
-    alice.say("bob", "under way").await.unwrap();
-    bob.say("alice", "under way").await.unwrap();
+    alice.say("bob", "under way").await.expect("it works");
+    bob.say("alice", "under way").await.expect("it works");
     for person in [&alice, &bob] {
         let _ = person.messenger.catch_up(Duration::from_secs(5)).await;
     }
-    alice.messenger.remove(id(&bob).await).await.unwrap();
-    bob.messenger.remove(id(&alice).await).await.unwrap();
-    alice.messenger.join(&of_bob).await.unwrap();
-    bob.messenger.join(&of_alice).await.unwrap();
+    alice.messenger.remove(id(&bob).await).await.expect("it works");
+    bob.messenger.remove(id(&alice).await).await.expect("it works");
+    alice.messenger.join(&of_bob).await.expect("it works");
+    bob.messenger.join(&of_alice).await.expect("it works");
     arrives_in_any_order(&world, &post, &[&alice, &bob], &mut rng).await;
     post.end(&world.network);
     are_contacts(&world, &alice, &bob, &format!("both removed, seed {seed}")).await;

@@ -1,0 +1,66 @@
+//! Prekeys that a relay hands out: whatever is wrong with them, a joining and a courier store nothing of it.
+
+use std::time::Duration;
+
+use sotto_core::InviteOptions;
+use sotto_sim::{Flaw, Person, Prekeys, World};
+
+/// What begins with prekeys, and must not when they are refused.
+fn begun(person: &Person) -> Vec<Vec<String>> {
+    let mut dump = person.dump();
+    let tables = ["session", "seal_out", "peer_device", "contact", "account", "session_tombstone"];
+    let mut rows: Vec<_> = tables.iter().filter_map(|table| dump.remove(*table)).collect();
+    rows.push(
+        person.database().blobs("SELECT bundle FROM peer_inbox").iter().map(|bundle| sotto_sim::hex(bundle)).collect(),
+    );
+    rows
+}
+
+#[tokio::test(start_paused = true)]
+async fn d5_joining_refuses_every_flawed_prekey_and_changes_nothing() {
+    let world = World::seeded(200);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    let invite = alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let mut prekeys = Prekeys::of(&alice);
+    // The claim id is written down before the relay hears it.
+    world.network.answer_claims_with(&prekeys.claimed(Flaw::Unsigned, Flaw::None, world.now()));
+    let _ = bob.messenger.join(&invite.link).await.unwrap_err();
+    let before = bob.dump();
+    for flaw in Flaw::ALL {
+        world.network.answer_claims_with(&prekeys.claimed(flaw, Flaw::None, world.now()));
+        assert_eq!(bob.messenger.join(&invite.link).await.unwrap_err().code(), "bundle_refused", "{flaw:?}");
+        assert!(bob.dump() == before, "{flaw:?} bundle: something changed");
+        world.network.answer_claims_with(&prekeys.claimed(Flaw::None, flaw, world.now()));
+        assert_eq!(bob.messenger.join(&invite.link).await.unwrap_err().code(), "one_time_key_refused", "{flaw:?}");
+        assert!(bob.dump() == before, "{flaw:?} one-time key: something changed");
+    }
+    // Without a flaw the same blobs are good, so that it is the flaw which is refused.
+    world.network.answer_claims_with(&prekeys.claimed(Flaw::None, Flaw::None, world.now()));
+    bob.messenger.join(&invite.link).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn d5_a_courier_refuses_every_flawed_prekey_and_goes_on_with_a_good_one() {
+    let (world, _, alice, bob) = World::contacts(201).await;
+    let mut prekeys = Prekeys::of(&alice);
+    // A new session and a new bundle are needed for the next letter.
+    bob.database().change("UPDATE session SET sending = 0; UPDATE peer_inbox SET bundle_read_at = 0;");
+    let before = begun(&bob);
+    world.network.answer_claims_with(&prekeys.claimed(Flaw::Unsigned, Flaw::None, world.now()));
+    bob.say("alice", "under good prekeys").await.unwrap();
+    let envelopes = world.network.envelopes().len();
+    for flaw in Flaw::ALL {
+        for (bundle, one_time) in [(flaw, Flaw::None), (Flaw::None, flaw)] {
+            world.network.answer_claims_with(&prekeys.claimed(bundle, one_time, world.now()));
+            let _ = bob.messenger.catch_up(Duration::from_secs(5)).await;
+            assert!(begun(&bob) == before, "{bundle:?} {one_time:?}: something began");
+            assert_eq!(world.network.envelopes().len(), envelopes, "{bundle:?} {one_time:?}: nothing leaves");
+        }
+    }
+    world.network.meddle(None);
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["under good prekeys"]);
+}
