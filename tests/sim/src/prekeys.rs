@@ -80,6 +80,28 @@ impl Prekeys {
         PrekeyClaimed { bundle: self.bundle(bundle, now), one_time: self.one_time(one_time, now) }
     }
 
+    /// What an honest relay answers when the one-time keys are gone: the device's own KEM key and last-resort key.
+    ///
+    /// # Panics
+    /// When the person's database does not hold a KEM key.
+    #[must_use]
+    pub fn claimed_of_last_resort(&mut self, person: &Person, now: Timestamp) -> PrekeyClaimed {
+        let database = person.database();
+        let id = database.blobs("SELECT key_id FROM kem_key WHERE retired_at IS NULL").swap_remove(0);
+        let sealed = database.blobs("SELECT private_sealed FROM kem_key WHERE retired_at IS NULL").swap_remove(0);
+        let secret = person.secrets.get("database").expect("the keystore answers").expect("a profile has a key");
+        let secret = <[u8; 32]>::try_from(secret.as_slice()).expect("32 bytes");
+        let row = StateRow { table: "kem_key", id: &id, version: 1 };
+        let private: KemPrivateKey =
+            open_state(&sealed, &StateKey::of_database(&secret), &row).expect("the KEM key opens");
+        let id = KeyId::try_from(id.as_slice()).expect("8 bytes");
+        let kem = sign_kem_key(&self.device, &self.owner, id, &private.public(), now);
+        let key = self.device.last_resort();
+        let last_resort = sign_last_resort_key(&self.device, &self.owner, key.id(), &key.key(), now);
+        let bundle = seal_bundle(&kem, &last_resort, &self.key, &self.inbox, &mut self.rng).into();
+        PrekeyClaimed { bundle, one_time: Bytes::new() }
+    }
+
     fn bundle(&mut self, flaw: Flaw, now: Timestamp) -> Bytes {
         const VALID_DAYS: u64 = 38;
         let now =

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use sotto_core::records::{ContactState, MessageState};
 use sotto_core::{Error, InviteError, InviteOptions};
+use sotto_crypto::secret::PairSecret;
+use sotto_protocol::relay::Send;
 use sotto_protocol::request::path;
-use sotto_sim::{Fate, Person, World};
+use sotto_protocol::{Bytes, InboxId, Message as _, RelayAddress};
+use sotto_sim::{Envelope, Fate, Person, Prekeys, World};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -36,6 +39,187 @@ async fn c1_both_sides_reach_every_inbox_of_the_other() {
     assert_eq!(alice.database().number(&puts(3)), 2, "the invite's at each");
     assert_eq!(bob.database().number(&puts(1)), 1);
     assert_eq!(alice.database().number("SELECT count(*) FROM relay_task"), 0, "and all of them stand");
+    // Who holds the pair secret can compute the token of every inbox in the other's list.
+    for (owner, other, count) in [(&alice, &bob, 2), (&bob, &alice, 1)] {
+        let secret = other.database().blobs("SELECT pair_secret FROM contact").swap_remove(0);
+        let secret = PairSecret::from_bytes(secret.as_slice().try_into().unwrap());
+        let relays = owner.database().texts("SELECT relay FROM own_inbox ORDER BY position");
+        let inboxes = owner.inboxes();
+        assert_eq!(inboxes.len(), count);
+        for (inbox, relay) in inboxes.iter().zip(&relays) {
+            let id = InboxId::try_from(inbox.as_slice()).unwrap();
+            let relay = relay.parse::<RelayAddress>().unwrap().name().clone();
+            let template = world.network.envelopes()[0].clone();
+            let derived = Bytes::copy_from_slice(secret.token(&id, 0).as_bytes());
+            let next = Bytes::copy_from_slice(secret.token(&id, 1).as_bytes());
+            let put = Envelope { relay, inbox: id.into(), token: derived, claim: Bytes::new(), ..template };
+            assert!(world.network.put(&put).await, "the derived token stands");
+            assert!(!world.network.put(&Envelope { token: next, ..put }).await, "and no other one does");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_a_blocking_while_the_answer_is_awaited_can_be_taken_back() {
+    let world = World::seeded(240);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    let link = link(&alice, 1, false).await;
+    bob.messenger.join(&link).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let alice_id = alice.messenger.account().await.unwrap().id;
+    bob.messenger.block(alice_id).await.unwrap();
+    bob.catch_up().await.unwrap();
+    bob.messenger.unblock(alice_id).await.unwrap();
+    bob.catch_up().await.unwrap();
+    alice.messenger.accept(bob.messenger.account().await.unwrap().id).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(bob.contact("alice").await.unwrap().state, ContactState::Accepted, "the answer found its way");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_taking_a_blocking_back_brings_no_token_back_of_a_pair_before() {
+    let (world, _, alice, bob) = World::contacts(241).await;
+    let bob_id = bob.messenger.account().await.unwrap().id;
+    let alice_id = alice.messenger.account().await.unwrap().id;
+    bob.say("alice", "under the first pair").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let first = world.network.envelopes_to(&alice).last().unwrap().clone();
+    alice.messenger.remove(bob_id).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let link = link(&bob, 1, true).await;
+    alice.messenger.join(&link).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    alice.messenger.block(bob_id).await.unwrap();
+    alice.catch_up().await.unwrap();
+    alice.messenger.unblock(bob_id).await.unwrap();
+    alice.catch_up().await.unwrap();
+    assert!(!world.network.put(&first).await, "the first pair's token is gone for good");
+    bob.messenger.send_text(alice_id, "under the second".to_owned()).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap().last().unwrap(), "under the second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_scanning_the_invite_of_somebody_who_asks_accepts_them() {
+    let world = World::seeded(242);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    let (of_alice, of_bob) = (link(&alice, 1, false).await, link(&bob, 1, false).await);
+    bob.messenger.join(&of_alice).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(alice.contact("bob").await.unwrap().state, ContactState::Asking);
+    alice.messenger.join(&of_bob).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(alice.contact("bob").await.unwrap().state, ContactState::Accepted);
+    assert_eq!(bob.contact("alice").await.unwrap().state, ContactState::Accepted);
+    alice.say("bob", "both have said yes").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["both have said yes"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_who_was_not_answered_may_ask_under_another_invite() {
+    let world = World::seeded(243);
+    let relays = [world.network.add_relay("relay.example")];
+    let mut alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    let (first, second) = (link(&alice, 1, false).await, link(&alice, 1, true).await);
+    alice.messenger.shut_down();
+    bob.messenger.join(&first).await.unwrap();
+    bob.catch_up().await.unwrap();
+    refuses(&bob, &first, "already_contact").await;
+    bob.messenger.join(&second).await.unwrap();
+    bob.catch_up().await.unwrap();
+    alice = world.reopen(alice).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(bob.contact("alice").await.unwrap().state, ContactState::Accepted);
+    bob.say("alice", "at last").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["at last"]);
+    assert_eq!(alice.messenger.contacts().await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_a_request_is_sent_no_more_when_its_invite_has_expired() {
+    let world = World::seeded(244);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    let options = InviteOptions { valid_for: 2 * DAY, ..InviteOptions::default() };
+    let invite = alice.messenger.invite(options).await.unwrap();
+    alice.catch_up().await.unwrap();
+    alice.messenger.shut_down();
+    bob.messenger.join(&invite.link).await.unwrap();
+    bob.catch_up().await.unwrap();
+    let requests = || world.network.envelopes_to(&alice).len();
+    world.wait(2 * DAY).await;
+    assert!(requests() >= 2, "sent again while it holds");
+    world.wait(DAY / 8).await;
+    let sent = requests();
+    world.wait(3 * DAY).await;
+    assert_eq!(requests(), sent, "and no more");
+    assert_eq!(bob.database().number("SELECT count(*) FROM outbox WHERE state <= 2"), 0);
+    // Bob may ask under a new one.
+    let alice = world.reopen(alice).await.unwrap();
+    let link = link(&alice, 1, true).await;
+    bob.messenger.join(&link).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(bob.contact("alice").await.unwrap().state, ContactState::Accepted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn e4_nothing_is_confirmed_to_somebody_who_only_asks() {
+    let world = World::seeded(245);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    let link = link(&alice, 1, false).await;
+    bob.messenger.join(&link).await.unwrap();
+    for _ in 0..3 {
+        world.settle(&[&bob, &alice]).await.unwrap();
+        world.wait(DAY).await;
+    }
+    assert!(world.network.envelopes_to(&alice).len() >= 2, "bob asks again and again");
+    assert_eq!(alice.contact("bob").await.unwrap().state, ContactState::Asking);
+    assert_eq!(world.network.envelopes_to(&bob).len(), 0, "and learns nothing");
+    assert_eq!(alice.database().number("SELECT count(*) FROM outbox"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_the_owner_counts_uses_also_where_the_relay_does_not() {
+    let world = World::seeded(246);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    let carol = world.person("carol", &relays).await.unwrap();
+    let link = link(&alice, 1, true).await;
+    bob.messenger.join(&link).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let claim = world.network.envelopes_to(&alice)[0].claim.clone();
+    // The relay gives carol prekeys although the invite's one claim is bob's, and takes her request as if it were his.
+    let claimed = Prekeys::of(&alice).claimed_of_last_resort(&alice, world.now());
+    let answer: Bytes = claimed.encode_to_vec().into();
+    world.network.meddle(Some(Box::new(move |call| match call.path {
+        path::PREKEY_CLAIM => Fate::Answered(answer.clone()),
+        path::SEND => {
+            let mut send = Send::decode(call.body.clone()).unwrap();
+            for item in &mut send.items {
+                item.claim = if item.claim.is_empty() { Bytes::new() } else { claim.clone() };
+            }
+            Fate::Becomes(send.encode_to_vec().into())
+        }
+        _ => Fate::Passes,
+    })));
+    alice.catch_up().await.unwrap();
+    let before = alice.dump();
+    carol.messenger.join(&link).await.unwrap();
+    carol.catch_up().await.unwrap();
+    world.wait(Duration::from_secs(2)).await;
+    assert_eq!(alice.refused("invite_used_up"), 1, "{:?}", alice.refusals());
+    assert!(alice.dump() == before, "something changed");
 }
 
 #[tokio::test(start_paused = true)]
