@@ -72,13 +72,17 @@ enum Progress {
 struct Failure {
     code: &'static str,
     retry_after: Option<Duration>,
-    /// The inbox does not want our letters, or its token is gone: time alone will hardly help.
+    /// The inbox does not want our letters, its token is gone, or what its owner published is not acceptable: time alone will hardly help.
     is_refusal: bool,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let is_refusal = matches!(&error, Error::Relay(error) if error.is("refused"));
+        let is_refusal = match &error {
+            Error::Relay(error) => error.is("refused"),
+            Error::Peer { .. } => true,
+            _ => false,
+        };
         Self { code: error.code(), retry_after: error.retry_after(), is_refusal }
     }
 }
@@ -129,10 +133,15 @@ async fn claim_prekeys(engine: &Arc<Engine>, claim: Claim) -> Result<(), Failure
         bundle_only: claim.bundle_only,
     };
     let claimed: relay::PrekeyClaimed = engine.client.anonymous(&claim.inbox.relay, path::PREKEY_CLAIM, &body).await?;
-    engine
-        .write(move |engine, tx| store_claimed(engine, tx, &claim.inbox, &claim.owner, &claimed))
-        .await
-        .map_err(Failure::from)
+    let inbox = claim.inbox.row;
+    let stored = engine.write(move |engine, tx| store_claimed(engine, tx, &claim.inbox, &claim.owner, &claimed)).await;
+    if matches!(stored, Err(Error::Peer { .. })) {
+        // The same claim is answered with the same for a month: what its owner puts meanwhile is had only under another.
+        engine
+            .write(move |_, tx| tx.execute("UPDATE peer_inbox SET claim = NULL WHERE id = ?1", [inbox.0]).map(drop))
+            .await?;
+    }
+    stored.map_err(Failure::from)
 }
 
 /// Checks what was claimed for an inbox, and begins a session with it where there is none.
