@@ -14,6 +14,8 @@ pub const BATCH_WAIT: Duration = Duration::from_millis(2);
 pub const ACKNOWLEDGE_WAIT: Duration = Duration::from_millis(50);
 /// Steps that may wait for the writer; what is over is told to come back. A second of work.
 pub const WRITER_QUEUE_MAX: usize = 4_096;
+/// Bytes that may wait for the writer, also of callers who went away: half a second of a disk that is not fast.
+pub const WRITER_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Reads that may wait for a reader: about one per connection that has news at the same time.
 pub const READER_QUEUE_MAX: usize = 16_384;
 /// Threads that read: with two cores, one more than the writer leaves free while it syncs.
@@ -119,14 +121,25 @@ pub struct ShellLimits {
     /// Open connections from one IPv4 address or IPv6 /64: a large household behind one router. 0: any number, for a relay behind
     /// a proxy.
     pub connections_per_address_max: usize,
-    /// TLS handshakes at the same time: each costs half a millisecond, so a flood of them must not take every core for a second.
+    /// TLS handshakes that are computed at the same time: half the cores, so that a flood of them leaves the others to everybody
+    /// who is connected.
     pub handshakes_max: usize,
+    /// Of one address's handshakes, how many may be in the queue: what it may hold up the others by.
+    pub handshakes_per_address_max: usize,
     /// A handshake takes two round trips; on the worst mobile link a few seconds.
     pub handshake_timeout: Duration,
     /// Headers are one packet.
     pub header_timeout: Duration,
     /// A megabyte at 300 kbit/s.
     pub body_timeout: Duration,
+    /// How long an answer may take to be taken: a megabyte at 150 kbit/s. Then the connection is closed; a peer may read on and open
+    /// no window, which `write_timeout` does not see.
+    pub answer_timeout: Duration,
+    /// Bytes of bodies and answers in memory, of all calls: a quarter of the smallest server that is worth renting.
+    pub load_bytes_max: usize,
+    /// Of one address's calls, so that it takes no more than an eighth from the others; the same as the whole for a relay behind a
+    /// proxy.
+    pub load_bytes_per_address_max: usize,
     /// How long a connection may carry nothing before it is closed. A client that comes back later connects again, which also
     /// keeps its calls apart.
     pub idle_timeout: Duration,
@@ -145,10 +158,14 @@ impl Default for ShellLimits {
         Self {
             connections_max: 16_384,
             connections_per_address_max: 64,
-            handshakes_max: 256,
+            handshakes_max: std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
+            handshakes_per_address_max: 4,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(60),
+            load_bytes_max: 256 * 1024 * 1024,
+            load_bytes_per_address_max: 32 * 1024 * 1024,
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
             attach_timeout: Duration::from_secs(30),
@@ -170,8 +187,10 @@ pub const H2_PENDING_RESETS_MAX: usize = 20;
 pub const H2_ERROR_RESETS_MAX: usize = 64;
 /// Flow-control window of one HTTP/2 call: a full body without waiting.
 pub const H2_STREAM_WINDOW: u32 = 1024 * 1024;
-/// Flow-control window of an HTTP/2 connection: bounds what one peer may have in memory here.
+/// Flow-control window of an HTTP/2 connection: what one peer may have sent that no call has read yet.
 pub const H2_CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+/// Pieces that an answer leaves in: what a call may leave behind in the connection's buffers once it no longer counts.
+pub const ANSWER_PIECE_BYTES: usize = 16 * 1024;
 /// What HTTP/2 may buffer per call on the way out.
 pub const H2_SEND_BUFFER: usize = 256 * 1024;
 /// Read buffer of a WebSocket: client frames are tiny, and the library's default of 128 KiB would be paid by every idle phone.

@@ -5,8 +5,9 @@
 //!             replaying, live --ack beyond what was sent--> ended (BAD_ACK)
 //!                             --attached elsewhere--> ended (TAKEN_OVER)   --inbox deleted--> ended (DELETED)
 //! ```
-//! Whoever drives it alternates between [`StreamSession::receive`] for what came in and [`StreamSession::next`] for what goes out;
-//! both may be cancelled and called again. Deliveries go out in sequence order, after what this connection was sent: read from the
+//! Whoever drives it alternates between [`StreamSession::receive`] for what came in, which runs to its end, and
+//! [`StreamSession::next`] for what goes out, which may be cancelled and called again: a read that was asked for is kept and waited
+//! for, so that frames coming in cannot make the store read the same page again and again. Deliveries go out in sequence order, after what this connection was sent: read from the
 //! store, or new ones from memory when they are exactly the next.
 //! Invariants: at most a window of deliveries is unacknowledged per inbox; what is in memory is bounded (a frame read from the store,
 //! a mailbag of new mail); an acknowledgement is valid only up to what this connection was sent and only while it holds the right.
@@ -31,7 +32,7 @@ use crate::auth::is_signed;
 use crate::hub::{AckRight, Mailbag};
 use crate::limits::{ATTACH_ATTEMPTS_MAX, FRAME_BYTES_MAX, FRAME_COUNT_MAX};
 use crate::relay::Relay;
-use crate::store::{Arrival, Mailbox, Page, PublicKey, Waiting, WaitingPage};
+use crate::store::{Answer, Arrival, Denied, Mailbox, Page, PublicKey, Waiting, WaitingPage};
 
 /// Why a connection must be closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -54,8 +55,15 @@ pub struct StreamSession {
     outgoing: VecDeque<Bytes>,
     /// The inbox that was read last: the next one comes first.
     turn: Option<InboxId>,
+    /// What the store was asked for and has not answered yet. It comes before all news.
+    reading: Option<Reading>,
     /// The store could not be read: the client comes back later.
     is_broken: bool,
+}
+
+struct Reading {
+    inbox: InboxId,
+    answer: Answer<WaitingPage>,
 }
 
 struct Attachment {
@@ -105,6 +113,7 @@ impl StreamSession {
             attempts: 0,
             outgoing: VecDeque::new(),
             turn: None,
+            reading: None,
             is_broken: false,
             relay,
         };
@@ -138,15 +147,30 @@ impl StreamSession {
             if self.is_broken {
                 return None;
             }
+            if let Some(reading) = &mut self.reading {
+                let (inbox, found) = (reading.inbox, (&mut reading.answer).await);
+                self.reading = None;
+                match found {
+                    Ok(found) => self.deliver(inbox, found),
+                    Err(_) => self.is_broken = true,
+                }
+                continue;
+            }
             self.take_news();
             if !self.outgoing.is_empty() {
                 continue;
             }
             match self.readable() {
-                Some(inbox) => self.read(inbox).await,
+                Some(inbox) => self.ask(inbox),
                 None => self.mailbag.arrival().await,
             }
         }
+    }
+
+    /// Whether frames are ready to go out.
+    #[must_use]
+    pub fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty()
     }
 
     /// Whether any inbox is attached here.
@@ -170,24 +194,34 @@ impl StreamSession {
         }
         let inbox = InboxId::try_from(attach.inbox.as_ref()).map_err(|_| StreamEnd::BadFrame)?;
         let has_room = self.attached.contains_key(&inbox) || self.attached.len() < ATTACHED_MAX;
-        if !has_room || !self.try_attach(inbox, &attach.signature).await {
-            self.push(server_frame::Frame::Refused(Refused { inbox: inbox.into() }));
+        let attached = if has_room { self.try_attach(inbox, &attach.signature).await } else { Err(Denied::Refused) };
+        match attached {
+            Ok(()) => {}
+            Err(Denied::Refused) => self.push(server_frame::Frame::Refused(Refused { inbox: inbox.into() })),
+            // "Not now" is no "no": the client comes back.
+            Err(_) => self.is_broken = true,
         }
         Ok(())
     }
 
-    /// Whether the signature attached the inbox; one that is not there is checked too.
-    async fn try_attach(&mut self, inbox: InboxId, signature: &[u8]) -> bool {
-        let Ok(owner) = self.relay.store.owner(inbox).await else { return false };
+    /// Attaches the inbox if the signature says so; one that is not there is checked too.
+    async fn try_attach(&mut self, inbox: InboxId, signature: &[u8]) -> Result<(), Denied> {
+        let owner = self.relay.store.owner(inbox).await?;
         let key = owner.map_or_else(nobodys_key, |owner| owner.key);
         let input = attach_signature_input(self.relay.name(), &self.challenge, &inbox);
         let is_signed = is_signed(&key, &input, signature);
-        let Some(owner) = owner.filter(|_| is_signed) else { return false };
-        // First the older connection loses its right, then the position is asked for: it includes all that was still valid.
+        let Some(owner) = owner.filter(|_| is_signed) else { return Err(Denied::Refused) };
+        // First the older attachment loses its right, here or elsewhere; then the position is asked for: it includes all that was
+        // still valid.
+        self.forget(&inbox);
         let right = self.relay.hub.attach(inbox, &self.mailbag);
-        let Ok(Some(position)) = self.relay.store.position(owner.mailbox).await else {
-            self.relay.hub.detach(&inbox, &right);
-            return false;
+        let position = self.relay.store.position(owner.mailbox).await.and_then(|found| found.ok_or(Denied::Refused));
+        let position = match position {
+            Ok(position) => position,
+            Err(denied) => {
+                self.relay.hub.detach(&inbox, &right);
+                return Err(denied);
+            }
         };
         let attachment = Attachment {
             mailbox: owner.mailbox,
@@ -200,7 +234,7 @@ impl StreamSession {
         };
         self.attached.insert(inbox, attachment);
         self.push(server_frame::Frame::Attached(Attached { inbox: inbox.into(), acked: position.acked }));
-        true
+        Ok(())
     }
 
     fn acknowledge(&mut self, ack: &Ack) -> Result<(), StreamEnd> {
@@ -273,7 +307,7 @@ impl StreamSession {
         rest.find_map(is_readable).or_else(|| self.attached.iter().find_map(is_readable))
     }
 
-    async fn read(&mut self, inbox: InboxId) {
+    fn ask(&mut self, inbox: InboxId) {
         let Some(attachment) = self.attached.get(&inbox) else { return };
         let Some((count, bytes)) = attachment.window.room() else { return };
         let page = Page {
@@ -281,10 +315,13 @@ impl StreamSession {
             count_max: count.min(FRAME_COUNT_MAX),
             bytes_max: bytes.min(FRAME_BYTES_MAX),
         };
-        match self.relay.store.waiting(attachment.mailbox, page).await {
-            Ok(found) => self.deliver(inbox, found),
-            Err(_) => self.is_broken = true,
-        }
+        self.reading = Some(Reading { inbox, answer: self.relay.store.waiting(attachment.mailbox, page) });
+    }
+
+    /// Takes the inbox out, with what was asked for on its behalf.
+    fn forget(&mut self, inbox: &InboxId) -> Option<Attachment> {
+        self.reading.take_if(|reading| reading.inbox == *inbox);
+        self.attached.remove(inbox)
     }
 
     fn deliver(&mut self, inbox: InboxId, found: WaitingPage) {
@@ -307,7 +344,7 @@ impl StreamSession {
     }
 
     fn end(&mut self, inbox: InboxId, reason: EndReason) {
-        if let Some(attachment) = self.attached.remove(&inbox) {
+        if let Some(attachment) = self.forget(&inbox) {
             self.relay.hub.detach(&inbox, &attachment.right);
         }
         self.push(server_frame::Frame::Ended(Ended { inbox: inbox.into(), reason: reason.into() }));
@@ -346,4 +383,98 @@ pub(crate) fn delivery(envelope: Waiting) -> Delivery {
 fn nobodys_key() -> PublicKey {
     static KEY: OnceLock<PublicKey> = OnceLock::new();
     *KEY.get_or_init(|| SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use ed25519_dalek::Signer;
+    use futures_util::FutureExt;
+    use sotto_protocol::relay::Lifetime;
+    use sotto_protocol::{Alias, EnvelopeId, RelayName, Token};
+
+    use super::*;
+    use crate::limits::{READER_QUEUE_MAX, READERS};
+    use crate::relay::RelayConfig;
+    use crate::store::{
+        Caller, Creation, InboxKeys, Keep, MailboxStore, Payload, Put, PutOutcome, SqliteOptions, SqliteStore,
+        TokenGrant,
+    };
+
+    const NOW: Timestamp = Timestamp::from_ms(20_500 * 86_400_000);
+
+    async fn with_mail(store: &SqliteStore, owner: &SigningKey, inbox: InboxId) {
+        let key = owner.verifying_key().to_bytes();
+        let caller = |nonce| Caller { key, time: NOW, nonce: [nonce; 16] };
+        let keys = InboxKeys { owner: key, manage: key };
+        store.create_inbox(caller(1), inbox, keys, Creation::Admitted).await.unwrap();
+        let token = Token::from_bytes([3; 16]).hash();
+        let grant = TokenGrant {
+            hash: token,
+            alias: Alias(1),
+            expires_at: None,
+            puts_per_claim: 0,
+            queued_bytes_max: 0,
+            claims_max: 0,
+            one_time_keys_per_claim: 0,
+        };
+        store.put_tokens(caller(2), inbox, vec![grant]).await.unwrap();
+        let put = Put {
+            inbox,
+            token,
+            envelope: EnvelopeId::new(NOW, [4; 12]),
+            header: Bytes::new(),
+            payload: Payload { index: 0, bytes: Bytes::from_static(b"mail") },
+            lifetime: Lifetime::Retention,
+            claim: None,
+            keep: Keep::Stored,
+        };
+        assert_eq!(store.put_envelopes(vec![put], NOW).await.unwrap(), [PutOutcome::Accepted]);
+    }
+
+    fn frame(frame: client_frame::Frame) -> Vec<u8> {
+        ClientFrame { frame: Some(frame) }.encode_to_vec()
+    }
+
+    async fn next(session: &mut StreamSession) -> server_frame::Frame {
+        ServerFrame::decode(session.next().await.unwrap()).unwrap().frame.unwrap()
+    }
+
+    /// A device that talks without end had the store read the same page for each of its frames, until the readers' queue was full
+    /// for everybody.
+    #[tokio::test]
+    async fn frames_that_come_in_while_mail_is_read_do_not_have_it_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = SqliteOptions::file(directory.path().join("relay.sqlite"));
+        let store = Arc::new(SqliteStore::open(file).unwrap());
+        let (owner, inbox) = (SigningKey::from_bytes(&[5; 32]), InboxId::from_bytes([6; 16]));
+        with_mail(&store, &owner, inbox).await;
+        let name = RelayName::parse("relay.example", 443).unwrap();
+        let relay = Relay::new(Arc::clone(&store) as Arc<_>, RelayConfig::open(name.clone()), NOW);
+        let mut session = relay.open_stream([7; 32], NOW);
+        next(&mut session).await;
+        let signature = owner.sign(&attach_signature_input(&name, &[7; 32], &inbox)).to_bytes().to_vec().into();
+        let attach = frame(client_frame::Frame::Attach(Attach { inbox: inbox.into(), signature }));
+        session.receive(&attach).await.unwrap();
+        assert!(matches!(next(&mut session).await, server_frame::Frame::Attached(_)));
+        let mut waits = Vec::new();
+        let held: Vec<mpsc::Sender<()>> = (0..READERS)
+            .map(|_| {
+                let (release, held) = mpsc::channel::<()>();
+                waits.push(store.read(move |_| {
+                    held.recv().ok();
+                    Ok(Ok(()))
+                }));
+                release
+            })
+            .collect();
+        let ack = frame(client_frame::Frame::Ack(Ack { inbox: inbox.into(), sequence: 0 }));
+        for _ in 0..=READER_QUEUE_MAX {
+            assert!(session.next().now_or_never().is_none());
+            session.receive(&ack).await.unwrap();
+        }
+        drop(held);
+        assert!(matches!(next(&mut session).await, server_frame::Frame::Deliveries(_)));
+    }
 }

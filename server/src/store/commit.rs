@@ -1,14 +1,15 @@
 //! Group commit: one writer, many callers, one sync for all who came together.
 //!
 //! A batch takes everything that waits, up to 256 envelopes; while it is being synced the next one gathers. When the batch before it
-//! was shared, the writer waits up to 2 ms for company; a lone caller never waits. Acknowledgements, for which nobody waits, travel
-//! with the next batch, and each inbox's only as its newest. A batch that fails is undone whole and all its
-//! callers are told that nothing was kept.
+//! was shared, the writer waits up to 2 ms for company, otherwise not at all. Acknowledgements, for which nobody waits, travel
+//! with the next batch, and each inbox's only as its newest. A batch that fails is undone whole; then each of its steps is tried by
+//! itself, acknowledgements first, and each caller is told what became of its own.
 //! Invariants: nobody hears of a success before the commit has been synced; observers hear after the commit; **an I/O error while
 //! writing or syncing ends the process**, because after a failed sync nobody can say what is on the disk and a second sync would
 //! lie. Restarting reads back what is there. A full disk is no such error: it is told to the callers and passes.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -22,7 +23,9 @@ use super::seen::SeenDays;
 use super::sure_time::SureTime;
 use super::transaction::{Sql, Steps, Tx};
 use super::{Arrival, Denied, MailObserver, Mailbox};
-use crate::limits::{ACKNOWLEDGE_WAIT, BATCH_WAIT, BATCH_WEIGHT_MAX, CHECKPOINT_STEPS, StoreBounds};
+use crate::limits::{
+    ACKNOWLEDGE_WAIT, BATCH_WAIT, BATCH_WEIGHT_MAX, CHECKPOINT_STEPS, StoreBounds, WRITER_QUEUE_BYTES_MAX,
+};
 
 /// Ends the process; a simulation ends the relay instead.
 pub type Crash = Arc<dyn Fn(&str) + Send + Sync>;
@@ -56,14 +59,38 @@ pub(crate) trait Job: Send {
 
 pub(crate) struct TypedJob<W, T> {
     pub(crate) weight: usize,
-    pub(crate) work: Option<W>,
+    /// Run again when the batch that it was in was undone because of another.
+    pub(crate) work: W,
     pub(crate) result: Option<Result<T, Denied>>,
     pub(crate) reply: oneshot::Sender<Result<T, Denied>>,
+    pub(crate) queued: Queued,
+}
+
+/// Bytes that wait for the writer.
+#[derive(Clone, Default)]
+pub(crate) struct QueuedBytes(Arc<AtomicUsize>);
+
+/// One step's share of them; given back when it is dropped.
+pub(crate) struct Queued(Arc<AtomicUsize>, usize);
+
+impl QueuedBytes {
+    /// `None` when that is too much.
+    pub(crate) fn add(&self, bytes: usize) -> Option<Queued> {
+        let queued = Queued(Arc::clone(&self.0), bytes);
+        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
+        (before + bytes <= WRITER_QUEUE_BYTES_MAX).then_some(queued)
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
+    }
 }
 
 impl<W, T> Job for TypedJob<W, T>
 where
-    W: FnOnce(&mut Batch<'_>) -> Step<T> + Send,
+    W: FnMut(&mut Batch<'_>) -> Step<T> + Send,
     T: Send,
 {
     fn weight(&self) -> usize {
@@ -71,13 +98,12 @@ where
     }
 
     fn run(&mut self, batch: &mut Batch<'_>) -> Sql<()> {
-        if let Some(work) = self.work.take() {
-            self.result = Some(work(batch)?);
-        }
+        self.result = Some((self.work)(batch)?);
         Ok(())
     }
 
     fn finish(self: Box<Self>, is_committed: bool) {
+        drop(self.queued);
         let result = self.result.filter(|_| is_committed).unwrap_or(Err(Denied::Unavailable));
         // A caller that went away does not mind.
         drop(self.reply.send(result));
@@ -104,13 +130,21 @@ pub(crate) struct Writer {
 impl Writer {
     /// Runs all jobs in one transaction and tells every caller.
     pub(crate) fn run_batch(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
-        let committed = !self.is_dead && self.commit(jobs);
-        for job in jobs.drain(..) {
-            job.finish(committed);
+        if !self.is_dead && self.commit(jobs) {
+            for job in jobs.drain(..) {
+                job.finish(true);
+            }
+        } else {
+            // Each by itself: one bad step, or one too large for the disk, must not fail those that came with it.
+            let is_alone = jobs.len() == 1;
+            for mut job in jobs.drain(..) {
+                let is_committed = !is_alone && !self.is_dead && self.commit(std::slice::from_mut(&mut job));
+                job.finish(is_committed);
+            }
         }
-        if committed && self.steps.count >= self.checkpointed_at.saturating_add(CHECKPOINT_STEPS) {
+        if !self.is_dead && self.steps.count >= self.checkpointed_at.saturating_add(CHECKPOINT_STEPS) {
             self.checkpointed_at = self.steps.count;
-            self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)");
+            self.checkpoint(PASSIVE);
         }
     }
 
@@ -125,12 +159,17 @@ impl Writer {
             Err(error) => {
                 self.undo();
                 self.judge(&error, "a commit failed");
+                if is_full(&error) && !self.is_dead {
+                    // Acknowledgements and sweeps make room, and need room in the log themselves.
+                    self.checkpoint(PASSIVE);
+                }
                 false
             }
         }
     }
 
     fn transact(&mut self, jobs: &mut [Box<dyn Job>], news: &mut News) -> Sql<()> {
+        self.steps.next()?;
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let tx = Tx { connection: &self.connection, steps: &mut self.steps };
         let (ledger, seen, sure_time) = (&mut self.ledger, &mut self.seen, &mut self.sure_time);
@@ -139,6 +178,7 @@ impl Writer {
             job.run(&mut batch)?;
         }
         batch.ledger.settle(&mut batch.tx)?;
+        self.steps.next()?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(())
     }
@@ -186,6 +226,10 @@ impl Writer {
             }
         }
     }
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 enum Severity {
@@ -255,6 +299,8 @@ pub(crate) fn serve(mut writer: Writer, messages: &Receiver<Message>) {
     std::mem::forget(fuse);
 }
 
+/// Moves what no reader needs any more.
+const PASSIVE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 /// Moves everything and empties the file.
 pub(crate) const TRUNCATE: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 

@@ -11,7 +11,9 @@ mod chains;
 mod commit;
 mod envelopes;
 mod inboxes;
+mod lanes;
 mod ledger;
+mod open;
 mod prekeys;
 mod seen;
 mod sqlite;
@@ -29,7 +31,8 @@ use sotto_protocol::{Alias, Bytes, ChainId, ClaimId, EnvelopeId, InboxId, Timest
 pub use answer::Answer;
 pub use commit::Crash;
 pub(crate) use ledger::QueueBounds;
-pub use sqlite::{OpenError, Running, SqliteOptions, SqliteStore, StatementHook};
+pub use open::{OpenError, Running, SqliteOptions, StatementHook};
+pub use sqlite::SqliteStore;
 pub use sweep::Swept;
 pub use transaction::{StepFate, StepHook};
 

@@ -1,6 +1,7 @@
 //! The one door to the database for everything that changes it.
 //!
-//! Every writing statement passes [`Tx::execute`] or [`Tx::take`], which count: a test can make step k fail, or end the process
+//! Every writing statement passes [`Tx::execute`] or [`Tx::take`], which count, and the beginning and the commit of each transaction
+//! are counted with them (`commit.rs`): a test can make step k fail, or end the process
 //! there, for every k, without anything being placed by hand.
 
 use std::sync::Arc;
@@ -19,9 +20,11 @@ pub enum StepFate {
     DiskFull,
     /// The disk is broken.
     DiskBroken,
+    /// It is a statement that SQLite refuses: a bug of ours.
+    Wrong,
 }
 
-/// Decides the fate of each writing statement by its number, counted from 1.
+/// Decides the fate of each writing statement, beginning and commit by its number, counted from 1.
 pub type StepHook = Arc<dyn Fn(u64) -> StepFate + Send + Sync>;
 
 /// Counts writing statements.
@@ -32,13 +35,14 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    fn next(&mut self) -> Sql<()> {
+    pub(crate) fn next(&mut self) -> Sql<()> {
         self.count += 1;
         let fate = self.hook.as_ref().map_or(StepFate::Run, |hook| hook(self.count));
         match fate {
             StepFate::Run => Ok(()),
             StepFate::DiskFull => Err(failure(ffi::SQLITE_FULL)),
-            StepFate::DiskBroken => Err(failure(ffi::SQLITE_IOERR_WRITE)),
+            StepFate::DiskBroken => Err(failure(ffi::SQLITE_IOERR_FSYNC)),
+            StepFate::Wrong => Err(failure(ffi::SQLITE_CONSTRAINT)),
         }
     }
 }
