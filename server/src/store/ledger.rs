@@ -1,8 +1,9 @@
 //! The rows that every put and acknowledgement changes (inboxes and tokens), held in memory between commits.
 //!
 //! The writer is the only one who changes them, so what it holds is what the database says. A batch changes copies in memory and
-//! writes each changed row once, before it commits; a batch that fails forgets everything. What is not there is remembered too,
-//! so that an unknown inbox costs the same statements as a known one.
+//! writes each changed row once, before it commits; a batch that fails forgets everything.
+//! Who is let in is let in from memory. Who is refused has always been looked for in the database first, by the same statements
+//! whatever is held here: otherwise the time of a refusal would tell an inbox that is used from one that is not there.
 //! Invariant: a row here that is not dirty equals its row in the database.
 
 use std::collections::HashMap;
@@ -35,7 +36,7 @@ pub(crate) struct QueueBounds {
 impl QueueBounds {
     /// What one token may fill of it.
     pub(crate) const fn quarter(self) -> Self {
-        Self { count_max: self.count_max.div_ceil(4), bytes_max: self.bytes_max / 4 }
+        Self { count_max: self.count_max / 4, bytes_max: self.bytes_max / 4 }
     }
 }
 
@@ -115,6 +116,11 @@ pub(crate) struct TokenRow {
 }
 
 impl TokenRow {
+    /// Whether any put under it is let in that has room: nothing is counted, so nothing can be used up.
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.puts_per_claim == 0 && self.claims_max == 0
+    }
+
     /// What it may fill: its own bound, and never more than a quarter of the inbox.
     pub(crate) fn bounds(&self, inbox: QueueBounds) -> QueueBounds {
         let quarter = inbox.quarter();
@@ -140,8 +146,9 @@ impl<R: Copy> Shelf<R> {
         self.rows.get(&id).map(|held| held.row)
     }
 
-    fn keep(&mut self, id: i64, row: R) {
-        self.rows.insert(id, Held { row, is_dirty: false });
+    /// What is held, or else `row`, held from now on.
+    fn keep_or_find(&mut self, id: i64, row: R) -> R {
+        self.rows.entry(id).or_insert(Held { row, is_dirty: false }).row
     }
 
     fn change(&mut self, id: i64, row: R) {
@@ -180,25 +187,28 @@ impl<R> Default for Shelf<R> {
 /// See the file's story.
 #[derive(Default)]
 pub(crate) struct Ledger {
-    inbox_ids: HashMap<InboxId, Option<i64>>,
+    inbox_ids: HashMap<InboxId, i64>,
     inboxes: Shelf<Inbox>,
-    token_ids: HashMap<(i64, TokenHash), Option<i64>>,
+    token_ids: HashMap<(i64, TokenHash), i64>,
     tokens: Shelf<TokenRow>,
 }
 
 impl Ledger {
+    /// The inbox, if it is at hand: no statement runs. Only who is let in may be answered by it; see [`Self::inbox`].
+    pub(crate) fn inbox_at_hand(&self, name: &InboxId) -> Option<Inbox> {
+        self.inboxes.find(*self.inbox_ids.get(name)?)
+    }
+
+    /// Asks for the inbox, whether or not it is at hand: so every refusal costs the same statements, on a relay that has just seen
+    /// the inbox too. What is at hand is newer than the database's answer.
     pub(crate) fn inbox(&mut self, tx: &Tx<'_>, name: &InboxId) -> Sql<Option<Inbox>> {
-        if let Some(known) = self.inbox_ids.get(name)
-            && let Some(found) = known.map_or(Some(None), |id| self.inboxes.find(id).map(Some))
-        {
-            return Ok(found);
-        }
         let found = tx.row(INBOX_BY_NAME, [name.as_ref()], read_inbox)?;
-        self.inbox_ids.insert(*name, found.map(|row| row.id));
-        if let Some(row) = found {
-            self.inboxes.keep(row.id, row);
-        }
-        Ok(found)
+        Ok(found.map(|row| self.keep_inbox(row)))
+    }
+
+    fn keep_inbox(&mut self, row: Inbox) -> Inbox {
+        self.inbox_ids.insert(row.name, row.id);
+        self.inboxes.keep_or_find(row.id, row)
     }
 
     pub(crate) fn inbox_by_id(&mut self, tx: &Tx<'_>, id: i64) -> Sql<Option<Inbox>> {
@@ -206,11 +216,7 @@ impl Ledger {
             return Ok(Some(row));
         }
         let found = tx.row(INBOX_BY_ID, [id], read_inbox)?;
-        if let Some(row) = found {
-            self.inbox_ids.insert(row.name, Some(id));
-            self.inboxes.keep(id, row);
-        }
-        Ok(found)
+        Ok(found.map(|row| self.keep_inbox(row)))
     }
 
     /// To be written before the commit.
@@ -223,19 +229,20 @@ impl Ledger {
         self.inboxes.forget(id);
     }
 
-    /// `inbox` is 0 where there is none, so that the same statement runs.
+    /// As [`Self::inbox_at_hand`].
+    pub(crate) fn token_at_hand(&self, inbox: i64, hash: &TokenHash) -> Option<TokenRow> {
+        self.tokens.find(*self.token_ids.get(&(inbox, *hash))?)
+    }
+
+    /// As [`Self::inbox`]. `inbox` is 0 where there is none, so that the same statement runs.
     pub(crate) fn token(&mut self, tx: &Tx<'_>, inbox: i64, hash: &TokenHash) -> Sql<Option<TokenRow>> {
-        if let Some(known) = self.token_ids.get(&(inbox, *hash))
-            && let Some(found) = known.map_or(Some(None), |id| self.tokens.find(id).map(Some))
-        {
-            return Ok(found);
-        }
         let found = tx.row(TOKEN_BY_HASH, params![inbox, hash.as_ref()], read_token)?;
-        self.token_ids.insert((inbox, *hash), found.map(|row| row.id));
-        if let Some(row) = found {
-            self.tokens.keep(row.id, row);
-        }
-        Ok(found)
+        Ok(found.map(|row| self.keep_token(row)))
+    }
+
+    fn keep_token(&mut self, row: TokenRow) -> TokenRow {
+        self.token_ids.insert((row.inbox, row.hash), row.id);
+        self.tokens.keep_or_find(row.id, row)
     }
 
     pub(crate) fn token_by_id(&mut self, tx: &Tx<'_>, id: i64) -> Sql<Option<TokenRow>> {
@@ -243,11 +250,7 @@ impl Ledger {
             return Ok(Some(row));
         }
         let found = tx.row(TOKEN_BY_ID, [id], read_token)?;
-        if let Some(row) = found {
-            self.token_ids.insert((row.inbox, row.hash), Some(id));
-            self.tokens.keep(id, row);
-        }
-        Ok(found)
+        Ok(found.map(|row| self.keep_token(row)))
     }
 
     /// To be written before the commit.

@@ -1,13 +1,13 @@
 //! A3: sending again is harmless; each item has its own result; what may not be told apart is one answer by one path.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sotto_protocol::relay::{InboxDelete, Send, SendItem, SendResults, TokenDrop};
+use sotto_protocol::relay::{Send, SendItem, SendResults};
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, EnvelopeId, Message, Timestamp, Token};
-use sotto_relay::store::{SqliteOptions, SqliteStore, StatementHook, StepFate};
+use sotto_relay::store::StepFate;
 
 use crate::support::{Device, NOON, Sent, World, code, fresh};
 
@@ -142,73 +142,6 @@ fn a3_ephemeral_deliveries_to_a_slow_connection_are_dropped_and_stored_ones_are_
     assert!((1..=64).contains(&ephemeral), "{ephemeral}");
     let stored = deliveries.iter().filter(|delivery| delivery.sequence > 0).count();
     assert_eq!(stored, 256, "a window of them");
-}
-
-/// The seven ways to be refused, each with everything else in order.
-fn refusals(world: &World) -> Vec<(&'static str, SendItem)> {
-    let bob = world.device();
-    let gone = world.device();
-    let of_gone = world.token(&gone, 1);
-    let delete = InboxDelete { inbox: gone.inbox.into() };
-    assert_eq!(world.signed(&gone.owner, path::INBOX_DELETE, &delete).status, 200);
-    let dropped = world.token(&bob, 1);
-    let drop = TokenDrop { inbox: bob.inbox.into(), hashes: vec![dropped.hash().into()] };
-    assert_eq!(world.signed(&bob.manage, path::TOKEN_DROP, &drop).status, 200);
-    let expired = world.token_with(&bob, |token| token.expires_at_ms = world.now.as_ms());
-    let invite = world.token_with(&bob, |token| {
-        token.puts_per_claim = 1;
-        token.claims = 1;
-    });
-    let claim = |claim: u8, item: SendItem| SendItem { claim: vec![claim; 16].into(), ..item };
-    assert_eq!(world.send(vec![claim(1, world.item(&bob, &invite))], b"x"), [Sent::Accepted]);
-    let stranger = Device::new();
-    let any = Token::from_bytes(fresh());
-    vec![
-        ("no such inbox", claim(1, world.item(&stranger, &any))),
-        ("deleted inbox", claim(1, world.item(&gone, &of_gone))),
-        ("no such token", claim(1, world.item(&bob, &any))),
-        ("dropped token", claim(1, world.item(&bob, &dropped))),
-        ("expired token", claim(1, world.item(&bob, &expired))),
-        ("used up by this claim", claim(1, world.item(&bob, &invite))),
-        ("used up by another claim", claim(2, world.item(&bob, &invite))),
-    ]
-}
-
-#[test]
-fn a3_every_refusal_is_one_answer() {
-    let world = World::new();
-    let mut answers = Vec::new();
-    for (why, item) in refusals(&world) {
-        let send = Send { payloads: vec![Bytes::from_static(b"x")], items: vec![item] };
-        let answer = world.post(path::SEND, &send);
-        let result = SendResults::decode(answer.body.clone()).unwrap().results[0];
-        assert_eq!((result.outcome, result.retry_after_ms), (2, 0), "{why}");
-        answers.push(answer);
-    }
-    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]));
-}
-
-#[test]
-fn a3_every_refusal_asks_the_store_the_same_questions() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("relay.sqlite");
-    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-    let refusals = refusals(&World::on(Arc::new(SqliteStore::open(SqliteOptions::file(&path).inline()).unwrap())));
-    let mut questions = Vec::new();
-    for (why, item) in refusals {
-        // A store that remembers nothing, so that every question reaches the database.
-        let hears = Arc::clone(&asked);
-        let hook: StatementHook = Arc::new(move |statement| hears.lock().unwrap().push(statement.to_owned()));
-        let options = SqliteOptions { statement_hook: Some(hook), ..SqliteOptions::file(&path).inline() };
-        let world = World::on(Arc::new(SqliteStore::open(options).unwrap()));
-        asked.lock().unwrap().clear();
-        assert_eq!(world.send(vec![item], b"x"), [Sent::Refused], "{why}");
-        questions.push((why, std::mem::take(&mut *asked.lock().unwrap())));
-    }
-    assert!(questions[0].1.len() >= 5, "{:?}", questions[0]);
-    for (why, other) in &questions[1..] {
-        assert_eq!(other, &questions[0].1, "{why}");
-    }
 }
 
 #[test]

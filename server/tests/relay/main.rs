@@ -5,6 +5,7 @@
 mod support;
 
 mod a1_accepted;
+mod a1_shared;
 mod a2_stream;
 mod a3_send;
 mod a4_tokens;
@@ -14,3 +15,4 @@ mod a7_signatures;
 mod a9_knowledge;
 mod calls;
 mod clocks;
+mod refusals;

@@ -293,7 +293,11 @@ fn relay(options: SqliteOptions, now: Timestamp) -> Arc<Relay> {
 }
 
 pub(crate) fn sign(key: &SigningKey, path: &str, message: &impl Message, time: Timestamp, nonce: [u8; 16]) -> Request {
-    let mut request = Request::post(path, message.encode_to_vec());
+    sign_bytes(key, path, &message.encode_to_vec(), time, nonce)
+}
+
+pub(crate) fn sign_bytes(key: &SigningKey, path: &str, body: &[u8], time: Timestamp, nonce: [u8; 16]) -> Request {
+    let mut request = Request::post(path, body.to_vec());
     request.authorization = Some(authorization(key, &name(), &request, time, nonce));
     request
 }
