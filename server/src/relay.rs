@@ -118,7 +118,7 @@ impl Relay {
         if request.method != "POST" {
             return Err(Problem::NotFound);
         }
-        check_version(request)?;
+        check_version(request.version.as_deref())?;
         let signer = || signed(request, &self.config.name, now);
         match request.path.as_str() {
             path::SEND => self.send(unsigned(request)?, now).await,
@@ -158,8 +158,9 @@ impl Relay {
     }
 }
 
-fn check_version(request: &Request) -> Result<(), Problem> {
-    match request.version.as_deref().map(str::parse::<u32>) {
+/// Nothing said is today's version.
+pub(crate) fn check_version(version: Option<&str>) -> Result<(), Problem> {
+    match version.map(str::parse::<u32>) {
         None | Some(Ok(PROTOCOL_VERSION)) => Ok(()),
         Some(Ok(_)) => Err(Problem::UpgradeRequired),
         Some(Err(_)) => Err(Problem::BadRequest),

@@ -5,11 +5,14 @@
 //! included. No address and no id is ever logged.
 
 mod connection;
+mod door;
 mod drain;
 mod entry;
+mod guest;
 mod http;
 mod patience;
 mod tls;
+mod turns;
 mod websocket;
 
 use std::future::Future;
@@ -29,7 +32,7 @@ pub(crate) use entry::database;
 pub use entry::run;
 pub use tls::{Tls, TlsError};
 
-use connection::Door;
+use door::Door;
 use drain::Drain;
 
 /// A relay behind a listening socket.

@@ -12,13 +12,13 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{Acceptor, NoServerSessionStorage};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::server::StartHandshake;
+use tokio_rustls::{Accept, LazyConfigAcceptor};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,7 @@ pub enum TlsError {
 /// Ready to shake hands.
 #[derive(Clone)]
 pub struct Tls {
-    acceptor: TlsAcceptor,
+    config: Arc<ServerConfig>,
     pin: [u8; 32],
 }
 
@@ -74,7 +74,7 @@ impl Tls {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), pin })
+        Ok(Self { config: Arc::new(config), pin })
     }
 
     /// From the relay's own certificate in `directory`, made when there is none yet.
@@ -83,7 +83,8 @@ impl Tls {
     /// See [`TlsError`].
     pub fn self_signed(directory: &Path) -> Result<Self, TlsError> {
         let (certificate, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
-        if !key.exists() {
+        // "Cannot look" is not "is not there": a new key would be a new address.
+        if !key.try_exists().map_err(|source| TlsError::File { path: key.clone(), source })? {
             let pair = rcgen::KeyPair::generate()?;
             // Nobody looks at names: clients know the key.
             let made = rcgen::CertificateParams::new(vec!["sotto.invalid".to_owned()])?.self_signed(&pair)?;
@@ -101,8 +102,14 @@ impl Tls {
         self.pin
     }
 
-    pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, socket: S) -> io::Result<TlsStream<S>> {
-        self.acceptor.accept(socket).await
+    /// Waits for the peer's first message.
+    pub(crate) async fn hello<S: AsyncRead + AsyncWrite + Unpin>(&self, socket: S) -> io::Result<StartHandshake<S>> {
+        LazyConfigAcceptor::new(Acceptor::default(), socket).await
+    }
+
+    /// Shakes hands; the work begins with this call.
+    pub(crate) fn shake<S: AsyncRead + AsyncWrite + Unpin>(&self, hello: StartHandshake<S>) -> Accept<S> {
+        hello.into_stream(Arc::clone(&self.config))
     }
 }
 
@@ -122,7 +129,9 @@ fn write(path: &Path, text: &str) -> Result<(), TlsError> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&unfinished, path)
+        fs::rename(&unfinished, path)?;
+        // Or a power cut leaves the old name, and the printed address is gone with the key.
+        path.parent().map_or(Ok(()), |directory| fs::File::open(directory)?.sync_all())
     })();
     written.map_err(|source| TlsError::File { path: path.to_owned(), source })
 }

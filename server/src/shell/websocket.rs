@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sotto_protocol::limits::CLIENT_FRAME_BYTES_MAX;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::connection::Guest;
+use super::guest::Guest;
 use super::now;
 use crate::limits::{WEBSOCKET_READ_BUFFER, WEBSOCKET_WRITE_BUFFER};
 use crate::stream::StreamSession;
@@ -58,34 +58,39 @@ async fn drive(mut socket: WebSocket, guest: &Guest) {
 
 async fn exchange(socket: &mut WebSocket, session: &mut StreamSession, guest: &Guest) -> End {
     let limits = &guest.door.limits;
-    let mut attach_by = Some(Instant::now() + limits.attach_timeout);
+    let mut attach_by = None;
     let mut ping_at = Instant::now() + limits.ping_interval;
     let mut was_heard = true;
     loop {
+        // Also once the last inbox was taken over.
+        attach_by = match session.is_attached() {
+            true => None,
+            false => attach_by.or_else(|| Some(Instant::now() + limits.attach_timeout)),
+        };
         tokio::select! {
             biased;
             () = guest.door.drain.begun() => return End::Away,
-            frame = session.next() => {
-                let Some(frame) = frame else { return End::Away };
-                if let Err(end) = send(socket, Message::Binary(frame), limits.write_timeout).await {
-                    return end;
-                }
-            }
-            message = socket.recv() => {
+            () = sleep_until(attach_by.unwrap_or(ping_at)), if attach_by.is_some() => return End::Shed("attach_timeout"),
+            // Before what may come without end; after what is ready, so that it cannot pile up.
+            message = socket.recv(), if !session.has_outgoing() => {
                 was_heard = true;
                 match message {
                     Some(Ok(Message::Binary(frame))) => {
                         if session.receive(&frame).await.is_err() {
                             return End::Protocol;
                         }
-                        attach_by = attach_by.filter(|_| !session.is_attached());
                     }
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                     Some(Ok(Message::Text(_))) => return End::Protocol,
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return End::Gone,
                 }
             }
-            () = sleep_until(attach_by.unwrap_or(ping_at)), if attach_by.is_some() => return End::Shed("attach_timeout"),
+            frame = session.next() => {
+                let Some(frame) = frame else { return End::Away };
+                if let Err(end) = send(socket, Message::Binary(frame), limits.write_timeout).await {
+                    return end;
+                }
+            }
             () = sleep_until(ping_at) => {
                 if !was_heard {
                     return End::Gone;

@@ -6,6 +6,7 @@ mod support;
 
 mod apart;
 mod drain;
+mod floods;
 mod limits;
 mod process;
 mod streams;
