@@ -44,6 +44,9 @@ const LINE_BYTES_MAX: u64 = 1024 * 1024;
 const LINES: usize = 256;
 /// How long a process that ends waits for readers.
 const READER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long it waits for what it has begun: as long as any command waits for relays by itself. Who asked it for more is told that it
+/// broke off, and what is stored stays.
+const WORK_PATIENCE: Duration = Duration::from_secs(60);
 /// The code of a command that goes on in the process that asked for it.
 const MOVED: &str = "moved";
 
@@ -205,6 +208,12 @@ impl Host {
         deadline.unwrap_or_else(Instant::now)
     }
 
+    /// Ready when what was begun has had its time after the door closed.
+    async fn is_overdue(&mut self) {
+        let readers = self.is_closing().await;
+        tokio::time::sleep_until(readers + (WORK_PATIENCE - READER_PATIENCE)).await;
+    }
+
     /// Writes to a reader, and gives up on one that does not read when the door has closed.
     async fn write(&mut self, writer: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
         let mut writing = std::pin::pin!(write(writer, answer));
@@ -330,13 +339,14 @@ async fn run(mut host: Host, request: Request, sender: mpsc::Sender<Answer>, lin
 async fn run_arguments(host: &mut Host, arguments: &Arguments, input: &mut RemoteInput, sink: &mut Remote) -> Answer {
     let is_watching = matches!(arguments.command, Command::Sync { .. });
     let gone = sink.0.clone();
-    let (messenger, profile) = (host.messenger.clone(), host.profile.clone());
+    let (messenger, profile, mut overdue) = (host.messenger.clone(), host.profile.clone(), host.clone());
     let mut output = Output::new(arguments.json, sink);
     let result = tokio::select! {
         biased;
         result = commands::run(&messenger, &profile, &arguments.command, input, &mut output) => result,
         () = gone.closed(), if is_watching => Err(Failed::new("reader_left", "the reader left")),
         _ = host.is_closing(), if is_watching => return Answer::Moved(false),
+        () = overdue.is_overdue() => Err(Failed::broken_off()),
     };
     match result {
         Ok(()) => Answer::Exit(0),

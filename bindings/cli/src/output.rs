@@ -39,6 +39,12 @@ impl Failed {
         Self { exit_code: caught.exit_code(), ..Self::new("interrupted", "interrupted before it was done") }
     }
 
+    /// Another process began the command and did not end it.
+    pub(crate) fn broken_off() -> Self {
+        let message = "the process that has the profile open ended while it ran this: it may be done, or not";
+        Self::new("broken_off", message)
+    }
+
     pub(crate) fn is(&self, code: &str) -> bool {
         self.code == code
     }

@@ -69,7 +69,7 @@ async fn ask_or_open(
             Asked::Interrupted(_) if asked_for.is_some() => return Ok(ExitCode::SUCCESS),
             Asked::Interrupted(caught) => return Err(Failed::interrupted(caught)),
             // Nothing that watching does may be done only once.
-            Asked::BrokenOff if !is_watching => return Err(broken_off()),
+            Asked::BrokenOff if !is_watching => return Err(Failed::broken_off()),
             Asked::Closing => {
                 wait_for_lock(&mut closing_since, CLOSING_MAX).await?;
                 // What comes after it has time of its own.
@@ -105,10 +105,6 @@ const fn stay(command: &mut Command) -> Option<&mut u64> {
         Command::Sync { seconds } => seconds.as_mut(),
         _ => None,
     }
-}
-
-fn broken_off() -> Failed {
-    Failed::new("broken_off", "the process that has the profile open ended while it ran this: it may be done, or not")
 }
 
 /// Runs the command on this process's engine, and others' meanwhile.
