@@ -87,14 +87,31 @@ struct Kill {
 
 impl Plan {
     /// In the order of their moments. The first and the last tenth are left alone: a kill is to be followed by something.
+    ///
+    /// The first kill of each device comes before so many texts were said and seen as one person says: so it cuts somebody short.
     fn kills(&self, chance: &mut Chance) -> Vec<Kill> {
         let steps = 4 * self.texts;
-        let devices = (0..self.device_kills).flat_map(|_| [Target::Device(0), Target::Device(1)]);
-        let targets = (0..self.relay_kills).map(|_| Target::Relay).chain(devices);
+        let (first, last) = (steps / 10, steps - steps / 10);
+        let relay = (0..self.relay_kills).map(|_| (Target::Relay, last));
+        let devices = [0, 1].into_iter().flat_map(|person| {
+            (0..self.device_kills).map(move |kill| (Target::Device(person), if kill == 0 { self.texts } else { last }))
+        });
         let mut kills: Vec<Kill> =
-            targets.map(|target| Kill { at: chance.between(steps / 10, steps - steps / 10), target }).collect();
+            relay.chain(devices).map(|(target, before)| Kill { at: chance.between(first, before), target }).collect();
         kills.sort_by_key(|kill| kill.at);
         kills
+    }
+
+    /// Whether everything that was planned has happened.
+    fn check(&self, numbers: &Numbers) -> Result<(), Violation> {
+        let happened = (numbers.relay_kills, numbers.device_kills);
+        if happened != (self.relay_kills, 2 * self.device_kills) {
+            return Err(Violation(format!("{happened:?} kills of relay and devices are not those that were planned")));
+        }
+        if self.device_kills > 0 && numbers.cut_short < 2 {
+            return Err(Violation("no kill cut both short while they were saying something".to_owned()));
+        }
+        Ok(())
     }
 }
 
@@ -185,6 +202,7 @@ impl<'a> Stage<'a> {
             self.bring_back_who_is_due()?;
         }
         self.numbers.elapsed = begun.elapsed();
+        self.plan.check(&self.numbers)?;
         self.say("every text was seen on the other side");
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -94,9 +94,29 @@ impl Process {
     pub fn wait(mut self) -> io::Result<ExitStatus> {
         // Not `Child::wait` alone: that would close the input first, which ends some of them.
         let input = self.0.stdin.take();
+        let _end = Deadline::of(&self.0);
         let status = self.0.wait();
         drop(input);
         status
+    }
+}
+
+/// Kills a process that has not ended when patience has, so that a test fails instead of hanging. Dropped once it has ended.
+struct Deadline(
+    #[expect(dead_code, reason = "held, never used: dropping it tells that the process has ended")] mpsc::Sender<()>,
+);
+
+impl Deadline {
+    fn of(child: &Child) -> Self {
+        let (sender, ended) = mpsc::channel();
+        let process = Pid::from_child(child);
+        std::thread::spawn(move || {
+            if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                // It may have ended just now.
+                let _ = kill_process(process, Signal::KILL);
+            }
+        });
+        Self(sender)
     }
 }
 
@@ -284,7 +304,7 @@ impl Profile {
     /// # Errors
     /// The operating system's.
     pub fn run_with_input<S: AsRef<OsStr>>(&self, words: &[S], input: &str) -> io::Result<Finished> {
-        finish(&mut self.command(words), input)
+        finish(&mut self.command(words), input.as_bytes())
     }
 
     /// Runs a command line to its end.
@@ -328,17 +348,18 @@ impl Profile {
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end, with lines for its standard input.
 ///
 /// # Errors
 /// The operating system's.
-pub(crate) fn finish(command: &mut Command, input: &str) -> io::Result<Finished> {
+pub fn finish(command: &mut Command, input: &[u8]) -> io::Result<Finished> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         let input = input.to_owned();
         // Beside the reading of what it prints, or both might wait for each other. One that does not read its input has closed it.
-        std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
+        std::thread::spawn(move || drop(stdin.write_all(&input)));
     }
+    let _end = Deadline::of(&child);
     let output = child.wait_with_output()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok(Finished { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) })

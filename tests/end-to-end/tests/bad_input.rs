@@ -2,9 +2,11 @@
 
 use std::process::Command;
 
-use sotto_end_to_end::{Finished, Profile};
+use sotto_core::protocol::Timestamp;
+use sotto_core::protocol::invite::Invite;
+use sotto_end_to_end::{Finished, Profile, Relay, finish};
 
-use crate::stage::{Stage, fails, failure, objects, run, text, transcript};
+use super::stage::{Stage, binary, fails, failure, objects, run, text, transcript};
 
 #[test]
 fn links_that_cannot_be_used_change_nothing() {
@@ -22,19 +24,38 @@ fn links_that_cannot_be_used_change_nothing() {
 }
 
 #[test]
+fn a_link_that_has_expired_or_whose_relay_is_away_or_is_another_changes_nothing() {
+    let (mut stage, alice, bob) = Stage::contacts();
+    run(&bob, &["send", "me", "before"]);
+    let (carol, _) = stage.person("carol");
+    let link = text(&objects(&run(&carol, &["--json", "invite", "--auto-accept"]))[0], "link");
+    let known = run(&bob, &["--json", "contacts"]).out;
+    let invite: Invite = link.parse().expect("a link");
+    let expired = Invite { expires_at: Timestamp::from_ms(1_000 * 3_600_000), ..invite.clone() };
+    assert_eq!(fails(&bob, &["join", &expired.to_link().expect("a link")]), "invite_expired");
+    // A port where nobody listens, and a relay that has never heard of this invite.
+    let elsewhere = Invite { relay: "http://127.0.0.1:1".parse().expect("an address"), ..invite.clone() };
+    assert_eq!(fails(&bob, &["join", &elsewhere.to_link().expect("a link")]), "relay_unreachable");
+    let other = Relay::start(binary(), &stage.path("other relay")).unwrap();
+    let elsewhere = Invite { relay: other.address().parse().expect("an address"), ..invite };
+    assert_eq!(fails(&bob, &["join", &elsewhere.to_link().expect("a link")]), "invite_used_up");
+    stage.relay.kill().unwrap();
+    assert_eq!(fails(&bob, &["join", &link]), "relay_unreachable");
+    assert_eq!(run(&bob, &["--json", "contacts"]).out, known);
+    assert_eq!(transcript(&bob, "me"), ["before"]);
+    stage.relay.restart().unwrap();
+    run(&bob, &["join", &link]);
+    run(&alice, &["sync"]);
+}
+
+#[test]
 fn what_is_no_text_is_refused_and_what_looks_like_an_option_is_said() {
     let stage = Stage::set();
     let (alice, _) = stage.person("alice");
     run(&alice, &["send", "me", "-5"]);
     run(&alice, &["send", "me", "--", "--json"]);
-    let mut garbled = alice.command(&["--json", "send", "me", "-"]);
-    let directory = tempfile::tempdir().unwrap();
-    let input = directory.path().join("input");
-    std::fs::write(&input, b"fine\n\xff\xfe\nnever read\n").unwrap();
-    let output = garbled.stdin(std::fs::File::open(input).unwrap()).output().unwrap();
-    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let finished = Finished { code: output.status.code(), out: lossy(&output.stdout), err: lossy(&output.stderr) };
-    assert_eq!(failure(&finished), "input_failed");
+    let garbled = finish(&mut alice.command(&["--json", "send", "me", "-"]), b"fine\n\xff\xfe\nnever read\n").unwrap();
+    assert_eq!(failure(&garbled), "input_failed");
     assert_eq!(fails(&alice, &["send", "me", ""]), "empty");
     let long = "x".repeat(70_000);
     let too_long = alice.run_with_input(&["--json", "send", "me", "-"], &format!("{long}\n")).unwrap();
@@ -45,14 +66,12 @@ fn what_is_no_text_is_refused_and_what_looks_like_an_option_is_said() {
 /// Runs a command whose files cannot grow: writing fails as on a full disk.
 fn on_a_full_disk(profile: &Profile, words: &[&str]) -> Finished {
     let command = profile.command(words);
-    let output = Command::new("sh")
+    let mut shell = Command::new("sh");
+    shell
         .args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$@\"", "sh"])
         .arg(command.get_program())
-        .args(command.get_args())
-        .output()
-        .expect("a shell");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Finished { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+        .args(command.get_args());
+    finish(&mut shell, b"").expect("a shell")
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sotto_end_to_end::Profile;
 
-use crate::stage::{Stage, fails, failure, run};
+use super::stage::{Stage, fails, failure, run, until};
 
 fn kept_aside(profile: &Profile) -> usize {
     let entries = std::fs::read_dir(profile.directory()).expect("the profile is read").filter_map(Result::ok);
@@ -40,7 +40,7 @@ fn an_init_that_was_killed_at_any_moment_can_be_repeated_or_was_done() {
         let init = ["--json", "init", "--relay", stage.relay.address(), "--name", "alice"];
         let mut process = alice.start(&init).unwrap();
         let mark = alice.directory().join(mark);
-        while !Path::exists(&mark) && !process.has_ended().unwrap() {}
+        until(|| Path::exists(&mark) || process.has_ended().unwrap());
         process.kill().unwrap();
         let again = alice.run(&init).unwrap();
         assert!(again.code == Some(0) || failure(&again) == "profile_exists", "{}: {again:?}", mark.display());
@@ -83,12 +83,12 @@ fn a_relay_that_asks_for_a_code_gets_it_and_tells_who_has_none() {
          [inboxes]\npolicy = \"code\"\ncodes = [\"north-by-north-west\"]\nproof_of_work_bits = 10\n"
     );
     std::fs::write(&config, text).unwrap();
-    let mut command = std::process::Command::new(crate::stage::binary());
+    let mut command = std::process::Command::new(super::stage::binary());
     command.args(["demo-relay", "--config"]).arg(&config).env("SOTTO_LOG", "error");
     let mut relay = sotto_end_to_end::Process::start(&mut command).unwrap();
     let line = relay.lines().next().unwrap();
     let address = line.strip_prefix("listening on ").unwrap();
-    let alice = Profile::at(crate::stage::binary(), &directory.path().join("alice"));
+    let alice = Profile::at(super::stage::binary(), &directory.path().join("alice"));
     let init =
         |relay: &str, more: &[&str]| fails(&alice, &[&["init", "--relay", relay, "--name", "alice"], more].concat());
     assert_eq!(init(address, &[]), "relay_asks_for_code");

@@ -3,9 +3,9 @@
 use std::io::Write as _;
 use std::process::Command;
 
-use sotto_end_to_end::{Process, Signal};
+use sotto_end_to_end::{Finished, Process, Signal, finish};
 
-use crate::stage::binary;
+use super::stage::{binary, failure, until};
 
 /// A short script with everything in it that can break.
 const SCRIPT: &str = "Ann: hello\nBen: -5 degrees\n* Ben away\nAnn: while you were away\n* relay killed\nAnn: nobody there\n* relay back\n* Ben back\nBen: مرحبا\n";
@@ -32,9 +32,8 @@ fn left_behind(directory: &std::path::Path) -> usize {
 #[test]
 fn a_demo_delivers_everything_and_leaves_nothing_behind() {
     let directory = tempfile::tempdir().unwrap();
-    let output = demo(directory.path(), &[]).output().unwrap();
-    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert!(output.status.success(), "{out}\n{err}");
+    let Finished { code, out, err } = finish(&mut demo(directory.path(), &[]), b"").unwrap();
+    assert_eq!(code, Some(0), "{out}\n{err}");
     assert!(out.contains("All 5 messages arrived once, in order, on both devices."), "{out}");
     assert!(out.contains("letters wait there") && out.contains("everything the relay knows"), "{out}");
     assert_eq!(left_behind(directory.path()), 0);
@@ -52,10 +51,8 @@ fn a_demo_that_is_interrupted_says_so_and_leaves_no_process() {
     let complaint: serde_json::Value = serde_json::from_str(&complaints.next().unwrap()).unwrap();
     assert_eq!(complaint["code"], "interrupted");
     assert_eq!(process.wait().unwrap().code(), Some(130));
-    while left_behind(directory.path()) > 0 {
-        // They end with their standard input, which is gone.
-        std::thread::yield_now();
-    }
+    // They end with their standard input, which is gone.
+    until(|| left_behind(directory.path()) == 0);
 }
 
 #[test]
@@ -63,8 +60,7 @@ fn a_script_that_cannot_be_played_is_refused_in_the_form_that_was_asked_for() {
     let directory = tempfile::tempdir().unwrap();
     let script = directory.path().join("bad.txt");
     std::fs::write(&script, "Ann: x\nBen: y\n* Ann back\n").unwrap();
-    let output = Command::new(binary()).args(["--json", "demo", "--script"]).arg(script).output().unwrap();
-    let failure: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
-    assert_eq!((&failure["code"], output.status.code()), (&"demo_failed".into(), Some(1)));
-    assert!(output.stdout.is_empty());
+    let refused = finish(Command::new(binary()).args(["--json", "demo", "--script"]).arg(script), b"").unwrap();
+    assert_eq!((failure(&refused).as_str(), refused.code), ("demo_failed", Some(1)));
+    assert!(refused.out.is_empty());
 }

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use sotto_end_to_end::Signal;
 
-use crate::stage::{Stage, objects, run, stay, text, transcript};
+use super::stage::{Stage, objects, run, stay, text, transcript, until};
 
 #[test]
 fn a_second_process_is_served_by_the_first_and_once() {
@@ -21,7 +21,7 @@ fn a_second_process_is_served_by_the_first_and_once() {
     assert_eq!(transcript(&bob, "alice"), ["said over there", "heard"]);
     // What makes no sense is refused over there in the same form.
     let refused = alice.run(&["--json", "messages", "nobody"]).unwrap();
-    assert_eq!(crate::stage::failure(&refused), "not_found");
+    assert_eq!(super::stage::failure(&refused), "not_found");
     // A killed process leaves its socket, and nobody behind it.
     staying.kill().unwrap();
     assert!(socket.exists());
@@ -64,10 +64,10 @@ fn a_deep_profile_has_a_socket_too() {
 /// Its socket cannot be reached by its whole path.
 fn stay_deep(profile: &sotto_end_to_end::Profile) -> sotto_end_to_end::Process {
     let mut process = profile.stay().expect("the process starts");
-    while !profile.directory().join("sotto.sock").exists() {
-        assert!(!process.has_ended().expect("a process"));
-        std::thread::yield_now();
-    }
+    until(|| {
+        assert!(!process.has_ended().expect("a process"), "the process ended");
+        profile.directory().join("sotto.sock").exists()
+    });
     process
 }
 
@@ -118,7 +118,7 @@ fn who_comes_while_the_first_process_ends_waits_for_it() {
     stage.relay.kill().unwrap();
     let staying = stay(&alice);
     let sending = alice.start(&["--json", "send", "--wait=5", "bob", "slow"]).unwrap();
-    while transcript(&alice, "bob").is_empty() {}
+    until(|| !transcript(&alice, "bob").is_empty());
     staying.signal(Signal::TERM).unwrap();
     // The first process has promised five seconds to the one before; this one comes meanwhile.
     let said = objects(&run(&alice, &["--json", "send", "bob", "patient"]));

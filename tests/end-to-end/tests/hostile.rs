@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 
 use sotto_end_to_end::Finished;
 
-use crate::stage::{Stage, objects, run, text};
+use super::stage::{Stage, objects, run, text};
 
 /// Clears the screen, sets a title by C1, turns the direction, and begins a line of its own.
 const ACTIVE: &str = "\u{1b}[2J\u{9b}31m\u{202e}\u{2066}\u{2028}x";

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::stage::{Stage, fails, objects, run, text};
+use super::stage::{Stage, fails, objects, run, text};
 
 fn has(object: &Value, fields: &[&str]) {
     for field in fields {

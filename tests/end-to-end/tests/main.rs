@@ -2,13 +2,18 @@
 //!
 //! Tests wait for lines and for ends of processes, never for time to pass.
 
-mod bad_input;
-mod begin;
-mod demo;
-mod handover;
-mod hostile;
-mod json;
-mod names;
-mod passphrase;
-mod stage;
-mod waiting;
+/// One name before all of them: `cargo xtask test` runs them as a step of their own.
+#[path = "."]
+mod end_to_end {
+    mod at_rest;
+    mod bad_input;
+    mod begin;
+    mod demo;
+    mod handover;
+    mod hostile;
+    mod json;
+    mod names;
+    mod passphrase;
+    mod stage;
+    mod waiting;
+}

@@ -1,6 +1,6 @@
 //! Others choose their names: whatever they choose, what is typed reaches whom it names.
 
-use crate::stage::{Stage, fails, objects, run, text, transcript};
+use super::stage::{Stage, fails, objects, run, text, transcript};
 
 #[test]
 fn a_contact_called_like_another_or_like_oneself_takes_nobodys_place() {

@@ -1,9 +1,10 @@
 //! A relay, people with profiles, and what they type.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde_json::Value;
-use sotto_end_to_end::{Finished, Process, Profile, Relay};
+use sotto_end_to_end::{Finished, PATIENCE, Process, Profile, Relay};
 use tempfile::TempDir;
 
 /// The binary under test, built by cargo because these are tests of its package.
@@ -116,8 +117,17 @@ pub(crate) fn stay(profile: &Profile) -> Process {
 pub(crate) fn wait_for_socket(profile: &Profile, process: &mut Process) {
     let socket = profile.directory().join("sotto.sock");
     // Asking may come too early, and then it is answered by the process that asks: so it must be seen that somebody else answers.
-    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+    until(|| {
         assert!(!process.has_ended().expect("a process"), "the process ended");
+        std::os::unix::net::UnixStream::connect(&socket).is_ok()
+    });
+}
+
+/// Waits until something can be seen.
+pub(crate) fn until(mut is_so: impl FnMut() -> bool) {
+    let given_up = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < given_up, "it does not come");
         std::thread::yield_now();
     }
 }

@@ -91,6 +91,6 @@ fn help() -> ExitCode {
     for command in COMMANDS {
         println!("  {:<12} {}", command.name, command.summary);
     }
-    println!("\nSteps of test: {}", suite::step_names(&Checkout::here()).join(", "));
+    println!("\nSteps of test: {}", suite::step_names().collect::<Vec<_>>().join(", "));
     ExitCode::SUCCESS
 }

@@ -5,8 +5,13 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::checkout::{Checkout, run};
+use crate::checkout::{Checkout, run, succeeds};
 use crate::step::Failure;
+
+/// Whether there is a Python that can make environments.
+pub(crate) fn is_here(checkout: &Checkout) -> bool {
+    succeeds(checkout.command("python3").args(["-c", "import ensurepip, venv"]))
+}
 
 /// The interpreter of an environment that has what `requirements` asks for, made now if need be.
 pub(crate) fn with(checkout: &Checkout, name: &str, requirements: &str) -> Result<PathBuf, Failure> {

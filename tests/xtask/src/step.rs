@@ -41,7 +41,10 @@ pub(crate) fn run_all(checkout: &Checkout, steps: &[Step]) -> Result<(), Failure
     for step in steps {
         println!("\n=== {} ===", step.name);
         let started = Instant::now();
-        let result = (step.run)(checkout);
+        let result = match step.script {
+            Some(script) if !checkout.has(script) => Err(Failure(format!("{script} is gone"))),
+            _ => (step.run)(checkout),
+        };
         match &result {
             Ok(Outcome::Passed) => {}
             Ok(Outcome::Skipped(reason)) => println!("skipped: {reason}"),
@@ -109,6 +112,12 @@ mod tests {
             Step { name: "runs all the same", run: |_| Ok(Outcome::Passed), script: None },
         ];
         assert_eq!(run_all(&Checkout::here(), &steps), Err(Failure("1 of 2 steps".into())));
+    }
+
+    #[test]
+    fn a_step_whose_script_is_gone_fails() {
+        let steps = [Step { name: "deleted", run: |_| Ok(Outcome::Passed), script: Some("no/such/script.py") }];
+        assert_eq!(run_all(&Checkout::here(), &steps), Err(Failure("1 of 1 steps".into())));
     }
 
     #[test]
