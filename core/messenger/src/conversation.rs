@@ -215,13 +215,17 @@ pub(crate) fn page(
     before: Option<i64>,
     limit: u32,
 ) -> Result<Vec<Message>, StoreError> {
-    let sql = format!(
-        "SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.conversation = ?1 AND message.id < ?2 ORDER BY message.id DESC LIMIT ?3"
-    );
-    let rows = view.all(&sql, params![conversation.0, before.unwrap_or(i64::MAX), limit], read_message(*own))?;
+    let rows =
+        view.all(&page_query(), params![conversation.0, before.unwrap_or(i64::MAX), limit], read_message(*own))?;
     let mut messages = rows.into_iter().collect::<Result<Vec<_>, _>>()?;
     messages.reverse();
     Ok(messages)
+}
+
+fn page_query() -> String {
+    format!(
+        "SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.conversation = ?1 AND message.id < ?2 ORDER BY message.id DESC LIMIT ?3"
+    )
 }
 
 /// One message by its row.
@@ -253,6 +257,13 @@ pub(crate) fn with_contact(view: &impl Query, contact: ContactRow) -> Result<Opt
     view.one("SELECT id FROM conversation WHERE contact = ?1", [contact.0], |row| row.get(0).map(ConversationRow))
 }
 
+const LIST_QUERY: &str =
+    "SELECT conversation.id, conversation.conversation, contact.account, coalesce(contact.given_name, contact.name),
+             conversation.last_at, conversation.unread, message.text, message.sender
+      FROM conversation LEFT JOIN contact ON contact.id = conversation.contact LEFT JOIN message ON message.id = conversation.last_message
+      WHERE (conversation.last_at, conversation.id) < (?1, ?2)
+      ORDER BY conversation.last_at DESC, conversation.id DESC LIMIT ?3";
+
 /// A page of the chat list: the conversations that moved last, before the given place.
 pub(crate) fn list(
     view: &impl Query,
@@ -260,27 +271,46 @@ pub(crate) fn list(
     limit: u32,
 ) -> Result<Vec<Conversation>, StoreError> {
     let (before_at, before_row) = before.map_or((i64::MAX, i64::MAX), |(at, row)| (ms(at), row));
-    let rows = view.all(
-        "SELECT conversation.id, conversation.conversation, contact.account, coalesce(contact.given_name, contact.name),
-                conversation.last_at, conversation.unread, message.text, message.sender
-         FROM conversation LEFT JOIN contact ON contact.id = conversation.contact LEFT JOIN message ON message.id = conversation.last_message
-         WHERE (conversation.last_at, conversation.id) < (?1, ?2)
-         ORDER BY conversation.last_at DESC, conversation.id DESC LIMIT ?3",
-        params![before_at, before_row, limit],
-        |row| {
-            let contact: Option<[u8; 32]> = row.get(2)?;
-            let last_sender: Option<i64> = row.get(7)?;
-            Ok(Conversation {
-                number: row.get(0)?,
-                id: ConversationId::from_bytes(row.get(1)?),
-                contact: contact.map(AccountId::from_bytes),
-                name: row.get(3)?,
-                last_at: timestamp(row.get(4)?),
-                unread: row.get(5)?,
-                preview: row.get(6)?,
-                preview_is_own: last_sender == Some(SELF),
-            })
-        },
-    )?;
+    let rows = view.all(LIST_QUERY, params![before_at, before_row, limit], |row| {
+        let contact: Option<[u8; 32]> = row.get(2)?;
+        let last_sender: Option<i64> = row.get(7)?;
+        Ok(Conversation {
+            number: row.get(0)?,
+            id: ConversationId::from_bytes(row.get(1)?),
+            contact: contact.map(AccountId::from_bytes),
+            name: row.get(3)?,
+            last_at: timestamp(row.get(4)?),
+            unread: row.get(5)?,
+            preview: row.get(6)?,
+            preview_is_own: last_sender == Some(SELF),
+        })
+    })?;
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    /// What SQLite would do, one step a line.
+    fn plan(query: &str) -> Vec<String> {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("store/schema.sql")).unwrap();
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+        let steps = statement.query_map(params![1, 1, 1], |row| row.get(3)).unwrap();
+        steps.collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn pages_are_read_in_the_order_of_an_index_however_long_the_conversation_is() {
+        for (query, index) in
+            [(page_query(), "message_by_conversation"), (LIST_QUERY.to_owned(), "conversation_by_time")]
+        {
+            let plan = plan(&query);
+            assert!(plan.iter().any(|step| step.contains(index)), "{plan:?}");
+            assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");
+        }
+    }
 }

@@ -237,6 +237,8 @@ CREATE TABLE message (
     failure      INTEGER
 ) STRICT;
 CREATE UNIQUE INDEX message_once ON message (conversation, sender, message_id);
+-- In it the row numbers of a conversation stand in order: a page costs the same in a long conversation.
+CREATE INDEX message_by_conversation ON message (conversation);
 
 -- Ids of messages that are gone, so that they do not come back: a message row is its own witness while it lives.
 CREATE TABLE seen_message (
