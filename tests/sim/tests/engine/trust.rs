@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sotto_core::records::Trust;
 use sotto_protocol::Message as _;
-use sotto_protocol::relay::{ChainEntries, ChainHead};
+use sotto_protocol::relay::{ChainEntries, ChainHead, ChainRead};
 use sotto_protocol::request::path;
 use sotto_sim::{Fate, Forger, Person, World};
 
@@ -272,10 +272,15 @@ async fn b2_an_older_manifest_changes_nothing() {
     assert!(reads_and_sends(&world, &bob).await > 0);
     let mut forger = Forger::new(&alice, &bob);
     assert!(forger.known().head().version > old.head().version, "bob knows the newer one");
-    let before = bob.database().blobs("SELECT manifest FROM contact");
+    alice.messenger.shut_down();
+    let but_for_what_he_says = |mut dump: std::collections::BTreeMap<_, _>| {
+        ["message", "outbox", "conversation"].iter().for_each(|said| drop(dump.remove(*said)));
+        dump
+    };
+    let before = but_for_what_he_says(all_but_trust(&bob));
     forger.serve(&world.network, &[&old]);
     assert_eq!(reads_and_sends(&world, &bob).await, 0, "nothing leaves on an old list");
-    assert!(bob.database().blobs("SELECT manifest FROM contact") == before);
+    assert!(but_for_what_he_says(all_but_trust(&bob)) == before, "something changed");
     world.network.meddle(None);
     assert!(reads_and_sends(&world, &bob).await > 0, "and with the true chain back everything leaves");
     assert_eq!(trust(&bob).await, Trust::Sound);
@@ -303,6 +308,16 @@ async fn b5_a_letter_that_names_another_head_of_a_known_version_shows_a_fork() {
     world.settle(&[&bob, &alice]).await.unwrap();
     assert_eq!(alice.contact("bob").await.unwrap().trust, Trust::Forked);
     assert_eq!(alice.say("bob", "to whom?").await.unwrap_err().code(), "wrong_state");
+}
+
+/// The chain in which this person reads their contact's lists answers nobody.
+fn hides_the_list_from(world: &World, reader: &Person) {
+    let chain = reader.database().blobs("SELECT chain FROM contact").swap_remove(0);
+    world.network.meddle(Some(Box::new(move |call| {
+        let is_hidden = call.path == path::CHAIN_READ
+            && ChainRead::decode(call.body.clone()).is_ok_and(|read| *read.chain == *chain);
+        if is_hidden { Fate::Lost } else { Fate::Passes }
+    })));
 }
 
 fn readings(world: &World) -> usize {
@@ -342,6 +357,46 @@ async fn b5_a_newer_head_in_a_letter_is_fetched_at_once() {
     world.wait(Duration::from_secs(15)).await;
     assert_eq!(bob.database().number(version), alice.database().number("SELECT version FROM account"));
     assert!(bob.database().number(version) > 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b5_letters_that_name_heads_which_nobody_finds_are_no_lever() {
+    let (world, _, alice, bob) = World::contacts(98).await;
+    // Alice's relay does not give bob her list, and she goes on talking.
+    hides_the_list_from(&world, &bob);
+    bob.database().change("UPDATE contact SET version = 0, manifest_read_at = 1");
+    let before = readings(&world);
+    for _ in 0..30 {
+        alice.say("bob", "again").await.unwrap();
+        let _ = alice.messenger.catch_up(Duration::from_secs(1)).await;
+        world.wait(Duration::from_secs(4)).await;
+    }
+    assert_eq!(bob.transcript("alice").await.unwrap().len(), 30);
+    assert!((1..=4).contains(&(readings(&world) - before)), "{} readings in two minutes", readings(&world) - before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b5_a_letter_of_an_unknown_device_is_shown_whoever_reads_its_list() {
+    let (world, _, alice, bob) = World::contacts(99).await;
+    let mut forger = Forger::new(&alice, &bob);
+    // Bob's list names another device, and alice's relay does not answer him.
+    hides_the_list_from(&world, &bob);
+    alice.database().change("UPDATE session SET sending = 0; DELETE FROM seal_out");
+    bob.messenger.shut_down();
+    bob.database().change(
+        "UPDATE peer_device SET device = randomblob(16), ed25519 = randomblob(32), curve25519 = randomblob(32)",
+    );
+    let bob = world.reopen(bob).await.unwrap();
+    bob.catch_up().await.unwrap();
+    alice.say("bob", "from a device that you do not know").await.unwrap();
+    let _ = alice.messenger.catch_up(Duration::from_secs(5)).await;
+    world.wait(Duration::from_secs(5)).await;
+    assert!(bob.database().number("SELECT count(*) FROM waiting WHERE reason = 2") >= 1, "{:?}", bob.refusals());
+    let next = forger.manifest(1, Some(forger.known().head().hash), world.now());
+    forger.serve(&world.network, &[&next]);
+    // Nobody writes: bob's upkeep looks at the list again.
+    world.wait(8 * Duration::from_secs(3600)).await;
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["from a device that you do not know"]);
 }
 
 #[tokio::test(start_paused = true)]
