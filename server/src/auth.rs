@@ -5,14 +5,14 @@
 //! nonces are in memory, and after a restart only peeks signed since then are answered. A phone whose clock is behind is told the
 //! time and asks again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_dalek::{Signature, VerifyingKey};
 use sotto_protocol::limits::CLOCK_WINDOW;
 use sotto_protocol::request::{Authorization, signature_input};
 use sotto_protocol::{Bytes, RelayName, Timestamp};
 
-use crate::limits::PEEK_NONCES_MAX;
+use crate::limits::{PEEK_NONCES_MAX, PEEK_NONCES_PER_KEY_LEAST, PEEK_NONCES_PER_KEY_MAX};
 use crate::problem::Problem;
 use crate::store::Caller;
 
@@ -68,38 +68,91 @@ pub(crate) fn is_signed(key: &[u8; 32], input: &[u8], signature: &[u8]) -> bool 
     key.verify_strict(input, &signature).is_ok()
 }
 
-/// Nonces of peeks.
+/// Nonces of peeks, each key's by itself: whoever peeks without end spends its own memory and nobody else's.
 pub(crate) struct PeekNonces {
-    /// Calls signed earlier are not answered: their nonces may be forgotten.
+    /// Calls signed earlier are not answered: their nonces were forgotten by a restart.
+    started_at: Timestamp,
+    keys: BTreeMap<[u8; 32], Spent>,
+    /// Of all keys.
+    count: usize,
+}
+
+/// What one key has spent.
+#[derive(Default)]
+struct Spent {
+    /// Calls signed earlier are not answered: there were too many to remember.
     time_min: Timestamp,
-    spent: BTreeSet<(Timestamp, [u8; 16])>,
+    nonces: BTreeSet<(Timestamp, [u8; 16])>,
+}
+
+impl Spent {
+    /// Forgets the oldest beyond `count`, and with them the right to sign that early; says how many.
+    fn keep_newest(&mut self, count: usize) -> usize {
+        let mut forgotten = 0;
+        while self.nonces.len() > count
+            && let Some((time, _)) = self.nonces.pop_first()
+        {
+            self.time_min = self.time_min.max(Timestamp::from_ms(time.as_ms() + 1));
+            forgotten += 1;
+        }
+        forgotten
+    }
 }
 
 impl PeekNonces {
     /// Remembers nothing from before `started_at`.
     pub(crate) const fn new(started_at: Timestamp) -> Self {
-        Self { time_min: started_at, spent: BTreeSet::new() }
+        Self { started_at, keys: BTreeMap::new(), count: 0 }
     }
 
     /// Whether the call may still be answered.
-    pub(crate) fn check(&self, caller: &Caller) -> Result<(), Problem> {
-        if caller.time < self.time_min {
+    pub(crate) fn check(&mut self, caller: &Caller, now: Timestamp) -> Result<(), Problem> {
+        // A clock that was ahead at the start and was set right: what is signed from now on is answered.
+        self.started_at = self.started_at.min(now);
+        let spent = self.keys.get(&caller.key);
+        if caller.time < self.started_at.max(spent.map_or(self.started_at, |spent| spent.time_min)) {
             return Err(Problem::ClockSkew);
         }
-        if self.spent.contains(&(caller.time, caller.nonce)) { Err(Problem::Replayed) } else { Ok(()) }
-    }
-
-    /// Spends the nonce of a call that was answered. Over the bound the oldest go, and everything as old is refused from then on.
-    pub(crate) fn spend(&mut self, caller: &Caller, now: Timestamp) -> Result<(), Problem> {
-        self.check(caller)?;
-        self.spent = self.spent.split_off(&(now.before(CLOCK_WINDOW), [0; 16]));
-        self.spent.insert((caller.time, caller.nonce));
-        if self.spent.len() > PEEK_NONCES_MAX
-            && let Some((time, _)) = self.spent.pop_first()
-        {
-            self.time_min = self.time_min.max(Timestamp::from_ms(time.as_ms() + 1));
+        if spent.is_some_and(|spent| spent.nonces.contains(&(caller.time, caller.nonce))) {
+            return Err(Problem::Replayed);
         }
         Ok(())
+    }
+
+    /// Spends the nonce of a call that was answered. Over its bound a key's oldest go, and everything of it that is as old is
+    /// refused from then on. Over the bound of all, each key keeps a few; over it still, nobody is answered until
+    /// some are too old.
+    pub(crate) fn spend(&mut self, caller: &Caller, now: Timestamp) -> Result<(), Problem> {
+        self.check(caller, now)?;
+        if self.count >= PEEK_NONCES_MAX {
+            self.forget_before(now.before(CLOCK_WINDOW));
+            self.shrink_to(PEEK_NONCES_MAX / 2);
+        }
+        if self.count >= PEEK_NONCES_MAX {
+            return Err(Problem::Unavailable);
+        }
+        let spent = self.keys.entry(caller.key).or_default();
+        self.count += usize::from(spent.nonces.insert((caller.time, caller.nonce)));
+        self.count -= spent.keep_newest(PEEK_NONCES_PER_KEY_MAX);
+        Ok(())
+    }
+
+    /// If there are more than that, every key keeps its newest few: whoever spends most loses most.
+    fn shrink_to(&mut self, count: usize) {
+        if self.count > count {
+            for spent in self.keys.values_mut() {
+                self.count -= spent.keep_newest(PEEK_NONCES_PER_KEY_LEAST);
+            }
+        }
+    }
+
+    /// Forgets what would be refused for its time anyway.
+    fn forget_before(&mut self, time: Timestamp) {
+        for spent in self.keys.values_mut() {
+            spent.nonces = spent.nonces.split_off(&(time, [0; 16]));
+        }
+        self.keys.retain(|_, spent| !spent.nonces.is_empty() || spent.time_min >= time);
+        self.count = self.keys.values().map(|spent| spent.nonces.len()).sum();
     }
 }
 
@@ -107,29 +160,69 @@ impl PeekNonces {
 mod tests {
     use super::*;
 
-    fn caller(time: u64, nonce: u64) -> Caller {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&nonce.to_be_bytes());
-        Caller { key: [0; 32], time: Timestamp::from_ms(time), nonce: bytes }
+    const NOW: Timestamp = Timestamp::from_ms(1_000_000_000);
+
+    fn caller(key: u64, time: Timestamp, nonce: u64) -> Caller {
+        let bytes = |number: u64| [number.to_be_bytes(), [0; 8]].concat().try_into().unwrap();
+        Caller { key: [bytes(key), [0; 16]].concat().try_into().unwrap(), time, nonce: bytes(nonce) }
+    }
+
+    fn later(ms: u64) -> Timestamp {
+        Timestamp::from_ms(NOW.as_ms() + ms)
     }
 
     #[test]
-    fn the_memory_of_peeks_is_bounded_and_forgets_nothing_that_it_would_accept() {
-        let mut nonces = PeekNonces::new(Timestamp::from_ms(0));
-        let now = Timestamp::from_ms(1_000);
-        for nonce in 0..=PEEK_NONCES_MAX as u64 {
-            nonces.spend(&caller(1_000 + nonce % 7, nonce), now).unwrap();
+    fn a7_the_memory_of_peeks_is_bounded_per_key_and_forgets_nothing_that_it_would_accept() {
+        let mut nonces = PeekNonces::new(NOW);
+        for nonce in 0..=PEEK_NONCES_PER_KEY_MAX as u64 {
+            nonces.spend(&caller(1, later(nonce % 7), nonce), NOW).unwrap();
         }
-        assert_eq!(nonces.spent.len(), PEEK_NONCES_MAX);
-        assert_eq!(nonces.check(&caller(1_000, 0)), Err(Problem::ClockSkew), "it may be the forgotten one");
-        assert_eq!(nonces.check(&caller(1_001, 1)), Err(Problem::Replayed));
-        assert_eq!(nonces.check(&caller(1_001, u64::MAX)), Ok(()));
+        assert_eq!(nonces.count, PEEK_NONCES_PER_KEY_MAX);
+        assert_eq!(nonces.check(&caller(1, NOW, 0), NOW), Err(Problem::ClockSkew), "it may be the forgotten one");
+        assert_eq!(nonces.check(&caller(1, later(1), 1), NOW), Err(Problem::Replayed));
+        assert_eq!(nonces.check(&caller(1, later(1), u64::MAX), NOW), Ok(()));
+    }
+
+    #[test]
+    fn a7_whoever_peeks_without_end_and_ahead_of_the_clock_turns_nobody_else_away() {
+        let mut nonces = PeekNonces::new(NOW);
+        let ahead = NOW.after(CLOCK_WINDOW);
+        for nonce in 0..5_000 {
+            nonces.spend(&caller(1, ahead, nonce), NOW).ok();
+        }
+        assert_eq!(nonces.spend(&caller(2, NOW, 0), NOW), Ok(()));
+        // With all the keys it takes to fill the memory of all.
+        for number in 0..PEEK_NONCES_MAX as u64 {
+            nonces.spend(&caller(10 + number % 300, later(number), number), NOW).unwrap();
+        }
+        assert_eq!(nonces.spend(&caller(2, NOW, 1), NOW), Ok(()));
+        assert!(nonces.count <= PEEK_NONCES_MAX);
+    }
+
+    #[test]
+    fn the_memory_of_all_keys_is_bounded_and_has_room_again_once_they_are_too_old() {
+        let mut nonces = PeekNonces::new(NOW);
+        for key in 0..PEEK_NONCES_MAX as u64 {
+            nonces.spend(&caller(key, NOW, 0), NOW).unwrap();
+        }
+        assert_eq!(nonces.spend(&caller(u64::MAX, NOW, 0), NOW), Err(Problem::Unavailable));
+        let then = NOW.after(CLOCK_WINDOW + std::time::Duration::from_millis(1));
+        assert_eq!(nonces.spend(&caller(u64::MAX, then, 0), then), Ok(()));
+        assert_eq!((nonces.count, nonces.keys.len()), (1, 1));
     }
 
     #[test]
     fn a_restart_forgets_nonces_and_therefore_answers_no_peek_signed_before_it() {
-        let nonces = PeekNonces::new(Timestamp::from_ms(5_000));
-        assert_eq!(nonces.check(&caller(4_999, 1)), Err(Problem::ClockSkew));
-        assert_eq!(nonces.check(&caller(5_000, 1)), Ok(()));
+        let mut nonces = PeekNonces::new(NOW);
+        assert_eq!(nonces.check(&caller(1, Timestamp::from_ms(NOW.as_ms() - 1), 1), NOW), Err(Problem::ClockSkew));
+        assert_eq!(nonces.check(&caller(1, NOW, 1), NOW), Ok(()));
+    }
+
+    #[test]
+    fn a_relay_that_started_with_its_clock_ahead_answers_peeks_once_it_is_set_right() {
+        let mut nonces = PeekNonces::new(NOW.after(std::time::Duration::from_secs(1_000_000)));
+        assert_eq!(nonces.check(&caller(1, NOW, 1), NOW), Ok(()));
+        assert_eq!(nonces.check(&caller(1, NOW, 1), later(1)), Ok(()));
+        assert_eq!(nonces.check(&caller(1, NOW.before(CLOCK_WINDOW), 1), later(1)), Err(Problem::ClockSkew));
     }
 }

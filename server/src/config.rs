@@ -6,10 +6,17 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use sotto_protocol::RelayName;
-use sotto_protocol::limits::RETENTION;
+use sotto_protocol::limits::{HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX, RETENTION};
 
 use crate::inbox::InboxPolicy;
 use crate::limits::{ShellLimits, StoreBounds};
+
+/// An hour of a phone.
+const PROOF_OF_WORK_BITS_MAX: u32 = 32;
+/// A quarter of it is one envelope.
+const ENVELOPES_MAX_LEAST: u64 = 4;
+/// A quarter of it is the largest envelope.
+const BYTES_MAX_LEAST: u64 = 4 * (PAYLOAD_BYTES_MAX + HEADER_BYTES_MAX) as u64;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +41,12 @@ pub(crate) enum ConfigError {
     /// More than the server can keep.
     #[error("`retention_days` must be 1 to 30")]
     Retention,
+    /// More than a phone can do.
+    #[error("`proof_of_work_bits` must be 0 to {PROOF_OF_WORK_BITS_MAX}")]
+    Work,
+    /// An inbox in which a token's quarter has no room for one envelope.
+    #[error("`envelopes_max` must be at least {ENVELOPES_MAX_LEAST}, `bytes_max` at least {BYTES_MAX_LEAST}")]
+    TooSmall,
     /// A policy that asks for codes, and none given.
     #[error("`policy = \"code\"` needs at least one code of 8 characters or more in `codes`")]
     NoCodes,
@@ -42,8 +55,10 @@ pub(crate) enum ConfigError {
 /// How clients reach the relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TlsMode {
-    /// Not at all: development, or a proxy on the same machine that does TLS.
+    /// Not at all: development.
     Absent,
+    /// By a proxy on the same machine that does TLS.
+    Proxy,
     /// Certificate and key from files.
     Files { certificate: PathBuf, key: PathBuf },
     /// The relay's own certificate, known by its key.
@@ -158,18 +173,18 @@ impl Config {
             TlsFile::SelfSigned => TlsMode::SelfSigned,
             TlsFile::Proxy => {
                 require_loopback(file.listen)?;
-                TlsMode::Absent
+                TlsMode::Proxy
             }
         };
         let limits = ShellLimits::default();
-        let per_address_default = if tls == TlsMode::Absent { 0 } else { limits.connections_per_address_max };
+        let per_address_default = if tls == TlsMode::Proxy { 0 } else { limits.connections_per_address_max };
         Ok(Self {
             listen: file.listen,
             data: file.data,
             name: Some(RelayName::parse(&file.name, 443).map_err(|_| ConfigError::NoName)?),
             tls,
             inbox_policy: policy(&file.inboxes)?,
-            proof_of_work_bits: file.inboxes.proof_of_work_bits,
+            proof_of_work_bits: proof_of_work(&file.inboxes)?,
             bounds: bounds(&file.inboxes)?,
             metrics: file.metrics.listen,
             limits: ShellLimits {
@@ -192,6 +207,10 @@ fn policy(file: &InboxesFile) -> Result<InboxPolicy, ConfigError> {
     }
 }
 
+fn proof_of_work(file: &InboxesFile) -> Result<u32, ConfigError> {
+    if file.proof_of_work_bits <= PROOF_OF_WORK_BITS_MAX { Ok(file.proof_of_work_bits) } else { Err(ConfigError::Work) }
+}
+
 fn bounds(file: &InboxesFile) -> Result<StoreBounds, ConfigError> {
     let default = StoreBounds::default();
     let retention = match file.retention_days {
@@ -199,6 +218,10 @@ fn bounds(file: &InboxesFile) -> Result<StoreBounds, ConfigError> {
         Some(days @ 1..=30) => Duration::from_secs(days * 24 * 3600),
         Some(_) => return Err(ConfigError::Retention),
     };
+    let is_too_small = |value: Option<u64>, least: u64| value.is_some_and(|value| value < least);
+    if is_too_small(file.envelopes_max, ENVELOPES_MAX_LEAST) || is_too_small(file.bytes_max, BYTES_MAX_LEAST) {
+        return Err(ConfigError::TooSmall);
+    }
     Ok(StoreBounds {
         inbox_count_max: file.envelopes_max.unwrap_or(default.inbox_count_max),
         inbox_bytes_max: file.bytes_max.unwrap_or(default.inbox_bytes_max),
@@ -277,6 +300,11 @@ mod tests {
     fn senseless_values_are_refused() {
         assert!(matches!(Config::parse(&WHOLE.replace("= 14", "= 31")), Err(ConfigError::Retention)));
         assert!(matches!(Config::parse(&WHOLE.replace("a long code", "short")), Err(ConfigError::NoCodes)));
+        assert!(matches!(Config::parse(&WHOLE.replace("bits = 16", "bits = 200")), Err(ConfigError::Work)));
+        for small in ["envelopes_max = 0", "envelopes_max = 3", "bytes_max = 1000"] {
+            let with = WHOLE.replace("retention_days = 14", small);
+            assert!(matches!(Config::parse(&with), Err(ConfigError::TooSmall)), "{small}");
+        }
         assert!(matches!(Config::parse(&WHOLE.replace("Relay.Example", "not a name")), Err(ConfigError::NoName)));
     }
 }

@@ -75,7 +75,7 @@ impl Relay {
     }
 
     pub(crate) async fn peek(&self, caller: Caller, message: Peek, now: Timestamp) -> Result<Response, Problem> {
-        self.check_peek(&caller)?;
+        self.check_peek(&caller, now)?;
         let page = Page {
             after: message.after,
             count_max: message.count_max.min(PEEK_COUNT_MAX) as usize,

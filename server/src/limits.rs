@@ -60,9 +60,18 @@ pub const SWEEP_ENVELOPES: u32 = 500;
 /// Small rows that one sweep removes of each kind.
 pub const SWEEP_ROWS: u32 = 1_000;
 
-/// Nonces of peeks that are remembered: the only signed call that writes nothing. Over it the oldest go, and with them the right
-/// to sign that far in the past.
+/// Nonces of one key's peeks that are remembered: the only signed call that writes nothing. Over it the oldest go, and with them
+/// that key's right to sign that far in the past. A device peeks once per wake-up.
+pub const PEEK_NONCES_PER_KEY_MAX: usize = 256;
+/// What a key keeps of them once all keys together have too many.
+pub const PEEK_NONCES_PER_KEY_LEAST: usize = 16;
+/// Of all keys: 5 MiB. Only who owns an inbox gets in here; it takes thousands of them, all peeking, to fill it.
 pub const PEEK_NONCES_MAX: usize = 65_536;
+/// Fields of one body, counted before any of them is read: two bytes on the wire are a hundred in memory. The largest call has a
+/// payload and an item each, 256 times.
+pub const BODY_FIELDS_MAX: usize = 600;
+/// Bytes of ephemeral puts under one token a minute: a live drawing at thirty small frames a second.
+pub const EPHEMERAL_BYTES_A_MINUTE: u64 = 2 * 1024 * 1024;
 /// When a sender that was told *full* should ask again: the longest step of its back-off.
 pub const RETRY_FULL_MS: u64 = 60_000;
 /// When a caller that was told *not now* should ask again.

@@ -78,6 +78,7 @@ impl Metrics {
                 PutOutcome::Full => "full",
                 PutOutcome::Stale => "stale",
                 PutOutcome::Busy => "busy",
+                PutOutcome::RateLimited { .. } => "rate_limited",
             };
             self.items.get_or_create(&OutcomeLabels { outcome }).inc();
         }

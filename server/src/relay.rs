@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use prost::encoding::{DecodeContext, decode_key, skip_field};
 use serde_json::json;
 use sotto_protocol::decode::{self, DecodeError};
 use sotto_protocol::limits::BODY_BYTES_MAX;
@@ -16,6 +17,7 @@ use sotto_protocol::{Message, PROTOCOL_VERSION, RelayName, Timestamp};
 use crate::auth::{PeekNonces, Request, anonymous, signed};
 use crate::hub::Hub;
 use crate::inbox::InboxPolicy;
+use crate::limits::BODY_FIELDS_MAX;
 use crate::metrics::Metrics;
 use crate::problem::{Problem, Response};
 use crate::store::{Caller, Denied, MailboxStore, PublicKey, Swept};
@@ -149,8 +151,8 @@ impl Relay {
         Response::json(&json!({ "min": PROTOCOL_VERSION, "max": PROTOCOL_VERSION, "features": features }))
     }
 
-    pub(crate) fn check_peek(&self, caller: &Caller) -> Result<(), Problem> {
-        self.peeks.lock().unwrap_or_else(PoisonError::into_inner).check(caller)
+    pub(crate) fn check_peek(&self, caller: &Caller, now: Timestamp) -> Result<(), Problem> {
+        self.peeks.lock().unwrap_or_else(PoisonError::into_inner).check(caller, now)
     }
 
     pub(crate) fn spend_peek(&self, caller: &Caller, now: Timestamp) -> Result<(), Problem> {
@@ -174,7 +176,21 @@ fn unsigned<M: Message + Default>(request: &Request) -> Result<M, Problem> {
 }
 
 fn body<M: Message + Default>(request: &Request) -> Result<M, Problem> {
+    at_most_fields(&request.body)?;
     Ok(decode::shared(request.body.clone(), BODY_BYTES_MAX)?)
+}
+
+/// Passes over the body without keeping anything: a megabyte of empty items would be a hundred of them decoded.
+fn at_most_fields(mut body: &[u8]) -> Result<(), Problem> {
+    at_most(body.len(), BODY_BYTES_MAX)?;
+    for _ in 0..BODY_FIELDS_MAX {
+        if body.is_empty() {
+            return Ok(());
+        }
+        let (tag, wire_type) = decode_key(&mut body).map_err(|_| Problem::BadRequest)?;
+        skip_field(wire_type, tag, &mut body, DecodeContext::default()).map_err(|_| Problem::BadRequest)?;
+    }
+    if body.is_empty() { Ok(()) } else { Err(Problem::TooLarge) }
 }
 
 /// An id of exactly its length.

@@ -73,6 +73,7 @@ fn result(outcome: &PutOutcome) -> SendResult {
         PutOutcome::Full => (SendOutcome::Full, RETRY_FULL_MS),
         PutOutcome::Stale => (SendOutcome::Stale, 0),
         PutOutcome::Busy => (SendOutcome::Busy, RETRY_BUSY_MS),
+        PutOutcome::RateLimited { retry_after_ms } => (SendOutcome::Busy, *retry_after_ms),
     };
     SendResult { outcome: outcome.into(), retry_after_ms }
 }

@@ -90,7 +90,7 @@ fn start(arguments: Arguments) -> Result<(), StartError> {
 async fn serve(config: Config) -> Result<(), StartError> {
     let lock = lock(&config.data)?;
     let tls = match &config.tls {
-        TlsMode::Absent => None,
+        TlsMode::Absent | TlsMode::Proxy => None,
         TlsMode::Files { certificate, key } => Some(Tls::from_files(certificate, key)?),
         TlsMode::SelfSigned => Some(Tls::self_signed(&config.data.join("tls"))?),
     };
@@ -121,7 +121,8 @@ async fn serve(config: Config) -> Result<(), StartError> {
 fn printed_address(name: &RelayName, mode: &TlsMode, tls: Option<&Tls>) -> String {
     match (mode, tls) {
         (TlsMode::SelfSigned, Some(tls)) => format!("https://{}@{name}", BASE64URL_NOPAD.encode(&tls.pin())),
-        (_, Some(_)) => format!("https://{name}"),
+        // The proxy's certificate is the one that clients see.
+        (TlsMode::Proxy, _) | (_, Some(_)) => format!("https://{name}"),
         (_, None) => format!("http://{name}"),
     }
 }
@@ -167,4 +168,16 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
 
 fn failed(what: &str, source: io::Error) -> StartError {
     StartError::Io { what: what.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_behind_a_proxy_prints_the_address_that_clients_accept() {
+        let name = RelayName::parse("relay.example", 443).unwrap();
+        assert_eq!(printed_address(&name, &TlsMode::Proxy, None), "https://relay.example");
+        assert_eq!(printed_address(&name, &TlsMode::Absent, None), "http://relay.example");
+    }
 }

@@ -18,6 +18,7 @@ use rusqlite::{Connection, ErrorCode, ffi};
 use sotto_protocol::InboxId;
 use tokio::sync::oneshot;
 
+use super::fleeting::Fleeting;
 use super::ledger::Ledger;
 use super::seen::SeenDays;
 use super::sure_time::SureTime;
@@ -36,6 +37,7 @@ pub(crate) struct Batch<'a> {
     pub(crate) ledger: &'a mut Ledger,
     pub(crate) seen: &'a mut SeenDays,
     pub(crate) sure_time: &'a mut Option<SureTime>,
+    pub(crate) fleeting: &'a mut Fleeting,
     pub(crate) news: &'a mut News,
     pub(crate) bounds: &'a StoreBounds,
 }
@@ -117,6 +119,7 @@ pub(crate) struct Writer {
     pub(crate) seen: SeenDays,
     /// `None`: to be read.
     pub(crate) sure_time: Option<SureTime>,
+    pub(crate) fleeting: Fleeting,
     pub(crate) steps: Steps,
     pub(crate) bounds: StoreBounds,
     pub(crate) observer: Arc<OnceLock<Arc<dyn MailObserver>>>,
@@ -172,8 +175,15 @@ impl Writer {
         self.steps.next()?;
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let tx = Tx { connection: &self.connection, steps: &mut self.steps };
-        let (ledger, seen, sure_time) = (&mut self.ledger, &mut self.seen, &mut self.sure_time);
-        let mut batch = Batch { tx, ledger, seen, sure_time, news, bounds: &self.bounds };
+        let mut batch = Batch {
+            tx,
+            ledger: &mut self.ledger,
+            seen: &mut self.seen,
+            sure_time: &mut self.sure_time,
+            fleeting: &mut self.fleeting,
+            news,
+            bounds: &self.bounds,
+        };
         for job in jobs {
             job.run(&mut batch)?;
         }

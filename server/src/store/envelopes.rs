@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq;
 
 use super::commit::{Acknowledgement, Batch, Step};
 use super::ledger::{Inbox, TokenRow};
-use super::prekeys::{Binding, ClaimRow, binding};
+use super::prekeys::{Binding, ClaimRow, binding, until_tomorrow_ms};
 use super::transaction::{self, Sql, signed, unsigned};
 use super::{
     Arrival, Denied, Glimpse, Keep, Mailbox, Owner, Page, Position, PublicKey, Put, PutOutcome, Waiting, WaitingPage,
@@ -72,7 +72,14 @@ impl Batch<'_> {
         if put.keep == Keep::Ephemeral {
             // A token whose puts are counted is an invite's: nothing fleeting comes by it.
             return match token.puts_per_claim {
-                0 => Ok(PutOutcome::Passed(Alias(token.alias))),
+                0 => {
+                    let size = (put.header.len() + put.payload.bytes.len()) as u64;
+                    let passed = self.fleeting.pass(token.id, size, now);
+                    Ok(passed.map_or_else(
+                        |retry_after_ms| PutOutcome::RateLimited { retry_after_ms },
+                        |()| PutOutcome::Passed(Alias(token.alias)),
+                    ))
+                }
                 _ => self.refuse_stranger(put),
             };
         }
@@ -318,7 +325,7 @@ fn share_of(token: &TokenRow, put: &Put, claim: Option<ClaimRow>, now: Timestamp
         Binding::Bound(claim) if claim.puts < token.puts_per_claim => Ok(Share::Bound(claim)),
         Binding::Free => Ok(Share::New),
         Binding::Bound(_) | Binding::UsedUp => Err(PutOutcome::Refused),
-        Binding::Tomorrow => Err(PutOutcome::Busy),
+        Binding::Tomorrow => Err(PutOutcome::RateLimited { retry_after_ms: until_tomorrow_ms(now) }),
     }
 }
 

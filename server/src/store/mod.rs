@@ -10,6 +10,7 @@ mod answer;
 mod chains;
 mod commit;
 mod envelopes;
+mod fleeting;
 mod inboxes;
 mod lanes;
 mod ledger;
@@ -202,8 +203,13 @@ pub enum PutOutcome {
     Full,
     /// Made on a day whose repeats are not remembered.
     Stale,
-    /// Too many today under this token; nothing kept.
+    /// Not now; nothing kept.
     Busy,
+    /// Too much under this token; nothing kept.
+    RateLimited {
+        /// When there is room again.
+        retry_after_ms: u64,
+    },
 }
 
 /// One waiting envelope.

@@ -196,7 +196,11 @@ pub(crate) fn binding(token: &TokenRow, known: Option<ClaimRow>, now: Timestamp)
     }
 }
 
+pub(crate) fn until_tomorrow_ms(now: Timestamp) -> u64 {
+    DAY_MS - now.as_ms() % DAY_MS
+}
+
 /// Refused until the next day begins.
 fn tomorrow(now: Timestamp) -> Denied {
-    Denied::RateLimited { retry_after_ms: DAY_MS - now.as_ms() % DAY_MS }
+    Denied::RateLimited { retry_after_ms: until_tomorrow_ms(now) }
 }

@@ -18,6 +18,7 @@ use sotto_protocol::{Bytes, ChainId, InboxId, Timestamp, TokenHash};
 use tokio::sync::oneshot;
 
 use super::commit::{Acknowledgement, Batch, Job, Message, QueuedBytes, Step, TRUNCATE, TypedJob, Writer};
+use super::fleeting::Fleeting;
 use super::lanes::{Lane, Threads, read_now};
 use super::ledger::Ledger;
 use super::open::{OpenError, Running, SqliteOptions, connect, prepare_schema};
@@ -60,6 +61,7 @@ impl SqliteStore {
             ledger: Ledger::default(),
             seen: SeenDays::default(),
             sure_time: None,
+            fleeting: Fleeting::default(),
             steps: Steps { count: 0, hook: options.step_hook.clone() },
             bounds: options.bounds.clone(),
             observer: Arc::clone(&observer),

@@ -1,11 +1,12 @@
 //! A2: acknowledging is a right of the connection that delivered; attaching takes over; peeking does neither.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sotto_protocol::relay::{EndReason, Peek, Peeked, server_frame::Frame};
 use sotto_protocol::request::path;
 use sotto_protocol::{Message, RelayName};
-use sotto_relay::store::{SqliteOptions, SqliteStore};
+use sotto_relay::store::{SqliteOptions, SqliteStore, StepFate};
 
 use crate::support::{Device, Sent, Stream, World, code, name, signing_key};
 
@@ -389,4 +390,20 @@ fn a2_an_ack_counts_although_its_connection_ends_or_is_taken_over_right_after_it
         }
         drop(older);
     });
+}
+
+/// An attachment whose right had ended stayed, and what its device acknowledged was dropped without a word.
+#[test]
+fn a2_a_relay_that_cannot_say_where_an_inbox_stands_ends_the_stream_and_does_not_refuse() {
+    let is_full = Arc::new(AtomicBool::new(false));
+    let sees = Arc::clone(&is_full);
+    let hook = Arc::new(move |_| if sees.load(Ordering::SeqCst) { StepFate::DiskFull } else { StepFate::Run });
+    let world = World::on_bad_disk(hook, Arc::new(|_| panic!("a full disk is no reason to stop")));
+    let bob = world.device();
+    let mut stream = world.attached(&bob);
+    stream.frames();
+    is_full.store(true, Ordering::SeqCst);
+    stream.attach(&bob);
+    assert!(stream.has_ended());
+    assert_eq!(world.relay.attached_count(), 0);
 }

@@ -239,3 +239,77 @@ fn a3_a_full_disk_is_told_as_busy_for_each_item_with_a_hint() {
     is_full.store(false, Ordering::SeqCst);
     assert_eq!(world.send(items, b"x"), [Sent::Accepted, Sent::Accepted]);
 }
+
+#[test]
+fn a3_a_body_of_many_empty_fields_is_refused_before_they_are_read() {
+    let world = World::new();
+    let many = |count: usize| world.handle(sotto_relay::Request::post(path::SEND, [0x12, 0].repeat(count)));
+    assert_eq!(code(&many(500_000)), "too_large");
+    assert_eq!(code(&many(256)), "bad_request", "few enough to be looked at");
+    let broken = sotto_relay::Request::post(path::SEND, vec![0x12, 0xff]);
+    assert_eq!(code(&world.handle(broken)), "bad_request");
+}
+
+#[test]
+fn a3_ephemeral_puts_under_one_token_have_a_rate_and_its_end_is_told() {
+    let mut world = World::new();
+    let bob = world.device();
+    let [token, other] = [world.token(&bob, 1), world.token(&bob, 2)];
+    let put = |world: &World, token: &Token| {
+        let item = SendItem { ephemeral: true, ..world.item(&bob, token) };
+        let send = Send { payloads: vec![vec![0; 100_000].into()], items: vec![item] };
+        let response = world.post(path::SEND, &send);
+        let result = SendResults::decode(response.body).unwrap().results[0];
+        (result.outcome, result.retry_after_ms)
+    };
+    let passed = (0..100).take_while(|_| put(&world, &token) == (1, 0)).count();
+    assert!((15..25).contains(&passed), "{passed}");
+    assert_eq!(put(&world, &token), (5, 60_000));
+    assert_eq!(put(&world, &other), (1, 0));
+    assert_eq!(world.put(&bob, &token, b"stored"), Sent::Accepted, "what is kept has a quota of its own");
+    world.pass(Duration::from_secs(60));
+    assert_eq!(put(&world, &token), (1, 0));
+}
+
+#[test]
+fn a3_too_many_claims_today_are_told_when_tomorrow_begins() {
+    let world = World::new();
+    let bob = world.device();
+    let invite = world.token_with(&bob, |token| token.puts_per_claim = 1);
+    let put = |number: u16| {
+        let claim = [number.to_be_bytes().as_slice(), &[0; 14]].concat().into();
+        let item = SendItem { claim, ..world.item(&bob, &invite) };
+        let response = world.post(path::SEND, &Send { payloads: vec![Bytes::from_static(b"x")], items: vec![item] });
+        let result = SendResults::decode(response.body).unwrap().results[0];
+        (result.outcome, result.retry_after_ms)
+    };
+    assert!((0..200).all(|number| put(number) == (1, 0)));
+    assert_eq!(put(200), (5, 12 * 3600 * 1000), "it is noon");
+}
+
+#[test]
+fn a3_the_memory_of_a_day_goes_without_writing_it_anew() {
+    let mut world = World::on_disk();
+    let bob = world.device();
+    let token = world.token(&bob, 1);
+    assert_eq!(world.put(&bob, &token, b"x"), Sent::Accepted);
+    let day = NOON.day();
+    let connection = rusqlite::Connection::open(world.database()).unwrap();
+    let fill = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)
+         INSERT INTO seen_{day} SELECT i, randomblob(12) FROM n"
+    );
+    connection.execute_batch(&fill).unwrap();
+    drop(connection);
+    world.pass(37 * DAY);
+    world.sweep();
+    let checkpoint = || futures_util::FutureExt::now_or_never(world.relay.checkpoint()).unwrap().unwrap();
+    checkpoint();
+    let log = world.directory().join("relay.sqlite-wal");
+    let size = || std::fs::metadata(&log).unwrap().len();
+    assert_eq!(size(), 0);
+    world.now = world.now.after(DAY);
+    world.sweep();
+    assert!(!world.dump().iter().any(|line| line.starts_with(&format!("seen_{day}:"))));
+    assert!((1..200_000).contains(&size()), "{} bytes for a table of a megabyte", size());
+}

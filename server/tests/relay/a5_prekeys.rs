@@ -224,3 +224,19 @@ fn a5_replaced_bundles_go_once_no_answer_names_them() {
     world.sweep();
     assert_eq!(bundles(&world), 1);
 }
+
+#[test]
+fn a5_an_inbox_answers_so_many_claims_a_day_under_all_tokens_together() {
+    let mut world = World::new();
+    let bob = world.device();
+    put(&world, &bob, b"bundle", &[]);
+    let claim = |world: &World, token: &Token| world.post(path::PREKEY_CLAIM, &request(&bob, token, fresh()));
+    for alias in 0..25 {
+        let token = world.token(&bob, alias);
+        assert!((0..200).all(|_| claim(&world, &token).status == 200));
+    }
+    let token = world.token(&bob, 25);
+    assert_eq!(code(&claim(&world, &token)), "rate_limited");
+    world.pass(DAY / 2);
+    assert_eq!(claim(&world, &token).status, 200, "tomorrow");
+}

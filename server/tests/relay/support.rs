@@ -430,6 +430,11 @@ impl Stream {
         Some(ServerFrame::decode(bytes).unwrap().frame.unwrap())
     }
 
+    /// Whether the relay closes it now.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        matches!(self.session.next().now_or_never(), Some(None))
+    }
+
     pub(crate) fn raw_frames(&mut self) -> Vec<Bytes> {
         std::iter::from_fn(|| self.session.next().now_or_never()?).collect()
     }

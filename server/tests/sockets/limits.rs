@@ -88,9 +88,14 @@ async fn a_connection_that_says_nothing_is_closed() {
     let server = server(|limits| (limits.idle_timeout, limits.header_timeout) = (SHORT, SHORT)).await;
     let mut silent = server.connect().await;
     read_to_close(&mut silent).await;
-    let mut once = server.connect().await;
-    assert_eq!(post(&mut once, path::SEND, "", b"").await.unwrap().status, 200);
-    read_to_close(&mut once).await;
+    // On a busy machine one may be closed before it has come to speak.
+    loop {
+        let mut once = server.connect().await;
+        let Some(answer) = post(&mut once, path::SEND, "", b"").await else { continue };
+        assert_eq!(answer.status, 200);
+        read_to_close(&mut once).await;
+        break;
+    }
     server.reaches("sotto_relay_connections 0").await;
     server.stop().await;
 }

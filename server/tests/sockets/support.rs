@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as WsMessage;
 
@@ -94,11 +95,17 @@ impl TestServer {
     }
 }
 
-/// Waits for what must become true; a test that waits in vain is ended by its runner.
+/// Longer than anything takes on the busiest machine: a test that waits in vain fails, it does not hang.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for what must become true.
 pub(crate) async fn eventually(mut is_true: impl FnMut() -> bool) {
-    while !is_true() {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    let becomes_true = async {
+        while !is_true() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PATIENCE, becomes_true).await.expect("it never became true");
 }
 
 pub(crate) fn name(address: SocketAddr) -> RelayName {
@@ -290,6 +297,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsClient<S> {
 pub(crate) async fn read_to_close(socket: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut bytes = Vec::new();
     // A reset is a close too.
-    socket.read_to_end(&mut bytes).await.ok();
+    timeout(PATIENCE, socket.read_to_end(&mut bytes)).await.expect("the peer never closed").ok();
     bytes
 }
