@@ -216,7 +216,9 @@ impl Writer {
 
     /// Runs a checkpoint; `false` when readers were in the way or the disk is full.
     pub(crate) fn checkpoint(&mut self, sql: &str) -> bool {
-        match self.connection.query_row(sql, [], |row| row.get::<_, bool>(0)) {
+        let moved =
+            self.steps.checkpoint().and_then(|()| self.connection.query_row(sql, [], |row| row.get::<_, bool>(0)));
+        match moved {
             Ok(is_busy) => !is_busy,
             Err(error) => {
                 self.judge(&error, "a checkpoint failed");

@@ -24,7 +24,8 @@ pub enum StepFate {
     Wrong,
 }
 
-/// Decides the fate of each writing statement, beginning and commit by its number, counted from 1.
+/// Decides the fate of each writing statement, beginning and commit by its number, counted from 1; 0 asks about a move of the log into
+/// the main file, which is not counted: when it happens depends on more than the steps.
 pub type StepHook = Arc<dyn Fn(u64) -> StepFate + Send + Sync>;
 
 /// Counts writing statements.
@@ -37,7 +38,15 @@ pub(crate) struct Steps {
 impl Steps {
     pub(crate) fn next(&mut self) -> Sql<()> {
         self.count += 1;
-        let fate = self.hook.as_ref().map_or(StepFate::Run, |hook| hook(self.count));
+        self.meet(self.count)
+    }
+
+    pub(crate) fn checkpoint(&self) -> Sql<()> {
+        self.meet(0)
+    }
+
+    fn meet(&self, number: u64) -> Sql<()> {
+        let fate = self.hook.as_ref().map_or(StepFate::Run, |hook| hook(number));
         match fate {
             StepFate::Run => Ok(()),
             StepFate::DiskFull => Err(failure(ffi::SQLITE_FULL)),

@@ -1,7 +1,7 @@
 //! A1: accepted means on stable storage, or acknowledged by the recipient; sequence numbers are never given out twice.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ed25519_dalek::SigningKey;
 use sotto_protocol::relay::server_frame::Frame;
@@ -12,7 +12,7 @@ use sotto_protocol::relay::{
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, Token};
 use sotto_relay::Response;
-use sotto_relay::store::{SqliteOptions, SqliteStore, StepFate};
+use sotto_relay::store::{OpenError, SqliteOptions, SqliteStore, StepFate};
 
 use crate::support::{Device, Sent, World, code, fresh, signing_key};
 
@@ -242,4 +242,41 @@ fn a1_a_send_whose_caller_went_away_is_still_carried_out_and_told_to_who_is_atta
         let Frame::Deliveries(deliveries) = stream.frame_async().await else { panic!("a delivery comes next") };
         assert_eq!(deliveries.deliveries[0].payload, "hello");
     });
+}
+
+/// After a failed sync the log may hold what the disk does not: read from memory it would be taken for stored.
+#[test]
+fn a1_a_relay_that_cannot_move_the_log_of_its_last_run_does_not_start() {
+    let world = World::on_disk();
+    let bob = world.device();
+    assert_eq!(world.put(&bob, &world.token(&bob, 1), b"kept"), Sent::Accepted);
+    for (fate, crashes) in [(StepFate::DiskFull, false), (StepFate::DiskBroken, true)] {
+        let crashed = Arc::new(AtomicBool::new(false));
+        let hears = Arc::clone(&crashed);
+        let options = SqliteOptions {
+            step_hook: Some(Arc::new(move |step| if step == 0 { fate } else { StepFate::Run })),
+            crash: Arc::new(move |_| hears.store(true, Ordering::SeqCst)),
+            ..SqliteOptions::file(world.database()).inline()
+        };
+        assert!(matches!(SqliteStore::open(options), Err(OpenError::LogNotEmptied)));
+        assert_eq!(crashed.load(Ordering::SeqCst), crashes);
+    }
+    assert_eq!(world.reopened().waiting(&bob).len(), 1);
+}
+
+#[test]
+fn a1_a_full_disk_moves_the_log_at_once_so_that_acknowledgements_find_room() {
+    let (is_full, moves) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (sees, counts) = (Arc::clone(&is_full), Arc::clone(&moves));
+    let hook = Arc::new(move |step| {
+        counts.fetch_add(u64::from(step == 0), Ordering::SeqCst);
+        if step > 0 && sees.load(Ordering::SeqCst) { StepFate::DiskFull } else { StepFate::Run }
+    });
+    let world = World::on_bad_disk(hook, Arc::new(|_| panic!("a full disk is no reason to stop")));
+    let bob = world.device();
+    let token = world.token(&bob, 1);
+    let before = moves.load(Ordering::SeqCst);
+    is_full.store(true, Ordering::SeqCst);
+    assert_eq!(world.put(&bob, &token, b"x"), Sent::Busy);
+    assert_eq!(moves.load(Ordering::SeqCst), before + 1);
 }

@@ -77,7 +77,7 @@ fn share_a_batch(fates: impl Fn(u64) -> StepFate + Send + 'static) -> Told {
     let (gate, crashed) = (Arc::new(Gate::default()), Arc::new(AtomicBool::new(false)));
     let (hook, crash) = (Arc::clone(&gate), Arc::clone(&crashed));
     let options = SqliteOptions {
-        step_hook: Some(Arc::new(move |_| hook.pass())),
+        step_hook: Some(Arc::new(move |step| if step == 0 { StepFate::Run } else { hook.pass() })),
         crash: Arc::new(move |_| crash.store(true, Ordering::SeqCst)),
         ..SqliteOptions::file(&path)
     };

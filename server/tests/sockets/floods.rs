@@ -9,11 +9,12 @@ use sotto_protocol::relay::{ChainAppend, ChainRead};
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, Message};
 use sotto_relay::limits::ShellLimits;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::{
-    Device, Setup, TestServer, authorization, fresh, is_accepted, name, post, read_answer, read_to_close,
+    Device, Setup, TestServer, authorization, fresh, http2_answers_begin, http2_calls, is_accepted, name, post,
+    read_answer, read_to_close,
 };
 
 const SHORT: Duration = Duration::from_millis(50);
@@ -46,39 +47,11 @@ fn read() -> Vec<u8> {
     ChainRead { chain: Bytes::copy_from_slice(&CHAIN), from: 0 }.encode_to_vec()
 }
 
-fn http2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// An HTTP/2 peer that asks for the chain on each of these streams, with a window in which no byte of an answer has room.
+/// An HTTP/2 peer that asks for the chain on each of these streams, and opens no window for the answers.
 async fn ask_without_a_window(server: &TestServer, streams: u32) -> TcpStream {
     let mut socket = server.connect().await;
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    let initial_window_size = [0, 4, 0, 0, 0, 0];
-    bytes.extend(http2_frame(4, 0, 0, &initial_window_size));
-    let length = u8::try_from(path::CHAIN_READ.len()).unwrap();
-    // POST, http, a path and an authority, all literal.
-    let headers = [&[0x83, 0x86, 0x04, length], path::CHAIN_READ.as_bytes(), &[0x01, 5], b"relay"].concat();
-    for stream in 0..streams {
-        let number = 2 * stream + 1;
-        bytes.extend(http2_frame(1, 0x4, number, &headers));
-        bytes.extend(http2_frame(0, 0x1, number, &read()));
-    }
-    socket.write_all(&bytes).await.unwrap();
+    socket.write_all(&http2_calls(path::CHAIN_READ, &read(), streams)).await.unwrap();
     socket
-}
-
-/// Reads frames until the headers of that many answers have come.
-async fn answers_begin(socket: &mut TcpStream, count: usize) {
-    let mut begun = 0;
-    while begun < count {
-        let mut head = [0; 9];
-        socket.read_exact(&mut head).await.unwrap();
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        socket.read_exact(&mut vec![0; length]).await.unwrap();
-        begun += usize::from(head[3] == 1);
-    }
 }
 
 /// Thirty-one answers of a megabyte were held for ever, by each connection of a peer that read on and opened no window.
@@ -100,7 +73,7 @@ async fn answers_in_memory_are_bounded_and_who_comes_then_is_told_to_come_back()
     let server = server(|limits| limits.load_bytes_max = 2_200_000).await;
     fill_chain(&server).await;
     let mut greedy = ask_without_a_window(&server, 2).await;
-    answers_begin(&mut greedy, 2).await;
+    http2_answers_begin(&mut greedy, 2).await;
     let mut patient = server.connect().await;
     let answer = post(&mut patient, path::CHAIN_READ, "", &read()).await.unwrap();
     assert_eq!((answer.status, answer.code().as_str()), (503, "unavailable"));

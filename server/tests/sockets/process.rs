@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, Message};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
-use crate::support::{Device, WsClient, eventually, is_accepted, post};
+use crate::support::{Device, WsClient, eventually, http2_answers_begin, http2_calls, is_accepted, post};
 
 /// A relay process; killed when it is dropped.
 struct Process {
@@ -205,13 +206,16 @@ async fn no_log_line_names_an_address_an_id_or_a_key_however_much_is_logged() {
     let mut socket = TcpStream::connect(address).await.unwrap();
     assert!(is_accepted(&post(&mut socket, path::SEND, "", &bob.send(b"canary payload")).await.unwrap()));
     post(&mut socket, path::SEND, "", b"\xff\xff\xff").await.unwrap();
-    let local = socket.local_addr().unwrap();
+    let mut two = TcpStream::connect(address).await.unwrap();
+    two.write_all(&http2_calls(path::SEND, &bob.send(b"canary payload"), 1)).await.unwrap();
+    http2_answers_begin(&mut two, 1).await;
+    let (local, local_two) = (socket.local_addr().unwrap(), two.local_addr().unwrap());
     let mut stream = WsClient::open(address).await;
     stream.attach(&bob).await;
     stream.drain().await;
     stream.ack(&bob, 99).await;
     stream.frame().await;
-    drop((socket, stream));
+    drop((socket, two, stream));
     relay.signal("-TERM");
     let mut relay = relay;
     relay.child.wait().unwrap();
@@ -226,10 +230,12 @@ async fn no_log_line_names_an_address_an_id_or_a_key_however_much_is_logged() {
         format!("{:?}", bob.inbox.as_bytes()),
         data_encoding::BASE64URL_NOPAD.encode(bob.owner.verifying_key().as_bytes()),
         local.to_string(),
-        local.port().to_string(),
+        format!(":{}", local.port()),
+        format!(":{}", local_two.port()),
         "127.0.0.1".to_owned(),
         "canary".to_owned(),
     ];
+    assert!(log.contains("TRACE"), "there was something to search:\n{log}");
     for secret in secrets {
         assert!(!log.contains(&secret), "{secret} in the log:\n{log}");
     }

@@ -300,3 +300,36 @@ pub(crate) async fn read_to_close(socket: &mut (impl AsyncRead + Unpin)) -> Vec<
     timeout(PATIENCE, socket.read_to_end(&mut bytes)).await.expect("the peer never closed").ok();
     bytes
 }
+
+fn http2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// What an HTTP/2 peer says to make the same call on each of these streams, with a window in which no byte of an answer has room.
+pub(crate) fn http2_calls(path: &str, body: &[u8], streams: u32) -> Vec<u8> {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let initial_window_size = [0, 4, 0, 0, 0, 0];
+    bytes.extend(http2_frame(4, 0, 0, &initial_window_size));
+    let length = u8::try_from(path.len()).unwrap();
+    // POST, http, a path and an authority, all literal.
+    let headers = [&[0x83, 0x86, 0x04, length], path.as_bytes(), &[0x01, 5], b"relay"].concat();
+    for stream in 0..streams {
+        let number = 2 * stream + 1;
+        bytes.extend(http2_frame(1, 0x4, number, &headers));
+        bytes.extend(http2_frame(0, 0x1, number, body));
+    }
+    bytes
+}
+
+/// Reads frames until the headers of that many answers have come.
+pub(crate) async fn http2_answers_begin(socket: &mut TcpStream, count: usize) {
+    let mut begun = 0;
+    while begun < count {
+        let mut head = [0; 9];
+        socket.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        socket.read_exact(&mut vec![0; length]).await.unwrap();
+        begun += usize::from(head[3] == 1);
+    }
+}
