@@ -18,6 +18,12 @@ pub(crate) fn strong_signer(key: &[u8; 32]) -> Option<VerifyingKey> {
     (!point.is_weak() && point.to_edwards().compress().as_bytes() == key).then_some(point)
 }
 
+/// Whether a device may sign with it: a signer in the group that key generation draws from. With a part of small order added, a key
+/// verifies all the same, and is another spelling of the signer.
+pub(crate) fn is_device_signer(key: &[u8; 32]) -> bool {
+    strong_signer(key).is_some_and(|signer| signer.to_edwards().is_torsion_free())
+}
+
 /// Below 2^255 - 19. X25519 takes the rest too, and one key would have two spellings.
 fn is_reduced(key: &[u8; 32]) -> bool {
     const HIGHEST: [u8; 32] = {
@@ -42,6 +48,15 @@ mod tests {
         let mut base_point = [0; 32];
         base_point[0] = 9;
         assert!(is_contributory(&base_point));
+    }
+
+    #[test]
+    fn a_device_signs_with_a_key_of_prime_order() {
+        // The base point, and the base point with the point of order two added.
+        let (mut base_point, mut mixed) = ([0x66; 32], [0x99; 32]);
+        (base_point[0], mixed[0]) = (0x58, 0x95);
+        assert!(is_device_signer(&base_point));
+        assert!(strong_signer(&mixed).is_some() && !is_device_signer(&mixed));
     }
 
     #[test]

@@ -10,11 +10,11 @@ use sotto_protocol::label::{CERTIFICATE, labelled};
 use sotto_protocol::{AccountId, DeviceId, InboxId, KeyId, Timestamp};
 
 use crate::kem::KemPrivateKey;
-use crate::keys::{RootKey, verify};
-use crate::olm::{OlmAccount, OlmMessage};
+use crate::keys::{BadSignature, RootKey, verify};
+use crate::olm::{Accepted, OlmAccount, OlmError, OlmMessage};
 use crate::party::{DeviceName, Party};
 use crate::prekey::{Bundle, seal_bundle, sign_kem_key, sign_last_resort_key};
-use crate::seal::{OfferedSeal, SealMaker};
+use crate::seal::{OfferedSeal, SealError, SealMaker, Sealed};
 use crate::secret::PrekeyKey;
 
 const NAME: DeviceName = DeviceName { account: AccountId::from_bytes([1; 32]), device: DeviceId::from_bytes([2; 16]) };
@@ -29,19 +29,33 @@ pub struct SelfTestFailed(&'static str);
 /// # Errors
 /// [`SelfTestFailed`]: do not start.
 pub fn self_test(rng: &mut impl CryptoRng) -> Result<(), SelfTestFailed> {
-    check_signatures(rng)?;
-    check_letters(rng)
+    check(&THIS_BUILD, rng)
 }
 
-fn check_signatures(rng: &mut impl CryptoRng) -> Result<(), SelfTestFailed> {
+/// The three doors through which everything comes that somebody else made.
+#[derive(Clone, Copy)]
+struct Doors {
+    verify: fn(&[u8; 32], &[u8], &[u8]) -> Result<(), BadSignature>,
+    open: fn(&OfferedSeal, &[u8], &[u8]) -> Result<Sealed, SealError>,
+    accept: fn(&OlmAccount, &[u8; 32], &OlmMessage) -> Result<Accepted, OlmError>,
+}
+
+const THIS_BUILD: Doors = Doors { verify, open: OfferedSeal::open, accept: OlmAccount::accept };
+
+fn check(doors: &Doors, rng: &mut impl CryptoRng) -> Result<(), SelfTestFailed> {
+    check_signatures(doors, rng)?;
+    check_letters(doors, rng)
+}
+
+fn check_signatures(doors: &Doors, rng: &mut impl CryptoRng) -> Result<(), SelfTestFailed> {
     let root = RootKey::generate(rng);
     let signature = root.sign(CERTIFICATE, &[b"signed"]);
-    let verifies = |part: &[u8]| verify(&root.public(), &labelled(CERTIFICATE, &[part]), &signature).is_ok();
+    let verifies = |part: &[u8]| (doors.verify)(&root.public(), &labelled(CERTIFICATE, &[part]), &signature).is_ok();
     require(verifies(b"signed"), "a good signature was refused")?;
     require(!verifies(b"forged"), "a forged signature was accepted")
 }
 
-fn check_letters(rng: &mut impl CryptoRng) -> Result<(), SelfTestFailed> {
+fn check_letters(doors: &Doors, rng: &mut impl CryptoRng) -> Result<(), SelfTestFailed> {
     let (alice, bob) = (OlmAccount::generate(Timestamp::EPOCH), OlmAccount::generate(Timestamp::EPOCH));
     let kem = KemPrivateKey::generate(rng);
     let bundle = exchange_bundle(&bob, &kem, rng)?;
@@ -54,15 +68,15 @@ fn check_letters(rng: &mut impl CryptoRng) -> Result<(), SelfTestFailed> {
         return Err(SelfTestFailed("no opener"));
     };
     let offered = OfferedSeal::decapsulate(&NAME, &kem, &key_id, &enc);
-    require(offered.open(&envelope.header, &tampered(&envelope.payload)).is_err(), "a tampered seal was opened")?;
-    let opened =
-        offered.open(&envelope.header, &envelope.payload).map_err(|_| SelfTestFailed("a good seal was refused"))?;
+    let open = |payload: &[u8]| (doors.open)(&offered, &envelope.header, payload);
+    require(open(&tampered(&envelope.payload)).is_err(), "a tampered seal was opened")?;
+    let opened = open(&envelope.payload).map_err(|_| SelfTestFailed("a good seal was refused"))?;
 
     let changed = OlmMessage::decode(opened.message.kind().into(), tampered(opened.message.bytes()).into());
     let changed = changed.map_err(|_| SelfTestFailed("no tampered message"))?;
-    require(bob.accept(&alice.curve25519(), &changed).is_err(), "a tampered message was decrypted")?;
-    let accepted =
-        bob.accept(&alice.curve25519(), &opened.message).map_err(|_| SelfTestFailed("a good message was refused"))?;
+    let accept = |message: &OlmMessage| (doors.accept)(&bob, &alice.curve25519(), message);
+    require(accept(&changed).is_err(), "a tampered message was decrypted")?;
+    let accepted = accept(&opened.message).map_err(|_| SelfTestFailed("a good message was refused"))?;
     require(*accepted.plaintext == b"letter", "a message changed on its way")
 }
 
@@ -104,5 +118,40 @@ mod tests {
     #[test]
     fn this_build_passes_its_self_test() {
         assert_eq!(self_test(&mut ChaCha20Rng::seed_from_u64(1)), Ok(()));
+    }
+
+    /// What was tampered with, as its maker made it.
+    fn mended(message: &OlmMessage) -> OlmMessage {
+        OlmMessage::decode(message.kind().into(), tampered(message.bytes()).into()).unwrap()
+    }
+
+    #[test]
+    fn a_build_that_checks_nothing_fails_its_self_test() {
+        let refusal = |doors: Doors| check(&doors, &mut ChaCha20Rng::seed_from_u64(1)).unwrap_err().0;
+        let any_signature = Doors { verify: |_, _, _| Ok(()), ..THIS_BUILD };
+        assert_eq!(refusal(any_signature), "a forged signature was accepted");
+        let any_seal = Doors {
+            open: |seal, header, payload| seal.open(header, payload).or_else(|_| seal.open(header, &tampered(payload))),
+            ..THIS_BUILD
+        };
+        assert_eq!(refusal(any_seal), "a tampered seal was opened");
+        let any_message = Doors {
+            accept: |account, key, message| {
+                account.accept(key, message).or_else(|_| account.accept(key, &mended(message)))
+            },
+            ..THIS_BUILD
+        };
+        assert_eq!(refusal(any_message), "a tampered message was decrypted");
+    }
+
+    #[test]
+    fn a_build_that_refuses_everything_fails_its_self_test() {
+        let refusal = |doors: Doors| check(&doors, &mut ChaCha20Rng::seed_from_u64(1)).unwrap_err().0;
+        let no_signature = Doors { verify: |_, _, _| Err(BadSignature), ..THIS_BUILD };
+        assert_eq!(refusal(no_signature), "a good signature was refused");
+        let no_seal = Doors { open: |_, _, _| Err(SealError::CannotOpen), ..THIS_BUILD };
+        assert_eq!(refusal(no_seal), "a good seal was refused");
+        let no_message = Doors { accept: |_, _, _| Err(OlmError::BadMessage), ..THIS_BUILD };
+        assert_eq!(refusal(no_message), "a good message was refused");
     }
 }

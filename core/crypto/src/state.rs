@@ -1,8 +1,9 @@
 //! Secret state at rest: ratchets, KEM keys and seals, each sealed as a row of the store (`docs/protocol.md` section 9).
 //!
 //! XChaCha20-Poly1305 under the state key with a random nonce, so that storing the same state twice never gives the same bytes; table,
-//! row and version are associated data, so that no row can be put in another's place or exchanged for an older one whose version the
-//! store has moved past. The store itself is encrypted too; what this layer adds is the tie between a state and its place.
+//! row and format are associated data, so that no row can be put in another's place or read as what it is not. The store itself is
+//! encrypted too; what this layer adds is the tie between a state and its place.
+//! Not here: telling an older copy of a row from the newest. Rows age together, and the store knows how old it is as a whole.
 
 use rand_core::CryptoRng;
 use serde::Serialize;
@@ -31,7 +32,7 @@ pub struct StateRow<'a> {
     pub table: &'a str,
     /// Key of the row.
     pub id: &'a [u8],
-    /// Counts the row's changes, or numbers its format: whatever the store keeps beside it.
+    /// Numbers the format of what is sealed.
     pub version: u64,
 }
 

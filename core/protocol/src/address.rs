@@ -116,10 +116,7 @@ impl RelayName {
             Some((host, port)) if !port.contains(']') => (host, Some(port)),
             _ => (authority, None),
         };
-        if !is_host(host) {
-            return Err(DecodeError::BadAddress);
-        }
-        let host = host.to_ascii_lowercase();
+        let host = canonical_host(host).ok_or(DecodeError::BadAddress)?;
         match port.map(parse_port).transpose()? {
             Some(port) if port != port_default => Ok(Self(format!("{host}:{port}"))),
             _ => Ok(Self(host)),
@@ -148,10 +145,18 @@ fn parse_port(text: &str) -> Result<u16, DecodeError> {
     text.parse().ok().filter(|port| canonical && *port != 0).ok_or(DecodeError::BadAddress)
 }
 
-fn is_host(host: &str) -> bool {
-    if let Some(inner) = host.strip_prefix('[') {
-        return inner.strip_suffix(']').is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
+/// A host in the one spelling that it has: an IPv6 address as RFC 5952 writes it.
+fn canonical_host(host: &str) -> Option<String> {
+    match host.strip_prefix('[') {
+        Some(rest) => {
+            let address: std::net::Ipv6Addr = rest.strip_suffix(']')?.parse().ok()?;
+            Some(format!("[{address}]"))
+        }
+        None => is_dns_name(host).then(|| host.to_ascii_lowercase()),
     }
+}
+
+fn is_dns_name(host: &str) -> bool {
     let label_is_good = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -179,6 +184,8 @@ mod tests {
             ("https://relay.example:8443", "https://relay.example:8443"),
             ("http://127.0.0.1:80", "http://127.0.0.1"),
             ("http://[::1]:9000", "http://[::1]:9000"),
+            ("https://[2001:DB8:0::1]", "https://[2001:db8::1]"),
+            ("https://[::ffff:192.0.2.1]:443", "https://[::ffff:192.0.2.1]"),
         ] {
             assert_eq!(text.parse::<RelayAddress>().unwrap().to_string(), canonical);
         }

@@ -60,6 +60,9 @@ pub enum DecodeError {
         /// How many were found.
         count: usize,
     },
+    /// Nothing that somebody can be called.
+    #[error("not a name")]
+    BadName,
     /// Padding that is not what this code would have made.
     #[error("bad padding")]
     BadPadding,

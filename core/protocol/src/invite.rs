@@ -17,7 +17,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::decode::{DecodeError, Reader};
 use crate::label::{INVITE_CHECKSUM, hash};
 use crate::limits::{ADDRESS_BYTES_MAX, NAME_BYTES_MAX};
-use crate::{AccountId, RelayAddress, Timestamp};
+use crate::{AccountId, RelayAddress, Timestamp, name};
 
 const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
@@ -57,7 +57,7 @@ pub struct Invite {
     pub secret: InviteSecret,
     /// After this, in whole hours, relays and owner refuse it.
     pub expires_at: Timestamp,
-    /// What the owner wants to be called, at most [`NAME_BYTES_MAX`] bytes.
+    /// What the owner wants to be called.
     pub name: String,
     /// Where the invite's manifest chain lives.
     pub relay: RelayAddress,
@@ -67,12 +67,11 @@ impl Invite {
     /// The link, which is also what the QR code holds.
     ///
     /// # Errors
-    /// [`DecodeError::TooLong`] for a name over [`NAME_BYTES_MAX`].
+    /// As [`name::check`].
     pub fn to_link(&self) -> Result<String, DecodeError> {
+        name::check(&self.name)?;
         let name_length = u8::try_from(self.name.len())
-            .ok()
-            .filter(|length| usize::from(*length) <= NAME_BYTES_MAX)
-            .ok_or(DecodeError::TooLong { length: self.name.len(), length_max: NAME_BYTES_MAX })?;
+            .map_err(|_| DecodeError::TooLong { length: self.name.len(), length_max: NAME_BYTES_MAX })?;
         let hours = u32::try_from(self.expires_at.as_ms() / HOUR_MS).unwrap_or(u32::MAX);
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(self.account.as_ref());
@@ -130,10 +129,8 @@ fn decode_code(bytes: &[u8]) -> Result<Invite, DecodeError> {
     let secret = InviteSecret(reader.array()?);
     let expires_at = Timestamp::from_ms(u64::from(u32::from_be_bytes(reader.array()?)) * HOUR_MS);
     let name_length = usize::from(reader.byte()?);
-    if name_length > NAME_BYTES_MAX {
-        return Err(DecodeError::TooLong { length: name_length, length_max: NAME_BYTES_MAX });
-    }
     let name = text(reader.take(name_length)?)?;
+    name::check(&name)?;
     let address = text(reader.rest())?;
     let relay: RelayAddress = address.parse()?;
     if relay.to_string() != address {
@@ -193,5 +190,21 @@ mod tests {
     fn a_name_that_is_too_long_makes_no_link() {
         let invite = Invite { name: "n".repeat(NAME_BYTES_MAX + 1), ..example() };
         assert!(matches!(invite.to_link(), Err(DecodeError::TooLong { .. })));
+    }
+
+    #[test]
+    fn a_link_names_its_owner_on_one_line() {
+        for name in ["", " ", "two\nlines"] {
+            let invite = Invite { name: name.to_owned(), ..example() };
+            assert_eq!(invite.to_link(), Err(DecodeError::BadName));
+        }
+        // As another implementation might have made it.
+        let mut bytes = vec![VERSION];
+        bytes.extend_from_slice(&[1; 32 + 32 + 4]);
+        bytes.push(3);
+        bytes.extend_from_slice(b"a\nbhttps://relay.example");
+        let checksum = hash(INVITE_CHECKSUM, &[&bytes]);
+        bytes.extend_from_slice(&checksum[..CHECKSUM_BYTES]);
+        assert_eq!(decode_code(&bytes), Err(DecodeError::BadName));
     }
 }

@@ -10,7 +10,7 @@
 //! - [`label`]: domain-separated hashing and signature inputs
 //! - [`address`]: relay addresses and names; [`request`]: paths and the `authorization` header
 //! - [`header`], [`padding`]: the outside of an envelope
-//! - [`invite`]: the link
+//! - [`invite`]: the link; [`name`]: what people call themselves
 //! - [`limits`]: every bound, with its reason
 
 pub mod address;
@@ -20,6 +20,7 @@ pub mod ids;
 pub mod invite;
 pub mod label;
 pub mod limits;
+pub mod name;
 pub mod padding;
 pub mod request;
 mod time;

@@ -302,12 +302,24 @@ PREKEY = {1: ("one_time_key", "bytes"), 2: ("base_key", "bytes"), 3: ("identity_
 OLM = {1: ("ratchet_key", "bytes"), 2: ("index", "uint"), 4: ("ciphertext", "bytes")}
 
 
+def to_varint(number):
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + to_varint(rest) if rest else bytes([low])
+
+
+def field(number, value):
+    return bytes([number << 3 | 2]) + to_varint(len(value)) + value
+
+
 def parse_olm(data):
     require(len(data) >= 10 and data[0] in (3, 4), "malformed")
     require(data[0] == 3, "unknown-version")
     read = message(data[1:-8], OLM)
     require(any(number == 2 for number, _, _ in fields(data[1:-8])), "malformed")
     exactly(32, read["ratchet_key"])
+    # One spelling: the MAC covers it.
+    canonical = b"\3" + field(1, read["ratchet_key"]) + b"\x10" + to_varint(read["index"]) + field(4, read["ciphertext"])
+    require(data[:-8] == canonical, "malformed")
     return read
 
 
@@ -317,6 +329,8 @@ def parse_prekey(data):
     for name in ("one_time_key", "base_key", "identity_key"):
         exactly(32, read[name])
     parse_olm(read["message"])
+    names = ("one_time_key", "base_key", "identity_key", "message")
+    require(data == b"\3" + b"".join(field(at, read[name]) for at, name in enumerate(names, 1)), "malformed")
     return read
 
 

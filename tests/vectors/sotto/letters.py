@@ -1,13 +1,11 @@
 """Letters and what they say, conversations, safety numbers: sections 6 and 8 of docs/protocol.md."""
 
-import unicodedata
-
 from .devices import ENTRY_MAX
 from .primitives import sha512
 from .relay import is_canonical
-from .wire import exactly, fields, labelled, message, require, sha256, u32
+from .wire import check_name, exactly, fields, labelled, message, require, sha256, u32
 
-TEXT_MAX, NAME_MAX, RANGES_MAX, LINK_MAX = 64 * 1024, 128, 1_000, 2_048
+TEXT_MAX, RANGES_MAX, LINK_MAX = 64 * 1024, 1_000, 2_048
 
 HEAD = {1: ("epoch", "uint"), 2: ("version", "uint"), 3: ("hash", "bytes")}
 LETTER = {
@@ -100,11 +98,6 @@ def letter(given):
     answer += [("epoch", head["epoch"]), ("version", head["version"]), ("head", head["hash"])]
     answer += [(name, read[name]) for name in ("opener", "opened", "reply_inbox")]
     return answer + [("conversation", conversation), ("content", read["content"])]
-
-
-def check_name(name):
-    good = name.strip() and len(name.encode()) <= NAME_MAX and not any(unicodedata.category(c) == "Cc" for c in name)
-    require(good, "bad-name")
 
 
 def check_card(card):

@@ -6,7 +6,7 @@ import ipaddress
 import re
 
 from .primitives import derive, verifies
-from .wire import Refused, labelled, require, sha256, u32, u64
+from .wire import Refused, check_name, labelled, require, sha256, u32, u64, utf8
 
 ENC, NONCE = 1120, 24
 BUCKETS = (256, 512, 1024, 2048, 4096)
@@ -77,7 +77,8 @@ def parse_address(text, code="bad-address"):
     parts = re.fullmatch(r"(https?)://(?:([^@/]*)@)?(\[[0-9A-Fa-f:.]*\]|[^:/@\[\]]*)(?::([0-9]+))?/?", text, re.IGNORECASE)
     require(parts, code)
     scheme, pin, host, port = parts[1].lower(), parts[2], parts[3].lower(), parts[4]
-    require(is_host(host), code)
+    host = canonical_host(host)
+    require(host, code)
     if port is not None:
         require(1 <= int(port) <= 65535, code)
     default = {"https": 443, "http": 80}[scheme]
@@ -89,14 +90,16 @@ def parse_address(text, code="bad-address"):
     return f"{scheme}://{name}", name
 
 
-def is_host(host):
+def canonical_host(host):
+    """None for what is no host; an IPv6 address as RFC 5952 writes it."""
     if host.startswith("["):
         try:
-            return bool(ipaddress.IPv6Address(host[1:-1]))
+            address = ipaddress.IPv6Address(host[1:-1])
         except ValueError:
-            return False
+            return None
+        return f"[::ffff:{address.ipv4_mapped}]" if address.ipv4_mapped else f"[{address.compressed}]"
     label = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-    return len(host) <= 253 and re.fullmatch(rf"{label}(?:\.{label})*", host) is not None
+    return host if len(host) <= 253 and re.fullmatch(rf"{label}(?:\.{label})*", host) else None
 
 
 def is_loopback(host):
@@ -132,7 +135,8 @@ def invite(given):
     require(sha256("invite-checksum", body)[:4] == checksum, "bad-checksum")
     require(len(body) >= 70 and body[69] <= 128 and len(body) >= 70 + body[69], "malformed")
     account, secret, hours = body[1:33], body[33:65], int.from_bytes(body[65:69], "big")
-    name, address = body[70 : 70 + body[69]], body[70 + body[69] :].decode("ascii")
+    name, address = utf8(body[70 : 70 + body[69]]), body[70 + body[69] :].decode("ascii")
+    check_name(name)
     require(is_canonical(address), "malformed")
     scheme, _, rest = address.partition("://")
     require(page == f"{scheme}://{rest.rpartition('@')[2]}", "not-an-invite")
@@ -140,7 +144,7 @@ def invite(given):
         ("account", account),
         ("secret", secret),
         ("expires_at", hours * 3_600_000),
-        ("name", name.decode("utf-8")),
+        ("name", name),
         ("relay", address),
     ]
 

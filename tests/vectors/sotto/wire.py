@@ -1,6 +1,7 @@
 """Bytes: labels, protobuf, and the refusal that every reader may answer with."""
 
 import hashlib
+import unicodedata
 
 
 class Refused(Exception):
@@ -98,3 +99,15 @@ def message(data, table):
 def exactly(length, value):
     require(len(value) == length, "malformed")
     return value
+
+
+def utf8(data):
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refused("malformed") from None
+
+
+def check_name(name):
+    good = name.strip() and len(name.encode()) <= 128 and not any(unicodedata.category(c) == "Cc" for c in name)
+    require(good, "bad-name")

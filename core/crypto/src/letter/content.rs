@@ -6,8 +6,8 @@
 use prost::encoding::{DecodeContext, decode_key, skip_field};
 use sotto_protocol::decode::{self, DecodeError};
 use sotto_protocol::letter::content::Body;
-use sotto_protocol::limits::{CHAIN_ENTRY_BYTES_MAX, NAME_BYTES_MAX, SEALED_BYTES_MAX, TEXT_BYTES_MAX};
-use sotto_protocol::{AccountId, Bytes, ChainId, Message, RelayAddress, identity, letter};
+use sotto_protocol::limits::{CHAIN_ENTRY_BYTES_MAX, SEALED_BYTES_MAX, TEXT_BYTES_MAX};
+use sotto_protocol::{AccountId, Bytes, ChainId, Message, RelayAddress, identity, letter, name};
 
 use super::text::{Text, TextError};
 use crate::certificate::canonical_address;
@@ -231,8 +231,7 @@ fn check_manifest(manifest: Bytes) -> Result<Bytes, DecodeError> {
 }
 
 fn check_name(name: &str) -> Result<&str, ContentError> {
-    let is_good = !name.trim().is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
-    if is_good { Ok(name) } else { Err(ContentError::BadName) }
+    name::check(name).map(|()| name).map_err(|_| ContentError::BadName)
 }
 
 /// A protobuf reader skips what it does not know and takes the last of what it knows; only the fields themselves say whether there is

@@ -11,7 +11,7 @@ use sotto_protocol::limits::{DEVICES_MAX, INBOXES_PER_DEVICE_MAX};
 use sotto_protocol::{Bytes, DeviceId, InboxId, RelayAddress, Timestamp};
 
 use crate::certificate::{array, canonical_address};
-use crate::contributory::{is_contributory, strong_signer};
+use crate::contributory::{is_contributory, is_device_signer};
 use crate::secret::PrekeyKey;
 
 /// A list of devices that breaks a rule.
@@ -124,7 +124,7 @@ pub(super) fn check_all(devices: &[Device]) -> Result<(), DevicesError> {
         if !keys.insert(device.ed25519) || !keys.insert(device.curve25519) {
             return Err(DevicesError::DuplicateKey);
         }
-        if strong_signer(&device.ed25519).is_none() || !is_contributory(&device.curve25519) {
+        if !is_device_signer(&device.ed25519) || !is_contributory(&device.curve25519) {
             return Err(DevicesError::WeakKey);
         }
         if !device.inboxes.iter().all(|address| inboxes.insert(address.inbox)) {

@@ -22,7 +22,6 @@ pub struct OlmAccount {
     account: Account,
     last_resort: LastResortKey,
     last_resort_before: Option<LastResortKey>,
-    next_key_id: u64,
 }
 
 /// A new one-time key, to be signed and put on one relay.
@@ -37,7 +36,6 @@ pub struct OneTimeKey {
 /// A last-resort key: handed out again and again once one-time keys have run out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LastResortKey {
-    id: u64,
     key: Curve25519PublicKey,
     made_at_ms: u64,
 }
@@ -45,8 +43,8 @@ pub struct LastResortKey {
 impl LastResortKey {
     /// Names it.
     #[must_use]
-    pub const fn id(&self) -> KeyId {
-        KeyId::from_bytes(self.id.to_be_bytes())
+    pub fn id(&self) -> KeyId {
+        name(&self.key)
     }
 
     /// The public half.
@@ -88,8 +86,8 @@ impl OlmAccount {
     #[must_use]
     pub fn generate(now: Timestamp) -> Self {
         let mut account = Account::new();
-        let last_resort = generate_last_resort(&mut account, 1, now);
-        Self { account, last_resort, last_resort_before: None, next_key_id: 2 }
+        let last_resort = generate_last_resort(&mut account, now);
+        Self { account, last_resort, last_resort_before: None }
     }
 
     /// The Ed25519 key that signs its prekeys.
@@ -113,13 +111,7 @@ impl OlmAccount {
     pub fn generate_one_time_keys(&mut self, count: usize) -> Vec<OneTimeKey> {
         let created = self.account.generate_one_time_keys(count).created;
         self.account.mark_keys_as_published();
-        let first = self.next_key_id;
-        self.next_key_id += created.len() as u64;
-        let name = |(id, key): (u64, Curve25519PublicKey)| OneTimeKey {
-            id: KeyId::from_bytes(id.to_be_bytes()),
-            key: key.to_bytes(),
-        };
-        (first..).zip(created).map(name).collect()
+        created.into_iter().map(|key| OneTimeKey { id: name(&key), key: key.to_bytes() }).collect()
     }
 
     /// How many private halves of one-time keys are kept.
@@ -142,8 +134,7 @@ impl OlmAccount {
 
     /// Makes a new last-resort key. The current one becomes the one before, and the one before is gone with its private half.
     pub fn rotate_last_resort(&mut self, now: Timestamp) -> LastResortKey {
-        let made = generate_last_resort(&mut self.account, self.next_key_id, now);
-        self.next_key_id += 1;
+        let made = generate_last_resort(&mut self.account, now);
         self.last_resort_before = Some(std::mem::replace(&mut self.last_resort, made));
         made
     }
@@ -196,11 +187,18 @@ impl OlmAccount {
     }
 }
 
-fn generate_last_resort(account: &mut Account, id: u64, now: Timestamp) -> LastResortKey {
+/// A prekey is called by its first bytes: a number would tell whoever claims it how many came before.
+fn name(key: &Curve25519PublicKey) -> KeyId {
+    let mut id = [0; 8];
+    id.copy_from_slice(&key.as_bytes()[..8]);
+    KeyId::from_bytes(id)
+}
+
+fn generate_last_resort(account: &mut Account, now: Timestamp) -> LastResortKey {
     account.generate_fallback_key();
     let key = *account.fallback_key().values().next().expect("a fallback key was generated a line above");
     account.mark_keys_as_published();
-    LastResortKey { id, key, made_at_ms: now.as_ms() }
+    LastResortKey { key, made_at_ms: now.as_ms() }
 }
 
 fn creation_refusal(error: &SessionCreationError) -> OlmError {
@@ -218,7 +216,6 @@ struct AccountRow {
     account: AccountPickle,
     last_resort: LastResortKey,
     last_resort_before: Option<LastResortKey>,
-    next_key_id: u64,
 }
 
 impl Stored for OlmAccount {}
@@ -229,12 +226,11 @@ impl state::sealed::Row for OlmAccount {
             account: self.account.pickle(),
             last_resort: self.last_resort,
             last_resort_before: self.last_resort_before,
-            next_key_id: self.next_key_id,
         })
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
-        let AccountRow { account, last_resort, last_resort_before, next_key_id } = state::from_json(bytes)?;
-        Ok(Self { account: Account::from_pickle(account), last_resort, last_resort_before, next_key_id })
+        let AccountRow { account, last_resort, last_resort_before } = state::from_json(bytes)?;
+        Ok(Self { account: Account::from_pickle(account), last_resort, last_resort_before })
     }
 }

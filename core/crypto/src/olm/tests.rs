@@ -355,6 +355,21 @@ fn at_most_forty_skipped_keys_are_kept_and_a_gap_of_two_thousand_is_the_end() {
 }
 
 #[test]
+fn an_olm_message_has_one_spelling() {
+    let (alice, mut bob) = pair();
+    let one_time = one_time_key(&mut bob);
+    let first = alice.begin_with(&bob.curve25519(), &one_time).unwrap().encrypt(b"words").unwrap();
+    let longer = [first.bytes(), [0x2a, 0].as_slice()].concat();
+    assert_eq!(OlmMessage::decode(OlmKind::Prekey.into(), longer.into()).err(), Some(DecodeError::Malformed));
+    let message = conversation().0.encrypt(b"words").unwrap();
+    let (body, mac) = message.bytes().split_at(message.bytes().len() - 8);
+    let longer = [body, &[0x2a, 0], mac].concat();
+    assert_eq!(OlmMessage::decode(OlmKind::Normal.into(), longer.into()).err(), Some(DecodeError::Malformed));
+    let again = OlmMessage::decode(OlmKind::Normal.into(), message.bytes().clone()).unwrap();
+    assert_eq!(again.bytes(), message.bytes());
+}
+
+#[test]
 fn what_is_no_olm_message_is_refused() {
     let (mut here, _) = conversation();
     let message = here.encrypt(b"words").unwrap();

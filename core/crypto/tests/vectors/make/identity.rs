@@ -274,6 +274,9 @@ fn add_devices(scenarios: &mut Scenarios) {
     refused("small-order-ed25519", "weak-key", "A signing key of small order.", &|_, second| {
         second.ed25519 = Bytes::from([[1].as_slice(), &[0; 31]].concat());
     });
+    refused("mixed-order-ed25519", "weak-key", "One outside the group of prime order.", &|_, second| {
+        second.ed25519 = Bytes::from([[0x95].as_slice(), &[0x99; 31]].concat());
+    });
 }
 
 fn add_history(scenarios: &mut Scenarios) {

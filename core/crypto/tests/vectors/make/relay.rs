@@ -1,10 +1,12 @@
 //! What a device and a relay compute alike: hashes, signatures, addresses, links, headers, padding.
 
+use data_encoding::BASE64URL_NOPAD;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sotto_crypto::keys::{ManageKey, OwnerKey, SignedCall};
 use sotto_protocol::header::Header;
 use sotto_protocol::invite::{Invite, InviteSecret};
+use sotto_protocol::label::{INVITE_CHECKSUM, hash};
 use sotto_protocol::padding::pad;
 use sotto_protocol::request::path::TOKEN_PUT;
 use sotto_protocol::{AccountId, InboxId, KeyId, RelayName, Timestamp};
@@ -187,6 +189,8 @@ fn add_addresses(scenarios: &mut Scenarios) {
         ("pinned", "A relay with a pinned key.", format!("https://{pin}@10.0.0.2:8443")),
         ("loopback", "Without TLS, on loopback.", "http://127.0.0.1:8080".to_owned()),
         ("ipv6", "An IPv6 address.", "http://[::1]:80".to_owned()),
+        ("ipv6-long", "One with zeros spelled out.", "https://[2001:DB8:0:0::0001]".to_owned()),
+        ("ipv6-mapped", "One that holds an IPv4 address.", "https://[::ffff:c000:0201]".to_owned()),
     ] {
         scenarios.add(scenario, Vector::accepted("relay-address", about).text("text", text));
     }
@@ -215,9 +219,8 @@ fn add_invites(scenarios: &mut Scenarios) {
     let link = invite.to_link().unwrap();
     let vector = |expect: &str, about: &str, link: &str| Vector::refused("invite", expect, about).text("link", link);
     scenarios.add("good", vector("accepted", "An invite.", &link));
-    let nameless = Invite { name: String::new(), relay: "http://127.0.0.1:8080".parse().unwrap(), ..invite };
-    scenarios
-        .add("nameless", vector("accepted", "An invite without a name, on loopback.", &nameless.to_link().unwrap()));
+    let loopback = Invite { relay: "http://127.0.0.1:8080".parse().unwrap(), ..invite };
+    scenarios.add("loopback", vector("accepted", "An invite on loopback.", &loopback.to_link().unwrap()));
     let damaged = link.replacen("#AQEB", "#AQEC", 1);
     for (scenario, expect, about, link) in [
         ("damaged", "bad-checksum", "A link with a letter changed in copying.", damaged),
@@ -231,10 +234,28 @@ fn add_invites(scenarios: &mut Scenarios) {
             "A link that shows another relay than it uses.",
             link.replace("relay.example/", "r.example/"),
         ),
+        ("nameless", "bad-name", "An invite without a name.", link_with_name(b"")),
+        ("blank-name", "bad-name", "A name that cannot be seen.", link_with_name(b" \xe3\x80\x80")),
+        ("name-of-two-lines", "bad-name", "A name that a terminal would break.", link_with_name(b"Zoe\nBob")),
+        ("name-too-long", "malformed", "A name of 129 bytes.", link_with_name(&[b'n'; 129])),
+        ("name-no-text", "malformed", "A name that is no UTF-8.", link_with_name(b"\xff")),
         ("not-base64", "malformed", "Something else behind the mark.", "https://relay.example/i#!!!".to_owned()),
     ] {
         scenarios.add(scenario, vector(expect, about, &link));
     }
+}
+
+/// A link that this code would not make.
+fn link_with_name(name: &[u8]) -> String {
+    let mut code = vec![1];
+    code.extend_from_slice(&[[1; 32], [2; 32]].concat());
+    code.extend_from_slice(&500_000_u32.to_be_bytes());
+    code.push(u8::try_from(name.len()).unwrap());
+    code.extend_from_slice(name);
+    code.extend_from_slice(b"https://relay.example");
+    let checksum = hash(INVITE_CHECKSUM, &[&code]);
+    code.extend_from_slice(&checksum[..4]);
+    format!("https://relay.example/i#{}", BASE64URL_NOPAD.encode(&code))
 }
 
 fn add_headers(scenarios: &mut Scenarios) {

@@ -287,6 +287,15 @@ fn add_olm(scenarios: &mut Scenarios) {
     refused("zero-base-key", "non-contributory", "A base key of zeros.", &sender, key, &weak);
     let version_2 = [&[4], &first.bytes()[1..]].concat();
     refused("other-version", "malformed", "A prekey message of another version.", &sender, key, &version_2);
+    let later = [first.bytes(), [0x2a, 0].as_slice()].concat();
+    refused(
+        "field-of-the-future",
+        "malformed",
+        "A field that no message has: it would be another spelling.",
+        &sender,
+        key,
+        &later,
+    );
     refused("cut-off", "malformed", "A message that ends early.", &sender, key, &first.bytes()[..60]);
 }
 

@@ -14,6 +14,7 @@ pub(crate) fn decode(error: &DecodeError) -> &'static str {
         DecodeError::UnknownKind { .. } => "unknown-kind",
         DecodeError::TrailingBytes => "trailing-bytes",
         DecodeError::Truncated => "truncated",
+        DecodeError::BadName => "bad-name",
         DecodeError::BadPadding => "bad-padding",
         DecodeError::BadChecksum => "bad-checksum",
         DecodeError::NotAnInvite => "not-an-invite",
