@@ -19,7 +19,7 @@ pub use text::{Meaning, Range, Style, Text, TextError};
 
 use sotto_protocol::decode::{self, DecodeError};
 use sotto_protocol::letter::OlmKind;
-use sotto_protocol::limits::SEALED_BYTES_MAX;
+use sotto_protocol::limits::{COUNTER_MAX, SEALED_BYTES_MAX};
 use sotto_protocol::{Bytes, ConversationId, InboxId, Message, MessageId, Timestamp, letter};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -44,6 +44,12 @@ pub enum LetterError {
     /// Letters count from 1.
     #[error("the letter has counter 0")]
     CounterZero,
+    /// No device writes so many letters.
+    #[error("the letter's counter is too high")]
+    CounterTooHigh,
+    /// What may still come begins at 1, and not behind the letter that says so.
+    #[error("the letter says that it will not come itself")]
+    BadOldest,
     /// It begins a session and does not say where that is answered.
     #[error("a first letter without a reply inbox")]
     MissingReplyInbox,
@@ -59,6 +65,8 @@ pub struct Letter {
     pub message_id: MessageId,
     /// To this device, from 1; a failover or resend keeps it.
     pub counter: u64,
+    /// The lowest counter that may still come: what was below it and never arrived was given up.
+    pub oldest: u64,
     /// Highest contiguous counter received from it.
     pub confirmed: u64,
     /// By the sender's clock.
@@ -86,6 +94,7 @@ impl Letter {
             binding: Bytes::copy_from_slice(&binding(sender, recipient, &self.conversation)),
             message_id: self.message_id.into(),
             counter: self.counter,
+            oldest: self.oldest,
             confirmed: self.confirmed,
             sent_at_ms: self.sent_at.as_ms(),
             head: Some(self.head.to_message()),
@@ -104,6 +113,7 @@ pub struct UnverifiedLetter {
     binding: [u8; 32],
     message_id: MessageId,
     counter: u64,
+    oldest: u64,
     confirmed: u64,
     sent_at: Timestamp,
     head: Head,
@@ -124,6 +134,12 @@ impl UnverifiedLetter {
         if message.counter == 0 {
             return Err(LetterError::CounterZero);
         }
+        if message.counter > COUNTER_MAX {
+            return Err(LetterError::CounterTooHigh);
+        }
+        if message.oldest == 0 || message.oldest > message.counter {
+            return Err(LetterError::BadOldest);
+        }
         let reply_inbox = optional(&message.reply_inbox, |bytes| InboxId::try_from(bytes))?;
         if kind == OlmKind::Prekey && reply_inbox.is_none() {
             return Err(LetterError::MissingReplyInbox);
@@ -132,6 +148,7 @@ impl UnverifiedLetter {
             binding: array("binding", &message.binding)?,
             message_id: MessageId::try_from(&*message.message_id)?,
             counter: message.counter,
+            oldest: message.oldest,
             confirmed: message.confirmed,
             sent_at: Timestamp::from_ms(message.sent_at_ms),
             head: Head::from_message(message.head.as_ref().ok_or(DecodeError::Missing { what: "head" })?)?,
@@ -172,6 +189,7 @@ impl UnverifiedLetter {
         Ok(Letter {
             message_id: self.message_id,
             counter: self.counter,
+            oldest: self.oldest,
             confirmed: self.confirmed,
             sent_at: self.sent_at,
             head: self.head,

@@ -234,7 +234,10 @@ impl SealMaker {
 
 /// What a decapsulated opener offers: opens the envelopes that carry it, and nothing else yet.
 #[derive(Clone)]
-pub struct OfferedSeal(SealKey);
+pub struct OfferedSeal {
+    key_id: KeyId,
+    key: SealKey,
+}
 
 impl OfferedSeal {
     /// Decapsulates an opener made to this device under one of its KEM keys: once per enc, however often it repeats.
@@ -258,13 +261,19 @@ impl OfferedSeal {
         )
         .expect("decapsulation rejects implicitly");
         let keys = Keys::export(|label, secret| context.export(label, secret));
-        Self(SealKey { opener: OpenerHash::of(enc, key_id), keys })
+        Self { key_id: *key_id, key: SealKey { opener: OpenerHash::of(enc, key_id), keys } }
     }
 
     /// Names it.
     #[must_use]
     pub const fn opener(&self) -> OpenerHash {
-        self.0.opener
+        self.key.opener
+    }
+
+    /// The KEM key that it was made for: while that one lives the opener can come again.
+    #[must_use]
+    pub const fn key_id(&self) -> KeyId {
+        self.key_id
     }
 
     /// Opens an envelope that carries this opener.
@@ -272,7 +281,7 @@ impl OfferedSeal {
     /// # Errors
     /// As [`SealKey::open`].
     pub fn open(&self, header: &[u8], payload: &[u8]) -> Result<Sealed, SealError> {
-        self.0.open(header, payload)
+        self.key.open(header, payload)
     }
 
     /// The key to install, once the letter inside has been verified: its maker repeats the opener's hash where only it could have
@@ -281,7 +290,7 @@ impl OfferedSeal {
     /// # Errors
     /// [`NotVouchedFor`].
     pub fn install(self, letter: &Letter) -> Result<SealKey, NotVouchedFor> {
-        if letter.opener == Some(self.0.opener) { Ok(self.0) } else { Err(NotVouchedFor) }
+        if letter.opener == Some(self.key.opener) { Ok(self.key) } else { Err(NotVouchedFor) }
     }
 }
 

@@ -35,10 +35,14 @@ pub fn self_test(rng: &mut impl CryptoRng) -> Result<(), SelfTestFailed> {
 /// The three doors through which everything comes that somebody else made.
 #[derive(Clone, Copy)]
 struct Doors {
-    verify: fn(&[u8; 32], &[u8], &[u8]) -> Result<(), BadSignature>,
-    open: fn(&OfferedSeal, &[u8], &[u8]) -> Result<Sealed, SealError>,
-    accept: fn(&OlmAccount, &[u8; 32], &OlmMessage) -> Result<Accepted, OlmError>,
+    verify: Verify,
+    open: Open,
+    accept: Accept,
 }
+
+type Verify = fn(&[u8; 32], &[u8], &[u8]) -> Result<(), BadSignature>;
+type Open = fn(&OfferedSeal, &[u8], &[u8]) -> Result<Sealed, SealError>;
+type Accept = fn(&OlmAccount, &[u8; 32], &OlmMessage) -> Result<Accepted, OlmError>;
 
 const THIS_BUILD: Doors = Doors { verify, open: OfferedSeal::open, accept: OlmAccount::accept };
 

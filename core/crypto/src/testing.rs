@@ -115,6 +115,7 @@ impl Person {
         Letter {
             message_id: MessageId::from_bytes([9; 16]),
             counter: 1,
+            oldest: 1,
             confirmed: 0,
             sent_at: NOW,
             head: Head { epoch: 1, version: 1, hash: [8; 32] },

@@ -15,7 +15,8 @@ use sotto_protocol::limits::{BUNDLE_RENEWED, BUNDLE_VALID};
 use sotto_protocol::{Bytes, KeyId, Timestamp, relay};
 
 use crate::own::{self, Own};
-use crate::store::column::ms;
+use crate::seal;
+use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 use crate::task::{self, Subject};
 use crate::world::Chance;
@@ -34,12 +35,29 @@ pub(crate) fn due_at(view: &impl Query) -> Result<Timestamp, StoreError> {
         [ONE_TIME_KEYS_LOW],
         |_| Ok(()),
     )?;
-    let made_at = newest_kem_key(view)?;
+    let renewed_at = newest_kem_key(view)?.map_or(Timestamp::EPOCH, |made_at| made_at.after(BUNDLE_RENEWED));
     Ok(if low.is_some() {
         Timestamp::EPOCH
     } else {
-        made_at.map_or(Timestamp::EPOCH, |made_at| made_at.after(BUNDLE_RENEWED))
+        erasure_due_at(view)?.map_or(renewed_at, |due| due.min(renewed_at))
     })
+}
+
+/// When the oldest retired KEM key must go: at once when every relay has been drained for long enough.
+fn erasure_due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
+    let retired_at = view.one("SELECT min(retired_at) FROM kem_key", [], |row| row.get::<_, Option<i64>>(0))?.flatten();
+    let Some(retired_at) = retired_at.map(timestamp) else { return Ok(None) };
+    let is_drained = drained_at(view)? >= retired_at.after(DRAINED_AFTER_RETIREMENT);
+    Ok(Some(if is_drained { Timestamp::EPOCH } else { retired_at.after(BUNDLE_VALID) }))
+}
+
+/// When our own relays were last drained, all of them.
+pub(crate) fn drained_at(view: &impl Query) -> Result<Timestamp, StoreError> {
+    let drained_at =
+        view.one("SELECT min(drained_at) FROM own_inbox WHERE owner_key_sealed IS NOT NULL", [], |row| {
+            row.get::<_, Option<i64>>(0)
+        })?;
+    Ok(drained_at.flatten().map_or(Timestamp::EPOCH, timestamp))
 }
 
 /// Renews what is due `now`, erases what is over by every clock.
@@ -54,9 +72,9 @@ pub(crate) fn upkeep(
     let mut olm = own::olm(tx, &own.seal)?;
     let mut changed = rotate_last_resort(&mut olm, sure_now);
     // One that is dated after now was made by a clock that has been set right since.
-    let renew_bundle = newest_kem_key(tx)?
-        .is_none_or(|made_at| now >= made_at.after(BUNDLE_RENEWED) || made_at > now.after(BUNDLE_RENEWED));
-    if renew_bundle {
+    let is_over = |made_at: Timestamp| now >= made_at.after(BUNDLE_RENEWED) || made_at > now.after(BUNDLE_RENEWED);
+    // A last-resort key that has rotated is offered no longer: what was signed for it before ends before it is forgotten.
+    if changed || newest_kem_key(tx)?.is_none_or(is_over) {
         put_bundles(tx, own, batch, &olm, now, chance)?;
     }
     for inbox in &own.inboxes {
@@ -91,7 +109,7 @@ pub(crate) fn upkeep(
 fn newest_kem_key(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
     let made_at = view
         .one("SELECT max(created_at) FROM kem_key WHERE retired_at IS NULL", [], |row| row.get::<_, Option<i64>>(0))?;
-    Ok(made_at.flatten().map(crate::store::column::timestamp))
+    Ok(made_at.flatten().map(timestamp))
 }
 
 /// New KEM keys in new bundles, one of its own for each inbox: its id stands in every opener, and two relays that saw one id would know
@@ -149,17 +167,12 @@ pub(crate) fn one_time_keys_left(tx: &mut Tx<'_>, own_inbox: i64, count: u32) ->
 }
 
 fn erase_retired(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
-    let drained_at: i64 = tx
-        .one("SELECT coalesce(min(drained_at), 0) FROM own_inbox WHERE owner_key_sealed IS NOT NULL", [], |row| {
-            row.get(0)
-        })?
-        .unwrap_or(0);
-    let drained = ms(crate::store::column::timestamp(drained_at).before(DRAINED_AFTER_RETIREMENT));
+    let drained = ms(drained_at(tx)?.before(DRAINED_AFTER_RETIREMENT));
     tx.execute(
         "DELETE FROM kem_key WHERE retired_at IS NOT NULL AND (retired_at <= ?1 OR retired_at <= ?2)",
         params![drained, ms(now.before(BUNDLE_VALID))],
     )?;
-    Ok(())
+    seal::forget_retired(tx)
 }
 
 /// The private half that an opener names.

@@ -3,13 +3,14 @@
 //! ```text
 //! ours    Unconfirmed (letters are openers, the same enc) --peer says opened--> Confirmed (letters are continuations)
 //!         --peer's KEM key changed, or 100 letters or 48 h after the confirmation--> a new Unconfirmed
-//! theirs  Installed --three newer ones of the same device--> Retired (secret erased, hash kept: it installs nothing again)
+//! theirs  Installed --four newer ones of the same device, to the same inbox--> Retired (secret erased, hash kept: it installs nothing again)
+//!         Retired --its KEM key is erased--> gone (nothing opens it any more)
 //! ```
 
 use rusqlite::params;
 use sotto_crypto::seal::{Opened, OpenerHash, SealKey, SealMaker};
-use sotto_protocol::Timestamp;
 use sotto_protocol::limits::{SEAL_AGE_MAX, SEAL_LETTERS_MAX};
+use sotto_protocol::{KeyId, Timestamp};
 
 use crate::contact::ContactRow;
 use crate::peer::{DeviceRow, InboxRow};
@@ -18,8 +19,8 @@ use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 use crate::world::Chance;
 
-/// Installed keys kept per device: the current one, and those of letters still under way through slower relays.
-const KEPT_PER_DEVICE: i64 = 4;
+/// Installed keys kept per device and inbox of ours: the current one, and those of letters that wait at its relay.
+const KEPT_MAX: i64 = 4;
 
 const OUT: &str = "seal_out";
 const IN: &str = "seal_in";
@@ -101,13 +102,18 @@ pub(crate) struct SealIn {
     pub(crate) announced: bool,
 }
 
-/// All installed keys of a contact, the newest first: a tag names one of them.
-pub(crate) fn installed(view: &impl Query, seal: &StateSeal, contact: ContactRow) -> Result<Vec<SealIn>, StoreError> {
+/// The keys of a contact that are installed for an inbox of ours, the newest first: a tag names one of them.
+pub(crate) fn installed(
+    view: &impl Query,
+    seal: &StateSeal,
+    contact: ContactRow,
+    own_inbox: i64,
+) -> Result<Vec<SealIn>, StoreError> {
     let rows = view.all(
         "SELECT seal_in.id, seal_in.peer_device, seal_in.state_sealed, seal_in.announced, seal_in.opener
          FROM peer_device JOIN seal_in ON seal_in.peer_device = peer_device.id
-         WHERE peer_device.contact = ?1 AND seal_in.state_sealed IS NOT NULL ORDER BY seal_in.id DESC",
-        [contact.0],
+         WHERE peer_device.contact = ?1 AND seal_in.own_inbox = ?2 AND seal_in.state_sealed IS NOT NULL ORDER BY seal_in.id DESC",
+        params![contact.0, own_inbox],
         |row| {
             Ok((
                 row.get::<_, i64>(0)?,
@@ -130,40 +136,65 @@ pub(crate) fn is_known(view: &impl Query, opener: &OpenerHash) -> Result<bool, S
     Ok(view.one("SELECT 1 FROM seal_in WHERE opener = ?1", [opener.as_bytes()], |_| Ok(()))?.is_some())
 }
 
-/// Installs the key of an opener whose letter has authenticated its maker; older ones of the same device retire.
+/// Where an opener came from and to, and what it was made for.
+pub(crate) struct Opening {
+    pub(crate) device: DeviceRow,
+    pub(crate) own_inbox: i64,
+    pub(crate) key_id: KeyId,
+}
+
+/// Installs the key of an opener whose letter has authenticated its maker; older ones of the same device to the same inbox retire.
 pub(crate) fn install(
     tx: &mut Tx<'_>,
     seal: &StateSeal,
-    device: DeviceRow,
+    opening: &Opening,
     key: &SealKey,
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<(), StoreError> {
     let opener = key.opener();
     tx.execute(
-        "INSERT INTO seal_in (opener, peer_device, state_sealed, installed_at) VALUES (?1, ?2, ?3, ?4)",
-        params![opener.as_bytes(), device.0, seal.seal(IN, opener.as_bytes(), key, chance), ms(now)],
+        "INSERT INTO seal_in (opener, peer_device, own_inbox, key_id, state_sealed, installed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            opener.as_bytes(),
+            opening.device.0,
+            opening.own_inbox,
+            opening.key_id.as_ref(),
+            seal.seal(IN, opener.as_bytes(), key, chance),
+            ms(now)
+        ],
     )?;
     tx.execute(
-        "UPDATE seal_in SET state_sealed = NULL, retired_at = ?2 WHERE peer_device = ?1 AND state_sealed IS NOT NULL
-         AND id NOT IN (SELECT id FROM seal_in WHERE peer_device = ?1 ORDER BY id DESC LIMIT ?3)",
-        params![device.0, ms(now), KEPT_PER_DEVICE],
+        "UPDATE seal_in SET state_sealed = NULL, retired_at = ?3 WHERE peer_device = ?1 AND own_inbox = ?2 AND state_sealed IS NOT NULL
+         AND id NOT IN (SELECT id FROM seal_in WHERE peer_device = ?1 AND own_inbox = ?2 ORDER BY id DESC LIMIT ?4)",
+        params![opening.device.0, opening.own_inbox, ms(now), KEPT_MAX],
     )?;
     Ok(())
 }
 
-/// A continuation came under it: its maker knows that we hold it, and need not be told again.
+/// A continuation came under it: its maker knows that we hold it, and uses none that came before it to that inbox.
 pub(crate) fn announced(tx: &mut Tx<'_>, row: i64) -> Result<(), StoreError> {
-    tx.execute("UPDATE seal_in SET announced = 1 WHERE id = ?1", [row])?;
+    tx.execute(
+        "UPDATE seal_in SET announced = 1
+         WHERE announced = 0 AND id <= ?1 AND (peer_device, own_inbox) = (SELECT peer_device, own_inbox FROM seal_in WHERE id = ?1)",
+        [row],
+    )?;
     Ok(())
 }
 
-/// What letters to a device still have to say of its openers: that the newest is installed.
-pub(crate) fn to_announce(view: &impl Query, device: DeviceRow) -> Result<Option<Opened>, StoreError> {
-    let newest = view.one(
-        "SELECT opener, announced FROM seal_in WHERE peer_device = ?1 ORDER BY id DESC LIMIT 1",
+/// What letters to a device still have to say of its openers: that the newest to each inbox of ours is installed. A letter has room for
+/// one of them: they take turns.
+pub(crate) fn to_announce(view: &impl Query, device: DeviceRow) -> Result<Vec<Opened>, StoreError> {
+    view.all(
+        "SELECT opener FROM seal_in WHERE announced = 0
+         AND id IN (SELECT max(id) FROM seal_in WHERE peer_device = ?1 GROUP BY own_inbox) ORDER BY id DESC",
         [device.0],
-        |row| Ok((OpenerHash::from_bytes(row.get(0)?), row.get::<_, bool>(1)?)),
-    )?;
-    Ok(newest.filter(|(_, announced)| !announced).map(|(opener, _)| opener.opened()))
+        |row| row.get(0).map(|opener| OpenerHash::from_bytes(opener).opened()),
+    )
+}
+
+/// Hashes of retired ones are kept as long as their openers could come again: the KEM keys that open those are erased by now.
+pub(crate) fn forget_retired(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM seal_in WHERE state_sealed IS NULL AND key_id NOT IN (SELECT key_id FROM kem_key)", [])?;
+    Ok(())
 }

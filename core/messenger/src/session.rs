@@ -112,7 +112,7 @@ pub(crate) fn add(
     )?;
     tx.execute(
         "DELETE FROM session WHERE peer_inbox = ?1 AND sending = 0
-         AND id NOT IN (SELECT id FROM session WHERE peer_inbox = ?1 ORDER BY id DESC LIMIT ?2)",
+         AND id NOT IN (SELECT id FROM session WHERE peer_inbox = ?1 ORDER BY sending DESC, id DESC LIMIT ?2)",
         params![inbox.0, KEPT_MAX],
     )?;
     Ok(SessionRow { row, session })

@@ -25,7 +25,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(60);
 /// The longest that it sleeps: clocks jump.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 /// A confirmation that could not leave for so long says nothing that the next letter will not say.
-const CONFIRMATION_LIFETIME: Duration = Duration::from_secs(37 * 24 * 3600);
+pub(crate) const CONFIRMATION_LIFETIME: Duration = Duration::from_secs(37 * 24 * 3600);
 /// How long inner hashes are kept: relays hold nothing longer than the retention, and repeats of sends for a week more.
 const SEEN_FOR: Duration = Duration::from_secs(RETENTION.as_secs() + 7 * 24 * 3600);
 

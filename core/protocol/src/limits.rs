@@ -75,6 +75,9 @@ pub const SEAL_AGE_MAX: Duration = Duration::from_secs(48 * 3600);
 /// Continuations that wait for their opener, per alias.
 pub const WAITING_CONTINUATIONS_MAX: usize = 64;
 
+/// Counter of a letter: one that comes every millisecond reaches it in a hundred million years, and every store can add to it.
+pub const COUNTER_MAX: u64 = (1 << 62) - 1;
+
 /// Plaintext of a seal, before padding.
 pub const SEALED_BYTES_MAX: usize = 120 * 1024;
 /// A text message, in bytes of UTF-8: about forty pages.

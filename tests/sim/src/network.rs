@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use sotto_core::world::{Answer, BoxFuture, Call, Clock, Isolation, RelayStream, Rng, Transport, TransportError};
 use sotto_protocol::relay::{ClientFrame, client_frame};
@@ -40,6 +41,8 @@ pub enum Fate {
     Becomes(Bytes),
     /// The relay never hears of it; this is the answer that the device gets.
     Answered(Bytes),
+    /// Likewise, with another status than success.
+    Fails(u16, Bytes),
 }
 
 /// Somebody between the devices and their relays.
@@ -63,6 +66,7 @@ struct State {
     traffic: Vec<Traffic>,
     meddler: Option<Meddler>,
     acks_are_lost: bool,
+    stream_delay: Duration,
 }
 
 struct Entry {
@@ -81,8 +85,10 @@ impl Network {
         self.inner.clock.now()
     }
 
-    pub(crate) async fn pass(&self, duration: std::time::Duration) {
-        self.inner.clock.sleep(duration).await;
+    pub(crate) async fn pass(&self, duration: Duration) {
+        if !duration.is_zero() {
+            self.inner.clock.sleep(duration).await;
+        }
     }
 
     pub(crate) fn fill(&self, bytes: &mut [u8]) {
@@ -152,6 +158,11 @@ impl Network {
         self.state().acks_are_lost = are_lost;
     }
 
+    /// How long a stream takes to open from now on.
+    pub fn delay_streams(&self, delay: Duration) {
+        self.state().stream_delay = delay;
+    }
+
     /// A transport to all relays.
     #[must_use]
     pub fn transport(&self) -> Arc<dyn Transport> {
@@ -199,6 +210,7 @@ impl Transport for InProcess {
                 Fate::Becomes(body) => (body, false),
                 Fate::Lost => return Err(TransportError::Unreachable),
                 Fate::Answered(body) => return Ok(Answer { status: 200, body }),
+                Fate::Fails(status, body) => return Ok(Answer { status, body }),
             };
             let request = Request {
                 method: if call.path == path::WELL_KNOWN { "GET" } else { "POST" }.to_owned(),
@@ -217,9 +229,10 @@ impl Transport for InProcess {
     }
 
     fn stream(&self, relay: &RelayAddress) -> BoxFuture<'_, Result<Box<dyn RelayStream>, TransportError>> {
-        let reached = self.0.reach(relay);
+        let (reached, delay) = (self.0.reach(relay), self.0.state().stream_delay);
         Box::pin(async move {
             let (relay, is_down) = reached?;
+            self.0.pass(delay).await;
             let mut challenge = [0; 32];
             self.0.inner.rng.fill(&mut challenge);
             let session = relay.open_stream(challenge, self.0.inner.clock.now());

@@ -20,6 +20,7 @@ LETTER = {
     9: ("reply_inbox", "bytes"),
     10: ("conversation", "bytes"),
     11: ("content", "bytes"),
+    12: ("oldest", "uint"),
 }
 CARD = {1: ("account", "bytes"), 2: ("relay", "string"), 3: ("chain", "bytes"), 4: ("chain_key", "bytes")}
 RANGE = {1: ("start", "uint"), 2: ("length", "uint"), 3: ("style", "uint"), 4: ("mention", "bytes"), 5: ("link", "string")}
@@ -79,6 +80,8 @@ def binding(given):
 def letter(given):
     read = message(given.hex("plaintext"), LETTER)
     require(read["counter"] >= 1, "counter-zero")
+    require(read["counter"] < 2**62, "counter-too-high")
+    require(1 <= read["oldest"] <= read["counter"], "bad-oldest")
     require(len(read["reply_inbox"]) in (0, 16), "malformed")
     require(read["reply_inbox"] or given.text("olm_kind") == "normal", "missing-reply-inbox")
     exactly(32, read["binding"])
@@ -94,7 +97,7 @@ def letter(given):
     conversation = read["conversation"] or default
     require(read["binding"] == binding_of(given, conversation), "wrong-binding")
     require(read["conversation"] != default, "redundant-conversation")
-    answer = [(name, read[name]) for name in ("message_id", "counter", "confirmed", "sent_at")]
+    answer = [(name, read[name]) for name in ("message_id", "counter", "oldest", "confirmed", "sent_at")]
     answer += [("epoch", head["epoch"]), ("version", head["version"]), ("head", head["hash"])]
     answer += [(name, read[name]) for name in ("opener", "opened", "reply_inbox")]
     return answer + [("conversation", conversation), ("content", read["content"])]

@@ -30,6 +30,7 @@ fn a_letter_says_what_its_sender_wrote() {
     let (alice, bob) = people();
     let letter = Letter {
         counter: 7,
+        oldest: 4,
         confirmed: 5,
         opener: Some(OpenerHash::from_bytes([1; 32])),
         opened: Some(Opened::from_bytes([2; 16])),
@@ -104,6 +105,25 @@ fn e4_letters_count_from_1() {
     let mut message = encoded(&alice, &bob);
     message.counter = 0;
     assert_eq!(decode(&message, OlmKind::Normal).err(), Some(LetterError::CounterZero));
+}
+
+#[test]
+fn e4_counters_stay_below_what_a_store_can_count() {
+    let (alice, bob) = people();
+    let mut message = encoded(&alice, &bob);
+    message.counter = COUNTER_MAX;
+    assert!(decode(&message, OlmKind::Normal).is_ok());
+    message.counter = COUNTER_MAX + 1;
+    assert_eq!(decode(&message, OlmKind::Normal).err(), Some(LetterError::CounterTooHigh));
+}
+
+#[test]
+fn e4_what_may_still_come_begins_at_1_and_not_behind_the_letter_that_says_so() {
+    let (alice, bob) = people();
+    for oldest in [0, 2] {
+        let message = letter::Letter { oldest, ..encoded(&alice, &bob) };
+        assert_eq!(decode(&message, OlmKind::Normal).err(), Some(LetterError::BadOldest));
+    }
 }
 
 #[test]

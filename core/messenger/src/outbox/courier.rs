@@ -171,7 +171,7 @@ pub(crate) fn store_claimed(
     };
     let olm = own::olm(tx, &engine.own.seal)?;
     let session = olm.begin(&owner.curve25519, &one_time).map_err(|error| refused("session_refused", &error))?;
-    session::add(tx, &engine.own.seal, inbox.row, session, Begun::ByUs, now, &mut engine.chance())?;
+    session::add(tx, &engine.own.seal, inbox.row, session, Begun::ByUs, engine.network_now(), &mut engine.chance())?;
     Ok(())
 }
 

@@ -262,6 +262,7 @@ fn encrypt_all(
     let reply_inbox =
         own.inboxes_at(&route.inbox.relay).next().or(own.inboxes.first()).ok_or(StoreError::Corrupt)?.inbox;
     let mut last_counter = route.device.counter_sent;
+    let mut oldest = super::oldest_unconfirmed(tx, route.device.row)?;
     let mut under_seal = letters.len();
     for waiting in waiting {
         if bytes >= BYTES_MAX {
@@ -274,11 +275,12 @@ fn encrypt_all(
         let letter = Letter {
             message_id: waiting.message_id,
             counter,
+            oldest: *oldest.get_or_insert(counter),
             confirmed: route.device.received,
             sent_at: waiting.sent_at,
             head,
             opener,
-            opened,
+            opened: opened.get(usize::try_from(counter).unwrap_or(0) % opened.len().max(1)).copied(),
             // A reader asks for it with prekey messages only, and that is what these are until the peer has answered.
             reply_inbox: (session.session.next_kind() == sotto_protocol::letter::OlmKind::Prekey)
                 .then_some(reply_inbox),

@@ -144,6 +144,14 @@ pub(crate) fn accepted(tx: &mut Tx<'_>, rows: &[i64], now: Timestamp) -> Result<
     Ok(())
 }
 
+/// The lowest counter of a letter that may still come to the device: those below it are confirmed, or were given up, and the device
+/// need not wait for them before it confirms what came after.
+pub(crate) fn oldest_unconfirmed(view: &impl Query, device: DeviceRow) -> Result<Option<u64>, StoreError> {
+    let lowest = "SELECT min(counter) FROM outbox WHERE peer_device = ?1 AND state <= 2 AND counter IS NOT NULL";
+    let lowest = view.one(lowest, [device.0], |row| row.get::<_, Option<i64>>(0))?;
+    Ok(lowest.flatten().map(crate::store::column::counter))
+}
+
 /// The device says that it has everything up to a counter.
 pub(crate) fn confirmed(tx: &mut Tx<'_>, device: DeviceRow, counter: u64, now: Timestamp) -> Result<(), StoreError> {
     let known = tx.one("SELECT confirmed, counter_sent FROM peer_device WHERE id = ?1", [device.0], |row| {

@@ -15,6 +15,7 @@ use sotto_protocol::Timestamp;
 use sotto_protocol::limits::RETENTION;
 
 use crate::peer::InboxRow;
+use crate::prekey::drained_at;
 use crate::session;
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
@@ -24,13 +25,14 @@ const WAIT: Duration = Duration::from_secs(24 * 3600);
 /// The wait doubles so often: a month, and then the letters are over anyway.
 const DOUBLINGS_MAX: u32 = 5;
 
-/// Inboxes whose session is unanswered, with the oldest accepted letter, how often it was made again, and whether a request waits.
+/// Inboxes whose session is unanswered, with the oldest letter that was accepted on it, how often it was made again, and whether a request
+/// waits. What was accepted on the sessions before it says nothing of this one.
 const UNANSWERED: &str = "
     SELECT peer_inbox.id, min(outbox.accepted_at), peer_inbox.renewals, contact.state
     FROM outbox JOIN peer_inbox ON peer_inbox.id = outbox.peer_inbox
     JOIN session ON session.peer_inbox = peer_inbox.id AND session.sending = 1 AND session.answered = 0
     JOIN peer_device ON peer_device.id = outbox.peer_device JOIN contact ON contact.id = peer_device.contact
-    WHERE outbox.state = 2 AND contact.state IN (1, 3) AND contact.blocked = 0
+    WHERE outbox.state = 2 AND outbox.encrypted_at >= session.created_at AND contact.state IN (1, 3) AND contact.blocked = 0
     GROUP BY peer_inbox.id";
 
 struct Unanswered {
@@ -55,15 +57,6 @@ fn all(view: &impl Query) -> Result<Vec<Unanswered>, StoreError> {
             is_request: row.get::<_, i64>(3)? == 1,
         })
     })
-}
-
-/// When our own relays were last drained, all of them.
-fn drained_at(view: &impl Query) -> Result<Timestamp, StoreError> {
-    let drained_at =
-        view.one("SELECT min(drained_at) FROM own_inbox WHERE owner_key_sealed IS NOT NULL", [], |row| {
-            row.get::<_, Option<i64>>(0)
-        })?;
-    Ok(drained_at.flatten().map_or(Timestamp::EPOCH, timestamp))
 }
 
 /// Those that may be made again once they are due: the answer to the others may wait in our own inbox.

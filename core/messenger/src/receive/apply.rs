@@ -5,10 +5,10 @@ use std::time::Duration;
 use rusqlite::params;
 use sotto_crypto::letter::{Channel, Content, ContentError, Letter};
 use sotto_crypto::olm::PrekeyUsed;
-use sotto_crypto::seal::NotVouchedFor;
 use sotto_protocol::letter::OlmKind;
 use sotto_protocol::{ConversationId, MessageId, Timestamp};
 
+use super::counters;
 use super::open::{Authentic, Ratchet, UsedSeal};
 use super::{Batch, Device, Fault, Incoming, Stepped, Why};
 use crate::contact::{self, Contact, ContactRow, ContactState, Trust};
@@ -23,6 +23,7 @@ use crate::seal;
 use crate::session::{self, Begun};
 use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError, Tx};
+use crate::upkeep::CONFIRMATION_LIFETIME;
 use crate::world::Chance;
 
 /// A device that heard nothing from us for so many letters is told soon: its seals stay openers until then.
@@ -66,8 +67,10 @@ impl Batch<'_, '_, '_> {
             peer::inbox_by_id(self.tx, device, &reply_inbox)?.ok_or(Fault::Refused("reply_inbox_refused"))?;
         }
         if self.was_counted(&contact, device, authentic.letter.counter)? {
-            // The same letter through another inbox: the ratchet has moved, nothing else.
-            return self.keep_keys(&contact, device, authentic).map(|(installed, _)| installed);
+            // The same letter through another inbox, or once more: the ratchet has moved, and its sender may have given up others.
+            let (installed, letter) = self.keep_keys(&contact, device, authentic)?;
+            self.count(&contact, device, &letter, true)?;
+            return Ok(installed);
         }
         let content = content_of(&authentic.letter, is_reply_alias)?;
         check_cards(&contact, &content)?;
@@ -137,14 +140,13 @@ impl Batch<'_, '_, '_> {
             }
             UsedSeal::Opener(offered) if seal::is_known(self.tx, &offered.opener())? => false,
             // A letter that names another opener was sealed again after our KEM key changed: it installs nothing.
-            UsedSeal::Opener(offered) => match offered.install(&letter) {
-                Ok(key) => {
-                    seal::install(self.tx, &self.own.seal, device, &key, self.now, self.chance)?;
-                    self.seals.remove(&contact.row);
-                    true
-                }
-                Err(NotVouchedFor) => false,
-            },
+            UsedSeal::Opener(offered) => {
+                let opening = seal::Opening { device, own_inbox: self.own_inbox, key_id: offered.key_id() };
+                let Ok(key) = offered.install(&letter) else { return Ok((false, letter)) };
+                seal::install(self.tx, &self.own.seal, &opening, &key, self.now, self.chance)?;
+                self.seals.remove(&contact.row);
+                true
+            }
         };
         Ok((installed, letter))
     }
@@ -168,18 +170,11 @@ impl Batch<'_, '_, '_> {
         device: DeviceRow,
         counter: u64,
     ) -> Result<bool, StoreError> {
-        if counter <= self.device(contact, device)?.contiguous {
-            return Ok(true);
-        }
-        let ahead = self.tx.one(
-            "SELECT 1 FROM received_counter WHERE peer_device = ?1 AND counter = ?2",
-            params![device.0, stored(counter)],
-            |_| Ok(()),
-        )?;
-        Ok(ahead.is_some())
+        let contiguous = self.device(contact, device)?.contiguous;
+        counters::was_counted(self.tx, device, contiguous, counter)
     }
 
-    /// Counts a letter, and moves the contiguous counter over what came early.
+    /// Counts a letter, and moves the contiguous counter over what came early and what will not come.
     pub(super) fn count(
         &mut self,
         contact: &Contact,
@@ -188,34 +183,11 @@ impl Batch<'_, '_, '_> {
         is_confirmation: bool,
     ) -> Result<(), StoreError> {
         let contiguous = self.device(contact, device)?.contiguous;
-        let mut next = contiguous;
-        if letter.counter == contiguous + 1 {
-            next += 1;
-            loop {
-                let taken = self.tx.one(
-                    "SELECT 1 FROM received_counter WHERE peer_device = ?1 AND counter = ?2",
-                    params![device.0, stored(next + 1)],
-                    |_| Ok(()),
-                )?;
-                if taken.is_none() {
-                    break;
-                }
-                next += 1;
-                self.tx.execute(
-                    "DELETE FROM received_counter WHERE peer_device = ?1 AND counter = ?2",
-                    params![device.0, stored(next)],
-                )?;
-            }
-        } else if letter.counter > contiguous {
-            self.tx.execute(
-                "INSERT OR IGNORE INTO received_counter (peer_device, counter) VALUES (?1, ?2)",
-                params![device.0, stored(letter.counter)],
-            )?;
-        }
+        let progress = counters::count(self.tx, device, contiguous, letter)?;
         let device = self.device(contact, device)?;
-        device.contiguous = next;
+        device.contiguous = progress.contiguous;
         device.changed = true;
-        device.to_confirm += u32::from(!is_confirmation);
+        device.to_confirm += u32::from(!is_confirmation || progress.closed_hole);
         Ok(())
     }
 
@@ -317,7 +289,7 @@ impl Batch<'_, '_, '_> {
             says: Says::Content(&content),
             message_id,
             sent_at: self.now,
-            dies_at: None,
+            dies_at: Some(self.now.after(CONFIRMATION_LIFETIME)),
             after_batch: None,
         };
         outbox::queue(self.tx, device, &letter)

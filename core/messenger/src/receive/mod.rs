@@ -7,9 +7,10 @@
 //! In a batch a session is loaded, stepped and stored once, and a conversation row written once. Acknowledgement and events come after
 //! the commit, and are not here (`stream.rs`).
 //! - `open.rs`: seal and ratchet, up to an authenticated letter
-//! - `apply.rs`: what a letter changes; `request.rs`: a stranger's first letter
+//! - `apply.rs`: what a letter changes; `request.rs`: a stranger's first letter; `counters.rs`: how far a device's letters have come
 
 mod apply;
+mod counters;
 mod open;
 mod request;
 

@@ -67,7 +67,7 @@ impl Batch<'_, '_, '_> {
     pub(super) fn unseal(&mut self, contact: ContactRow, incoming: &Incoming<'_>) -> Result<Unsealed, Fault> {
         let header = Header::decode(incoming.header).map_err(|_| Fault::Refused("header_malformed"))?;
         if !self.seals.contains_key(&contact) {
-            let installed = seal::installed(self.tx, &self.own.seal, contact)?;
+            let installed = seal::installed(self.tx, &self.own.seal, contact, self.own_inbox)?;
             self.seals.insert(contact, installed);
         }
         let is_continuation = matches!(header, Header::Continuation { .. });

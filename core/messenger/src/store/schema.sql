@@ -197,17 +197,20 @@ CREATE TABLE seal_out (
     letters       INTEGER NOT NULL DEFAULT 0  -- sealed since the confirmation
 ) STRICT;
 
--- Seals under which peers send to us. A retired one keeps its hash and loses its secret.
+-- Seals under which peers send to us: one at a time per inbox of ours. A retired one keeps its hash, as long as its KEM key lives, and
+-- loses its secret.
 CREATE TABLE seal_in (
     id            INTEGER PRIMARY KEY,
     opener        BLOB NOT NULL UNIQUE,
     peer_device   INTEGER NOT NULL REFERENCES peer_device (id),
+    own_inbox     INTEGER NOT NULL REFERENCES own_inbox (id),
+    key_id        BLOB NOT NULL,              -- the KEM key of ours that it was made for
     state_sealed  BLOB,
     installed_at  INTEGER NOT NULL,
     retired_at    INTEGER,
     announced     INTEGER NOT NULL DEFAULT 0  -- a continuation came: the maker knows that we hold it
 ) STRICT;
-CREATE INDEX seal_in_by_device ON seal_in (peer_device, id);
+CREATE INDEX seal_in_by_device ON seal_in (peer_device, own_inbox, id);
 
 -- ---- what was said ------------------------------------------------------------------------------------------------------------
 

@@ -4,14 +4,20 @@
 
 mod begin;
 mod contacts;
+mod counters;
 mod first_contact;
+mod first_messages;
+mod kem_keys;
 mod kills;
 mod meeting;
 mod prekeys;
 mod refusals;
+mod repeats;
 mod rest;
 mod restored;
 mod seals;
 mod sessions;
 mod tampering;
+mod trouble;
 mod trust;
+mod witness;

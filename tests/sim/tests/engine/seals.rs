@@ -145,3 +145,141 @@ async fn d3_a_continuation_without_its_key_waits_and_is_tried_again_after_the_ne
     assert_eq!(said[4..], ["under an opener", "under a continuation"]);
     assert_eq!(alice.database().number("SELECT count(*) FROM waiting"), 0);
 }
+
+/// Bob has begun a new seal, under which alice has one letter and which she has not confirmed.
+async fn begun(seed: u64) -> (World, Person, Person) {
+    let (world, _, alice, bob) = World::contacts(seed).await;
+    let [alice, bob] = world.switched_off([alice, bob], 50 * HOUR).await.expect("they come back");
+    bob.say("alice", "one").await.expect("bob speaks");
+    world.settle(&[&bob, &alice]).await.expect("they settle");
+    (world, alice, bob)
+}
+
+#[tokio::test(start_paused = true)]
+async fn d2_an_enc_is_decapsulated_once() {
+    let (world, alice, bob) = begun(26).await;
+    // Without the private key nothing can be decapsulated any more.
+    alice.database().change("DELETE FROM kem_key");
+    for text in ["two", "three"] {
+        bob.say("alice", text).await.unwrap();
+        world.settle(&[&bob, &alice]).await.unwrap();
+    }
+    let envelopes = since(&world, &alice, world.network.envelopes_to(&alice).len() - 3);
+    assert!(envelopes.iter().all(|envelope| envelope.is_opener() && envelope.enc() == envelopes[0].enc()));
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["one", "two", "three"]);
+    assert_eq!(alice.refused("kem_key_gone"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d2_an_opener_whose_key_has_retired_is_read_and_installs_nothing_again() {
+    let (world, alice, bob) = begun(27).await;
+    world.network.meddle(Some(Box::new(|call| if call.path == path::SEND { Fate::Lost } else { Fate::Passes })));
+    bob.say("alice", "under a retired key").await.unwrap();
+    let _ = bob.messenger.catch_up(Duration::from_secs(2)).await;
+    bob.messenger.shut_down();
+    world.network.meddle(None);
+    let late = world.network.envelopes_to(&alice).last().unwrap().clone();
+    alice
+        .database()
+        .change("UPDATE seal_in SET state_sealed = NULL, retired_at = 1 WHERE id = (SELECT max(id) FROM seal_in)");
+    let seals = alice.dump()["seal_in"].clone();
+    assert!(world.network.put(&late).await);
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["one", "under a retired key"]);
+    assert_eq!(alice.dump()["seal_in"], seals);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d2_retired_openers_are_forgotten_with_the_kem_key_that_opened_them() {
+    let (world, alice, bob) = begun(28).await;
+    alice.database().change("UPDATE seal_in SET state_sealed = NULL, retired_at = 1");
+    let retired = alice.database().number("SELECT count(*) FROM seal_in");
+    assert!(retired >= 2);
+    let [alice, bob] = world.switched_off([alice, bob], 60 * HOUR).await.unwrap();
+    assert_eq!(alice.database().number("SELECT count(*) FROM seal_in"), retired, "they could come again");
+    let [alice, bob] = world.switched_off([alice, bob], 38 * 24 * HOUR).await.unwrap();
+    world.wait(HOUR).await;
+    assert_eq!(alice.database().number("SELECT count(*) FROM seal_in WHERE state_sealed IS NULL"), 0);
+    bob.say("alice", "and still").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["one", "and still"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d2_an_inbox_that_gets_many_new_seals_retires_none_of_another_inbox() {
+    let (world, alice, bob) = begun(29).await;
+    // Those of another inbox of alice's, which bob uses rarely.
+    alice.database().change(
+        "INSERT INTO own_inbox (own_device, position, relay, inbox, prekey_key, manage_key_sealed)
+         SELECT own_device, 1, 'https://two.example', randomblob(16), prekey_key, manage_key_sealed FROM own_inbox;
+         UPDATE seal_in SET own_inbox = (SELECT max(id) FROM own_inbox);",
+    );
+    let elsewhere = "SELECT count(*) FROM seal_in WHERE own_inbox != 1 AND state_sealed IS NOT NULL";
+    let here = "SELECT count(*) FROM seal_in WHERE own_inbox = 1 AND state_sealed IS NOT NULL";
+    let kept = alice.database().number(elsewhere);
+    assert!(kept > 0);
+    for round in 0..6 {
+        bob.database().change("DELETE FROM seal_out");
+        bob.say("alice", &format!("{round}")).await.unwrap();
+        world.settle(&[&bob, &alice]).await.unwrap();
+    }
+    assert_eq!(alice.database().number(elsewhere), kept);
+    assert_eq!(alice.database().number(here), 4, "the oldest of this inbox retire");
+    // Both are told of in turn.
+    let before = world.network.envelopes_to(&bob).len();
+    for _ in 0..2 {
+        alice.say("bob", "heard").await.unwrap();
+    }
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(world.network.envelopes_to(&bob).len(), before + 2);
+    assert_eq!(bob.database().number("SELECT count(*) FROM seal_out WHERE confirmed_at IS NOT NULL"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d3_a_new_opener_comes_48_hours_after_the_confirmation_to_the_same_kem_key() {
+    let (world, _, alice, bob) = World::contacts(36).await;
+    alice.say("bob", "hello").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    bob.say("alice", "hello").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    alice.say("bob", "confirmed").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    // Alice is away and makes no other KEM key.
+    alice.messenger.shut_down();
+    let old = world.network.envelopes_to(&alice).into_iter().rfind(Envelope::is_opener).unwrap();
+    let [bob] = world.switched_off([bob], 47 * HOUR).await.unwrap();
+    bob.say("alice", "47 hours").await.unwrap();
+    bob.catch_up().await.unwrap();
+    assert!(!world.network.envelopes_to(&alice).last().unwrap().is_opener());
+    let [bob] = world.switched_off([bob], 2 * HOUR).await.unwrap();
+    bob.say("alice", "49 hours").await.unwrap();
+    bob.catch_up().await.unwrap();
+    let new = world.network.envelopes_to(&alice).last().unwrap().clone();
+    assert!(new.is_opener() && new.enc() != old.enc());
+    assert_eq!(new.header[1..9], old.header[1..9], "one KEM key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn d3_an_unconfirmed_opener_changes_only_with_the_peers_kem_key() {
+    let (world, alice, bob) = begun(37).await;
+    alice.messenger.shut_down();
+    let before = world.network.envelopes_to(&alice).len() - 1;
+    for round in 0..120 {
+        bob.say("alice", &format!("{round}")).await.unwrap();
+    }
+    bob.catch_up().await.unwrap();
+    let [bob] = world.switched_off([bob], 60 * HOUR).await.unwrap();
+    bob.say("alice", "days later").await.unwrap();
+    bob.catch_up().await.unwrap();
+    let unconfirmed = since(&world, &alice, before);
+    assert_eq!(unconfirmed.len(), 122);
+    assert!(unconfirmed.iter().all(|envelope| envelope.is_opener() && envelope.enc() == unconfirmed[0].enc()));
+    let alice = world.reopen(alice).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap().len(), 122);
+    // She has another KEM key now, and bob reads of it within hours.
+    world.wait(13 * HOUR).await;
+    bob.say("alice", "to the new key").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let new = world.network.envelopes_to(&alice).last().unwrap().clone();
+    assert!(new.is_opener() && new.enc() != unconfirmed[0].enc());
+}

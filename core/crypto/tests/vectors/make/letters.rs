@@ -54,6 +54,7 @@ fn example(alice: &Person) -> Letter {
     Letter {
         message_id: MessageId::from_bytes([9; 16]),
         counter: 3,
+        oldest: 2,
         confirmed: 2,
         sent_at: NOW,
         head: Head { epoch: 1, version: 4, hash: [8; 32] },
@@ -153,6 +154,9 @@ fn add_letters(scenarios: &mut Scenarios) {
         },
     );
     changed("counter-zero", "counter-zero", "Letters count from 1.", &|message| message.counter = 0);
+    changed("counter-too-high", "counter-too-high", "No store counts so far.", &|message| message.counter = 1 << 62);
+    changed("no-oldest", "bad-oldest", "It does not say what may still come.", &|message| message.oldest = 0);
+    changed("oldest-behind-it", "bad-oldest", "What may still come begins behind it.", &|message| message.oldest = 4);
     changed("no-reply-inbox", "missing-reply-inbox", "A first letter that says not where to answer.", &|message| {
         message.reply_inbox.clear();
     });

@@ -108,6 +108,8 @@ pub(crate) fn letter(error: &LetterError) -> &'static str {
         LetterError::WrongSender => "wrong-sender",
         LetterError::WrongBinding => "wrong-binding",
         LetterError::CounterZero => "counter-zero",
+        LetterError::CounterTooHigh => "counter-too-high",
+        LetterError::BadOldest => "bad-oldest",
         LetterError::MissingReplyInbox => "missing-reply-inbox",
         LetterError::RedundantConversation => "redundant-conversation",
     }

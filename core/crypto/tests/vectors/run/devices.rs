@@ -119,6 +119,7 @@ fn vouching(opener: OpenerHash) -> Letter {
     Letter {
         message_id: MessageId::from_bytes([0; 16]),
         counter: 1,
+        oldest: 1,
         confirmed: 0,
         sent_at: Timestamp::EPOCH,
         head: Head { epoch: 1, version: 1, hash: [0; 32] },
@@ -207,6 +208,7 @@ pub(crate) fn letter(vector: &Vector) -> Outcome {
     let answers = Answers::default().hex("message_id", letter.message_id);
     let answers = answers
         .text("counter", letter.counter)
+        .text("oldest", letter.oldest)
         .text("confirmed", letter.confirmed)
         .text("sent_at", letter.sent_at.as_ms());
     let answers =

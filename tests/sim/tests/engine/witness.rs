@@ -1,0 +1,50 @@
+//! The second witness against a restored copy: what a relay remembers is heard before any ratchet moves (PROTOCOL H1).
+
+use std::time::Duration;
+
+use sotto_sim::{Backup, Person, World};
+
+/// Slower than couriers that do not wait, faster than the patience of those that do.
+const SLOW: Duration = Duration::from_secs(5);
+const RATCHETS: &str = "SELECT state_sealed FROM session ORDER BY id";
+
+/// A copy of alice with a letter queued and nothing encrypted, which alice has outlived.
+async fn outlived_copy(seed: u64) -> (World, Backup, Person, Person) {
+    let (world, _, alice, bob) = World::contacts(seed).await;
+    alice.say("bob", "queued").await.expect("they speak");
+    alice.messenger.shut_down();
+    let copy = world.back_up(&alice);
+    assert_eq!(copy.database().number("SELECT count(*) FROM outbox WHERE state = 0"), 1);
+    let alice = world.reopen(alice).await.expect("they come back");
+    world.settle(&[&alice, &bob]).await.expect("they settle");
+    bob.say("alice", "after the copy").await.expect("they speak");
+    world.settle(&[&bob, &alice]).await.expect("they settle");
+    alice.messenger.shut_down();
+    (world, copy, alice, bob)
+}
+
+#[tokio::test(start_paused = true)]
+async fn h1_a_restored_copy_with_letters_queued_moves_no_ratchet_before_its_relay_has_spoken() {
+    let (world, copy, _alice, bob) = outlived_copy(110).await;
+    let (ratchets, envelopes) = (copy.database().blobs(RATCHETS), world.network.envelopes().len());
+    world.network.delay_streams(SLOW);
+    let secrets = copy.secrets.copy();
+    let restored = world.restore(copy, secrets).await.unwrap();
+    world.wait(Duration::from_secs(3600)).await;
+    assert_eq!(restored.catch_up().await.map(drop).unwrap_err().code(), "rolled_back");
+    assert_eq!(world.network.envelopes().len(), envelopes, "nothing left");
+    assert!(restored.database().blobs(RATCHETS) == ratchets, "and no ratchet moved");
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["queued", "after the copy"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h1_a_relay_that_neither_answers_nor_fails_holds_letters_up_for_a_moment_only() {
+    let (world, _, alice, bob) = World::contacts(111).await;
+    world.network.delay_streams(Duration::from_secs(24 * 3600));
+    let alice = world.reopen(alice).await.unwrap();
+    alice.say("bob", "soon").await.unwrap();
+    world.wait(SLOW).await;
+    assert_eq!(bob.transcript("alice").await.unwrap().len(), 0, "the witness has its time");
+    world.wait(Duration::from_secs(15)).await;
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["soon"]);
+}
