@@ -33,18 +33,44 @@ fn a_release_build_that_sees_cfg_fuzzing_does_not_compile() {
     assert!(!compiles(&[release.as_slice(), &["--cfg", "fuzzing"]].concat()));
 }
 
-#[test]
-fn no_crate_of_the_workspace_switches_on_what_vodozemac_calls_insecure_or_experimental() {
+/// The crates of the workspace's build, each with the features that are on.
+fn linked() -> Vec<(String, Vec<String>)> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--offline", "--manifest-path"])
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
         .output()
         .expect("cargo runs where it ran this test");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
-    let vodozemac: Vec<_> = nodes.iter().filter(|node| node["id"].as_str().unwrap().contains("#vodozemac@")).collect();
-    let [vodozemac] = vodozemac.as_slice() else { panic!("vodozemac is linked {} times", vodozemac.len()) };
-    // No `insecure-pk-encryption`, no `low-level-api`, no `experimental-session-config`, no `libolm-compat`.
-    assert_eq!(vodozemac["features"], serde_json::json!(["precomputed-tables"]));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo writes JSON");
+    let nodes = metadata["resolve"]["nodes"].as_array().expect("a build has crates");
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let node = |node: &serde_json::Value| {
+        let features = node["features"].as_array().map(|features| features.iter().map(text).collect());
+        (text(&node["id"]), features.unwrap_or_default())
+    };
+    nodes.iter().map(node).collect()
+}
+
+fn features_of(linked: &[(String, Vec<String>)], name: &str) -> Vec<Vec<String>> {
+    let is_it = |id: &str| id.rsplit('#').next().is_some_and(|tail| tail.split('@').next() == Some(name));
+    linked.iter().filter(|(id, _)| is_it(id)).map(|(_, features)| features.clone()).collect()
+}
+
+#[test]
+fn no_crate_of_the_workspace_switches_on_what_vodozemac_calls_insecure_or_experimental() {
+    // Once. No `insecure-pk-encryption`, no `low-level-api`, no `experimental-session-config`, no `libolm-compat`.
+    assert_eq!(features_of(&linked(), "vodozemac"), [["precomputed-tables"]]);
+}
+
+#[test]
+fn primitives_that_hold_keys_erase_them_when_dropped() {
+    let linked = linked();
+    for name in ["aes", "cbc", "chacha20", "chacha20poly1305", "curve25519-dalek", "ed25519-dalek", "x25519-dalek"]
+        .into_iter()
+        .chain(["hmac", "sha2", "ml-kem", "x-wing"])
+    {
+        let found = features_of(&linked, name);
+        assert!(!found.is_empty(), "{name} is not linked");
+        assert!(found.iter().flatten().any(|feature| feature == "zeroize"), "{name}: {found:?}");
+    }
 }
