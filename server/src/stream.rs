@@ -55,6 +55,8 @@ pub struct StreamSession {
     outgoing: VecDeque<Bytes>,
     /// The inbox that was read last: the next one comes first.
     turn: Option<InboxId>,
+    /// An attachment whose position is being asked for: whoever gives up this session meanwhile must not leave it behind.
+    attaching: Option<(InboxId, AckRight)>,
     /// What the store was asked for and has not answered yet. It comes before all news.
     reading: Option<Reading>,
     /// The store could not be read: the client comes back later.
@@ -113,6 +115,7 @@ impl StreamSession {
             attempts: 0,
             outgoing: VecDeque::new(),
             turn: None,
+            attaching: None,
             reading: None,
             is_broken: false,
             relay,
@@ -215,14 +218,17 @@ impl StreamSession {
         // still valid.
         self.forget(&inbox);
         let right = self.relay.hub.attach(inbox, &self.mailbag);
+        self.give_up_attaching();
+        self.attaching = Some((inbox, right.clone()));
         let position = self.relay.store.position(owner.mailbox).await.and_then(|found| found.ok_or(Denied::Refused));
         let position = match position {
             Ok(position) => position,
             Err(denied) => {
-                self.relay.hub.detach(&inbox, &right);
+                self.give_up_attaching();
                 return Err(denied);
             }
         };
+        self.attaching = None;
         let attachment = Attachment {
             mailbox: owner.mailbox,
             right,
@@ -318,6 +324,12 @@ impl StreamSession {
         self.reading = Some(Reading { inbox, answer: self.relay.store.waiting(attachment.mailbox, page) });
     }
 
+    fn give_up_attaching(&mut self) {
+        if let Some((inbox, right)) = self.attaching.take() {
+            self.relay.hub.detach(&inbox, &right);
+        }
+    }
+
     /// Takes the inbox out, with what was asked for on its behalf.
     fn forget(&mut self, inbox: &InboxId) -> Option<Attachment> {
         self.reading.take_if(|reading| reading.inbox == *inbox);
@@ -361,6 +373,7 @@ impl StreamSession {
 
 impl Drop for StreamSession {
     fn drop(&mut self) {
+        self.give_up_attaching();
         for (inbox, attachment) in &self.attached {
             self.relay.hub.detach(inbox, &attachment.right);
         }
@@ -387,7 +400,8 @@ fn nobodys_key() -> PublicKey {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Mutex, mpsc};
 
     use ed25519_dalek::Signer;
     use futures_util::FutureExt;
@@ -399,7 +413,7 @@ mod tests {
     use crate::relay::RelayConfig;
     use crate::store::{
         Caller, Creation, InboxKeys, Keep, MailboxStore, Payload, Put, PutOutcome, SqliteOptions, SqliteStore,
-        TokenGrant,
+        StepFate, TokenGrant,
     };
 
     const NOW: Timestamp = Timestamp::from_ms(20_500 * 86_400_000);
@@ -476,5 +490,39 @@ mod tests {
         }
         drop(held);
         assert!(matches!(next(&mut session).await, server_frame::Frame::Deliveries(_)));
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_given_up_while_it_attaches_leaves_nothing_attached() {
+        let directory = tempfile::tempdir().unwrap();
+        let (release, held) = mpsc::channel::<()>();
+        let (closed, held) = (Arc::new(AtomicBool::new(false)), Mutex::new(held));
+        let is_closed = Arc::clone(&closed);
+        let hook = move |_| {
+            if is_closed.load(Ordering::SeqCst) {
+                held.lock().unwrap().recv().ok();
+            }
+            StepFate::Run
+        };
+        let file = SqliteOptions::file(directory.path().join("relay.sqlite"));
+        let store = Arc::new(SqliteStore::open(SqliteOptions { step_hook: Some(Arc::new(hook)), ..file }).unwrap());
+        let (owner, inbox) = (SigningKey::from_bytes(&[5; 32]), InboxId::from_bytes([6; 16]));
+        with_mail(&store, &owner, inbox).await;
+        let name = RelayName::parse("relay.example", 443).unwrap();
+        let relay = Relay::new(Arc::clone(&store) as Arc<_>, RelayConfig::open(name.clone()), NOW);
+        let mut session = relay.open_stream([7; 32], NOW);
+        let signature = owner.sign(&attach_signature_input(&name, &[7; 32], &inbox)).to_bytes().to_vec().into();
+        let attach = frame(client_frame::Frame::Attach(Attach { inbox: inbox.into(), signature }));
+        closed.store(true, Ordering::SeqCst);
+        let mut receive = Box::pin(session.receive(&attach));
+        while relay.attached_count() == 0 {
+            assert!(futures_util::poll!(&mut receive).is_pending());
+            tokio::task::yield_now().await;
+        }
+        drop(receive);
+        drop(session);
+        let left = relay.attached_count();
+        drop(release);
+        assert_eq!(left, 0);
     }
 }
