@@ -49,3 +49,26 @@ pub(crate) fn drop_elsewhere(value: impl Send + 'static) {
         runtime.spawn_blocking(move || drop(value));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+    use std::thread::{ThreadId, current};
+
+    use super::*;
+
+    struct TellsWhere(Sender<ThreadId>);
+
+    impl Drop for TellsWhere {
+        fn drop(&mut self) {
+            let _ = self.0.send(current().id());
+        }
+    }
+
+    #[test]
+    fn what_blocks_while_it_is_dropped_is_not_dropped_on_the_callers_thread() {
+        let (sender, dropped_on) = channel();
+        drop_elsewhere(TellsWhere(sender));
+        assert_ne!(dropped_on.recv().unwrap(), current().id());
+    }
+}

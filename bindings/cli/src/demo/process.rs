@@ -11,6 +11,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::signals::{Caught, Signals};
@@ -106,11 +107,11 @@ impl Running {
         self.0.kill().and_then(|()| self.0.wait()).map(drop).map_err(|error| format!("cannot kill a process: {error}"))
     }
 
-    /// SIGTERM, by the tool that every system has, and waits for the end.
+    /// SIGTERM, and waits for the end.
     fn stop(mut self) -> Result<(), String> {
-        let id = self.0.id().to_string();
-        let told = Command::new("kill").arg(&id).status().map_err(|error| format!("cannot stop a process: {error}"))?;
-        if told.success() { self.0.wait().map(drop).map_err(|error| error.to_string()) } else { self.kill() }
+        kill_process(Pid::from_child(&self.0), Signal::TERM)
+            .map_err(|error| format!("cannot stop a process: {error}"))?;
+        self.0.wait().map(drop).map_err(|error| error.to_string())
     }
 }
 

@@ -92,6 +92,11 @@ async fn an_account_that_cannot_be_made_leaves_nothing_and_can_be_made_later() {
     secrets.fail_with(None);
     assert_eq!(files(), ["lock"]);
     assert!(secrets.list().unwrap().is_empty());
+    // The keys are put, and then there is no room for the database.
+    std::fs::create_dir(directory.path().join("sotto.db.new")).unwrap();
+    assert_eq!(create().await.map(drop).unwrap_err().code(), "database_failed");
+    assert!(secrets.list().unwrap().is_empty(), "keys of no database");
+    std::fs::remove_dir(directory.path().join("sotto.db.new")).unwrap();
     // As a device leaves it that died in the middle.
     std::fs::write(directory.path().join("sotto.db.new"), "half a database").unwrap();
     assert_eq!(
