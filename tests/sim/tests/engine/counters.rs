@@ -181,6 +181,7 @@ async fn e4_nothing_is_confirmed_to_somebody_who_only_asks() {
     alice.database().change("UPDATE peer_device SET confirm_due = 1");
     world.wait(DAY + DAY / 2).await;
     assert_eq!(world.network.envelopes_to(&bob).len(), 0);
+    assert_eq!(alice.database().number("SELECT count(*) FROM outbox"), 0, "nor is anything queued for later");
 }
 
 #[tokio::test(start_paused = true)]
