@@ -1,19 +1,24 @@
 //! A post that holds every letter back until a test lets it go, in whatever order: the relays have taken it, as far as its sender knows.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sotto_protocol::Message as _;
 use sotto_protocol::relay::{SendOutcome, SendResult, SendResults};
 use sotto_protocol::request::path;
+use sotto_protocol::{Bytes, Message as _};
 
 use crate::{Envelope, Fate, Network, envelopes_of};
 
 /// Letters that were sent and have not arrived. Tokens are not dropped meanwhile: what was taken under one arrives, however late.
 #[derive(Clone, Default)]
 pub struct HeldPost {
-    letters: Arc<Mutex<Vec<Envelope>>>,
-    is_open: Arc<AtomicBool>,
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    letters: Vec<Envelope>,
+    /// The payload of the one that passes.
+    delivered: Bytes,
 }
 
 impl HeldPost {
@@ -24,11 +29,14 @@ impl HeldPost {
         let post = held.clone();
         network.meddle(Some(Box::new(move |call| match call.path {
             path::TOKEN_DROP => Fate::Answered(Default::default()),
-            path::SEND if !post.is_open.load(Ordering::SeqCst) => {
+            path::SEND => {
                 let letters = envelopes_of(call);
+                if letters.iter().all(|letter| letter.payload == post.inner().delivered) {
+                    return Fate::Passes;
+                }
                 let accepted = SendResult { outcome: SendOutcome::Accepted.into(), ..SendResult::default() };
                 let results = vec![accepted; letters.len()];
-                post.letters.lock().unwrap_or_else(PoisonError::into_inner).extend(letters);
+                post.inner().letters.extend(letters);
                 Fate::Answered(SendResults { results }.encode_to_vec().into())
             }
             _ => Fate::Passes,
@@ -39,15 +47,17 @@ impl HeldPost {
     /// The letters that were sent since this was asked last.
     #[must_use]
     pub fn take(&self) -> Vec<Envelope> {
-        std::mem::take(&mut *self.letters.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.inner().letters)
     }
 
-    /// One of them arrives. Says whether its relay took it.
+    /// One of them arrives, and nothing else. Says whether its relay took it.
     pub async fn deliver(&self, network: &Network, letter: &Envelope) -> bool {
-        self.is_open.store(true, Ordering::SeqCst);
-        let taken = network.put(letter).await;
-        self.is_open.store(false, Ordering::SeqCst);
-        taken
+        self.inner().delivered = letter.payload.clone();
+        network.put(letter).await
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Letters pass again.

@@ -120,6 +120,21 @@ async fn b2_no_epoch_heals_two_certificates_for_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn b2_no_epoch_heals_a_fork_in_which_two_certificates_stand_for_one() {
+    let (world, _, alice, bob) = World::contacts(84).await;
+    let mut forger = Forger::new(&alice, &bob);
+    let forked = forger.manifest(1, Some([7; 32]), world.now());
+    let second = forger.manifest_of_a_second_certificate(world.now());
+    let later = forger.manifest_of_a_later_epoch(1, world.now());
+    forger.serve(&world.network, &[&forked]);
+    reads_and_sends(&world, &bob).await;
+    assert_eq!(trust(&bob).await, Trust::Forked);
+    forger.serve(&world.network, &[&forked, &second, &later]);
+    looks_again(&world, &bob).await;
+    assert_eq!(trust(&bob).await, Trust::Compromised);
+}
+
+#[tokio::test(start_paused = true)]
 async fn b5_a_gap_is_no_fork_and_is_read_again() {
     let (world, _, alice, bob) = World::contacts(87).await;
     let mut forger = Forger::new(&alice, &bob);
