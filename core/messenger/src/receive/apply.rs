@@ -83,7 +83,7 @@ impl Batch<'_, '_, '_> {
         let (installed, letter) = self.keep_keys(&contact, device, authentic)?;
         let is_of_handshake = matches!(content, Content::ContactAccept { .. } | Content::PairReady);
         let is_over = is_of_handshake && self.meet(&contact, device, letter.counter)? == Met::Late;
-        self.count(&contact, device, &letter, matches!(content, Content::Confirmation))?;
+        self.count(&contact, device, &letter, !matches!(content, Content::Confirmation))?;
         self.heed(&contact, device, &letter)?;
         if !is_over {
             self.apply(&contact, incoming.alias, &letter, content)?;
@@ -180,14 +180,14 @@ impl Batch<'_, '_, '_> {
         contact: &Contact,
         device: DeviceRow,
         letter: &Letter,
-        is_confirmation: bool,
+        asks_to_be_confirmed: bool,
     ) -> Result<(), StoreError> {
         let contiguous = self.device(contact, device)?.contiguous;
         let progress = counters::count(self.tx, device, contiguous, letter)?;
         let device = self.device(contact, device)?;
         device.contiguous = progress.contiguous;
         device.changed = true;
-        device.to_confirm += u32::from(!is_confirmation || progress.closed_hole);
+        device.to_confirm += u32::from(asks_to_be_confirmed || progress.closed_hole);
         Ok(())
     }
 

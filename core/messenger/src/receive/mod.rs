@@ -7,12 +7,16 @@
 //! In a batch a session is loaded, stepped and stored once, and a conversation row written once. Acknowledgement and events come after
 //! the commit, and are not here (`stream.rs`).
 //! - `open.rs`: seal and ratchet, up to an authenticated letter
-//! - `apply.rs`: what a letter changes; `request.rs`: a stranger's first letter; `counters.rs`: how far a device's letters have come
+//! - `apply.rs`: what a letter changes; `request.rs`: a stranger's first letter; `counters.rs`: how far a device's letters have come;
+//!   `waiting.rs`: what is not understood yet
 
 mod apply;
 mod counters;
 mod open;
 mod request;
+mod waiting;
+
+pub(crate) use waiting::{Why, expire_waiting, retry_waiting};
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,7 +24,6 @@ use rusqlite::params;
 use sotto_crypto::Party;
 use sotto_crypto::olm::OlmAccount;
 use sotto_crypto::seal::{OfferedSeal, OpenerHash};
-use sotto_protocol::limits::{RETENTION, WAITING_CONTINUATIONS_MAX};
 use sotto_protocol::{Timestamp, relay};
 
 use crate::contact::{self, Contact, ContactRow};
@@ -31,12 +34,8 @@ use crate::own::{self, Own};
 use crate::peer::{self, DeviceRow};
 use crate::seal::SealIn;
 use crate::session::{self, SessionRow};
-use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
 use crate::world::Chance;
-
-/// How long an envelope that cannot be opened yet waits: its opener lives no longer at any relay.
-const WAITS: std::time::Duration = RETENTION;
 
 /// What came out of a batch.
 #[derive(Default)]
@@ -79,30 +78,6 @@ impl From<StoreError> for Fault {
     }
 }
 
-/// What an envelope waits for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// The opener of its seal.
-    NoOpener,
-    /// A manifest that lists its device.
-    UnknownDevice,
-    /// An answer, theirs or ours: its sender speaks as a contact does.
-    NotAnswered,
-    /// A new epoch of an account that has shown two lists.
-    Distrusted,
-}
-
-impl Why {
-    const fn code(self) -> i64 {
-        match self {
-            Self::NoOpener => 1,
-            Self::UnknownDevice => 2,
-            Self::NotAnswered => 3,
-            Self::Distrusted => 4,
-        }
-    }
-}
-
 /// One envelope, wherever it comes from.
 pub(crate) struct Incoming<'a> {
     pub(crate) alias: u32,
@@ -138,62 +113,8 @@ pub(crate) fn receive(
     if last > cursor {
         tx.execute("UPDATE own_inbox SET cursor = ?2 WHERE id = ?1", params![own_inbox, last])?;
     }
-    retry_answered(tx, own, &mut received, times, chance)?;
+    waiting::retry_answered(tx, own, &mut received, times, chance)?;
     Ok(received)
-}
-
-/// Tries again what waited for an answer that has come.
-fn retry_answered(
-    tx: &mut Tx<'_>,
-    own: &Own,
-    received: &mut Received,
-    times: Times,
-    chance: &mut Chance<'_>,
-) -> Result<(), StoreError> {
-    while let Some(contact) = received.answered.pop() {
-        received.add(retry_under_all_aliases(tx, own, contact, &[Why::NotAnswered], times, chance)?);
-    }
-    Ok(())
-}
-
-/// Tries envelopes of a contact again that waited for one of these.
-pub(crate) fn retry_waiting(
-    tx: &mut Tx<'_>,
-    own: &Own,
-    contact: ContactRow,
-    waited_for: &[Why],
-    times: Times,
-    chance: &mut Chance<'_>,
-) -> Result<Received, StoreError> {
-    let mut received = retry_under_all_aliases(tx, own, contact, waited_for, times, chance)?;
-    retry_answered(tx, own, &mut received, times, chance)?;
-    Ok(received)
-}
-
-fn retry_under_all_aliases(
-    tx: &mut Tx<'_>,
-    own: &Own,
-    contact: ContactRow,
-    waited_for: &[Why],
-    times: Times,
-    chance: &mut Chance<'_>,
-) -> Result<Received, StoreError> {
-    let aliases = tx.all("SELECT own_inbox, alias FROM alias WHERE contact = ?1", [contact.0], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?))
-    })?;
-    let mut all = Received::default();
-    for (own_inbox, alias) in aliases {
-        let mut batch = Batch::new(tx, own, own_inbox, times, chance);
-        batch.retry(alias, waited_for)?;
-        all.add(batch.finish()?);
-    }
-    Ok(all)
-}
-
-/// Envelopes that waited too long are given up.
-pub(crate) fn expire_waiting(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
-    let given_up = tx.execute("DELETE FROM waiting WHERE stored_at <= ?1", [ms(now.before(WAITS))])?;
-    count_refusals(tx, "waited_too_long", given_up)
 }
 
 fn count_refusals(tx: &mut Tx<'_>, code: &'static str, count: usize) -> Result<(), StoreError> {
@@ -292,61 +213,6 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
             Some(Purpose::Pair(contact)) => self.take_letter(contact, false, incoming),
             Some(Purpose::Reply(contact)) => self.take_letter(contact, true, incoming),
         }
-    }
-
-    fn keep(&mut self, incoming: &Incoming<'_>, accepted_at_ms: u64, why: Why) -> Result<(), StoreError> {
-        let waiting: i64 = self
-            .tx
-            .one(
-                "SELECT count(*) FROM waiting WHERE own_inbox = ?1 AND alias = ?2",
-                params![self.own_inbox, incoming.alias],
-                |row| row.get(0),
-            )?
-            .unwrap_or(0);
-        if usize::try_from(waiting).is_ok_and(|waiting| waiting >= WAITING_CONTINUATIONS_MAX) {
-            // Its sender keeps it until we confirm, and sends it again.
-            return count_refusals(self.tx, "too_many_waiting", 1);
-        }
-        self.tx.execute(
-            "INSERT INTO waiting (own_inbox, alias, header, payload, accepted_at, stored_at, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            params![
-                self.own_inbox,
-                incoming.alias,
-                incoming.header,
-                incoming.payload,
-                i64::try_from(accepted_at_ms).unwrap_or(i64::MAX),
-                ms(self.now),
-                why.code()
-            ],
-        )?;
-        Ok(())
-    }
-
-    /// Tries again what waits for one of these under an alias, in the order in which it came.
-    fn retry(&mut self, alias: u32, waited_for: &[Why]) -> Result<(), StoreError> {
-        let waiting = self.tx.all(
-            "SELECT id, header, payload, reason FROM waiting WHERE own_inbox = ?1 AND alias = ?2 ORDER BY id",
-            params![self.own_inbox, alias],
-            |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?, row.get::<_, i64>(3)?))
-            },
-        )?;
-        for (row, header, payload, reason) in waiting {
-            if waited_for.iter().all(|why| why.code() != reason) {
-                continue;
-            }
-            match self.take(&Incoming { alias, header: &header, payload: &payload }) {
-                Err(Fault::Wait(why)) => {
-                    self.tx.execute("UPDATE waiting SET reason = ?2 WHERE id = ?1", params![row, why.code()])?;
-                    continue;
-                }
-                Err(Fault::Store(error)) => return Err(error),
-                Err(Fault::Refused(code)) => count_refusals(self.tx, code, 1)?,
-                Ok(_) => {}
-            }
-            self.tx.execute("DELETE FROM waiting WHERE id = ?1", [row])?;
-        }
-        Ok(())
     }
 
     fn contact(&mut self, row: ContactRow) -> Result<Contact, StoreError> {

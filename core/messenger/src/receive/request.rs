@@ -83,7 +83,7 @@ impl Batch<'_, '_, '_> {
         let (_, letter) = self.keep_keys(&contact, device, authentic)?;
         self.meet(&contact, device, letter.counter)?;
         // Nothing is owed for it: only accepted contacts hear what came.
-        self.count(&contact, device, &letter, true)?;
+        self.count(&contact, device, &letter, false)?;
         Ok(false)
     }
 
@@ -109,7 +109,7 @@ impl Batch<'_, '_, '_> {
         peer::inbox_by_id(self.tx, device, &inbox)?.ok_or(Fault::Refused("reply_inbox_refused"))?;
         let (_, letter) = self.keep_keys(contact, device, authentic)?;
         if !self.was_counted(contact, device, letter.counter)? {
-            self.count(contact, device, &letter, true)?;
+            self.count(contact, device, &letter, false)?;
         }
         Ok(false)
     }

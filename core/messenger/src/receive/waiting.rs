@@ -1,0 +1,155 @@
+//! Envelopes that cannot be opened or believed yet: acknowledged, stored, and tried again when what they wait for has come.
+//!
+//! Each says what it waits for, so that a new seal key does not try what waits for a list. What waits too long, or is too much, is given
+//! up: its sender keeps it until it is confirmed, and sends it again.
+
+use rusqlite::params;
+use sotto_protocol::Timestamp;
+use sotto_protocol::limits::{RETENTION, WAITING_CONTINUATIONS_MAX};
+
+use super::{Batch, Fault, Incoming, Received, count_refusals};
+use crate::contact::ContactRow;
+use crate::engine::Times;
+use crate::own::Own;
+use crate::store::column::ms;
+use crate::store::{Query, StoreError, Tx};
+use crate::world::Chance;
+
+/// How long an envelope that cannot be opened yet waits: its opener lives no longer at any relay.
+const WAITS: std::time::Duration = RETENTION;
+
+/// What an envelope waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The opener of its seal.
+    NoOpener,
+    /// A manifest that lists its device.
+    UnknownDevice,
+    /// An answer, theirs or ours: its sender speaks as a contact does.
+    NotAnswered,
+    /// A new epoch of an account that has shown two lists.
+    Distrusted,
+}
+
+impl Why {
+    const fn code(self) -> i64 {
+        match self {
+            Self::NoOpener => 1,
+            Self::UnknownDevice => 2,
+            Self::NotAnswered => 3,
+            Self::Distrusted => 4,
+        }
+    }
+}
+
+/// Tries envelopes of a contact again that waited for one of these.
+pub(crate) fn retry_waiting(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    contact: ContactRow,
+    waited_for: &[Why],
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<Received, StoreError> {
+    let mut received = retry_under_all_aliases(tx, own, contact, waited_for, times, chance)?;
+    retry_answered(tx, own, &mut received, times, chance)?;
+    Ok(received)
+}
+
+fn retry_under_all_aliases(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    contact: ContactRow,
+    waited_for: &[Why],
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<Received, StoreError> {
+    let aliases = tx.all("SELECT own_inbox, alias FROM alias WHERE contact = ?1", [contact.0], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?))
+    })?;
+    let mut all = Received::default();
+    for (own_inbox, alias) in aliases {
+        let mut batch = Batch::new(tx, own, own_inbox, times, chance);
+        batch.retry(alias, waited_for)?;
+        all.add(batch.finish()?);
+    }
+    Ok(all)
+}
+
+/// Envelopes that waited too long are given up.
+pub(crate) fn expire_waiting(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let given_up = tx.execute("DELETE FROM waiting WHERE stored_at <= ?1", [ms(now.before(WAITS))])?;
+    count_refusals(tx, "waited_too_long", given_up)
+}
+
+/// Tries again what waited for an answer that has come.
+pub(super) fn retry_answered(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    received: &mut Received,
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<(), StoreError> {
+    while let Some(contact) = received.answered.pop() {
+        received.add(retry_under_all_aliases(tx, own, contact, &[Why::NotAnswered], times, chance)?);
+    }
+    Ok(())
+}
+
+impl Batch<'_, '_, '_> {
+    /// Stores an envelope that waits.
+    pub(super) fn keep(&mut self, incoming: &Incoming<'_>, accepted_at_ms: u64, why: Why) -> Result<(), StoreError> {
+        let waiting: i64 = self
+            .tx
+            .one(
+                "SELECT count(*) FROM waiting WHERE own_inbox = ?1 AND alias = ?2",
+                params![self.own_inbox, incoming.alias],
+                |row| row.get(0),
+            )?
+            .unwrap_or(0);
+        if usize::try_from(waiting).is_ok_and(|waiting| waiting >= WAITING_CONTINUATIONS_MAX) {
+            // Its sender keeps it until we confirm, and sends it again.
+            return count_refusals(self.tx, "too_many_waiting", 1);
+        }
+        self.tx.execute(
+            "INSERT INTO waiting (own_inbox, alias, header, payload, accepted_at, stored_at, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![
+                self.own_inbox,
+                incoming.alias,
+                incoming.header,
+                incoming.payload,
+                i64::try_from(accepted_at_ms).unwrap_or(i64::MAX),
+                ms(self.now),
+                why.code()
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Tries again what waits for one of these under an alias, in the order in which it came.
+    pub(super) fn retry(&mut self, alias: u32, waited_for: &[Why]) -> Result<(), StoreError> {
+        let waiting = self.tx.all(
+            "SELECT id, header, payload, reason FROM waiting WHERE own_inbox = ?1 AND alias = ?2 ORDER BY id",
+            params![self.own_inbox, alias],
+            |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?, row.get::<_, i64>(3)?))
+            },
+        )?;
+        for (row, header, payload, reason) in waiting {
+            if waited_for.iter().all(|why| why.code() != reason) {
+                continue;
+            }
+            match self.take(&Incoming { alias, header: &header, payload: &payload }) {
+                Err(Fault::Wait(why)) => {
+                    self.tx.execute("UPDATE waiting SET reason = ?2 WHERE id = ?1", params![row, why.code()])?;
+                    continue;
+                }
+                Err(Fault::Store(error)) => return Err(error),
+                Err(Fault::Refused(code)) => count_refusals(self.tx, code, 1)?,
+                Ok(_) => {}
+            }
+            self.tx.execute("DELETE FROM waiting WHERE id = ?1", [row])?;
+        }
+        Ok(())
+    }
+}
