@@ -69,7 +69,7 @@ impl Batch<'_, '_, '_> {
         if self.was_counted(&contact, device, authentic.letter.counter)? {
             // The same letter through another inbox, or once more: the ratchet has moved, and its sender may have given up others.
             let (installed, letter) = self.keep_keys(&contact, device, authentic)?;
-            self.count(&contact, device, &letter, true)?;
+            self.count(&contact, device, &letter, false)?;
             return Ok(installed);
         }
         let content = content_of(&authentic.letter, is_reply_alias)?;
