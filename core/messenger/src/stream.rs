@@ -24,6 +24,8 @@ use crate::store::column::ms;
 use crate::store::{Query, StoreError};
 use crate::world::{RelayStream, TransportError};
 
+/// A relay reads the next deliveries of its queue in well under a millisecond; a phone notices nothing of this wait.
+const AT_ONCE: Duration = Duration::from_millis(5);
 /// Relays say something every 270 seconds at the latest.
 const SILENCE_MAX: Duration = Duration::from_secs(330);
 /// After another copy of this profile took the inbox over there is no use in taking it back at once.
@@ -166,7 +168,7 @@ impl Connection<'_> {
         let mut deliveries = first.deliveries;
         let mut next = None;
         while deliveries.len() < WINDOW_COUNT {
-            let Some(Some(Ok(frame))) = self.stream.next().now_or_never() else { break };
+            let Some(Ok(frame)) = self.at_hand().await else { break };
             match read_frame(frame.clone())? {
                 Some(server_frame::Frame::Deliveries(more)) if more.inbox == inbox => {
                     deliveries.extend(more.deliveries)
@@ -192,6 +194,19 @@ impl Connection<'_> {
             self.send(client_frame::Frame::Ack(relay::Ack { inbox, sequence: last })).await?;
         }
         Ok(next)
+    }
+
+    /// The next frame if it is there, or comes at once while the relay still empties its queue: a fuller batch is a cheaper one.
+    async fn at_hand(&mut self) -> Option<Result<Bytes, TransportError>> {
+        let next = self.stream.next();
+        if self.not_drained == 0 {
+            return next.now_or_never()?;
+        }
+        tokio::select! {
+            biased;
+            frame = next => frame,
+            () = self.engine.clock.sleep(AT_ONCE) => None,
+        }
     }
 
     async fn drained(&mut self, drained: &relay::Drained) -> Result<(), Error> {
