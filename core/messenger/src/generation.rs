@@ -19,19 +19,20 @@ pub(crate) async fn advance(store: &Store, secrets: &dyn SecretStore) -> Result<
         .await?
         .ok_or(StoreError::Corrupt)?;
     let found = crate::store::column::counter(found);
-    let next = match standing(found, remembered) {
-        Standing::Current => found + 1,
-        Standing::Ahead => found,
+    match standing(found, remembered) {
+        Standing::Current => {}
+        // The keystore first, so that the database is never two ahead of it; then on, like every opening: a copy made in between is
+        // an old one from now on.
+        Standing::Ahead => secrets.put(SECRET, &found.to_be_bytes())?,
         Standing::Copy => return Err(Error::RolledBack),
-    };
-    if next > found {
-        store
-            .write(move |tx| {
-                tx.execute("UPDATE meta SET value = ?1 WHERE key = 'generation'", [crate::store::column::stored(next)])
-                    .map(drop)
-            })
-            .await?;
     }
+    let next = found + 1;
+    store
+        .write(move |tx| {
+            tx.execute("UPDATE meta SET value = ?1 WHERE key = 'generation'", [crate::store::column::stored(next)])
+                .map(drop)
+        })
+        .await?;
     Ok(secrets.put(SECRET, &next.to_be_bytes())?)
 }
 
@@ -40,8 +41,8 @@ pub(crate) async fn advance(store: &Store, secrets: &dyn SecretStore) -> Result<
 enum Standing {
     /// It is the one.
     Current,
-    /// It is the one, and the keystore was not told of its last step. It takes no other before that: a keystore that fails twice
-    /// would leave it two ahead, which only a copy can be.
+    /// It is the one, and the keystore was not told of its last step. It takes no other before that: a keystore that fails twice would
+    /// leave it two ahead, which only a copy can be.
     Ahead,
     /// Another one ran last.
     Copy,

@@ -188,6 +188,12 @@ pub struct Backup {
 }
 
 impl Backup {
+    /// Where the files are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Looks into the copied database.
     ///
     /// # Panics

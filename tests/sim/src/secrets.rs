@@ -16,6 +16,7 @@ pub struct MemorySecrets {
 struct Inner {
     entries: BTreeMap<String, Vec<u8>>,
     failure: Option<SecretStoreError>,
+    keeps_nothing_new: bool,
 }
 
 impl MemorySecrets {
@@ -33,6 +34,11 @@ impl MemorySecrets {
     pub fn fail_with(&self, failure: Option<SecretStoreError>) {
         self.inner().failure = failure;
     }
+
+    /// What it has can be read, and nothing new is taken.
+    pub fn keep_nothing_new(&self, so: bool) {
+        self.inner().keeps_nothing_new = so;
+    }
 }
 
 impl SecretStore for MemorySecrets {
@@ -48,6 +54,7 @@ impl SecretStore for MemorySecrets {
         let mut inner = self.inner();
         match inner.failure {
             Some(failure) => Err(failure),
+            None if inner.keeps_nothing_new => Err(SecretStoreError::Failed),
             None => {
                 inner.entries.insert(name.to_owned(), secret.to_vec());
                 Ok(())

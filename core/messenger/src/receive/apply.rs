@@ -67,9 +67,12 @@ impl Batch<'_, '_, '_> {
             peer::inbox_by_id(self.tx, device, &reply_inbox)?.ok_or(Fault::Refused("reply_inbox_refused"))?;
         }
         if self.was_counted(&contact, device, authentic.letter.counter)? {
-            // The same letter through another inbox, or once more: the ratchet has moved, and its sender may have given up others.
+            // Here again: through another inbox, or because its sender never heard that it came. It hears it again, and may have given up
+            // others meanwhile.
+            let is_confirmation = matches!(content_of(&authentic.letter, is_reply_alias), Ok(Content::Confirmation));
             let (installed, letter) = self.keep_keys(&contact, device, authentic)?;
-            self.count(&contact, device, &letter, false)?;
+            self.count(&contact, device, &letter, !is_confirmation)?;
+            self.heed(&contact, device, &letter)?;
             return Ok(installed);
         }
         let content = content_of(&authentic.letter, is_reply_alias)?;

@@ -145,6 +145,27 @@ async fn removed_and_crossing(seed: u64) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_contact_who_comes_again_and_again_uses_up_no_numbers() {
+    let (world, _, alice, bob) = World::contacts(150).await;
+    let post = HeldPost::begin(&world.network);
+    bob.say("alice", "never confirmed").await.expect("it works");
+    let (of_bob, inboxes) = (id(&bob).await, bob.inboxes());
+    for _ in 0..12 {
+        alice.messenger.remove(of_bob).await.expect("it works");
+        alice.messenger.join(&link(&bob, true).await).await.expect("it works");
+        let _ = alice.messenger.catch_up(Duration::from_secs(5)).await;
+        for letter in post.take().iter().filter(|letter| inboxes.contains(&letter.inbox.to_vec())) {
+            assert!(post.deliver(&world.network, letter).await, "its token stands");
+        }
+        let _ = bob.messenger.catch_up(Duration::from_secs(5)).await;
+    }
+    let waiting = "SELECT count(*) FROM outbox WHERE message IS NOT NULL AND state <= 2";
+    assert!(bob.database().number(waiting) >= 1, "{:?} {:?}", rows(&bob), bob.refusals());
+    let last = bob.database().number("SELECT max(id) FROM outbox");
+    assert!(last < 100, "{last}: {:?}", rows(&bob));
+}
+
+#[tokio::test(start_paused = true)]
 async fn e1_two_who_scan_each_other_at_once_agree_whichever_letter_comes_first() {
     for seed in 100..108 {
         crossing_invites(seed).await;

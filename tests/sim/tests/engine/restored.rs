@@ -1,6 +1,6 @@
 //! A database that is an older copy is told from one that was killed, and its ratchets never move.
 
-use sotto_core::danger;
+use sotto_core::{Messenger, danger};
 use sotto_sim::World;
 
 #[tokio::test(start_paused = true)]
@@ -51,6 +51,25 @@ async fn h1_a_crash_between_the_database_and_the_keystore_is_no_rollback() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn h1_a_copy_from_between_a_crash_and_the_next_opening_is_rolled_back() {
+    let (world, _, alice, _bob) = World::contacts(56).await;
+    alice.messenger.shut_down();
+    let secrets_before = alice.secrets.copy();
+    let alice = world.reopen(alice).await.unwrap();
+    alice.messenger.shut_down();
+    // The database is one ahead of its keystore, is copied, and goes on.
+    let (torn, copy) = (world.back_up(&alice), world.back_up(&alice));
+    let alice = world.restore(torn, secrets_before).await.unwrap();
+    alice.say("bob", "a ratchet steps").await.unwrap();
+    alice.messenger.shut_down();
+    let error = match world.restore(copy, alice.secrets.copy()).await {
+        Ok(alice) => alice.catch_up().await.map(drop).unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(error.code(), "rolled_back");
+}
+
+#[tokio::test(start_paused = true)]
 async fn h1_a_kill_at_any_write_of_a_receive_is_no_rollback() {
     let (world, _, mut alice, bob) = World::contacts(53).await;
     world.network.lose_acks(true);
@@ -84,14 +103,16 @@ async fn h1_a_locked_keystore_is_not_an_absent_one() {
 async fn h1_a_keystore_that_fails_at_two_openings_is_no_rollback() {
     let (world, _, alice, bob) = World::contacts(55).await;
     alice.messenger.shut_down();
-    let before = alice.secrets.copy();
-    // Twice the database is opened and the keystore does not keep what it was told.
-    let mut alice = world.reopen(alice).await.unwrap();
-    for _ in 0..2 {
-        alice.messenger.shut_down();
-        let torn = world.back_up(&alice);
-        alice = world.restore(torn, before.copy()).await.unwrap();
+    let secrets = alice.secrets.clone();
+    let copy = world.back_up(&alice);
+    // Three times the database is opened and the keystore does not keep what it is told.
+    secrets.keep_nothing_new(true);
+    for _ in 0..3 {
+        let error = Messenger::open(world.world(&secrets), copy.directory()).await.map(drop).unwrap_err();
+        assert_eq!(error.code(), "keystore_failed");
     }
+    secrets.keep_nothing_new(false);
+    let alice = world.restore(copy, secrets).await.unwrap();
     alice.say("bob", "still me").await.unwrap();
     world.settle(&[&alice, &bob]).await.unwrap();
     assert_eq!(bob.transcript("alice").await.unwrap(), ["still me"]);

@@ -9,7 +9,7 @@ use sotto_protocol::invite::Invite;
 use sotto_protocol::relay::PrekeyClaim;
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, Message as _};
-use sotto_sim::{Fate, World};
+use sotto_sim::{Fate, HeldPost, World};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SENDING: &str = "SELECT hex(session) FROM session WHERE sending = 1";
@@ -129,6 +129,29 @@ async fn e4_with_nothing_to_say_what_was_received_is_confirmed_within_a_day() {
     let letters = world.network.envelopes().len();
     world.wait(30 * HOUR).await;
     assert_eq!(world.network.envelopes().len(), letters);
+}
+
+#[tokio::test(start_paused = true)]
+async fn e4_a_letter_that_comes_again_is_confirmed_again() {
+    let (world, _, alice, bob) = World::contacts(66).await;
+    let said = alice.say("bob", "did this arrive?").await.unwrap();
+    alice.catch_up().await.unwrap();
+    bob.catch_up().await.unwrap();
+    // Bob's confirmation is lost for good, and he never writes.
+    let post = HeldPost::begin(&world.network);
+    world.wait(Duration::from_secs(86_400)).await;
+    let _ = bob.messenger.catch_up(Duration::from_secs(60)).await;
+    assert!(!post.take().is_empty(), "it was on its way");
+    post.end(&world.network);
+    bob.messenger.shut_down();
+    bob.database().change("UPDATE outbox SET state = 4 WHERE message IS NULL AND state <= 2");
+    let bob = world.reopen(bob).await.unwrap();
+    for _ in 0..32 {
+        world.wait(Duration::from_secs(86_400)).await;
+        world.settle(&[&alice, &bob]).await.unwrap();
+    }
+    assert_eq!(alice.messenger.message(said.number).await.unwrap().state, MessageState::Delivered);
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["did this arrive?"]);
 }
 
 #[tokio::test(start_paused = true)]
