@@ -11,7 +11,7 @@ use rusqlite::params;
 use sotto_crypto::kem::KemPrivateKey;
 use sotto_crypto::olm::OlmAccount;
 use sotto_crypto::prekey::{seal_bundle, sign_kem_key, sign_last_resort_key, sign_one_time_key};
-use sotto_protocol::limits::{BUNDLE_RENEWED, BUNDLE_VALID};
+use sotto_protocol::limits::{BUNDLE_RENEWED, BUNDLE_VALID, DATED_AHEAD_MAX};
 use sotto_protocol::{Bytes, KeyId, Timestamp, relay};
 
 use crate::own::{self, Own};
@@ -28,14 +28,21 @@ const ONE_TIME_KEYS_LOW: i64 = 25;
 /// How long every relay must have been drained after a KEM key retired before it is erased early.
 const DRAINED_AFTER_RETIREMENT: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// When something that was dated `made_at`, and lives for `period`, is due to be made anew: at once when it is dated further ahead than
+/// others believe. A relay's clock was wrong then, and has been set right since.
+pub(crate) fn renewal_due_at(made_at: Timestamp, period: Duration, now: Timestamp) -> Timestamp {
+    if made_at > now.after(DATED_AHEAD_MAX) { Timestamp::EPOCH } else { made_at.after(period) }
+}
+
 /// When [`upkeep`] has something to do.
-pub(crate) fn due_at(view: &impl Query) -> Result<Timestamp, StoreError> {
+pub(crate) fn due_at(view: &impl Query, now: Timestamp) -> Result<Timestamp, StoreError> {
     let low = view.one(
         "SELECT 1 FROM own_inbox WHERE owner_key_sealed IS NOT NULL AND one_time_unused < ?1 LIMIT 1",
         [ONE_TIME_KEYS_LOW],
         |_| Ok(()),
     )?;
-    let renewed_at = newest_kem_key(view)?.map_or(Timestamp::EPOCH, |made_at| made_at.after(BUNDLE_RENEWED));
+    let renewed_at =
+        newest_kem_key(view)?.map_or(Timestamp::EPOCH, |made_at| renewal_due_at(made_at, BUNDLE_RENEWED, now));
     Ok(if low.is_some() {
         Timestamp::EPOCH
     } else {
@@ -71,17 +78,18 @@ pub(crate) fn upkeep(
 ) -> Result<(), StoreError> {
     let mut olm = own::olm(tx, &own.seal)?;
     let mut changed = rotate_last_resort(&mut olm, sure_now);
-    // One that is dated after now was made by a clock that has been set right since.
-    let is_over = |made_at: Timestamp| now >= made_at.after(BUNDLE_RENEWED) || made_at > now.after(BUNDLE_RENEWED);
+    let made_at = newest_kem_key(tx)?;
+    // Whoever is given a one-time key that is dated ahead refuses it as well.
+    let is_dated_ahead = made_at.is_some_and(|made_at| made_at > now.after(DATED_AHEAD_MAX));
     // A last-resort key that has rotated is offered no longer: what was signed for it before ends before it is forgotten.
-    if changed || newest_kem_key(tx)?.is_none_or(is_over) {
-        put_bundles(tx, own, batch, &olm, now, chance)?;
+    if changed || made_at.is_none_or(|made_at| now >= renewal_due_at(made_at, BUNDLE_RENEWED, now)) {
+        put_bundles(tx, own, batch, &olm, (now, sure_now), chance)?;
     }
     for inbox in &own.inboxes {
         let unused = tx
             .one("SELECT one_time_unused FROM own_inbox WHERE id = ?1", [inbox.row], |row| row.get::<_, i64>(0))?
             .unwrap_or(0);
-        if unused < ONE_TIME_KEYS_LOW {
+        if unused < ONE_TIME_KEYS_LOW || is_dated_ahead {
             changed = true;
             // A whole new stack in place of what is left of the old one: the call may be made twice, and a stack that grows each time
             // would be refused as too high, and hold up everything behind it.
@@ -119,10 +127,11 @@ fn put_bundles(
     own: &Own,
     batch: i64,
     olm: &OlmAccount,
-    now: Timestamp,
+    (now, sure_now): (Timestamp, Timestamp),
     chance: &mut Chance<'_>,
 ) -> Result<(), StoreError> {
-    tx.execute("UPDATE kem_key SET retired_at = ?1 WHERE retired_at IS NULL", [ms(now)])?;
+    // Erasing goes by the same time: a date that one relay's clock had made up would keep the key.
+    tx.execute("UPDATE kem_key SET retired_at = ?1 WHERE retired_at IS NULL", [ms(sure_now)])?;
     let last_resort = olm.last_resort();
     let last_resort = sign_last_resort_key(olm, &own.party.name(), last_resort.id(), &last_resort.key(), now);
     for inbox in &own.inboxes {

@@ -20,7 +20,7 @@ use crate::outbox::backoff::Backoff;
 use crate::receive;
 use crate::relay_client::{Problem, RelayError};
 use crate::status::Doing;
-use crate::store::column::ms;
+use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError};
 use crate::world::{RelayStream, TransportError};
 
@@ -153,6 +153,17 @@ impl Connection<'_> {
         if attached.acked > cursor {
             self.engine.declare_rolled_back();
             return Err(Error::RolledBack);
+        }
+        if attached.acked < cursor {
+            // Our last acknowledgement was lost, or the relay came back from an older copy and gives numbers out again.
+            let acked = stored(attached.acked);
+            self.engine
+                .write(move |_, tx| {
+                    tx.execute("UPDATE own_inbox SET cursor = ?2 WHERE id = ?1", params![own, acked])
+                        .map(drop)
+                        .map_err(Error::from)
+                })
+                .await?;
         }
         self.not_attached = self.not_attached.saturating_sub(1);
         if self.not_attached == 0 {

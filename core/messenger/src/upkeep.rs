@@ -53,7 +53,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
 
 /// Does what is due; says how long nothing will be.
 async fn look_after(engine: &Arc<Engine>) -> Result<Duration, Error> {
-    let due = engine.read(|_, view| due_at(view)).await?;
+    let due = engine.read(|engine, view| due_at(view, engine.network_now())).await?;
     if due <= engine.network_now() {
         engine.write(upkeep).await?;
         engine.wake();
@@ -62,14 +62,14 @@ async fn look_after(engine: &Arc<Engine>) -> Result<Duration, Error> {
     for contact in engine.read(|engine, view| contact::to_read_again(view, engine.network_now())).await? {
         engine.read_again(contact);
     }
-    let due = engine.read(|_, view| due_at(view)).await?;
+    let due = engine.read(|engine, view| due_at(view, engine.network_now())).await?;
     // What is due and could not be done, because clocks disagree or a relay is down, is no reason to spin.
     let wait = due.since(engine.network_now());
     Ok(if wait.is_zero() { TRY_AGAIN } else { wait.min(SLEEP_MAX) })
 }
 
 /// When something is due next.
-fn due_at(view: &impl Query) -> Result<Timestamp, StoreError> {
+fn due_at(view: &impl Query, now: Timestamp) -> Result<Timestamp, StoreError> {
     let issued_at =
         view.one("SELECT issued_at FROM account", [], |row| row.get(0))?.map(timestamp).ok_or(StoreError::Corrupt)?;
     let confirm_at = view.one("SELECT min(confirm_due) FROM peer_device WHERE confirm_due IS NOT NULL", [], |row| {
@@ -80,7 +80,8 @@ fn due_at(view: &impl Query) -> Result<Timestamp, StoreError> {
     })?;
     let others = [confirm_at.flatten(), dies_at.flatten()].into_iter().flatten().map(timestamp);
     let others = others.chain(outbox::unanswered::due_at(view)?);
-    Ok(others.fold(prekey::due_at(view)?.min(issued_at.after(MANIFEST_RENEWED)), Timestamp::min))
+    let manifest_at = prekey::renewal_due_at(issued_at, MANIFEST_RENEWED, now);
+    Ok(others.fold(prekey::due_at(view, now)?.min(manifest_at), Timestamp::min))
 }
 
 fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
@@ -88,8 +89,7 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
     prekey::upkeep(tx, &engine.own, task::new_batch(tx)?, now, sure_now, &mut engine.chance())?;
     let issued_at =
         tx.one("SELECT issued_at FROM account", [], |row| row.get(0))?.map(timestamp).ok_or(StoreError::Corrupt)?;
-    // One that is dated after now was signed by a clock that has been set right since.
-    if now >= issued_at.after(MANIFEST_RENEWED) || issued_at > now.after(MANIFEST_RENEWED) {
+    if now >= prekey::renewal_due_at(issued_at, MANIFEST_RENEWED, now) {
         own::renew_manifest(tx, &engine.own.seal, now, &mut engine.chance())?;
     }
     confirm_what_is_due(engine, tx, now)?;

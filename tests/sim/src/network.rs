@@ -67,6 +67,7 @@ struct State {
     meddler: Option<Meddler>,
     acks_are_lost: bool,
     stream_delay: Duration,
+    clocks_ahead: Duration,
 }
 
 struct Entry {
@@ -153,6 +154,15 @@ impl Network {
         self.state().meddler = meddler;
     }
 
+    /// How far ahead of the world's clock all relays believe to be from now on.
+    pub fn set_clocks_ahead(&self, ahead: Duration) {
+        self.state().clocks_ahead = ahead;
+    }
+
+    fn relays_now(&self) -> Timestamp {
+        self.inner.clock.now().after(self.state().clocks_ahead)
+    }
+
     /// Whether acknowledgements on streams get lost on the way.
     pub fn lose_acks(&self, are_lost: bool) {
         self.state().acks_are_lost = are_lost;
@@ -220,7 +230,7 @@ impl Transport for InProcess {
                 has_cookie: false,
                 version: Some(sotto_protocol::PROTOCOL_VERSION.to_string()),
             };
-            let response = relay.handle(request, self.0.inner.clock.now()).await;
+            let response = relay.handle(request, self.0.relays_now()).await;
             if answer_is_lost {
                 return Err(TransportError::Broken);
             }
@@ -235,7 +245,7 @@ impl Transport for InProcess {
             self.0.pass(delay).await;
             let mut challenge = [0; 32];
             self.0.inner.rng.fill(&mut challenge);
-            let session = relay.open_stream(challenge, self.0.inner.clock.now());
+            let session = relay.open_stream(challenge, self.0.relays_now());
             Ok(Box::new(Stream { session, is_down, network: self.0.clone() }) as Box<dyn RelayStream>)
         })
     }

@@ -34,6 +34,7 @@ use crate::own::{self, Own};
 use crate::peer::{self, DeviceRow};
 use crate::seal::SealIn;
 use crate::session::{self, SessionRow};
+use crate::store::column::stored;
 use crate::store::{Query, StoreError, Tx};
 use crate::world::Chance;
 
@@ -86,6 +87,8 @@ pub(crate) struct Incoming<'a> {
 }
 
 /// Takes deliveries of one inbox, in order, and moves its cursor behind the last.
+///
+/// The cursor decides nothing here: what comes again is known by what it says, not by the number that a relay gives it.
 pub(crate) fn receive(
     tx: &mut Tx<'_>,
     own: &Own,
@@ -100,12 +103,7 @@ pub(crate) fn receive(
     let mut batch = Batch::new(tx, own, own_inbox, times, chance);
     let mut last = cursor;
     for delivery in deliveries {
-        let sequence = i64::try_from(delivery.sequence).map_err(|_| StoreError::Failed)?;
-        // What was dealt with and not acknowledged comes again.
-        if sequence != 0 && sequence <= cursor {
-            continue;
-        }
-        last = last.max(sequence);
+        last = last.max(stored(delivery.sequence));
         let incoming = Incoming { alias: delivery.alias, header: &delivery.header, payload: &delivery.payload };
         batch.take_or_keep(&incoming, delivery.accepted_at_ms)?;
     }

@@ -99,6 +99,15 @@ pub(super) fn retry_answered(
 impl Batch<'_, '_, '_> {
     /// Stores an envelope that waits.
     pub(super) fn keep(&mut self, incoming: &Incoming<'_>, accepted_at_ms: u64, why: Why) -> Result<(), StoreError> {
+        // What was not acknowledged, or is the same again under another number, waits once.
+        let waits = self.tx.one(
+            "SELECT 1 FROM waiting WHERE own_inbox = ?1 AND alias = ?2 AND header = ?3 AND payload = ?4",
+            params![self.own_inbox, incoming.alias, incoming.header, incoming.payload],
+            |_| Ok(()),
+        )?;
+        if waits.is_some() {
+            return Ok(());
+        }
         let waiting: i64 = self
             .tx
             .one(

@@ -64,3 +64,26 @@ async fn d5_a_courier_refuses_every_flawed_prekey_and_goes_on_with_a_good_one() 
     world.settle(&[&bob, &alice]).await.unwrap();
     assert_eq!(alice.transcript("bob").await.unwrap(), ["under good prekeys"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn d5_what_was_dated_by_a_wild_clock_is_made_anew_as_soon_as_the_clock_is_right() {
+    let world = World::seeded(177);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    world.network.set_clocks_ahead(Duration::from_secs(30 * 86_400));
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    assert!(
+        alice.database().number("SELECT max(created_at) FROM kem_key")
+            > i64::try_from(world.now().as_ms()).unwrap() + 86_400_000,
+        "the relay was believed"
+    );
+    world.network.set_clocks_ahead(Duration::ZERO);
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    bob.say("alice", "reached").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["reached"]);
+}
