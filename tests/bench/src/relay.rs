@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::inbox::{Attached, Client, Inbox};
 use crate::load::{Durable, RECEIVERS, Receiver, Sender, Server, durable};
@@ -13,6 +14,8 @@ use crate::{Outcome, Size};
 
 /// Items of a request where the number of requests is not what is measured.
 const MANY_ITEMS: usize = 64;
+/// Requests of each kind before it is the other's turn.
+const RUN: usize = 25;
 
 pub(crate) async fn measure(size: Size, report: &mut Report) -> Outcome<()> {
     let directory = tempfile::tempdir()?;
@@ -120,17 +123,22 @@ async fn backlog(data: &Path, size: Size) -> Outcome<(f64, f64, f64)> {
     for _ in 0..sample / 100 {
         shallow_inboxes.push(client.create_inbox(8).await?);
     }
-    let before = cpu_at_rest(relay.id()).await?;
-    for turn in 0..sample / MANY_ITEMS {
-        let shallow_inbox = &shallow_inboxes[turn * MANY_ITEMS / 100 % shallow_inboxes.len()];
-        client.send(&[shallow_inbox; MANY_ITEMS], turn).await?;
+    // By turns, so that what the store does now and then for all of them (moving its log) meets both.
+    let (mut shallow, mut deep) = (Duration::ZERO, Duration::ZERO);
+    let requests: Vec<usize> = (0..sample / MANY_ITEMS).collect();
+    for run in requests.chunks(RUN) {
+        let before = cpu_at_rest(relay.id()).await?;
+        for turn in run {
+            let shallow_inbox = &shallow_inboxes[turn * MANY_ITEMS / 100 % shallow_inboxes.len()];
+            client.send(&[shallow_inbox; MANY_ITEMS], *turn).await?;
+        }
+        let between = cpu_at_rest(relay.id()).await?;
+        for turn in run {
+            client.send(&[&inbox; MANY_ITEMS], *turn).await?;
+        }
+        shallow += between.saturating_sub(before);
+        deep += cpu_at_rest(relay.id()).await?.saturating_sub(between);
     }
-    let shallow = cpu_at_rest(relay.id()).await?.saturating_sub(before);
-    let before = cpu_at_rest(relay.id()).await?;
-    for turn in 0..sample / MANY_ITEMS {
-        client.send(&[&inbox; MANY_ITEMS], turn).await?;
-    }
-    let deep = cpu_at_rest(relay.id()).await?.saturating_sub(before);
 
     let waiting = (depth + sample / MANY_ITEMS) * MANY_ITEMS;
     let before = cpu_at_rest(relay.id()).await?;
