@@ -5,7 +5,7 @@
 //!
 //! A session that the peer has never answered may have begun with prekeys that were gone. A day after its letters were accepted, and
 //! our own relays drained since, prekeys are claimed again and the letters go out on a new session, under the counters that they had:
-//! the peer takes each once, whichever copy opens. A request goes out again on the session that it has, because its claim id always
+//! the peer takes each once, whichever copy opens. Likewise letters whose session the peer replaced by one of its own. A request goes out again on the session that it has, because its claim id always
 //! gets the same prekeys. The wait doubles each time, so that a phone in a drawer does not fill its own inbox.
 
 use std::time::Duration;
@@ -34,6 +34,14 @@ const UNANSWERED: &str = "
     JOIN peer_device ON peer_device.id = outbox.peer_device JOIN contact ON contact.id = peer_device.contact
     WHERE outbox.state = 2 AND outbox.encrypted_at >= session.created_at AND contact.state IN (1, 3) AND contact.blocked = 0
     GROUP BY peer_inbox.id";
+
+/// Letters that left on a session which another has taken the place of, with their time: the peer may never have had that session, and
+/// began this one for that very reason.
+const SUPERSEDED: &str = "
+    SELECT outbox.id, outbox.accepted_at
+    FROM outbox JOIN session ON session.peer_inbox = outbox.peer_inbox AND session.sending = 1
+    JOIN peer_device ON peer_device.id = outbox.peer_device JOIN contact ON contact.id = peer_device.contact
+    WHERE outbox.state = 2 AND outbox.encrypted_at < session.created_at AND contact.state = 3 AND contact.blocked = 0";
 
 struct Unanswered {
     inbox: InboxRow,
@@ -65,12 +73,22 @@ fn all_drained(view: &impl Query) -> Result<impl Iterator<Item = Unanswered>, St
     Ok(all(view)?.into_iter().filter(move |unanswered| drained_at >= unanswered.accepted_at))
 }
 
+/// Letters of [`SUPERSEDED`] that were accepted before our own relays were last drained, each with when it is due. Once each: made again
+/// they are the new session's.
+fn superseded(view: &impl Query) -> Result<Vec<(i64, Timestamp)>, StoreError> {
+    let drained_at = drained_at(view)?;
+    let rows = view.all(SUPERSEDED, [], |row| Ok((row.get(0)?, timestamp(row.get(1)?))))?;
+    let drained = rows.into_iter().filter(move |(_, accepted_at)| drained_at >= *accepted_at);
+    Ok(drained.map(|(row, accepted_at)| (row, accepted_at.after(WAIT))).collect())
+}
+
 /// When the next one is due.
 pub(crate) fn due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
     let oldest =
         view.one("SELECT min(accepted_at) FROM outbox WHERE state = 2", [], |row| row.get::<_, Option<i64>>(0))?;
     let retention = oldest.flatten().map(|accepted_at| timestamp(accepted_at).after(RETENTION));
-    Ok(all_drained(view)?.map(|unanswered| unanswered.due_at()).chain(retention).min())
+    let superseded = superseded(view)?.into_iter().map(|(_, due_at)| due_at);
+    Ok(all_drained(view)?.map(|unanswered| unanswered.due_at()).chain(superseded).chain(retention).min())
 }
 
 /// Makes again what is due.
@@ -79,6 +97,9 @@ pub(crate) fn renew(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
         "UPDATE outbox SET state = 0, envelope = NULL, accepted_at = NULL WHERE state = 2 AND accepted_at <= ?1",
         [ms(now.before(RETENTION))],
     )?;
+    for (row, _) in superseded(tx)?.into_iter().filter(|(_, due_at)| now >= *due_at) {
+        tx.execute("UPDATE outbox SET state = 0, envelope = NULL, accepted_at = NULL WHERE id = ?1", [row])?;
+    }
     let due: Vec<_> = all_drained(tx)?.filter(|unanswered| now >= unanswered.due_at()).collect();
     for unanswered in due {
         let inbox = unanswered.inbox.0;
