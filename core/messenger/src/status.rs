@@ -94,6 +94,26 @@ impl Status {
         self.doing.lock().ok().and_then(|all| all.get(doing).copied())
     }
 
+    /// What everybody is at, at one moment.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot(self.doing.lock().map(|all| all.clone()).unwrap_or_default())
+    }
+
+    /// Ready when anything changed after the call.
+    pub(crate) fn changed(&self) -> impl Future<Output = ()> + '_ {
+        self.changed.notified()
+    }
+}
+
+/// What every task was at, at one moment: whoever asks twice may hear of two.
+pub(crate) struct Snapshot(BTreeMap<Doing, State>);
+
+impl Snapshot {
+    /// Whether it has nothing more to do for now.
+    pub(crate) fn is_over(&self, doing: &Doing) -> bool {
+        matches!(self.0.get(doing), Some(State::Drained | State::Failing(_)))
+    }
+
     /// Own relays that fail, with the code of the error.
     pub(crate) fn failing_relays(&self) -> Vec<(RelayAddress, &'static str)> {
         self.failing(|doing| match doing {
@@ -111,16 +131,10 @@ impl Status {
     }
 
     fn failing<T>(&self, wanted: impl Fn(&Doing) -> Option<T>) -> Vec<(T, &'static str)> {
-        let Ok(all) = self.doing.lock() else { return Vec::new() };
-        let failing = all.iter().filter_map(|(doing, state)| match state {
+        let failing = self.0.iter().filter_map(|(doing, state)| match state {
             State::Failing(code) => Some((wanted(doing)?, *code)),
             State::Working | State::Drained => None,
         });
         failing.collect()
-    }
-
-    /// Ready when anything changed after the call.
-    pub(crate) fn changed(&self) -> impl Future<Output = ()> + '_ {
-        self.changed.notified()
     }
 }

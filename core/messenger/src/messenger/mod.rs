@@ -26,7 +26,7 @@ use crate::own::{self, NewAccount};
 use crate::records::{Account, CatchUp};
 use crate::relay_client::RelayClient;
 use crate::state::StateSeal;
-use crate::status::{Doing, State};
+use crate::status::{Doing, Snapshot};
 use crate::store::{DatabaseKey, ProfileLock, Store, StoreError, Threading};
 use crate::world::{Chance, Clock, Isolation, Rng, SecretStore, SecretStoreError, Transport};
 use crate::{admission, generation, outbox, peer, prekey, task};
@@ -217,21 +217,21 @@ impl Messenger {
         let (received_before, sent_before) = engine.status.counts();
         engine.network_hint();
         let mut over = engine.clock.sleep(deadline);
-        let is_complete = loop {
+        let (is_complete, moment) = loop {
             let changed = engine.status.changed();
             if engine.is_rolled_back() {
                 return Err(Error::RolledBack);
             }
-            if self.is_settled().await? {
-                break true;
+            if let Some(moment) = self.settled().await? {
+                break (true, moment);
             }
             tokio::select! {
                 biased;
-                () = &mut over => break false,
+                () = &mut over => break (false, engine.status.snapshot()),
                 () = changed => {}
             }
         };
-        let failing = engine.status.failing_devices();
+        let failing = moment.failing_devices();
         let (waiting, devices) = engine
             .read(move |_, view| {
                 let mut relays = Vec::with_capacity(failing.len());
@@ -242,7 +242,7 @@ impl Messenger {
             })
             .await?;
         let (received, sent) = engine.status.counts();
-        let mut unreachable = engine.status.failing_relays();
+        let mut unreachable = moment.failing_relays();
         unreachable.extend(devices);
         unreachable.sort();
         unreachable.dedup_by(|one, other| one.0 == other.0);
@@ -255,17 +255,16 @@ impl Messenger {
         })
     }
 
-    /// Whether every stream is drained, every call made and every letter away, or failed since the last hint.
-    async fn is_settled(&self) -> Result<bool, Error> {
+    /// A moment at which every stream was drained, every call made and every letter away, or had failed since the last hint.
+    async fn settled(&self) -> Result<Option<Snapshot>, Error> {
         let engine = self.engine();
-        let is_over = |doing: &Doing| matches!(engine.status.of(doing), Some(State::Drained | State::Failing(_)));
-        if !engine.own.inboxes.iter().all(|inbox| is_over(&Doing::Stream(inbox.relay.clone()))) {
-            return Ok(false);
-        }
         let (relays, devices) =
             engine.read(|_, view| Ok::<_, Error>((task::relays(view)?, outbox::destinations(view)?))).await?;
-        Ok(relays.into_iter().all(|relay| is_over(&Doing::Clerk(relay)))
-            && devices.into_iter().all(|device| is_over(&Doing::Courier(device))))
+        let moment = engine.status.snapshot();
+        let is_settled = engine.own.inboxes.iter().all(|inbox| moment.is_over(&Doing::Stream(inbox.relay.clone())))
+            && relays.into_iter().all(|relay| moment.is_over(&Doing::Clerk(relay)))
+            && devices.into_iter().all(|device| moment.is_over(&Doing::Courier(device)));
+        Ok(is_settled.then_some(moment))
     }
 }
 
