@@ -55,6 +55,7 @@ impl Messenger {
             Some(contact) if contact.state == ContactState::Accepted || contact.was_asked_under(&invite.secret) => {
                 return Err(InviteError::AlreadyContact.into());
             }
+            Some(contact) if contact.blocked => return Err(InputError::WrongState { what: "is blocked" }.into()),
             // They have asked already, and to scan their invite is the owner's word.
             Some(contact) if contact.state == ContactState::Asking => {
                 self.accept(account).await?;
@@ -101,12 +102,15 @@ impl Messenger {
     /// Accepts a request.
     ///
     /// # Errors
-    /// [`InputError::NotFound`], [`InputError::WrongState`] for somebody who has not asked.
+    /// [`InputError::NotFound`], [`InputError::WrongState`] for somebody who has not asked or is blocked.
     pub async fn accept(&self, account: AccountId) -> Result<(), Error> {
         let engine = self.engine();
         let received = engine
             .write(move |engine, tx| -> Result<_, Error> {
                 let contact = known_contact(tx, &account)?;
+                if contact.blocked {
+                    return Err(InputError::WrongState { what: "is blocked" }.into());
+                }
                 handshake::accept(tx, &engine.own, contact.row, engine.network_now(), &mut engine.chance())?;
                 let waited_for = [Why::NotAnswered];
                 Ok(receive::retry_waiting(
@@ -150,19 +154,28 @@ impl Messenger {
         .await
     }
 
-    /// Takes a blocking back: their tokens are put again.
+    /// Takes a blocking back: their tokens are put again. Somebody who was removed as well may only ask again.
     ///
     /// # Errors
     /// [`InputError::NotFound`], [`InputError::WrongState`] for somebody who is not blocked.
     pub async fn unblock(&self, account: AccountId) -> Result<(), Error> {
-        self.change_contact(account, |engine, tx, contact| {
-            if !contact.blocked {
-                return Err(InputError::WrongState { what: "is not blocked" }.into());
-            }
-            contact::set_blocked(tx, contact.row, false)?;
-            Ok(handshake::restore_tokens(tx, &engine.own, contact, engine.network_now())?)
-        })
-        .await
+        let engine = self.engine();
+        engine
+            .write(move |engine, tx| -> Result<(), Error> {
+                let contact = contact::by_account(tx, &account)?.ok_or(InputError::NotFound { what: "contact" })?;
+                if !contact.blocked {
+                    return Err(InputError::WrongState { what: "is not blocked" }.into());
+                }
+                contact::set_blocked(tx, contact.row, false)?;
+                if contact.state != ContactState::Removed {
+                    handshake::restore_tokens(tx, &engine.own, &contact, engine.network_now())?;
+                }
+                Ok(())
+            })
+            .await?;
+        engine.wake();
+        engine.tell(Event::ContactsChanged);
+        Ok(())
     }
 
     /// Removes a contact: they can no longer reach us, and what was still to leave to them fails. What was said stays.

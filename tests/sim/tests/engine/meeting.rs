@@ -185,3 +185,20 @@ async fn c2_two_who_removed_each_other_meet_again_at_once() {
         removed_and_crossing(seed).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn c1_somebody_blocked_and_removed_can_be_let_in_again() {
+    let (world, _, alice, bob) = World::contacts(151).await;
+    let (of_alice, of_bob) = (id(&alice).await, id(&bob).await);
+    alice.messenger.block(of_bob).await.expect("it works");
+    alice.messenger.remove(of_bob).await.expect("it works");
+    world.settle(&[&alice, &bob]).await.expect("they settle");
+    let of_bob_link = link(&bob, true).await;
+    let refused = alice.messenger.join(&of_bob_link).await.map(drop).expect_err("she blocks him");
+    assert_eq!(refused.code(), "wrong_state");
+    alice.messenger.unblock(of_bob).await.expect("removed, and still known to be blocked");
+    bob.messenger.remove(of_alice).await.expect("it works");
+    alice.messenger.join(&of_bob_link).await.expect("she may");
+    world.settle(&[&alice, &bob]).await.expect("they settle");
+    are_contacts(&world, &alice, &bob, "let in again").await;
+}
