@@ -20,7 +20,7 @@ use crate::{admission, own, prekey};
 pub(crate) async fn run(engine: Arc<Engine>) {
     let mut clerks: HashMap<RelayAddress, Arc<Notify>> = HashMap::new();
     loop {
-        if let Ok(relays) = engine.read(|_, view| task::relays(view)).await {
+        if let Ok(relays) = engine.read_after_write(task::relays).await {
             for relay in relays {
                 let wake = clerks.entry(relay.clone()).or_insert_with(|| {
                     let wake = Arc::new(Notify::new());

@@ -229,6 +229,18 @@ impl Engine {
         self.store.read(move |view| work(&engine, view))
     }
 
+    /// One read transaction where the last write is still in memory: see [`Store::read_after_write`].
+    pub(crate) fn read_after_write<T, E>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Answer<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.store.read_after_write(work)
+    }
+
     pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
     }
@@ -242,6 +254,11 @@ impl Engine {
     pub(crate) fn wake(&self) {
         self.outbox_changed.notify_one();
         self.tasks_changed.notify_one();
+    }
+
+    /// Letters were queued, and nothing else.
+    pub(crate) fn wake_couriers(&self) {
+        self.outbox_changed.notify_one();
     }
 
     /// Ready when letters were queued or became due.

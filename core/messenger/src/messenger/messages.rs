@@ -29,7 +29,7 @@ impl Messenger {
             return Err(InputError::TooLong { what: "the text", bytes_max: TEXT_BYTES_MAX }.into());
         }
         let sent = self.engine().write(move |engine, tx| store_text(engine, tx, &to, &text)).await?;
-        self.engine().wake();
+        self.engine().wake_couriers();
         self.engine().tell(Event::MessagesChanged);
         Ok(sent)
     }

@@ -21,7 +21,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
     let mut busy: HashMap<tokio::task::Id, Busy> = HashMap::new();
     loop {
         if !engine.is_rolled_back()
-            && let Ok(devices) = engine.read(|_, view| outbox::destinations(view)).await
+            && let Ok(devices) = engine.read_after_write(outbox::destinations).await
         {
             for device in devices {
                 if let Some(busy) = busy.values_mut().find(|busy| busy.device == device) {

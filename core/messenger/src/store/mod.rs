@@ -259,6 +259,23 @@ impl Store {
         Answer(receiver)
     }
 
+    /// As [`Self::read`], on the writer's connection and in its turn: after a commit its pages are still in memory, where a reader's are
+    /// stale and are decrypted again. For small questions that follow most writes.
+    pub(crate) fn read_after_write<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Answer<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        self.inner.writer.submit(Box::new(move |connection| {
+            let _ = sender.send(run_read(connection, work));
+        }));
+        Answer(receiver)
+    }
+
     /// The next writes fail at a step of the caller's choice: for tests that walk through all of them.
     pub(crate) fn fail_at(&self) -> &FailAt {
         &self.inner.fail_at
