@@ -40,9 +40,7 @@ impl Person {
         messenger.shut_down();
         drop(messenger);
         let lock = File::open(directory.path().join("lock"))?;
-        while lock.try_lock().is_err() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        tokio::task::spawn_blocking(move || lock.lock()).await??;
         Ok(Closed { secrets, directory })
     }
 

@@ -180,6 +180,8 @@ async fn e4_nothing_is_confirmed_to_somebody_who_only_asks() {
     bob.messenger.join(&link).await.unwrap();
     for _ in 0..3 {
         world.settle(&[&bob, &alice]).await.unwrap();
+        // Even when a confirmation were owed.
+        alice.database().change("UPDATE peer_device SET confirm_due = 1");
         world.wait(DAY).await;
     }
     assert!(world.network.envelopes_to(&alice).len() >= 2, "bob asks again and again");

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sotto_core::InviteOptions;
 use sotto_core::records::MessageState;
 use sotto_protocol::request::path;
 use sotto_sim::{Fate, Person, World};
@@ -164,24 +163,6 @@ async fn e4_what_comes_beyond_a_hole_is_remembered_up_to_a_bound_and_taken_beyon
     world.settle(&[&alice, &bob]).await.unwrap();
     assert_eq!(received(&bob), (alice.database().number("SELECT counter_sent FROM peer_device"), 0));
     assert_eq!(bob.transcript("alice").await.unwrap(), ["beyond the bound", "late"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn e4_nothing_is_confirmed_to_somebody_who_only_asks() {
-    let world = World::seeded(105);
-    let relay = world.network.add_relay("relay.example");
-    let alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
-    let bob = world.person("bob", &[relay]).await.unwrap();
-    let link = alice.messenger.invite(InviteOptions::default()).await.unwrap().link;
-    alice.catch_up().await.unwrap();
-    bob.messenger.join(&link).await.unwrap();
-    world.settle(&[&bob, &alice]).await.unwrap();
-    assert!(!world.network.envelopes_to(&alice).is_empty(), "bob asks");
-    // Even when a confirmation were owed.
-    alice.database().change("UPDATE peer_device SET confirm_due = 1");
-    world.wait(DAY + DAY / 2).await;
-    assert_eq!(world.network.envelopes_to(&bob).len(), 0);
-    assert_eq!(alice.database().number("SELECT count(*) FROM outbox"), 0, "nor is anything queued for later");
 }
 
 #[tokio::test(start_paused = true)]

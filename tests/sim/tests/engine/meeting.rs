@@ -202,3 +202,22 @@ async fn c1_somebody_blocked_and_removed_can_be_let_in_again() {
     world.settle(&[&alice, &bob]).await.expect("they settle");
     are_contacts(&world, &alice, &bob, "let in again").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn c1_somebody_blocked_who_asks_is_not_accepted_before_that_is_taken_back() {
+    let world = World::seeded(152);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.expect("it works");
+    let bob = world.person("bob", &relays).await.expect("it works");
+    bob.messenger.join(&link(&alice, false).await).await.expect("it works");
+    world.settle(&[&bob, &alice]).await.expect("they settle");
+    let of_bob = id(&bob).await;
+    alice.messenger.block(of_bob).await.expect("it works");
+    let before = alice.dump();
+    assert_eq!(alice.messenger.accept(of_bob).await.expect_err("he is blocked").code(), "wrong_state");
+    assert!(alice.dump() == before, "something changed");
+    alice.messenger.unblock(of_bob).await.expect("it works");
+    alice.messenger.accept(of_bob).await.expect("it works");
+    world.settle(&[&alice, &bob]).await.expect("they settle");
+    are_contacts(&world, &alice, &bob, "accepted after all").await;
+}

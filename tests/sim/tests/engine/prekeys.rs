@@ -73,11 +73,19 @@ async fn d5_what_was_dated_by_a_wild_clock_is_made_anew_as_soon_as_the_clock_is_
     world.network.set_clocks_ahead(Duration::from_secs(30 * 86_400));
     let alice = world.reopen(alice).await.unwrap();
     alice.catch_up().await.unwrap();
+    // One-time keys are made anew in the meantime as well.
+    alice.database().change("UPDATE own_inbox SET one_time_unused = 0");
+    world.wait(Duration::from_secs(2 * 3600)).await;
+    assert!(alice.database().number("SELECT min(one_time_unused) FROM own_inbox") > 0, "they were");
     assert!(
         alice.database().number("SELECT max(created_at) FROM kem_key")
             > i64::try_from(world.now().as_ms()).unwrap() + 86_400_000,
         "the relay was believed"
     );
+    // Nor does a date that is made up keep a retired key alive.
+    let tomorrow = world.now().after(Duration::from_secs(86_400)).as_ms();
+    assert!(alice.database().number("SELECT count(*) FROM kem_key WHERE retired_at IS NOT NULL") > 0);
+    assert_eq!(alice.database().number(&format!("SELECT count(*) FROM kem_key WHERE retired_at > {tomorrow}")), 0);
     world.network.set_clocks_ahead(Duration::ZERO);
     let alice = world.reopen(alice).await.unwrap();
     alice.catch_up().await.unwrap();

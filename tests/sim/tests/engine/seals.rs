@@ -137,6 +137,11 @@ async fn d3_a_continuation_without_its_key_waits_and_is_tried_again_after_the_ne
     alice.catch_up().await.unwrap();
     assert_eq!(alice.transcript("bob").await.unwrap().len(), 4);
     assert_eq!(alice.database().number("SELECT count(*) FROM waiting"), 1);
+    // A relay that delivers it again, under another number, fills no more places with it.
+    let late = world.network.envelopes_to(&alice).last().unwrap().clone();
+    assert!(world.network.put(&late).await);
+    alice.catch_up().await.unwrap();
+    assert_eq!(alice.database().number("SELECT count(*) FROM waiting"), 1);
     alice.database().change("INSERT INTO seal_in SELECT * FROM late; DROP TABLE late;");
     let [alice, bob] = world.switched_off([alice, bob], 49 * HOUR).await.unwrap();
     bob.say("alice", "under an opener").await.unwrap();
