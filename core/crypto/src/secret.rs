@@ -9,9 +9,9 @@ use sha2::Sha256;
 use sotto_protocol::decode::DecodeError;
 use sotto_protocol::invite::InviteSecret;
 use sotto_protocol::label::{
-    INVITE_CHAIN, INVITE_CHAIN_KEY, INVITE_TOKEN, PAIR_TOKEN, REPLY_TOKEN, STATE_KEY, labelled,
+    INVITE_CHAIN, INVITE_CHAIN_KEY, INVITE_PROOF, INVITE_TOKEN, PAIR_TOKEN, REPLY_TOKEN, STATE_KEY, labelled,
 };
-use sotto_protocol::{ChainId, InboxId, Token};
+use sotto_protocol::{AccountId, ChainId, InboxId, Token};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -72,6 +72,8 @@ secrets! {
     PairSecret;
     /// What a contact request carries: the tokens for its answer derive from it.
     ReplySecret;
+    /// What shows under which invite a contact request was made: only who holds that invite's secret can make it.
+    InviteProof;
     /// Encrypts ratchet state at rest.
     StateKey;
 }
@@ -111,6 +113,12 @@ pub fn invite_chain(secret: &InviteSecret) -> (ChainId, ChainKey) {
 #[must_use]
 pub fn invite_token(secret: &InviteSecret, inbox: &InboxId) -> Token {
     Token::from_bytes(derive(secret.as_bytes(), INVITE_TOKEN, &[inbox.as_ref()]))
+}
+
+/// The proof that `requester` asks `owner` under this invite: whoever delivers a request chooses where, and must not choose the invite.
+#[must_use]
+pub fn invite_proof(secret: &InviteSecret, requester: &AccountId, owner: &AccountId) -> InviteProof {
+    InviteProof(derive(secret.as_bytes(), INVITE_PROOF, &[requester.as_ref(), owner.as_ref()]))
 }
 
 /// The labelled parts as info.
@@ -154,6 +162,17 @@ mod tests {
     }
 
     #[test]
+    fn c2_a_proof_is_of_one_invite_one_requester_and_one_owner() {
+        let (invite, other_invite) = (InviteSecret::from_bytes([7; 32]), InviteSecret::from_bytes([8; 32]));
+        let (alice, bob, carol) = [1, 2, 3].map(|byte| AccountId::from_bytes([byte; 32])).into();
+        let proof = invite_proof(&invite, &alice, &bob);
+        assert!(proof == invite_proof(&invite, &alice, &bob));
+        assert!(proof != invite_proof(&other_invite, &alice, &bob));
+        assert!(proof != invite_proof(&invite, &carol, &bob) && proof != invite_proof(&invite, &alice, &carol));
+        assert!(proof != invite_proof(&invite, &bob, &alice), "a proof is no answer");
+    }
+
+    #[test]
     fn a_state_key_is_not_the_database_key_that_it_derives_from() {
         let key = StateKey::of_database(&[7; 32]);
         assert!(key == StateKey::of_database(&[7; 32]) && key != StateKey::of_database(&[8; 32]));
@@ -183,7 +202,7 @@ mod tests {
 
     #[test]
     fn secrets_never_print() {
-        assert_never_prints!(ChainKey, PrekeyKey, PairSecret, ReplySecret, StateKey);
+        assert_never_prints!(ChainKey, PrekeyKey, PairSecret, ReplySecret, InviteProof, StateKey);
         assert_never_prints!(crate::keys::RootKey, crate::keys::ListKey, crate::keys::OwnerKey);
         assert_never_prints!(crate::keys::ManageKey, crate::keys::WriteKey, crate::kem::KemPrivateKey);
         assert_never_prints!(crate::olm::OlmAccount, crate::olm::OlmSession, crate::olm::Accepted);

@@ -68,6 +68,8 @@ labels! {
     INVITE_CHAIN = "invite-chain";
     /// An invite's chain key.
     INVITE_CHAIN_KEY = "invite-chain-key";
+    /// Shows under which invite a contact request was made.
+    INVITE_PROOF = "invite-proof";
     /// Detects a damaged invite link.
     INVITE_CHECKSUM = "invite-checksum";
     /// An account's share of a safety number.

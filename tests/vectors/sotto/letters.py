@@ -1,7 +1,7 @@
 """Letters and what they say, conversations, safety numbers: sections 6 and 8 of docs/protocol.md."""
 
 from .devices import ENTRY_MAX
-from .primitives import sha512
+from .primitives import derive, sha512
 from .relay import is_canonical
 from .wire import check_name, exactly, fields, labelled, message, require, sha256, u32
 
@@ -25,7 +25,13 @@ LETTER = {
 CARD = {1: ("account", "bytes"), 2: ("relay", "string"), 3: ("chain", "bytes"), 4: ("chain_key", "bytes")}
 RANGE = {1: ("start", "uint"), 2: ("length", "uint"), 3: ("style", "uint"), 4: ("mention", "bytes"), 5: ("link", "string")}
 TEXT = {1: ("body", "string"), 2: ("ranges", [RANGE])}
-REQUEST = {1: ("name", "string"), 2: ("card", CARD), 3: ("manifest", "bytes"), 4: ("reply_secret", "bytes")}
+REQUEST = {
+    1: ("name", "string"),
+    2: ("card", CARD),
+    3: ("manifest", "bytes"),
+    4: ("reply_secret", "bytes"),
+    5: ("proof", "bytes"),
+}
 ACCEPT = {1: ("name", "string"), 2: ("card", CARD), 3: ("pair_secret", "bytes")}
 CONTENT = {
     1: ("fallback", "string"),
@@ -130,8 +136,10 @@ def check_request(request):
     card = check_card(request["card"])
     require(1 <= len(request["manifest"]) <= ENTRY_MAX, "malformed")
     exactly(32, request["reply_secret"])
+    exactly(32, request["proof"])
     answer = [("body", "contact-request"), ("name", request["name"]), ("account", card["account"])]
-    return answer + [("manifest", request["manifest"]), ("reply_secret", request["reply_secret"])]
+    answer += [("manifest", request["manifest"]), ("reply_secret", request["reply_secret"])]
+    return answer + [("proof", request["proof"])]
 
 
 def check_accept(accept):
@@ -158,7 +166,10 @@ CHECKS = {
 
 
 def content(given):
-    data = given.hex("content")
+    return content_on(given.hex("content"), given.text("channel"))
+
+
+def content_on(data, channel):
     read = message(data, CONTENT)
     bodies = [number for number, _, _ in fields(data) if number >= 10]
     require(len(bodies) == 1, "body-count")
@@ -168,8 +179,17 @@ def content(given):
         answer = [("body", "unknown"), ("fallback", read["fallback"])]
     else:
         answer = CHECKS[body](read[body])
-    require(given.text("channel") in CHANNELS[body], "misplaced")
+    require(channel in CHANNELS[body], "misplaced")
     return answer
+
+
+def contact_request(given):
+    """Whether a request that came on an invite's alias was made under that invite."""
+    answer = dict(content_on(given.hex("content"), "invite"))
+    require(answer["body"] == "contact-request", "misplaced")
+    proof = derive(given.hex("secret"), 32, "invite-proof", given.hex("requester"), given.hex("owner"))
+    require(answer["proof"] == proof, "wrong-proof")
+    return [("proof", proof)]
 
 
 READERS = {
@@ -178,4 +198,5 @@ READERS = {
     "binding": binding,
     "letter": letter,
     "content": content,
+    "contact-request": contact_request,
 }

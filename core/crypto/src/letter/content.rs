@@ -11,7 +11,7 @@ use sotto_protocol::{AccountId, Bytes, ChainId, Message, RelayAddress, identity,
 
 use super::text::{Text, TextError};
 use crate::certificate::canonical_address;
-use crate::secret::{ChainKey, PairSecret, ReplySecret};
+use crate::secret::{ChainKey, InviteProof, PairSecret, ReplySecret};
 
 /// Fields of Content from here on are bodies; those below stand beside one.
 const FIRST_BODY_FIELD: u32 = 10;
@@ -88,6 +88,8 @@ pub enum Content {
         manifest: Bytes,
         /// The answer's tokens derive from it.
         reply_secret: ReplySecret,
+        /// Which invite it is made under: to be compared with that of the invite on whose alias it came.
+        proof: InviteProof,
     },
     /// The owner's answer.
     ContactAccept {
@@ -138,12 +140,13 @@ impl Content {
         let (fallback, body) = match self {
             Self::Text(text) => (String::new(), Some(Body::Text(text.to_message()?))),
             Self::Confirmation => (String::new(), Some(Body::Confirmation(letter::Confirmation {}))),
-            Self::ContactRequest { name, card, manifest, reply_secret } => {
+            Self::ContactRequest { name, card, manifest, reply_secret, proof } => {
                 let request = letter::ContactRequest {
                     name: check_name(name)?.to_owned(),
                     card: Some(card.to_message()),
                     manifest: manifest.clone(),
                     reply_secret: Bytes::copy_from_slice(reply_secret.as_bytes()),
+                    proof: Bytes::copy_from_slice(proof.as_bytes()),
                 };
                 (String::new(), Some(Body::ContactRequest(request)))
             }
@@ -186,6 +189,7 @@ impl Content {
                 card: Card::from_message(request.card)?,
                 manifest: check_manifest(request.manifest)?,
                 reply_secret: ReplySecret::try_from(&*request.reply_secret)?,
+                proof: InviteProof::try_from(&*request.proof)?,
             },
             Body::ContactAccept(accept) => Self::ContactAccept {
                 name: check_name(&accept.name)?.to_owned(),

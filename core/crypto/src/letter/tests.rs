@@ -5,7 +5,7 @@ use sotto_protocol::limits::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use sotto_protocol::{AccountId, ChainId, DeviceId, identity};
 
 use super::*;
-use crate::secret::{ChainKey, PairSecret, ReplySecret};
+use crate::secret::{ChainKey, InviteProof, PairSecret, ReplySecret};
 use crate::testing::Person;
 
 fn people() -> (Person, Person) {
@@ -181,6 +181,7 @@ fn one_of_each(person: &Person) -> [Content; 6] {
             card: card(person),
             manifest,
             reply_secret: ReplySecret::from_bytes([3; 32]),
+            proof: InviteProof::from_bytes([5; 32]),
         },
         Content::ContactAccept { name, card: card(person), pair_secret: PairSecret::from_bytes([4; 32]) },
     ]
@@ -398,10 +399,12 @@ fn malformed_cards_and_secrets_are_refused() {
     let secret = Bytes::from_static(&[1; 31]);
     let accept = letter::ContactAccept { name: name.clone(), card: Some(card.clone()), pair_secret: secret.clone() };
     is_malformed(Body::ContactAccept(accept));
-    let manifest = Bytes::from_static(&[1; 9]);
+    let (manifest, whole) = (Bytes::from_static(&[1; 9]), Bytes::from_static(&[1; 32]));
     let request =
-        letter::ContactRequest { name, card: Some(card), manifest, reply_secret: Bytes::from_static(&[1; 32]) };
-    is_malformed(Body::ContactRequest(letter::ContactRequest { reply_secret: secret, ..request.clone() }));
+        letter::ContactRequest { name, card: Some(card), manifest, reply_secret: whole.clone(), proof: whole };
+    is_malformed(Body::ContactRequest(letter::ContactRequest { reply_secret: secret.clone(), ..request.clone() }));
+    is_malformed(Body::ContactRequest(letter::ContactRequest { proof: secret, ..request.clone() }));
+    is_malformed(Body::ContactRequest(letter::ContactRequest { proof: Bytes::new(), ..request.clone() }));
     is_malformed(Body::ContactRequest(letter::ContactRequest { manifest: Bytes::new(), ..request.clone() }));
     is_malformed(Body::ContactRequest(letter::ContactRequest { card: None, ..request }));
     assert!(Content::decode(&Bytes::from_static(&[0x52, 0x05, 0x01]), Channel::Contact).is_err());

@@ -49,6 +49,7 @@ pub(crate) fn run(vector: &Vector) -> Result<Answer, &'static str> {
         "binding" => devices::binding,
         "letter" => devices::letter,
         "content" => devices::content,
+        "contact-request" => devices::contact_request,
         other => panic!("no such kind: {other}"),
     };
     kind(vector)

@@ -22,6 +22,6 @@ mod scanner;
 mod tokens;
 
 pub use owner::InviteOptions;
-pub(crate) use owner::{ProvenRequest, Requested, accept, forget_old_invites, invite, take_request};
+pub(crate) use owner::{ProvenRequest, Requested, accept, forget_old_invites, invite, is_proven, take_request};
 pub(crate) use scanner::{Answered, answered, chain_of, forget_claim};
 pub(crate) use tokens::{Dropped, Purpose, drop_tokens, is_current_pair, purpose, restore_tokens};

@@ -7,10 +7,10 @@ use std::time::Duration;
 use rusqlite::params;
 use sotto_crypto::letter::Content;
 use sotto_crypto::manifest::VerifiedManifest;
-use sotto_crypto::secret::{PairSecret, ReplySecret, invite_chain, invite_token};
+use sotto_crypto::secret::{InviteProof, PairSecret, ReplySecret, invite_chain, invite_proof, invite_token};
 use sotto_protocol::invite::{Invite, InviteSecret};
 use sotto_protocol::limits::{INVITE_PUTS_PER_CLAIM, INVITE_USES_MAX, INVITE_VALID_MAX};
-use sotto_protocol::{ChainId, Timestamp, relay};
+use sotto_protocol::{AccountId, ChainId, Timestamp, relay};
 
 use super::anew;
 use super::tokens::{Purpose, Quota, put_tokens};
@@ -112,6 +112,19 @@ pub(crate) fn forget_old_invites(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), 
         tx.execute("UPDATE own_chain SET audience = ?2 WHERE id = ?1", params![chain_row, own::Chain::Gone.code()])?;
     }
     Ok(())
+}
+
+/// Whether a request was made under the invite on whose alias it came: the alias is what the relay says.
+pub(crate) fn is_proven(
+    view: &impl Query,
+    own: &Own,
+    invite: i64,
+    requester: &AccountId,
+    proof: &InviteProof,
+) -> Result<bool, StoreError> {
+    let secret = view.one("SELECT secret FROM invite WHERE id = ?1", [invite], |row| row.get::<_, [u8; 32]>(0))?;
+    let secret = InviteSecret::from_bytes(secret.ok_or(StoreError::Corrupt)?);
+    Ok(*proof == invite_proof(&secret, requester, &own.account))
 }
 
 /// A request that was opened and proven to come from the account that its card names.

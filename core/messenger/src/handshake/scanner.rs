@@ -2,7 +2,7 @@
 
 use sotto_crypto::letter::{Card, Content};
 use sotto_crypto::manifest::VerifiedManifest;
-use sotto_crypto::secret::{ChainKey, PairSecret, ReplySecret, invite_chain};
+use sotto_crypto::secret::{ChainKey, PairSecret, ReplySecret, invite_chain, invite_proof};
 use sotto_protocol::invite::Invite;
 use sotto_protocol::{ChainId, ClaimId, InboxId, Timestamp};
 
@@ -83,7 +83,8 @@ pub(crate) fn ask(
     put_tokens(tx, own, batch, Purpose::Reply(row), quota, |inbox| reply.token(inbox), chance)?;
     let (card, _) = own::contacts_card(tx, own)?;
     let manifest = own::contacts_manifest(tx)?;
-    let request = Content::ContactRequest { name: own::name(tx)?, card, manifest, reply_secret: reply };
+    let proof = invite_proof(&reading.invite.secret, &own.account, &reading.invite.account);
+    let request = Content::ContactRequest { name: own::name(tx)?, card, manifest, reply_secret: reply, proof };
     outbox::queue_content(tx, row, &request, Some(batch), Some(reading.invite.expires_at), now, chance)?;
     Ok(row)
 }

@@ -6,6 +6,8 @@ use sotto_crypto::DeviceName;
 use sotto_crypto::letter::{Channel, Content, Letter, UnverifiedLetter};
 use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::seal::Sealed;
+use sotto_crypto::secret::InviteProof;
+use sotto_protocol::AccountId;
 use sotto_protocol::header::Header;
 
 use super::apply::{content_code, into_fault};
@@ -38,15 +40,16 @@ impl Batch<'_, '_, '_> {
             && session::is_of_device(self.tx, *device, &session)?
         {
             let unsealed = Unsealed { sealed: Sealed { sender: Some(sender), message }, ..unsealed };
-            return self.take_request_again(contact, *device, unsealed);
+            return self.take_request_again(invite, contact, *device, unsealed);
         }
         let (ratchet, plaintext) = self.accept_session(&session, &identity_key, &message)?;
         let unverified =
             UnverifiedLetter::decode(&plaintext, message.kind()).map_err(|_| Fault::Refused("letter_malformed"))?;
         let content = unverified.introduction().map_err(|error| Fault::Refused(content_code(&error)))?;
-        let Content::ContactRequest { name, card, manifest, reply_secret } = content else {
+        let Content::ContactRequest { name, card, manifest, reply_secret, proof } = content else {
             return Err(Fault::Refused("content_misplaced"));
         };
+        self.check_proof(invite, &sender.account, &proof)?;
         let (manifest, party) = self.introduce(&sender, manifest, &identity_key)?;
         let letter =
             unverified.verify(&identity_key, &party, &self.own.party).map_err(|_| Fault::Refused("binding_refused"))?;
@@ -87,6 +90,12 @@ impl Batch<'_, '_, '_> {
         Ok(false)
     }
 
+    /// A relay delivers under whatever alias it likes: the invite is the one whose secret made the proof.
+    fn check_proof(&self, invite: i64, requester: &AccountId, proof: &InviteProof) -> Result<(), Fault> {
+        let is_proven = handshake::is_proven(self.tx, self.own, invite, requester, proof)?;
+        if is_proven { Ok(()) } else { Err(Fault::Refused("request_of_another_invite")) }
+    }
+
     fn known_device(&self, sender: &DeviceName) -> Result<Option<(Contact, DeviceRow)>, StoreError> {
         let Some(contact) = contact::by_account(self.tx, &sender.account)? else { return Ok(None) };
         let device = peer::device_by_id(self.tx, contact.row, &sender.device)?;
@@ -94,10 +103,18 @@ impl Batch<'_, '_, '_> {
     }
 
     /// A request that was sent again on its session: its ratchet moves, and nothing else is new.
-    fn take_request_again(&mut self, contact: &Contact, device: DeviceRow, unsealed: Unsealed) -> Result<bool, Fault> {
+    fn take_request_again(
+        &mut self,
+        invite: i64,
+        contact: &Contact,
+        device: DeviceRow,
+        unsealed: Unsealed,
+    ) -> Result<bool, Fault> {
         let authentic = self.authenticate(contact, device, unsealed)?;
-        Content::decode(&authentic.letter.content, Channel::Invite)
+        let content = Content::decode(&authentic.letter.content, Channel::Invite)
             .map_err(|error| Fault::Refused(content_code(&error)))?;
+        let Content::ContactRequest { proof, .. } = content else { return Err(Fault::Refused("content_misplaced")) };
+        self.check_proof(invite, &contact.account, &proof)?;
         self.keep_keys(contact, device, authentic)?;
         Ok(false)
     }

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use sotto_core::InviteOptions;
+use sotto_core::records::ContactState;
 use sotto_crypto::letter::{Card, Content};
 use sotto_crypto::secret::{ChainKey, PairSecret};
 use sotto_protocol::{AccountId, ChainId, RelayAddress};
-use sotto_sim::{Forger, Person, World, hex};
+use sotto_sim::{Forger, HeldPost, Person, World, hex};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -145,6 +146,36 @@ async fn c2_a_request_that_is_answered_at_an_inbox_outside_its_list_is_refused()
     device.inboxes[0].inbox = sotto_protocol::InboxId::from_bytes([5; 16]);
     bob.hand_in(&forger.manifest_with_devices(&[device], world.now()));
     request_is_refused(&world, &alice, &bob, &link, "reply_inbox_refused").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_a_relay_does_not_choose_the_invite_that_a_request_came_under() {
+    let world = World::seeded(221);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    let carol = world.person("carol", &relays).await.unwrap();
+    let by_itself = InviteOptions { uses: 2, auto_accept: true, ..InviteOptions::default() };
+    let by_itself = alice.messenger.invite(by_itself).await.unwrap();
+    let by_her_word = alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    carol.messenger.join(&by_itself.link).await.unwrap();
+    world.settle(&[&carol, &alice]).await.unwrap();
+    let of_carol = world.network.envelopes_to(&alice)[0].clone();
+    let post = HeldPost::begin(&world.network);
+    bob.messenger.join(&by_her_word.link).await.unwrap();
+    let _ = bob.messenger.catch_up(Duration::from_secs(5)).await;
+    let request = post.take().pop().unwrap();
+    assert!(request.token != of_carol.token);
+    // The relay, which knows both tokens, says that it came under the invite that accepts by itself.
+    let before = alice.dump();
+    assert!(post.deliver(&world.network, &request.instead_of(&of_carol)).await);
+    arrived(&world, &alice, "request_of_another_invite").await;
+    assert!(alice.dump() == before, "something changed");
+    // And where it belongs it waits for her word.
+    assert!(post.deliver(&world.network, &request).await);
+    world.wait(Duration::from_secs(2)).await;
+    assert_eq!(alice.contact("bob").await.unwrap().state, ContactState::Asking, "{:?}", alice.refusals());
 }
 
 #[tokio::test(start_paused = true)]

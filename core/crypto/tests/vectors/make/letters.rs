@@ -4,7 +4,8 @@ use sotto_crypto::Party;
 use sotto_crypto::letter::{Card, Content, Letter, Meaning, Range, Style, Text};
 use sotto_crypto::manifest::Head;
 use sotto_crypto::seal::{Opened, OpenerHash};
-use sotto_crypto::secret::{ChainKey, PairSecret, ReplySecret};
+use sotto_crypto::secret::{ChainKey, InviteProof, PairSecret, ReplySecret, invite_proof};
+use sotto_protocol::invite::InviteSecret;
 use sotto_protocol::letter::content::Body;
 use sotto_protocol::{AccountId, Bytes, ChainId, ConversationId, DeviceId, Message, MessageId, letter};
 
@@ -16,6 +17,7 @@ pub(crate) fn add(scenarios: &mut Scenarios) {
     add_names(scenarios);
     add_letters(scenarios);
     add_contents(scenarios);
+    add_requests(scenarios);
     add_texts(scenarios);
 }
 
@@ -196,6 +198,7 @@ fn add_contents(scenarios: &mut Scenarios) {
         card: card(),
         manifest,
         reply_secret: ReplySecret::from_bytes([3; 32]),
+        proof: InviteProof::from_bytes([5; 32]),
     };
     let accept = Content::ContactAccept { name, card: card(), pair_secret: PairSecret::from_bytes([4; 32]) };
     let channels = ["contact", "invite", "reply", "own"];
@@ -261,6 +264,7 @@ fn add_contents(scenarios: &mut Scenarios) {
             card: card(),
             manifest,
             reply_secret: ReplySecret::from_bytes([3; 32]),
+            proof: InviteProof::from_bytes([5; 32]),
         };
         content.encode().ok().unwrap()
     };
@@ -299,6 +303,64 @@ fn add_contents(scenarios: &mut Scenarios) {
     named("short-chain", "malformed", "A card with a chain id of another length.", &|accept| {
         accept.card.as_mut().unwrap().chain.truncate(31);
     });
+}
+
+/// Bob asks alice under an invite of hers.
+fn add_requests(scenarios: &mut Scenarios) {
+    let (alice, bob) = (Person::new(1), Person::new(2));
+    let (owner, requester) = (alice.account(), bob.account());
+    let (invite, other_invite) = ([3; 32], [4; 32]);
+    let proof = invite_proof(&InviteSecret::from_bytes(invite), &requester, &owner);
+    let card = Card {
+        account: requester,
+        relay: relay(),
+        chain: ChainId::from_bytes([1; 32]),
+        chain_key: ChainKey::from_bytes([2; 32]),
+    };
+    let request = Content::ContactRequest {
+        name: "Bob".to_owned(),
+        card,
+        manifest: bob.manifest(1, None).bytes().clone(),
+        reply_secret: ReplySecret::from_bytes([5; 32]),
+        proof: proof.clone(),
+    };
+    let request = request.encode().ok().unwrap();
+    let vector =
+        |expect: &str, about: &str, secret: [u8; 32], requester: &AccountId, owner: &AccountId, bytes: &[u8]| {
+            let vector = Vector::refused("contact-request", expect, about).hex("secret", secret);
+            vector.hex("requester", requester).hex("owner", owner).hex("content", bytes)
+        };
+    scenarios.add(
+        "good",
+        vector("accepted", "Under the invite on whose alias it came.", invite, &requester, &owner, &request),
+    );
+    let refused = |about: &str, secret: [u8; 32], requester: &AccountId, owner: &AccountId| {
+        vector("wrong-proof", about, secret, requester, owner, &request)
+    };
+    let third = Person::new(3).account();
+    let about = "Delivered under the alias of another invite of the same owner.";
+    scenarios.add("other-invite", refused(about, other_invite, &requester, &owner));
+    scenarios.add("other-requester", refused("From another account.", invite, &third, &owner));
+    scenarios.add("other-owner", refused("Passed on to another account.", invite, &requester, &third));
+    scenarios.add("reflected", refused("The owner's and the requester's places changed.", invite, &owner, &requester));
+    let changed = |change: &dyn Fn(&mut letter::ContactRequest)| {
+        let mut message = letter::Content::decode(request.clone()).unwrap();
+        let Some(Body::ContactRequest(request)) = &mut message.body else { panic!("another body") };
+        change(request);
+        message.encode_to_vec()
+    };
+    let flipped = changed(&|request| request.proof = super::flipped_last(&request.proof).into());
+    let about = "A proof that is changed by one bit.";
+    scenarios.add("changed", vector("wrong-proof", about, invite, &requester, &owner, &flipped));
+    let secret = changed(&|request| request.proof = Bytes::copy_from_slice(&invite));
+    let about = "The secret itself is no proof.";
+    scenarios.add("secret-as-proof", vector("wrong-proof", about, invite, &requester, &owner, &secret));
+    let none = changed(&|request| request.proof.clear());
+    let about = "A request without a proof.";
+    scenarios.add("no-proof", vector("malformed", about, invite, &requester, &owner, &none));
+    let short = changed(&|request| request.proof.truncate(31));
+    let about = "A proof of another length.";
+    scenarios.add("short-proof", vector("malformed", about, invite, &requester, &owner, &short));
 }
 
 fn add_texts(scenarios: &mut Scenarios) {

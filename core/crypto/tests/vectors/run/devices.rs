@@ -8,9 +8,10 @@ use sotto_crypto::olm::OlmMessage;
 use sotto_crypto::prekey::{Bundle, open_one_time};
 use sotto_crypto::safety::SafetyNumber;
 use sotto_crypto::seal::{OfferedSeal, OpenerHash, SealKey, Sealed};
-use sotto_crypto::secret::{ChainKey, PrekeyKey};
+use sotto_crypto::secret::{ChainKey, PrekeyKey, invite_proof};
 use sotto_crypto::{DeviceName, Party, olm};
 use sotto_protocol::header::Header;
+use sotto_protocol::invite::InviteSecret;
 use sotto_protocol::letter::OlmKind;
 use sotto_protocol::{AccountId, Bytes, ChainId, ConversationId, DeviceId, InboxId, KeyId, MessageId, Timestamp};
 
@@ -233,9 +234,10 @@ pub(crate) fn content(vector: &Vector) -> Outcome {
     Ok(match content {
         Content::Text(text) => answers.text("body", "text").text("ranges", text.ranges.len()).text("text", text.body).0,
         Content::Confirmation => answers.text("body", "confirmation").0,
-        Content::ContactRequest { name, card, manifest, reply_secret } => {
+        Content::ContactRequest { name, card, manifest, reply_secret, proof } => {
             let answers = answers.text("body", "contact-request").text("name", name).hex("account", card.account);
-            answers.hex("manifest", manifest).hex("reply_secret", reply_secret.as_bytes()).0
+            let answers = answers.hex("manifest", manifest).hex("reply_secret", reply_secret.as_bytes());
+            answers.hex("proof", proof.as_bytes()).0
         }
         Content::ContactAccept { name, card, pair_secret } => {
             let answers = answers.text("body", "contact-accept").text("name", name).hex("account", card.account);
@@ -247,4 +249,14 @@ pub(crate) fn content(vector: &Vector) -> Outcome {
         }
         Content::Unknown { fallback } => answers.text("body", "unknown").text("fallback", fallback).0,
     })
+}
+
+pub(crate) fn contact_request(vector: &Vector) -> Outcome {
+    let content = Content::decode(&shared(vector, "content"), Channel::Invite);
+    let Content::ContactRequest { proof, .. } = content.map_err(|error| codes::content(&error))? else {
+        return Err("misplaced");
+    };
+    let secret = InviteSecret::from_bytes(vector.array("secret"));
+    let expected = invite_proof(&secret, &account(vector, "requester"), &account(vector, "owner"));
+    if proof == expected { Ok(Answers::default().hex("proof", expected.as_bytes()).0) } else { Err("wrong-proof") }
 }
