@@ -11,9 +11,9 @@ use clap::{Parser, Subcommand};
 #[derive(Parser, Debug)]
 #[command(name = "sotto", version)]
 pub(crate) struct Arguments {
-    /// The profile's directory: one per device.
-    #[arg(long, global = true, env = "SOTTO_PROFILE", default_value = "sotto-profile")]
-    pub(crate) profile: PathBuf,
+    /// The profile's directory, one per device: $XDG_DATA_HOME/sotto or ~/.local/share/sotto unless given.
+    #[arg(long, global = true, env = "SOTTO_PROFILE")]
+    pub(crate) profile: Option<PathBuf>,
     /// Results as JSON, one object a line.
     #[arg(long, global = true)]
     pub(crate) json: bool,

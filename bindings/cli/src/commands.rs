@@ -118,18 +118,12 @@ async fn invite(
     if qr {
         let code = qrcode::QrCode::new(&invite.link)
             .map_err(|_| Failed::new("too_long", "the link does not fit a QR code"))?;
-        output.picture(&picture(&code));
+        output.picture(&code.render::<qrcode::render::unicode::Dense1x2>().build());
     }
     if !caught_up.is_complete {
         output.note("(your relay could not be reached: the link works after the next sotto sync that does)");
     }
     Ok(())
-}
-
-/// Black on white whatever the terminal's colours are: scanners are not sure to know the inverse.
-fn picture(code: &qrcode::QrCode) -> String {
-    let image = code.render::<qrcode::render::unicode::Dense1x2>().build();
-    image.lines().map(|line| format!("\u{1b}[30;107m{line}\u{1b}[0m")).collect::<Vec<_>>().join("\n")
 }
 
 async fn join(

@@ -1,4 +1,4 @@
-//! A second process hands its request to the first, over a socket in the profile that only its owner may open.
+//! A second process hands its request to the first, over a socket in the profile that only its owner may open; both look who is there.
 //!
 //! JSON lines go both ways. The words of the command line ask. `begun` answers first; `out` and `err` are lines to print, `shown` says
 //! how far those lines go (`shown.rs`), `more` asks for a line of standard input, and `exit` ends it. The words are parsed again by the
@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use sotto_core::Messenger;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Take};
@@ -31,6 +32,7 @@ use crate::arguments::{Arguments, Command};
 use crate::commands;
 use crate::input::{Line, Lines, StandardInput};
 use crate::output::{Failed, Output};
+use crate::readable;
 use crate::signals::{Caught, Signals};
 use crate::terminal::{Sink, Terminal};
 
@@ -60,6 +62,7 @@ struct Request {
 enum Answer {
     Begun,
     Out(String),
+    Picture(String),
     Err(String),
     Shown(i64),
     More,
@@ -92,12 +95,20 @@ pub(crate) async fn ask(
 ) -> Asked {
     let Ok((path, _directory)) = reachable(profile, SOCKET) else { return Asked::NobodyThere };
     let Ok(stream) = UnixStream::connect(path).await else { return Asked::NobodyThere };
+    if !is_of(&stream, geteuid().as_raw()) {
+        return Asked::NobodyThere;
+    }
     let mut signals = Signals::listen();
     tokio::select! {
         biased;
         asked = converse(stream, profile, words, input, terminal) => asked,
         caught = signals.caught() => Asked::Interrupted(caught),
     }
+}
+
+/// Whether it is a user's process that is at the other end: what is typed is for no other, and what is asked for is nobody else's to ask.
+fn is_of(stream: &UnixStream, user: u32) -> bool {
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == user)
 }
 
 async fn converse(
@@ -118,8 +129,9 @@ async fn converse(
     while let Ok(Some(line)) = lines.next_line().await {
         match serde_json::from_str(&line) {
             Ok(Answer::Begun) => has_begun = true,
-            Ok(Answer::Out(line)) => terminal.out(&line),
-            Ok(Answer::Err(line)) => terminal.err(&line),
+            Ok(Answer::Out(line)) => terminal.out(&readable::received(&line)),
+            Ok(Answer::Picture(picture)) => terminal.picture(&readable::received(&picture)),
+            Ok(Answer::Err(line)) => terminal.err(&readable::received(&line)),
             Ok(Answer::Shown(number)) => terminal.shown(profile, number),
             Ok(Answer::More) => {
                 let line = handed_over.insert(input.next_line().await);
@@ -239,7 +251,10 @@ async fn serve(listener: UnixListener, mut host: Host, empty: watch::Sender<bool
             biased;
             _ = host.is_closing(), if !is_closing => is_closing = true,
             Some(_) = requests.join_next() => {}
-            Ok((stream, _)) = listener.accept() => if is_closing {
+            Ok((stream, _)) = listener.accept() => if !is_of(&stream, geteuid().as_raw()) {
+                // Nobody of ours; there is nothing to say to them.
+                drop(stream);
+            } else if is_closing {
                 tokio::spawn(turn_away(stream));
             } else {
                 requests.spawn(answer(stream, request_host));
@@ -403,6 +418,10 @@ impl Sink for Remote {
         self.send(Answer::Out(line.to_owned()));
     }
 
+    fn picture(&mut self, picture: &str) {
+        self.send(Answer::Picture(picture.to_owned()));
+    }
+
     fn err(&mut self, line: &str) {
         self.send(Answer::Err(line.to_owned()));
     }
@@ -413,5 +432,18 @@ impl Sink for Remote {
 
     fn is_closed(&self) -> bool {
         self.0.is_closed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn another_users_process_is_nobody() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let own = geteuid().as_raw();
+        assert!(is_of(&one, own) && is_of(&other, own));
+        assert!(!is_of(&one, own + 1));
     }
 }

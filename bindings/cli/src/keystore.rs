@@ -9,9 +9,8 @@
 //! A terminal has no keystore of the platform's; on phones the apps bring theirs.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -21,6 +20,8 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use data_encoding::HEXLOWER;
 use sotto_core::world::{SecretStore, SecretStoreError};
 use zeroize::Zeroizing;
+
+use crate::profile;
 
 const FILE_NAME: &str = "keys";
 const PLAIN: &[u8] = b"sotto-keys 1\n";
@@ -203,7 +204,7 @@ impl<R: rand::Rng> RandomBytes for R {
 }
 
 fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, SecretStoreError> {
-    let file = match File::open(path) {
+    let file = match profile::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(_) => return Err(SecretStoreError::Failed),
@@ -215,9 +216,8 @@ fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, SecretStoreError> {
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    fs::DirBuilder::new().recursive(true).create(directory)?;
     let new = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = profile::create_new(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, path)?;

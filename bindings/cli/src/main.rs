@@ -3,7 +3,8 @@
 //! - `arguments.rs`: what can be typed; `run.rs`: the engine, or the process that has it; `commands.rs`: what each command does
 //! - `sync.rs`: news, as they come; `shown.rs`: how far they were shown
 //! - `output.rs`: results and errors, for people and for programs; `names.rs`, `age.rs`, `readable.rs`: whose, when, and harmless
-//! - `terminal.rs`, `input.rs`, `signals.rs`: lines out, lines in, and the end; `keystore.rs`: the profile's keys in a file
+//! - `terminal.rs`, `input.rs`, `signals.rs`: lines out, lines in, and the end
+//! - `profile.rs`: where the profile is, and that it is its user's alone; `keystore.rs`: its keys in a file
 //! - `handover.rs`: a second process hands its request to the first
 //! - `demo/`: a relay and two devices as processes of their own, and what the relay knows
 
@@ -16,6 +17,7 @@ mod input;
 mod keystore;
 mod names;
 mod output;
+mod profile;
 mod readable;
 mod run;
 mod shown;

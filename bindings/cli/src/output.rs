@@ -83,6 +83,15 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// What did not stop the command and must be known all the same.
+    pub(crate) fn warn(&mut self, code: &str, message: &str) {
+        if self.json {
+            self.sink.err(&readable::json(&json!({ "kind": "warning", "code": code, "message": message })));
+        } else {
+            self.sink.err(&format!("sotto: {} ({})", readable::lines(message), readable::line(code)));
+        }
+    }
+
     pub(crate) fn fail(&mut self, failed: &Failed) {
         let line = if self.json {
             readable::json(&json!({ "code": failed.code, "message": failed.message }))
@@ -106,7 +115,7 @@ impl<'a> Output<'a> {
     /// Something to look at, for people only.
     pub(crate) fn picture(&mut self, picture: &str) {
         if !self.json {
-            self.sink.out(picture);
+            self.sink.picture(picture);
         }
     }
 
@@ -225,6 +234,10 @@ fn remedy(code: &str) -> Option<&'static str> {
     Some(match code {
         "no_profile" => "Make one: sotto init --relay ADDRESS --name NAME. Or say where it is: --profile DIR.",
         "profile_exists" => "Use it, or choose another directory: --profile DIR.",
+        "profile_not_private" => {
+            "Somebody may have put something there. Look who could; if it is yours alone: chmod 700 DIR. Or choose another: --profile DIR."
+        }
+        "no_home" => "Say where the profile is: --profile DIR.",
         "profile_in_use" => "Another process has it open and does not answer. Wait for it to end, or end it.",
         "not_sent_yet" => "It leaves by itself while sotto runs: sotto sync.",
         "relay_asks_for_code" => "Ask who runs it, and give it: --relay-code CODE.",

@@ -43,6 +43,22 @@ fn isolated(text: String) -> String {
     if text.chars().any(is_right_to_left) { format!("{ISOLATE}{text}{END_OF_ISOLATE}") } else { text }
 }
 
+/// A line that another process has made harmless already, made harmless once more: nothing changes in what was right. Isolations stay
+/// where each is closed on its own line.
+pub(crate) fn received(text: &str) -> String {
+    text.split('\n').map(received_line).collect::<Vec<_>>().join("\n")
+}
+
+fn received_line(line: &str) -> String {
+    let mut open = 0_i64;
+    let is_balanced = line.chars().all(|letter| {
+        open += i64::from(letter == ISOLATE) - i64::from(letter == END_OF_ISOLATE);
+        open >= 0
+    }) && open == 0;
+    let is_kept = |letter| is_balanced && matches!(letter, ISOLATE | END_OF_ISOLATE);
+    line.chars().map(|letter| if is_kept(letter) { letter } else { visible(letter) }).collect()
+}
+
 /// JSON whose strings mean the same and hold nothing that a terminal obeys. Outside of strings there are only ASCII characters.
 pub(crate) fn json(value: &serde_json::Value) -> String {
     let text = value.to_string();
@@ -74,6 +90,22 @@ mod tests {
         assert_eq!(lines("こんにちは 👋🏽 ¡Hola!"), "こんにちは 👋🏽 ¡Hola!");
         assert_eq!(line("مرحبا 👋🏽"), "\u{2068}مرحبا 👋🏽\u{2069}", "right to left, and only there");
         assert_eq!(line("\u{2069}مرحبا"), "\u{2068}\u{fffd}مرحبا\u{2069}", "nobody ends their isolation");
+    }
+
+    #[test]
+    fn what_another_process_made_harmless_stays_as_it_is_and_what_it_did_not_is_made_so() {
+        let value = serde_json::json!({ "text": "a\u{1b}\u{202e} مرحبا 👋🏽" });
+        for right in [lines("one\nمرحبا 👋🏽\u{1b}[2J three"), json(&value), "██▀▄ ".to_owned()] {
+            assert_eq!(received(&right), right);
+        }
+        for (wrong, shown) in [
+            ("\u{1b}[2J\u{1b}]0;owned\u{7}", "\u{fffd}[2J\u{fffd}]0;owned\u{fffd}"),
+            ("\u{9b}31m\u{202e}x\ry", "\u{fffd}31m\u{fffd}x\u{fffd}y"),
+            ("\u{2068}never closed", "\u{fffd}never closed"),
+            ("\u{2069}closed first\u{2068}", "\u{fffd}closed first\u{fffd}"),
+        ] {
+            assert_eq!(received(wrong), shown);
+        }
     }
 
     #[test]

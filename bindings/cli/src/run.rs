@@ -2,6 +2,7 @@
 //!
 //! One engine per profile. Whoever opens it listens for others while it runs (`handover.rs`); who comes second hands its words over,
 //! and needs no passphrase for that: the socket is the same user's, and the engine behind it is open.
+//! Nothing in a profile is looked at before it is known to be this user's alone (`profile.rs`).
 //! A first process that ends just then lets the second one open the profile itself, so both are tried until one works.
 
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ use crate::handover::{self, Asked};
 use crate::input::StandardInput;
 use crate::keystore::{FileSecrets, Protection};
 use crate::output::{Failed, Output};
+use crate::profile;
 use crate::signals::Signals;
 use crate::terminal::Terminal;
 
@@ -42,19 +44,24 @@ pub(crate) fn run(arguments: Arguments, words: Vec<OsString>) -> ExitCode {
 }
 
 fn try_run(mut arguments: Arguments, words: &[OsString], terminal: &mut Terminal) -> Result<ExitCode, Failed> {
+    let profile = arguments.profile.take().map_or_else(profile::default_directory, Ok)?;
+    if let Some(repaired) = profile::check(&profile)? {
+        Output::new(arguments.json, terminal).warn("keys_were_open", &repaired.told());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|_| Failed::new("runtime_failed", "the runtime does not start"))?;
     let result = runtime.block_on(async {
         if matches!(arguments.command, Command::Init { .. }) {
-            return init(&arguments, terminal).await;
+            return init(&arguments, &profile, terminal).await;
         }
-        ask_or_open(&mut arguments, words, terminal).await
+        ask_or_open(&profile, &mut arguments, words, terminal).await
     });
     runtime.shutdown_timeout(PAUSE);
     result
 }
 
 async fn ask_or_open(
+    profile: &Path,
     arguments: &mut Arguments,
     words: &[OsString],
     terminal: &mut Terminal,
@@ -64,7 +71,7 @@ async fn ask_or_open(
     let is_watching = matches!(arguments.command, Command::Sync { .. });
     let (mut closing_since, mut locked_since) = (None, None);
     loop {
-        match handover::ask(&arguments.profile, words, &mut input, terminal).await {
+        match handover::ask(profile, words, &mut input, terminal).await {
             Asked::Answered(code) => return Ok(code),
             Asked::Interrupted(_) if asked_for.is_some() => return Ok(ExitCode::SUCCESS),
             Asked::Interrupted(caught) => return Err(Failed::interrupted(caught)),
@@ -82,8 +89,8 @@ async fn ask_or_open(
             // What it watched elsewhere counts.
             *remaining = seconds.saturating_sub(begun.elapsed().as_secs());
         }
-        match open(&arguments.profile, &mut passphrase).await {
-            Ok(messenger) => return serve(&messenger, arguments, &mut input, terminal).await,
+        match open(profile, &mut passphrase).await {
+            Ok(messenger) => return serve(&messenger, profile, arguments, &mut input, terminal).await,
             Err(Error::Store(StoreError::ProfileInUse)) => wait_for_lock(&mut locked_since, LOCKED_MAX).await?,
             Err(error) => return Err(error.into()),
         }
@@ -110,12 +117,13 @@ const fn stay(command: &mut Command) -> Option<&mut u64> {
 /// Runs the command on this process's engine, and others' meanwhile.
 async fn serve(
     messenger: &Messenger,
+    profile: &Path,
     arguments: &mut Arguments,
     input: &mut StandardInput,
     terminal: &mut Terminal,
 ) -> Result<ExitCode, Failed> {
     let mut signals = Signals::listen();
-    let door = handover::Door::open(&arguments.profile, messenger.clone());
+    let door = handover::Door::open(profile, messenger.clone());
     let stays = stay(&mut arguments.command).is_some();
     let mut output = Output::new(arguments.json, terminal);
     if let Err(error) = &door {
@@ -123,7 +131,7 @@ async fn serve(
     }
     let result = tokio::select! {
         biased;
-        result = commands::run(messenger, &arguments.profile, &arguments.command, input, &mut output) => result,
+        result = commands::run(messenger, profile, &arguments.command, input, &mut output) => result,
         // Staying ends when somebody ends it.
         caught = signals.caught() => if stays { Ok(()) } else { Err(Failed::interrupted(caught)) },
     };
@@ -134,7 +142,7 @@ async fn serve(
     result.map(|()| ExitCode::SUCCESS)
 }
 
-async fn init(arguments: &Arguments, terminal: &mut Terminal) -> Result<ExitCode, Failed> {
+async fn init(arguments: &Arguments, profile: &Path, terminal: &mut Terminal) -> Result<ExitCode, Failed> {
     let Command::Init { relay, name, relay_codes, passphrase } = &arguments.command else {
         return Err(Failed::new("not_here", "this command makes no account"));
     };
@@ -145,15 +153,22 @@ async fn init(arguments: &Arguments, terminal: &mut Terminal) -> Result<ExitCode
         relay_codes: relay_codes.clone(),
     };
     let protection = if *passphrase { Protection::Passphrase(ask_new_passphrase()?) } else { Protection::Plain };
-    let secrets = FileSecrets::create(&arguments.profile, &protection).map_err(Error::from)?;
+    let made = profile::make(profile)?;
+    let secrets = FileSecrets::create(profile, &protection).map_err(Error::from)?;
     let mut output = Output::new(arguments.json, terminal);
     let mut signals = Signals::listen();
     let messenger = tokio::select! {
         biased;
-        made = commands::init(world(secrets), &arguments.profile, new, &mut output) => made?,
-        caught = signals.caught() => return Err(Failed::interrupted(caught)),
+        messenger = commands::init(world(secrets), profile, new, &mut output) => messenger,
+        caught = signals.caught() => Err(Failed::interrupted(caught)),
     };
-    messenger.shut_down();
+    match messenger {
+        Ok(messenger) => messenger.shut_down(),
+        Err(failed) => {
+            made.undo();
+            return Err(failed);
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,6 +10,8 @@ use crate::shown;
 pub(crate) trait Sink: Send {
     /// A line of results.
     fn out(&mut self, line: &str);
+    /// Lines of blocks, dark where they are full.
+    fn picture(&mut self, picture: &str);
     /// A line for standard error.
     fn err(&mut self, line: &str);
     /// Messages up to this number stand in the lines so far: to be written down where those lines have really been written.
@@ -42,6 +44,13 @@ impl Sink for Terminal {
         let mut out = io::stdout().lock();
         if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
             self.failure.get_or_insert(error.kind());
+        }
+    }
+
+    /// Black on white whatever the terminal's colours are: scanners are not sure to know the inverse.
+    fn picture(&mut self, picture: &str) {
+        for line in picture.lines() {
+            self.out(&format!("\u{1b}[30;107m{line}\u{1b}[0m"));
         }
     }
 

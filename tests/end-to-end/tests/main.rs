@@ -14,6 +14,7 @@ mod end_to_end {
     mod json;
     mod names;
     mod passphrase;
+    mod private;
     mod stage;
     mod waiting;
 }
