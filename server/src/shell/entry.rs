@@ -95,6 +95,7 @@ async fn serve(config: Config) -> Result<(), StartError> {
         TlsMode::SelfSigned => Some(Tls::self_signed(&config.data.join("tls"))?),
     };
     let stop = stop_signal().map_err(|source| failed("cannot listen for signals", source))?;
+    outlive_file_limits().map_err(|source| failed("cannot listen for signals", source))?;
     let store = SqliteStore::open(SqliteOptions {
         bounds: config.bounds.clone(),
         ..SqliteOptions::file(database(&config.data))
@@ -152,6 +153,12 @@ fn lock(data: &Path) -> Result<File, StartError> {
         Err(std::fs::TryLockError::WouldBlock) => Err(StartError::InUse),
         Err(std::fs::TryLockError::Error(source)) => Err(said(source)),
     }
+}
+
+/// A limit on the size of files is told by a failed write, which callers hear as *full*; the signal that comes with it would end the
+/// process instead. Whoever listens for it has taken its default away for good.
+fn outlive_file_limits() -> io::Result<()> {
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {

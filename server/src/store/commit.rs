@@ -6,9 +6,11 @@
 //! itself, acknowledgements first, and each caller is told what became of its own.
 //! Invariants: nobody hears of a success before the commit has been synced; observers hear after the commit; **an I/O error while
 //! writing or syncing ends the process**, because after a failed sync nobody can say what is on the disk and a second sync would
-//! lie. Restarting reads back what is there. A full disk is no such error: it is told to the callers and passes.
+//! lie. Restarting reads back what is there. A full disk, a quota, or a limit on the size of files is no such error: it is told to the
+//! callers and passes.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
@@ -160,9 +162,11 @@ impl Writer {
                 true
             }
             Err(error) => {
+                // Before the rollback, which may fail in its own way.
+                let severity = self.severity(&error);
                 self.undo();
-                self.judge(&error, "a commit failed");
-                if is_full(&error) && !self.is_dead {
+                self.judge(severity, &error, "a commit failed");
+                if severity == Severity::Passing && !self.is_dead {
                     // Acknowledgements and sweeps make room, and need room in the log themselves.
                     self.checkpoint(PASSIVE);
                 }
@@ -200,7 +204,7 @@ impl Writer {
         if !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
-            self.judge(&error, "a rollback failed");
+            self.judge(self.severity(&error), &error, "a rollback failed");
         }
     }
 
@@ -221,16 +225,20 @@ impl Writer {
         match moved {
             Ok(is_busy) => !is_busy,
             Err(error) => {
-                self.judge(&error, "a checkpoint failed");
+                self.judge(self.severity(&error), &error, "a checkpoint failed");
                 false
             }
         }
     }
 
+    fn severity(&self, error: &rusqlite::Error) -> Severity {
+        severity(error, io::Error::from_raw_os_error(sotto_cipher::system_error(&self.connection)).kind())
+    }
+
     /// Ends the process on an error after which the disk cannot be trusted.
-    fn judge(&mut self, error: &rusqlite::Error, what: &str) {
-        match severity(error) {
-            Severity::Passing => tracing::warn!("{what}: the disk is full; nothing was kept"),
+    fn judge(&mut self, severity: Severity, error: &rusqlite::Error, what: &str) {
+        match severity {
+            Severity::Passing => tracing::warn!("{what}: there is no room; nothing was kept"),
             Severity::Bug => tracing::error!("{what}: {error}"),
             Severity::Crash => {
                 self.is_dead = true;
@@ -240,20 +248,30 @@ impl Writer {
     }
 }
 
-fn is_full(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
-}
-
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Severity {
+    /// There is no room.
     Passing,
     Bug,
     Crash,
 }
 
-fn severity(error: &rusqlite::Error) -> Severity {
+/// `system` is what the operating system said, if this is a failure that it had a part in.
+fn severity(error: &rusqlite::Error, system: io::ErrorKind) -> Severity {
     let rusqlite::Error::SqliteFailure(failure, _) = error else { return Severity::Bug };
     match failure.code {
         ErrorCode::DiskFull => Severity::Passing,
+        // SQLite knows a disk without room by one number only. A quota and a limit on a file's size have others, and like it they refuse
+        // a write before it has changed anything. Never asked of a sync: what failed to reach the disk there may be anything.
+        ErrorCode::SystemIoFailure
+            if failure.extended_code == ffi::SQLITE_IOERR_WRITE
+                && matches!(
+                    system,
+                    io::ErrorKind::FileTooLarge | io::ErrorKind::QuotaExceeded | io::ErrorKind::StorageFull
+                ) =>
+        {
+            Severity::Passing
+        }
         // The index of the log is a file too, and growing it is no write that anybody relies on.
         ErrorCode::SystemIoFailure if failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE => Severity::Passing,
         ErrorCode::SystemIoFailure => Severity::Crash,
@@ -393,5 +411,26 @@ struct Fuse(Crash);
 impl Drop for Fuse {
     fn drop(&mut self) {
         (self.0)("the writer stopped by a bug");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a1_a_write_without_room_passes_and_a_sync_that_failed_ends_the_process_whatever_the_reason() {
+        let failure = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
+        for system in full {
+            assert_eq!(severity(&failure(ffi::SQLITE_FULL), system), Severity::Passing);
+            assert_eq!(severity(&failure(ffi::SQLITE_IOERR_WRITE), system), Severity::Passing, "{system}");
+            for code in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC, ffi::SQLITE_IOERR_READ] {
+                assert_eq!(severity(&failure(code), system), Severity::Crash, "{system}");
+            }
+        }
+        for system in [io::ErrorKind::Other, io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem] {
+            assert_eq!(severity(&failure(ffi::SQLITE_IOERR_WRITE), system), Severity::Crash, "{system}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use sotto_protocol::relay::SendOutcome;
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, Message};
 use tokio::io::AsyncWriteExt;
@@ -87,6 +88,56 @@ async fn a_signal_ends_the_process_in_order_and_a_second_one_on_the_same_data_do
     let mut stream = WsClient::open(relay.address).await;
     stream.attach(&bob).await;
     assert_eq!(stream.drain().await.len(), 1);
+}
+
+/// What became of an envelope of a few KiB.
+#[cfg(target_os = "linux")]
+async fn send_large(relay: &Process, bob: &Device) -> SendOutcome {
+    let mut socket = TcpStream::connect(relay.address).await.unwrap();
+    let answer = post(&mut socket, path::SEND, "", &bob.send(&[7; 4_000])).await.unwrap();
+    let results = sotto_protocol::relay::SendResults::decode(&answer.body[..]).unwrap().results;
+    results[0].outcome()
+}
+
+/// A quota on files is a failed write to SQLite, and a signal that ends a process; the relay died of both and began again for ever.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_on_files_is_a_full_disk_mail_is_delivered_meanwhile_and_accepted_again_once_there_is_room() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let directory = tempfile::tempdir().unwrap();
+    let mut relay = Process::start(directory.path(), 0);
+    let pid = Pid::from_child(&relay.child);
+    let limit = |current| prlimit(Some(pid), Resource::Fsize, Rlimit { current, maximum: None }).unwrap();
+    let bob = Device::register(relay.address).await;
+    limit(Some(800_000));
+    let (mut accepted, mut refused_in_a_row) = (0, 0);
+    // One refusal makes it move its log into the main file, which may make room once more.
+    while refused_in_a_row < 5 {
+        match send_large(&relay, &bob).await {
+            SendOutcome::Accepted => (accepted, refused_in_a_row) = (accepted + 1, 0),
+            other => {
+                assert!(other == SendOutcome::Busy);
+                refused_in_a_row += 1;
+            }
+        }
+        assert!(accepted < 1_000, "the limit is never met");
+    }
+    // It goes on for those who have mail, and goes on saying so to those who bring some.
+    for _ in 0..3 {
+        let mut stream = WsClient::open(relay.address).await;
+        stream.attach(&bob).await;
+        assert_eq!(stream.drain().await.len(), accepted);
+        assert!(send_large(&relay, &bob).await == SendOutcome::Busy);
+    }
+    limit(None);
+    assert!(send_large(&relay, &bob).await == SendOutcome::Accepted);
+    assert!(relay.child.try_wait().unwrap().is_none(), "the same process");
+    relay.signal("-TERM");
+    assert!(relay.child.wait().unwrap().success());
+    let relay = Process::start(directory.path(), relay.address.port());
+    let mut stream = WsClient::open(relay.address).await;
+    stream.attach(&bob).await;
+    assert_eq!(stream.drain().await.len(), accepted + 1);
 }
 
 /// What a sender knows of its envelopes.
