@@ -29,7 +29,8 @@ pub(crate) type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 pub(crate) struct Threads {
     writer: Option<SyncSender<Message>>,
     readers: Option<SyncSender<ReadJob>>,
-    handles: Vec<JoinHandle<()>>,
+    reading: Vec<JoinHandle<()>>,
+    writing: Option<JoinHandle<()>>,
 }
 
 /// Reads on this thread.
@@ -42,7 +43,7 @@ pub(crate) fn read_now<T>(connection: &Connection, work: impl FnOnce(&Connection
 
 impl Threads {
     pub(crate) fn start(writer: Writer, options: &SqliteOptions) -> Result<Self, OpenError> {
-        let mut threads = Self { writer: None, readers: None, handles: Vec::new() };
+        let mut threads = Self { writer: None, readers: None, reading: Vec::new(), writing: None };
         let (queue, jobs) = mpsc::sync_channel::<ReadJob>(READER_QUEUE_MAX);
         let jobs = Arc::new(Mutex::new(jobs));
         for number in 0..READERS {
@@ -50,12 +51,12 @@ impl Threads {
             connection.pragma_update(None, "query_only", true)?;
             let jobs = Arc::clone(&jobs);
             let thread = std::thread::Builder::new().name(format!("reader-{number}"));
-            threads.handles.push(thread.spawn(move || serve_reads(&connection, &jobs))?);
+            threads.reading.push(thread.spawn(move || serve_reads(&connection, &jobs))?);
         }
         threads.readers = Some(queue);
         let (queue, messages) = mpsc::sync_channel(WRITER_QUEUE_MAX);
         let thread = std::thread::Builder::new().name("writer".to_owned());
-        threads.handles.push(thread.spawn(move || serve(writer, &messages))?);
+        threads.writing = Some(thread.spawn(move || serve(writer, &messages))?);
         threads.writer = Some(queue);
         Ok(threads)
     }
@@ -86,12 +87,16 @@ impl Threads {
 }
 
 impl Drop for Threads {
-    /// Waits until everything queued is done and every connection is closed.
+    /// Waits until everything queued is done and every connection is closed, the writer's last: SQLite takes the log away with the last
+    /// one, and leaves it lying when two close at the same moment.
     fn drop(&mut self) {
         self.readers = None;
+        for thread in self.reading.drain(..) {
+            drop(thread.join());
+        }
         self.writer = None;
-        for handle in self.handles.drain(..) {
-            drop(handle.join());
+        if let Some(thread) = self.writing.take() {
+            drop(thread.join());
         }
     }
 }
