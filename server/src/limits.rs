@@ -127,8 +127,8 @@ impl StoreBounds {
 pub struct ShellLimits {
     /// Open connections: at 16 KiB each, a quarter of a gibibyte.
     pub connections_max: usize,
-    /// Open connections from one IPv4 address or IPv6 /64: a large household behind one router. 0: any number, for a relay behind
-    /// a proxy.
+    /// Open connections from one IPv4 address or IPv6 /64: a large household behind one router. An IPv6 /48 gets sixteen times that.
+    /// 0: any number, for a relay behind a proxy.
     pub connections_per_address_max: usize,
     /// TLS handshakes that are computed at the same time: half the cores, so that a flood of them leaves the others to everybody
     /// who is connected.
@@ -147,8 +147,11 @@ pub struct ShellLimits {
     /// Bytes of bodies and answers in memory, of all calls: a quarter of the smallest server that is worth renting.
     pub load_bytes_max: usize,
     /// Of one address's calls, so that it takes no more than an eighth from the others; the same as the whole for a relay behind a
-    /// proxy.
+    /// proxy. An IPv6 /48 gets twice that.
     pub load_bytes_per_address_max: usize,
+    /// How long a call may wait for its peer before it makes room for another when memory is full: as long as one that is refused
+    /// for want of room is told to stay away, so that it finds some then.
+    pub load_patience: Duration,
     /// How long a connection may carry nothing before it is closed. A client that comes back later connects again, which also
     /// keeps its calls apart.
     pub idle_timeout: Duration,
@@ -175,6 +178,7 @@ impl Default for ShellLimits {
             answer_timeout: Duration::from_secs(60),
             load_bytes_max: 256 * 1024 * 1024,
             load_bytes_per_address_max: 32 * 1024 * 1024,
+            load_patience: Duration::from_millis(RETRY_BUSY_MS),
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
             attach_timeout: Duration::from_secs(30),
@@ -184,6 +188,10 @@ impl Default for ShellLimits {
     }
 }
 
+/// Calls below this, answer included, count as small: letters and what keeps an inbox going.
+pub const SMALL_CALL_BYTES_MAX: usize = 64 * 1024;
+/// Which part of `load_bytes_max` they have for themselves: with a quarter, a thousand of them come in at once however full the rest is.
+pub const SMALL_CALLS_PART: usize = 4;
 /// All headers of a request: ours are a few hundred bytes.
 pub const HEADERS_BYTES_MAX: usize = 16 * 1024;
 /// Header lines: ours are about ten.

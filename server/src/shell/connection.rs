@@ -95,6 +95,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(socket: S, gu
         biased;
         // How a connection ended concerns nobody.
         _ = connection.as_mut() => return,
+        () = guest.sent_away.notified() => return guest.door.relay.metrics.shed("crowded"),
         () = guest.overdue() => return guest.door.relay.metrics.shed("answer_timeout"),
         grace = wants_end => grace,
     };

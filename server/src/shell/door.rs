@@ -1,7 +1,7 @@
-//! What all connections share: places, each address's share of them, and the memory that bodies and answers take on their way.
+//! What all connections share: places, each network's share of them, turns, and memory.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,8 @@ use tokio::time::timeout;
 use super::connection::Witness;
 use super::drain::Drain;
 use super::guest::Guest;
+use super::memory::Memory;
+use super::network::{Network, Origin};
 use super::turns::{Share, Turns};
 use crate::limits::ShellLimits;
 use crate::relay::Relay;
@@ -23,6 +25,7 @@ pub(crate) struct Door {
     pub(crate) witness: Option<Arc<dyn Witness>>,
     pub(crate) drain: Drain,
     pub(crate) handshakes: Turns,
+    pub(crate) memory: Memory,
     inside: Mutex<Inside>,
     left: Notify,
     next_id: AtomicU64,
@@ -31,14 +34,12 @@ pub(crate) struct Door {
 #[derive(Default)]
 struct Inside {
     count: usize,
-    bytes: usize,
-    addresses: HashMap<IpAddr, Address>,
+    networks: HashMap<Network, Present>,
 }
 
-/// What one address has here.
-struct Address {
+/// What one network has here.
+struct Present {
     count: usize,
-    bytes: usize,
     handshakes: Share,
 }
 
@@ -49,40 +50,51 @@ impl Door {
         witness: Option<Arc<dyn Witness>>,
         drain: Drain,
     ) -> Arc<Self> {
-        let handshakes = Turns::new(limits.handshakes_max);
+        let (handshakes, memory) = (Turns::new(limits.handshakes_max), Memory::new(&limits));
         let (inside, left, next_id) = (Mutex::default(), Notify::new(), AtomicU64::new(0));
-        Arc::new(Self { relay, limits, witness, drain, handshakes, inside, left, next_id })
+        Arc::new(Self { relay, limits, witness, drain, handshakes, memory, inside, left, next_id })
     }
 
     pub(crate) fn let_in(self: &Arc<Self>, address: IpAddr) -> Option<Guest> {
-        let address = neighbourhood(address);
+        let origin = Origin::of(address);
         let mut inside = self.inside();
         if inside.count >= self.limits.connections_max {
             return None;
         }
         let per_address_max = self.limits.connections_per_address_max;
-        let handshakes_max = self.limits.handshakes_per_address_max;
-        let new = || Address { count: 0, bytes: 0, handshakes: Share::new(handshakes_max) };
-        let of_address = inside.addresses.entry(address).or_insert_with(new);
-        if per_address_max > 0 && of_address.count >= per_address_max {
+        let is_full = |network: Network| {
+            let present = inside.networks.get(&network).map_or(0, |present| present.count);
+            per_address_max > 0 && present >= network.connections(per_address_max)
+        };
+        if origin.networks().any(is_full) {
             return None;
         }
-        of_address.count += 1;
-        let handshakes = of_address.handshakes.clone();
+        let handshakes_max = self.limits.handshakes_per_address_max;
+        let mut handshakes = None;
+        for network in origin.networks() {
+            let new = || Present { count: 0, handshakes: Share::new(handshakes_max) };
+            let present = inside.networks.entry(network).or_insert_with(new);
+            present.count += 1;
+            // The first is the narrowest, and whose turns it takes.
+            handshakes.get_or_insert_with(|| present.handshakes.clone());
+        }
         inside.count += 1;
         self.relay.metrics.connections().inc();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        Some(Guest::new(Arc::clone(self), address, id, handshakes))
+        let handshakes = handshakes.unwrap_or_else(|| Share::new(handshakes_max));
+        Some(Guest::new(Arc::clone(self), origin, id, handshakes))
     }
 
     /// Gives a connection's place back.
-    pub(crate) fn let_out(&self, address: IpAddr) {
+    pub(crate) fn let_out(&self, origin: Origin) {
         let mut inside = self.inside();
         inside.count -= 1;
-        if let Some(of_address) = inside.addresses.get_mut(&address) {
-            of_address.count -= 1;
-            if of_address.count == 0 {
-                inside.addresses.remove(&address);
+        for network in origin.networks() {
+            if let Some(present) = inside.networks.get_mut(&network) {
+                present.count -= 1;
+                if present.count == 0 {
+                    inside.networks.remove(&network);
+                }
             }
         }
         drop(inside);
@@ -111,73 +123,35 @@ impl Door {
     }
 }
 
-/// What counts as one address: of IPv6, the network that a household gets.
-fn neighbourhood(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-    }
-}
-
-/// Bytes of one call in memory, its body's as they come in and then its answer's; given back when it is dropped.
-pub(crate) struct Load {
-    guest: Arc<Guest>,
-    bytes: usize,
-}
-
-impl Load {
-    pub(crate) const fn new(guest: Arc<Guest>) -> Self {
-        Self { guest, bytes: 0 }
-    }
-
-    /// Takes that many bytes more, if there is room for them.
-    pub(crate) fn add(&mut self, bytes: usize) -> bool {
-        let limits = &self.guest.door.limits;
-        let mut inside = self.guest.door.inside();
-        // A connection's address is there as long as the connection.
-        let Some(of_address) = inside.addresses.get(&self.guest.address) else { return false };
-        let has_room = inside.bytes + bytes <= limits.load_bytes_max
-            // Behind a proxy all come from one address.
-            && (limits.connections_per_address_max == 0
-                || of_address.bytes + bytes <= limits.load_bytes_per_address_max);
-        if has_room {
-            Self::change(&mut inside, self.guest.address, |held| held + bytes);
-            self.bytes += bytes;
-        }
-        has_room
-    }
-
-    /// Keeps that many of what it has and gives the rest back.
-    pub(crate) fn keep(&mut self, bytes: usize) {
-        let surplus = self.bytes.saturating_sub(bytes);
-        Self::change(&mut self.guest.door.inside(), self.guest.address, |held| held.saturating_sub(surplus));
-        self.bytes -= surplus;
-    }
-
-    fn change(inside: &mut Inside, address: IpAddr, change: impl Fn(usize) -> usize) {
-        inside.bytes = change(inside.bytes);
-        if let Some(of_address) = inside.addresses.get_mut(&address) {
-            of_address.bytes = change(of_address.bytes);
-        }
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.keep(0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use sotto_protocol::Timestamp;
+
     use super::*;
+    use crate::relay::RelayConfig;
+    use crate::store::{SqliteOptions, SqliteStore};
+
+    fn door(limits: ShellLimits) -> Arc<Door> {
+        let store = SqliteStore::open(SqliteOptions::memory()).unwrap();
+        let name = sotto_protocol::RelayName::parse("relay.example", 443).unwrap();
+        let relay = Relay::new(Arc::new(store), RelayConfig::open(name), Timestamp::from_ms(1_800_000_000_000));
+        Door::new(relay, limits, None, Drain::default())
+    }
 
     #[test]
-    fn neighbours_in_one_ipv6_network_count_as_one_address() {
-        let of = |text: &str| neighbourhood(text.parse().unwrap());
-        assert_eq!(of("2001:db8:1:2:3::1"), of("2001:db8:1:2:4::1"));
-        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
-        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    fn a_site_with_many_households_has_a_bound_of_its_own() {
+        let door = door(ShellLimits { connections_per_address_max: 2, ..ShellLimits::default() });
+        let come =
+            |site: u32, household: u32| door.let_in(format!("2001:db8:{site:x}:{household:x}::1").parse().unwrap());
+        let mut inside: Vec<Guest> =
+            (0..16).flat_map(|household| [come(1, household), come(1, household)]).flatten().collect();
+        assert_eq!(inside.len(), 32);
+        assert!(come(1, 0).is_none() && come(1, 99).is_none(), "another household of a full site");
+        inside.push(come(2, 99).unwrap());
+        inside.push(door.let_in("192.0.2.1".parse().unwrap()).unwrap());
+        inside.remove(0);
+        assert!(come(1, 99).is_some(), "a place that is free is given again");
+        drop(inside);
+        assert!(door.inside().networks.is_empty());
     }
 }

@@ -1,22 +1,25 @@
 //! A connection's place, what is under way on it, and when it has to go.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connection::{CallKind, ConnectionId};
 use super::door::Door;
+use super::network::Origin;
 use super::turns::Share;
 
 /// A connection's place; given back when the last user of it is gone.
 pub(crate) struct Guest {
     pub(crate) door: Arc<Door>,
-    pub(crate) address: IpAddr,
+    pub(crate) origin: Origin,
     pub(crate) id: ConnectionId,
     pub(crate) handshakes: Share,
+    /// Told when one of its calls had to make room for another.
+    pub(crate) sent_away: Arc<Notify>,
     is_stream: AtomicBool,
     calls: Mutex<Calls>,
 }
@@ -30,9 +33,9 @@ struct Calls {
 }
 
 impl Guest {
-    pub(crate) fn new(door: Arc<Door>, address: IpAddr, id: ConnectionId, handshakes: Share) -> Self {
+    pub(crate) fn new(door: Arc<Door>, origin: Origin, id: ConnectionId, handshakes: Share) -> Self {
         let calls = Mutex::new(Calls { next_number: 0, open: BTreeMap::new(), active_at: Instant::now() });
-        Self { door, address, id, handshakes, is_stream: AtomicBool::new(false), calls }
+        Self { door, origin, id, handshakes, sent_away: Arc::default(), is_stream: AtomicBool::new(false), calls }
     }
 
     pub(crate) fn witness(&self, kind: CallKind) {
@@ -82,7 +85,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.door.let_out(self.address);
+        self.door.let_out(self.origin);
     }
 }
 

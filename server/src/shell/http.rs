@@ -24,8 +24,8 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::connection::CallKind;
-use super::door::Load;
 use super::guest::{Call, Guest};
+use super::memory::Load;
 use super::{now, websocket};
 use crate::auth::Request;
 use crate::limits::ANSWER_PIECE_BYTES;
@@ -56,16 +56,17 @@ async fn answer(request: HttpRequest, guest: &Arc<Guest>) -> HttpResponse {
     if parts.uri.path() == path::STREAM {
         return stream(parts, guest).await;
     }
-    let mut load = Load::new(Arc::clone(guest));
-    let response = match read_body(&parts, body, guest, &mut load).await {
+    let load = Load::new(Arc::clone(guest));
+    let response = match read_body(&parts, body, guest, &load).await {
         Ok(body) => {
             let request = into_request(parts, body);
             guest.witness(kind(&request));
+            load.is_whole();
             guest.door.relay.handle(request, now()).await
         }
         Err(problem) => problem.response(now()),
     };
-    load.keep(response.body.len());
+    load.is_answered(response.body.len());
     call.is_answered();
     into_http(response, |bytes| Body::new(Parcel { bytes, _held: (call, load) }))
 }
@@ -80,7 +81,7 @@ fn answer_bytes_max(path: &str) -> usize {
 }
 
 /// Takes only what there is room for, as it comes in: what is announced and not sent costs nothing.
-async fn read_body(parts: &Parts, mut body: Incoming, guest: &Guest, load: &mut Load) -> Result<bytes::Bytes, Problem> {
+async fn read_body(parts: &Parts, mut body: Incoming, guest: &Guest, load: &Load) -> Result<bytes::Bytes, Problem> {
     let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > BODY_BYTES_MAX) {
         return Err(Problem::TooLarge);

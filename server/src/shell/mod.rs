@@ -10,6 +10,8 @@ mod drain;
 mod entry;
 mod guest;
 mod http;
+mod memory;
+mod network;
 mod patience;
 mod tls;
 mod turns;

@@ -1,6 +1,7 @@
 //! What calls hold in memory is bounded, counted only once it is there, and given back: by whoever takes its answer, and for whoever
 //! does not.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
@@ -10,7 +11,7 @@ use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, Message};
 use sotto_relay::limits::ShellLimits;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::{
     Device, Setup, TestServer, authorization, fresh, http2_answers_begin, http2_calls, is_accepted, name, post,
@@ -43,6 +44,11 @@ async fn fill_chain(server: &TestServer) {
     }
 }
 
+/// A memory in which that many large answers have room, beside the part of small calls.
+const fn bytes_for_answers(count: usize) -> usize {
+    count * 1_100_000 * 4 / 3
+}
+
 fn read() -> Vec<u8> {
     ChainRead { chain: Bytes::copy_from_slice(&CHAIN), from: 0 }.encode_to_vec()
 }
@@ -70,7 +76,12 @@ async fn answers_that_nobody_takes_end_their_connection_and_are_given_back() {
 
 #[tokio::test]
 async fn answers_in_memory_are_bounded_and_who_comes_then_is_told_to_come_back() {
-    let server = server(|limits| limits.load_bytes_max = 2_200_000).await;
+    let server = server(|limits| {
+        limits.load_bytes_max = bytes_for_answers(2);
+        // Longer than any test: nobody makes room for anybody.
+        limits.load_patience = Duration::from_secs(3_600);
+    })
+    .await;
     fill_chain(&server).await;
     let mut greedy = ask_without_a_window(&server, 2).await;
     http2_answers_begin(&mut greedy, 2).await;
@@ -87,6 +98,65 @@ async fn answers_in_memory_are_bounded_and_who_comes_then_is_told_to_come_back()
     server.stop().await;
 }
 
+/// Nine connections from nine addresses, with closed windows, held all the memory that calls have, and everybody else was refused.
+#[tokio::test]
+async fn answers_that_nobody_takes_make_room_and_small_calls_never_wait_for_it() {
+    let server = server(|limits| {
+        limits.load_bytes_max = bytes_for_answers(8);
+        limits.load_bytes_per_address_max = 2 * 1_100_000;
+        limits.load_patience = Duration::ZERO;
+    })
+    .await;
+    fill_chain(&server).await;
+    let bob = Device::register(server.address).await;
+    let mut greedy = Vec::new();
+    for address in 2..11 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, address], 0))).unwrap();
+        let mut socket = socket.connect(server.address).await.unwrap();
+        socket.write_all(&http2_calls(path::CHAIN_READ, &read(), 2)).await.unwrap();
+        // Both answers, or a refusal: whatever there is, it has it.
+        http2_answers_begin(&mut socket, 2).await;
+        greedy.push(socket);
+    }
+    for _ in 0..20 {
+        let sent = post(&mut server.connect().await, path::SEND, "", &bob.send(b"small")).await.unwrap();
+        assert!(is_accepted(&sent));
+        let answer = post(&mut server.connect().await, path::CHAIN_READ, "", &read()).await.unwrap();
+        assert_eq!((answer.status, answer.body.len() > 900_000), (200, true));
+    }
+    // Whoever had to make room has lost its connection; who waited less long has not.
+    read_to_close(&mut greedy.remove(0)).await;
+    drop(greedy);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_end_make_room_for_small_calls_too() {
+    let server = server(|limits| {
+        limits.load_bytes_max = 4 * 200_000;
+        limits.load_patience = Duration::ZERO;
+    })
+    .await;
+    let bob = Device::register(server.address).await;
+    let mut slow = Vec::new();
+    for _ in 0..10 {
+        let mut socket = server.connect().await;
+        let head = format!("POST {} HTTP/1.1\r\nhost: relay\r\ncontent-length: 60000\r\n\r\n", path::SEND);
+        socket.write_all(&[head.as_bytes(), &[0; 50_000]].concat()).await.unwrap();
+        slow.push(socket);
+    }
+    // Four have room at a time; each of the others sent the one before away.
+    server.reaches(r#"sotto_relay_shed_total{reason="crowded"} 6"#).await;
+    for _ in 0..20 {
+        let sent = post(&mut server.connect().await, path::SEND, "", &bob.send(&[1; 10_000])).await.unwrap();
+        assert!(is_accepted(&sent));
+    }
+    read_to_close(&mut slow[0]).await;
+    drop(slow);
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn one_address_gets_its_share_of_the_memory_and_no_more() {
     let server = server(|limits| limits.load_bytes_per_address_max = 1_000).await;
@@ -98,7 +168,7 @@ async fn one_address_gets_its_share_of_the_memory_and_no_more() {
 
 #[tokio::test]
 async fn what_is_announced_and_not_sent_takes_no_room() {
-    let server = server(|limits| limits.load_bytes_max = 1_000_000).await;
+    let server = server(|limits| limits.load_bytes_max = 4 * 1_000_000 / 3).await;
     let mut announced = Vec::new();
     for _ in 0..8 {
         let mut socket = server.connect().await;
@@ -114,7 +184,7 @@ async fn what_is_announced_and_not_sent_takes_no_room() {
 
 #[tokio::test]
 async fn a_body_is_given_back_once_its_call_is_answered() {
-    let server = server(|limits| limits.load_bytes_max = 150_000).await;
+    let server = server(|limits| limits.load_bytes_max = 4 * 65_536).await;
     let bob = Device::register(server.address).await;
     let mut socket = server.connect().await;
     for _ in 0..5 {
