@@ -23,6 +23,8 @@ pub(crate) use trust::{
 };
 pub(crate) use way::{PairOf, pair_is_usable, set_invite, set_pair, set_reply};
 
+use std::time::Duration;
+
 use rusqlite::{Row, params};
 use sotto_crypto::manifest::{Head, VerifiedManifest};
 use sotto_protocol::{AccountId, ChainId, ClaimId, ConversationId, Timestamp};
@@ -255,9 +257,37 @@ pub(crate) fn begin(tx: &mut Tx<'_>, new: &NewContact<'_>, now: Timestamp) -> Re
     Ok(row)
 }
 
+/// Begins anew with a contact whose list and chain stay what they are known to be: the chain is read again before anything is sent.
+pub(crate) fn begin_again(tx: &mut Tx<'_>, row: ContactRow, name: &str, state: ContactState) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET name = ?2, state = ?3, manifest_read_at = 0 WHERE id = ?1",
+        params![row.0, name, state.code()],
+    )?;
+    Ok(())
+}
+
 pub(crate) fn set_state(tx: &mut Tx<'_>, row: ContactRow, state: ContactState) -> Result<(), StoreError> {
     tx.execute("UPDATE contact SET state = ?2 WHERE id = ?1", params![row.0, state.code()])?;
     Ok(())
+}
+
+/// How often in a day somebody who is known may begin anew. Who was removed or has lost everything comes once, and perhaps scans a few times
+/// more. Each time puts and drops a token at every inbox of ours, and sends all again that they have not confirmed: without a bound, a
+/// contact's script would make signed calls of ours out of its own letters. What is too much is asked again a day later, by itself.
+const MEETINGS_PER_DAY_MAX: u32 = 8;
+
+/// Counts that a contact begins anew. Says whether they may.
+pub(crate) fn may_meet(tx: &mut Tx<'_>, row: ContactRow, now: Timestamp) -> Result<bool, StoreError> {
+    // A day that began after now was dated by a wild clock.
+    tx.execute(
+        "UPDATE contact SET meetings = 0, meetings_since = ?2 WHERE id = ?1 AND (meetings_since <= ?3 OR meetings_since > ?2)",
+        params![row.0, ms(now), ms(now.before(Duration::from_secs(24 * 3600)))],
+    )?;
+    let counted = tx.execute(
+        "UPDATE contact SET meetings = meetings + 1 WHERE id = ?1 AND meetings < ?2",
+        params![row.0, MEETINGS_PER_DAY_MAX],
+    )?;
+    Ok(counted > 0)
 }
 
 pub(crate) fn set_blocked(tx: &mut Tx<'_>, row: ContactRow, blocked: bool) -> Result<(), StoreError> {

@@ -97,6 +97,7 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
     outbox::unanswered::renew(tx, now)?;
     outbox::expire(tx, sure_now)?;
     handshake::forget_old_invites(tx, sure_now)?;
+    handshake::forget_old_aliases(tx, sure_now)?;
     receive::expire_waiting(tx, sure_now)?;
     tx.execute("DELETE FROM seen_inner WHERE day < ?1", [sure_now.before(SEEN_FOR).day()])?;
     tx.execute("DELETE FROM seen_message WHERE dies_at <= ?1", [ms(sure_now)])?;

@@ -65,6 +65,14 @@ impl Contact {
         let manifest = VerifiedManifest::reload(&self.account, Bytes::copy_from_slice(&self.manifest));
         Ok(manifest.map_err(|_| StoreError::Corrupt)?.known())
     }
+
+    /// Whether a list that comes with a request takes the place of the one that is known, and the chain of its card that of the chain that
+    /// is read. A device that was removed has the list key of its epoch still, and a request of its own would lead us to a chain in
+    /// which nobody ever removes it. So the chain that is known decides, until the root key has spoken again. Only an invite's chain
+    /// is left at once: it ends with the invite.
+    pub(crate) fn gives_way_to(&self, manifest: &VerifiedManifest) -> bool {
+        manifest.head().epoch > self.head.epoch || self.reads_chain_of_invite()
+    }
 }
 
 /// A newer manifest was verified. The root key's word for a new epoch heals a fork.

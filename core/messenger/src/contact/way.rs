@@ -1,7 +1,7 @@
 //! The way to a contact: whose tokens open their inboxes, and the secrets that those tokens come from (PROTOCOL C).
 
 use rusqlite::params;
-use sotto_crypto::secret::{PairSecret, ReplySecret};
+use sotto_crypto::secret::{PairSecret, ReplySecret, invite_chain};
 use sotto_protocol::invite::InviteSecret;
 use sotto_protocol::{ClaimId, InboxId, Timestamp, Token};
 
@@ -47,6 +47,12 @@ impl Contact {
     /// Whether we wait for the answer to a request under that invite.
     pub(crate) fn was_asked_under(&self, invite: &InviteSecret) -> bool {
         self.state == ContactState::Asked && self.invite_secret == Some(*invite.as_bytes())
+    }
+
+    /// Whether their lists are read from the chain of the invite that we scanned, for want of another.
+    pub(super) fn reads_chain_of_invite(&self) -> bool {
+        let secret = self.invite_secret.map(InviteSecret::from_bytes);
+        secret.is_some_and(|secret| invite_chain(&secret).0 == self.chain.chain)
     }
 
     /// How letters reach them, where anything does.

@@ -33,7 +33,7 @@ pub(super) fn stop_seals(tx: &mut Tx<'_>, contact: ContactRow) -> Result<(), Sto
 
 /// A pair secret takes the place of whatever was before it.
 pub(super) fn end_pair(tx: &mut Tx<'_>, own: &Own, contact: ContactRow, now: Timestamp) -> Result<(), StoreError> {
-    drop_tokens(tx, own, contact, Dropped::Replaced)?;
+    drop_tokens(tx, own, contact, Dropped::Replaced, now)?;
     outbox::anew::end_letters(tx, contact, now)
 }
 

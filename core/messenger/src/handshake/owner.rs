@@ -14,7 +14,7 @@ use sotto_protocol::{AccountId, ChainId, Timestamp, relay};
 
 use super::anew;
 use super::tokens::{Purpose, Quota, put_tokens};
-use crate::contact::{self, ChainAddress, ContactRow, ContactState, NewContact, PairOf};
+use crate::contact::{self, ChainAddress, Contact, ContactRow, ContactState, NewContact, PairOf};
 use crate::error::{Error, InputError};
 use crate::own::{self, Chain, Own};
 use crate::records::InviteLink;
@@ -130,9 +130,10 @@ pub(crate) fn is_proven(
 /// A request that was opened and proven to come from the account that its card names.
 pub(crate) struct ProvenRequest<'a> {
     pub(crate) invite: i64,
+    pub(crate) account: &'a AccountId,
     pub(crate) name: &'a str,
-    pub(crate) chain: &'a ChainAddress,
-    pub(crate) manifest: &'a VerifiedManifest,
+    /// Where its sender's lists are from now on, and the newest of them; `None` where what is known stays.
+    pub(crate) list: Option<(&'a ChainAddress, &'a VerifiedManifest)>,
     pub(crate) reply_secret: &'a ReplySecret,
 }
 
@@ -143,7 +144,7 @@ pub(crate) enum Requested {
     Taken(ContactRow),
     /// Stored, and accepted at once.
     Accepted(ContactRow),
-    /// The invite's uses are spent, its time is over, or the person is blocked: they learn nothing.
+    /// The invite's uses are spent, its time is over, they come too often, or the person is blocked: they learn nothing.
     Ignored(&'static str),
 }
 
@@ -161,7 +162,7 @@ pub(crate) fn take_request(
             Ok((row.get::<_, u32>(0)?, row.get::<_, i64>(1)?, row.get::<_, bool>(2)?))
         })?;
     let (uses_left, expires_at, auto_accept) = invite.ok_or(StoreError::Corrupt)?;
-    let known = contact::by_account(tx, request.manifest.account())?;
+    let known = contact::by_account(tx, request.account)?;
     if known.as_ref().is_some_and(|contact| contact.blocked) {
         return Ok(Requested::Ignored("request_of_blocked"));
     }
@@ -180,27 +181,49 @@ pub(crate) fn take_request(
         if now >= timestamp(expires_at).after(ANSWERS_WITHIN) {
             return Ok(Requested::Ignored("invite_expired"));
         }
-        tx.execute("UPDATE invite SET uses_left = uses_left - 1 WHERE id = ?1", [request.invite])?;
     }
     let state = known.as_ref().map(|contact| contact.state);
-    if let Some(known) = known.filter(|contact| contact.state != ContactState::Asked) {
-        // They begin on a session of their own, and may not have what ours needs. When both ask at once both sessions are new.
-        anew::stop_sessions(tx, known.row)?;
+    let accepts = auto_accept || matches!(state, Some(ContactState::Asked | ContactState::Accepted));
+    if let Some(known) = &known
+        && accepts
+        && !contact::may_meet(tx, known.row, now)?
+    {
+        return Ok(Requested::Ignored("request_too_often"));
     }
-    let new = NewContact {
-        name: request.name,
-        state: ContactState::Asking,
-        chain: request.chain,
-        manifest: request.manifest,
-        chain_next: 0,
-    };
-    let row = contact::begin(tx, &new, now)?;
+    if !came_with_this_invite {
+        tx.execute("UPDATE invite SET uses_left = uses_left - 1 WHERE id = ?1", [request.invite])?;
+    }
+    let row = begin(tx, request, known.as_ref(), now)?;
     contact::set_reply(tx, row, request.reply_secret, request.invite)?;
-    if auto_accept || matches!(state, Some(ContactState::Asked | ContactState::Accepted)) {
+    if accepts {
         accept(tx, own, row, now, chance)?;
         return Ok(Requested::Accepted(row));
     }
     Ok(Requested::Taken(row))
+}
+
+/// Whoever asks is somebody who asks, with the list that they brought or the one that is known.
+fn begin(
+    tx: &mut Tx<'_>,
+    request: &ProvenRequest<'_>,
+    known: Option<&Contact>,
+    now: Timestamp,
+) -> Result<ContactRow, StoreError> {
+    if let Some(known) = known.filter(|contact| contact.state != ContactState::Asked) {
+        // They begin on a session of their own, and may not have what ours needs. When both ask at once both sessions are new.
+        anew::stop_sessions(tx, known.row)?;
+    }
+    match (request.list, known) {
+        (Some((chain, manifest)), _) => {
+            let new = NewContact { name: request.name, state: ContactState::Asking, chain, manifest, chain_next: 0 };
+            contact::begin(tx, &new, now)
+        }
+        (None, Some(known)) => {
+            contact::begin_again(tx, known.row, request.name, ContactState::Asking)?;
+            Ok(known.row)
+        }
+        (None, None) => Err(StoreError::Corrupt),
+    }
 }
 
 /// Accepts a request: pair tokens first, then the answer.

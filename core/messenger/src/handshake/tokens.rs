@@ -3,16 +3,22 @@
 use std::time::Duration;
 
 use rusqlite::params;
+use sotto_protocol::limits::RETENTION;
 use sotto_protocol::{Bytes, InboxId, Timestamp, Token, relay};
 
 use crate::contact::{Contact, ContactRow};
 use crate::own::Own;
+use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
 use crate::task;
 use crate::world::Chance;
 
 /// How long the requester's reply tokens hold: as long as any invite, and a month for the answer.
 pub(super) const REPLY_VALID: Duration = Duration::from_secs(60 * 24 * 3600);
+
+/// How long after the end of its token something may still come under an alias: relays keep nothing longer, and a relay that is away for a
+/// week drops the token late.
+const UNDER_WAY: Duration = Duration::from_secs(RETENTION.as_secs() + 7 * 24 * 3600);
 
 /// What an alias on one of our inboxes stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,12 +70,14 @@ pub(super) fn put_tokens(
         Purpose::Reply(contact) => (2, Some(contact.0), None),
         Purpose::Invite(invite) => (3, None, Some(invite)),
     };
+    let over_at = quota.expires_at.map(|expires_at| ms(expires_at.after(UNDER_WAY)));
     for inbox in &own.inboxes {
         let hash = token(&inbox.inbox).hash();
         let alias = u32::from_be_bytes(chance.bytes());
         tx.execute(
-            "INSERT INTO alias (own_inbox, alias, purpose, contact, invite, token_hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![inbox.row, alias, code, contact, invite, hash.as_ref()],
+            "INSERT INTO alias (own_inbox, alias, purpose, contact, invite, token_hash, batch, over_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![inbox.row, alias, code, contact, invite, hash.as_ref(), batch, over_at],
         )?;
         let token = relay::Token {
             hash: hash.into(),
@@ -91,6 +99,32 @@ pub(crate) fn is_current_pair(view: &impl Query, own_inbox: i64, alias: u32) -> 
     Ok(view.one(sql, params![own_inbox, alias], |_| Ok(()))?.is_some())
 }
 
+/// An answer has come under an alias. Says whether it is the first to the request whose reply alias that is: each is answered once, and not
+/// any more when a later one was. Otherwise whoever was asked once could give us tokens to put and letters to send for as long as they like.
+pub(crate) fn is_first_answer(tx: &mut Tx<'_>, own_inbox: i64, alias: u32) -> Result<bool, StoreError> {
+    let request = tx.one(
+        "SELECT contact, batch FROM alias WHERE own_inbox = ?1 AND alias = ?2 AND purpose = 2 AND answered = 0",
+        params![own_inbox, alias],
+        |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?)),
+    )?;
+    let Some((contact, batch)) = request else { return Ok(false) };
+    tx.execute(
+        "UPDATE alias SET answered = 1 WHERE contact = ?1 AND purpose = 2 AND batch <= ?2",
+        params![contact, batch],
+    )?;
+    Ok(true)
+}
+
+/// Aliases under which nothing comes any more go, with what waits under them.
+pub(crate) fn forget_old_aliases(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute(
+        "DELETE FROM waiting WHERE (own_inbox, alias) IN (SELECT own_inbox, alias FROM alias WHERE over_at <= ?1)",
+        [ms(now)],
+    )?;
+    tx.execute("DELETE FROM alias WHERE over_at <= ?1", [ms(now)])?;
+    Ok(())
+}
+
 /// Which tokens of a contact are dropped, and whether they may come back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Dropped {
@@ -102,8 +136,14 @@ pub(crate) enum Dropped {
     Replaced,
 }
 
-/// Drops tokens of a contact at every inbox of ours. The aliases stay, so that what is still under way is recognised.
-pub(crate) fn drop_tokens(tx: &mut Tx<'_>, own: &Own, contact: ContactRow, dropped: Dropped) -> Result<(), StoreError> {
+/// Drops tokens of a contact at every inbox of ours. The aliases stay a while, so that what is still under way is recognised.
+pub(crate) fn drop_tokens(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    contact: ContactRow,
+    dropped: Dropped,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let which = match dropped {
         Dropped::Blocked | Dropped::Removed => "contact = ?1 AND dropped = 0",
         Dropped::Replaced => "contact = ?1 AND dropped = 0 AND purpose = 1",
@@ -121,7 +161,10 @@ pub(crate) fn drop_tokens(tx: &mut Tx<'_>, own: &Own, contact: ContactRow, dropp
         }
     }
     if dropped != Dropped::Blocked {
-        tx.execute(&format!("UPDATE alias SET dropped = 1 WHERE {which}"), [contact.0])?;
+        tx.execute(
+            &format!("UPDATE alias SET dropped = 1, over_at = ?2 WHERE {which}"),
+            params![contact.0, ms(now.after(UNDER_WAY))],
+        )?;
     }
     Ok(())
 }
@@ -130,6 +173,7 @@ pub(crate) fn drop_tokens(tx: &mut Tx<'_>, own: &Own, contact: ContactRow, dropp
 /// are known to stand.
 pub(crate) fn restore_tokens(tx: &mut Tx<'_>, own: &Own, contact: &Contact, now: Timestamp) -> Result<(), StoreError> {
     let batch = task::new_batch(tx)?;
+    let reply_expires_at = now.after(REPLY_VALID);
     for inbox in &own.inboxes {
         let tokens = tx.all(
             "SELECT alias, token_hash, purpose FROM alias WHERE own_inbox = ?1 AND contact = ?2 AND dropped = 0",
@@ -140,12 +184,16 @@ pub(crate) fn restore_tokens(tx: &mut Tx<'_>, own: &Own, contact: &Contact, now:
             let token = relay::Token {
                 hash: Bytes::copy_from_slice(&hash),
                 alias,
-                expires_at_ms: if is_reply { now.after(REPLY_VALID).as_ms() } else { 0 },
+                expires_at_ms: if is_reply { reply_expires_at.as_ms() } else { 0 },
                 one_time_keys_per_claim: 1,
                 ..Default::default()
             };
             task::queue_token(tx, batch, &inbox.relay, inbox.inbox, token)?;
         }
     }
+    tx.execute(
+        "UPDATE alias SET over_at = ?2 WHERE contact = ?1 AND dropped = 0 AND purpose = 2",
+        params![contact.row.0, ms(reply_expires_at.after(UNDER_WAY))],
+    )?;
     Ok(())
 }

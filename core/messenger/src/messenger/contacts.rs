@@ -149,7 +149,7 @@ impl Messenger {
     pub async fn block(&self, account: AccountId) -> Result<(), Error> {
         self.change_contact(account, |engine, tx, contact| {
             contact::set_blocked(tx, contact.row, true)?;
-            Ok(handshake::drop_tokens(tx, &engine.own, contact.row, Dropped::Blocked)?)
+            Ok(handshake::drop_tokens(tx, &engine.own, contact.row, Dropped::Blocked, engine.network_now())?)
         })
         .await
     }
@@ -186,7 +186,7 @@ impl Messenger {
         self.change_contact(account, |engine, tx, contact| {
             contact::set_state(tx, contact.row, ContactState::Removed)?;
             outbox::fail_all(tx, contact.row, Failure::Removed, engine.network_now())?;
-            Ok(handshake::drop_tokens(tx, &engine.own, contact.row, Dropped::Removed)?)
+            Ok(handshake::drop_tokens(tx, &engine.own, contact.row, Dropped::Removed, engine.network_now())?)
         })
         .await
     }

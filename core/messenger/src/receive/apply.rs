@@ -230,6 +230,7 @@ impl Batch<'_, '_, '_> {
                 contact::turn_to_chain(self.tx, contact.row, &chain)?;
                 self.forget_contact(contact.row);
             }
+            Content::ContactAccept { .. } if !handshake::is_first_answer(self.tx, self.own_inbox, alias)? => {}
             Content::ContactAccept { name, card, pair_secret } => {
                 let chain = handshake::chain_of(&card);
                 let answer = Answered { name, chain, pair_secret };

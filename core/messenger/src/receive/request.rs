@@ -57,6 +57,7 @@ impl Batch<'_, '_, '_> {
             return Err(Fault::Refused("card_of_another_account"));
         }
         check_reply_inbox(&manifest, &sender, &letter)?;
+        let brings_list = self.brings_list(&manifest, known.as_ref(), &letter)?;
         let counter = letter.counter;
         let authentic =
             Authentic { letter, kind: message.kind(), inner_hash: message.inner_hash(), ratchet, seal: unsealed.seal };
@@ -66,8 +67,9 @@ impl Batch<'_, '_, '_> {
             return self.take_late_request(&contact, device, authentic);
         }
         let chain = handshake::chain_of(&card);
+        let list = brings_list.then_some((&chain, &manifest));
         let request =
-            ProvenRequest { invite, name: &name, chain: &chain, manifest: &manifest, reply_secret: &reply_secret };
+            ProvenRequest { invite, account: &sender.account, name: &name, list, reply_secret: &reply_secret };
         let requested =
             handshake::take_request(self.tx, self.own, &request, self.now, self.chance).map_err(into_fault)?;
         let row = match requested {
@@ -87,6 +89,28 @@ impl Batch<'_, '_, '_> {
         self.meet(&contact, device, letter.counter)?;
         // Nothing is owed for it: only accepted contacts hear what came.
         self.count(&contact, device, &letter, false)?;
+        Ok(false)
+    }
+
+    /// Whether the list in a request, and the chain of its card, are what counts from now on. Where they are not, the list that is known
+    /// must name the device that asks: whoever is new there asks again after the chain was read.
+    fn brings_list(
+        &mut self,
+        manifest: &VerifiedManifest,
+        known: Option<&(Contact, DeviceRow)>,
+        letter: &Letter,
+    ) -> Result<bool, Fault> {
+        let Some(contact) = contact::by_account(self.tx, manifest.account())? else { return Ok(true) };
+        if contact.gives_way_to(manifest) {
+            return Ok(true);
+        }
+        self.received.stale.push(contact.row);
+        let Some((_, device)) = known else { return Err(Fault::Refused("device_unlisted")) };
+        if !peer::device_by_row(self.tx, *device)?.listed {
+            return Err(Fault::Refused("device_unlisted"));
+        }
+        let reply_inbox = letter.reply_inbox.ok_or(Fault::Refused("reply_inbox_refused"))?;
+        peer::inbox_by_id(self.tx, *device, &reply_inbox)?.ok_or(Fault::Refused("reply_inbox_refused"))?;
         Ok(false)
     }
 

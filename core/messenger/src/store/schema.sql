@@ -90,11 +90,15 @@ CREATE TABLE alias (
     contact    INTEGER REFERENCES contact (id),
     invite     INTEGER REFERENCES invite (id),
     token_hash BLOB NOT NULL,
+    batch      INTEGER NOT NULL,              -- what was put together is one pair's, one invite's, or one request's; later ones are higher
+    answered   INTEGER NOT NULL DEFAULT 0,    -- of a request that was answered, or that one behind it was
     dropped    INTEGER NOT NULL DEFAULT 0,    -- its token is over for good: of a meeting before, or of somebody removed
+    over_at    INTEGER,                       -- when nothing can be under way under it any more; null: its token holds
     PRIMARY KEY (own_inbox, alias)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX alias_by_contact ON alias (contact) WHERE contact IS NOT NULL;
 CREATE INDEX alias_by_invite ON alias (invite) WHERE invite IS NOT NULL;
+CREATE INDEX alias_over ON alias (over_at) WHERE over_at IS NOT NULL;
 
 -- ---- who they are -------------------------------------------------------------------------------------------------------------
 
@@ -124,6 +128,8 @@ CREATE TABLE contact (
     claim            BLOB,                    -- our claim id of it
     invite_expires_at INTEGER,
     invite           INTEGER REFERENCES invite (id),  -- of ours that they used
+    meetings         INTEGER NOT NULL DEFAULT 0,  -- how often they began anew in the day that began at
+    meetings_since   INTEGER NOT NULL DEFAULT 0,
     created_at       INTEGER NOT NULL
 ) STRICT;
 

@@ -9,6 +9,7 @@ mod first_contact;
 mod first_messages;
 mod kem_keys;
 mod kills;
+mod levers;
 mod meeting;
 mod prekeys;
 mod refusals;

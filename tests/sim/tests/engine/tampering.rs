@@ -129,6 +129,25 @@ async fn d1_garbage_from_a_contact_never_blocks_the_next_letter() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn d3_aliases_of_one_contact_share_the_room_for_what_waits() {
+    let (world, alice, bob, _, continuation) = talked(36).await;
+    for alias in 1..=4 {
+        alice.database().change(&format!(
+            "INSERT INTO alias (own_inbox, alias, purpose, contact, token_hash, batch)
+             SELECT id, {alias}, 1, (SELECT id FROM contact), randomblob(32), 0 FROM own_inbox;
+             WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 64)
+             INSERT INTO waiting (own_inbox, alias, header, payload, accepted_at, stored_at, reason)
+             SELECT own_inbox.id, {alias}, randomblob(40), x'00', 0, {}, 1 FROM own_inbox, number",
+            world.now().as_ms()
+        ));
+    }
+    refuses(&world, &alice, &continuation.with_header_bit(8 * 10), "too_many_waiting").await;
+    alice.database().change("DELETE FROM waiting WHERE alias = 4");
+    keeps(&world, &alice, &continuation.with_header_bit(8 * 10)).await;
+    still_talk(&world, &alice, &bob).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn d3_at_most_64_continuations_wait_per_alias_and_for_30_days() {
     let (world, alice, bob, _, continuation) = talked(35).await;
     for bit in 0..64 {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use sotto_core::records::Trust;
+use sotto_core::records::{ContactState, Trust};
+use sotto_crypto::manifest::VerifiedManifest;
 use sotto_protocol::Message as _;
 use sotto_protocol::relay::{ChainEntries, ChainHead, ChainRead};
 use sotto_protocol::request::path;
@@ -175,6 +176,85 @@ async fn b2_a_request_does_not_bring_an_older_list_back() {
     world.wait(Duration::from_secs(5)).await;
     assert_eq!(bob.refused("manifest_older"), 1, "{:?}", bob.refusals());
     assert!(bob.dump() == before, "something changed");
+}
+
+/// A device of bob's old epoch, with its list key still, asks alice under an invite of hers: with a list of its own, and a chain of its own.
+async fn asks_with_a_chain_of_its_own(alice: &Person, bob: &Person, list: &VerifiedManifest) {
+    let options = sotto_core::InviteOptions { auto_accept: true, ..Default::default() };
+    let invite = alice.messenger.invite(options).await.expect("an invite is made");
+    alice.catch_up().await.expect("its tokens are put");
+    bob.messenger.remove(bob.contact("alice").await.expect("known").id).await.expect("removed");
+    bob.catch_up().await.expect("and that is done");
+    bob.hand_in(list);
+    bob.database().change("UPDATE own_chain SET chain = randomblob(32) WHERE audience = 1");
+    bob.messenger.join(&invite.link).await.expect("bob asks");
+    bob.catch_up().await.expect("it leaves");
+}
+
+#[tokio::test(start_paused = true)]
+async fn b2_a_request_of_a_known_epoch_does_not_lead_away_from_the_chain_that_is_known() {
+    let (world, _, alice, bob) = World::contacts(188).await;
+    let mut forger = Forger::new(&bob, &alice);
+    let known = |column: &str| alice.database().blobs(&format!("SELECT {column} FROM contact"));
+    let (chain, list) = (known("chain"), known("manifest"));
+    let own = forger.manifest(3, Some([7; 32]), world.now());
+    asks_with_a_chain_of_its_own(&alice, &bob, &own).await;
+    world.wait(Duration::from_secs(5)).await;
+    assert!(known("chain") == chain && known("manifest") == list, "what was known stays");
+    assert_eq!(alice.contact("bob").await.unwrap().state, ContactState::Accepted, "{:?}", alice.refusals());
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(bob.contact("alice").await.unwrap().state, ContactState::Accepted, "and the request is honoured");
+    // The root key takes the device off its list, in the chain that alice has always read.
+    let epoch = forger.manifest_of_a_later_epoch(1, world.now());
+    forger.serve(&world.network, &[&epoch]);
+    alice.database().change("UPDATE contact SET manifest_read_at = 0");
+    let _ = alice.say("bob", "reads the list").await;
+    let _ = alice.messenger.catch_up(Duration::from_secs(5)).await;
+    assert_eq!(alice.database().number("SELECT epoch FROM contact"), i64::from(epoch.head().epoch));
+}
+
+#[tokio::test(start_paused = true)]
+async fn b2_a_request_of_a_device_that_the_known_list_does_not_name_is_heard_once_that_chain_names_it() {
+    let (world, relay, alice, bob) = World::contacts(189).await;
+    let mut forger = Forger::new(&bob, &alice);
+    // What alice knows of bob's list names another device than the one that asks.
+    let carol = world.person("carol", &[relay]).await.unwrap();
+    world.introduce(&carol, &bob).await.unwrap();
+    let mut device = Forger::new(&bob, &carol).known().devices()[0].clone();
+    device.id = sotto_protocol::DeviceId::from_bytes([5; 16]);
+    let another = forger.manifest_with_devices(&[device], world.now());
+    forger.serve(&world.network, &[&another]);
+    reads_of(&alice, "bob").await;
+    assert_eq!(alice.database().number("SELECT version FROM contact"), i64::from(another.head().version));
+    let own = forger.manifest(2, Some(another.head().hash), world.now());
+    asks_with_a_chain_of_its_own(&alice, &bob, &own).await;
+    world.wait(Duration::from_secs(2)).await;
+    assert_eq!(alice.refused("device_unlisted"), 1, "{:?}", alice.refusals());
+    // The chain that alice knows names the device: the request, which goes out again a day later, is heard.
+    forger.serve(&world.network, &[&own]);
+    world.wait(2 * DAY).await;
+    for _ in 0..3 {
+        world.settle(&[&bob, &alice]).await.unwrap();
+    }
+    assert_eq!(bob.contact("alice").await.unwrap().state, ContactState::Accepted, "{:?}", alice.refusals());
+}
+
+/// Alice's next letter makes her read a chain again.
+async fn reads_of(alice: &Person, whom: &str) {
+    alice.database().change("UPDATE contact SET manifest_read_at = 0");
+    let _ = alice.say(whom, "before this leaves, the list is read").await;
+    let _ = alice.messenger.catch_up(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn b2_a_request_of_a_later_epoch_brings_its_list_and_its_chain() {
+    let (world, _, alice, bob) = World::contacts(190).await;
+    let chain = alice.database().blobs("SELECT chain FROM contact");
+    let epoch = Forger::new(&bob, &alice).manifest_of_a_later_epoch(1, world.now());
+    asks_with_a_chain_of_its_own(&alice, &bob, &epoch).await;
+    world.wait(Duration::from_secs(5)).await;
+    assert!(alice.database().blobs("SELECT chain FROM contact") != chain);
+    assert_eq!(alice.database().number("SELECT epoch FROM contact"), i64::from(epoch.head().epoch));
 }
 
 #[tokio::test(start_paused = true)]
