@@ -154,14 +154,14 @@ impl Messenger {
         .await
     }
 
-    /// Takes a blocking back: their tokens are put again. Somebody who was removed as well may only ask again.
+    /// Takes a blocking back: their tokens are put again, and what was under way when they were blocked arrives. Somebody who was removed as well may only ask again.
     ///
     /// # Errors
     /// [`InputError::NotFound`], [`InputError::WrongState`] for somebody who is not blocked.
     pub async fn unblock(&self, account: AccountId) -> Result<(), Error> {
         let engine = self.engine();
-        engine
-            .write(move |engine, tx| -> Result<(), Error> {
+        let received = engine
+            .write(move |engine, tx| -> Result<_, Error> {
                 let contact = contact::by_account(tx, &account)?.ok_or(InputError::NotFound { what: "contact" })?;
                 if !contact.blocked {
                     return Err(InputError::WrongState { what: "is not blocked" }.into());
@@ -170,11 +170,18 @@ impl Messenger {
                 if contact.state != ContactState::Removed {
                     handshake::restore_tokens(tx, &engine.own, &contact, engine.network_now())?;
                 }
-                Ok(())
+                Ok(receive::retry_waiting(
+                    tx,
+                    &engine.own,
+                    contact.row,
+                    &[Why::Blocked],
+                    engine.times(),
+                    &mut engine.chance(),
+                )?)
             })
             .await?;
-        engine.wake();
         engine.tell(Event::ContactsChanged);
+        engine.after_receive(&received);
         Ok(())
     }
 

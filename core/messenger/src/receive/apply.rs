@@ -42,8 +42,11 @@ impl Batch<'_, '_, '_> {
         incoming: &Incoming<'_>,
     ) -> Result<bool, Fault> {
         let contact = self.contact(row)?;
-        if contact.blocked || contact.state == ContactState::Removed {
-            return Err(Fault::Refused("contact_blocked"));
+        if contact.state == ContactState::Removed {
+            return Err(Fault::Refused("contact_removed"));
+        }
+        if contact.blocked {
+            return Err(Fault::Wait(Why::Blocked));
         }
         match contact.trust {
             Trust::Sound => {}

@@ -18,6 +18,10 @@ use crate::world::Chance;
 /// How long an envelope that cannot be opened yet waits: its opener lives no longer at any relay.
 const WAITS: std::time::Duration = RETENTION;
 
+/// Envelopes of one contact that wait at most, under all of its aliases together: as many as under the aliases of four inboxes, which is the most
+/// that an account has. Aliases come and go with each handshake, and must not bring room with them.
+const WAITING_PER_CONTACT_MAX: i64 = 4 * WAITING_CONTINUATIONS_MAX as i64;
+
 /// What an envelope waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
@@ -29,6 +33,9 @@ pub(crate) enum Why {
     NotAnswered,
     /// A new epoch of an account that has shown two lists.
     Distrusted,
+    /// The end of a blocking. Refused it would be gone: its sender sends it again a month later at the earliest, and everything that counts
+    /// on it waits as long.
+    Blocked,
 }
 
 impl Why {
@@ -38,6 +45,7 @@ impl Why {
             Self::UnknownDevice => 2,
             Self::NotAnswered => 3,
             Self::Distrusted => 4,
+            Self::Blocked => 5,
         }
     }
 }
@@ -116,7 +124,17 @@ impl Batch<'_, '_, '_> {
                 |row| row.get(0),
             )?
             .unwrap_or(0);
-        if usize::try_from(waiting).is_ok_and(|waiting| waiting >= WAITING_CONTINUATIONS_MAX) {
+        let of_contact: i64 = self
+            .tx
+            .one(
+                "SELECT count(*) FROM alias JOIN waiting ON waiting.own_inbox = alias.own_inbox AND waiting.alias = alias.alias
+                 WHERE alias.contact = (SELECT contact FROM alias WHERE own_inbox = ?1 AND alias = ?2)",
+                params![self.own_inbox, incoming.alias],
+                |row| row.get(0),
+            )?
+            .unwrap_or(0);
+        let is_full = usize::try_from(waiting).is_ok_and(|waiting| waiting >= WAITING_CONTINUATIONS_MAX);
+        if is_full || of_contact >= WAITING_PER_CONTACT_MAX {
             // Its sender keeps it until we confirm, and sends it again.
             return count_refusals(self.tx, "too_many_waiting", 1);
         }

@@ -308,7 +308,7 @@ CREATE INDEX relay_task_by_subject ON relay_task (relay, subject, id);
 CREATE INDEX relay_task_by_batch ON relay_task (batch);
 
 -- Envelopes that cannot be opened yet: continuations that came before their opener, letters of a device not listed yet, of
--- somebody whose answer is still to come or of a contact who has shown two lists. They are acknowledged: the relay's copy is gone.
+-- somebody whose answer is still to come, of a contact who has shown two lists or is blocked. They are acknowledged: the relay's copy is gone.
 CREATE TABLE waiting (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     own_inbox   INTEGER NOT NULL REFERENCES own_inbox (id),
@@ -317,7 +317,7 @@ CREATE TABLE waiting (
     payload     BLOB NOT NULL,
     accepted_at INTEGER NOT NULL,
     stored_at   INTEGER NOT NULL,
-    reason      INTEGER NOT NULL              -- 1 no opener, 2 unknown device, 3 no answer yet, 4 distrusted contact
+    reason      INTEGER NOT NULL              -- 1 no opener, 2 unknown device, 3 no answer yet, 4 distrusted contact, 5 blocked
 ) STRICT;
 CREATE INDEX waiting_by_alias ON waiting (own_inbox, alias, id);
 

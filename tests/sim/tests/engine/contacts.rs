@@ -267,10 +267,45 @@ async fn c1_what_is_under_way_when_somebody_is_blocked_is_neither_shown_nor_conf
     alice.messenger.block(bob_id).await.unwrap();
     let _ = alice.messenger.catch_up(Duration::from_secs(5)).await.unwrap();
     assert_eq!(alice.transcript("bob").await.unwrap().len(), 0);
-    assert_eq!(alice.refused("contact_blocked"), 1);
+    assert_eq!(alice.database().number("SELECT count(*) FROM waiting"), 1);
     world.network.meddle(None);
     world.wait(DAY + DAY / 2).await;
+    assert_eq!(alice.transcript("bob").await.unwrap().len(), 0);
     assert_eq!(bob.messenger.message(said.number).await.unwrap().state, MessageState::Sent, "and never delivered");
+    // The relay's copy is gone, and bob has no reason to send another for a month.
+    let put = world.network.envelopes_to(&alice).len();
+    alice.messenger.unblock(bob_id).await.unwrap();
+    alice.catch_up().await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["under way"], "until that is taken back");
+    assert_eq!(world.network.envelopes_to(&alice).len(), put);
+    alice.say("bob", "I have it").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(bob.messenger.message(said.number).await.unwrap().state, MessageState::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_an_answer_that_arrives_while_its_sender_is_blocked_counts_once_that_is_taken_back() {
+    let world = World::seeded(243);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    bob.messenger.join(&link(&alice, 1, false).await).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    // The answer is taken by bob's relay before it hears that alice's tokens are gone.
+    world.network.meddle(Some(Box::new(|call| if call.path == path::TOKEN_DROP { Fate::Lost } else { Fate::Passes })));
+    let (alice_id, bob_id) = (alice.messenger.account().await.unwrap().id, alice.contact("bob").await.unwrap().id);
+    bob.messenger.block(alice_id).await.unwrap();
+    alice.messenger.accept(bob_id).await.unwrap();
+    alice.say("bob", "and behind it").await.unwrap();
+    for person in [&alice, &bob] {
+        let _ = person.messenger.catch_up(Duration::from_secs(5)).await.unwrap();
+    }
+    assert_eq!(bob.contact("alice").await.unwrap().state, ContactState::Asked);
+    world.network.meddle(None);
+    bob.messenger.unblock(alice_id).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(bob.contact("alice").await.unwrap().state, ContactState::Accepted, "{:?}", bob.refusals());
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["and behind it"]);
 }
 
 #[tokio::test(start_paused = true)]
