@@ -5,38 +5,54 @@ use std::sync::Arc;
 use sotto_crypto::manifest::VerifiedManifest;
 use sotto_protocol::invite::Invite;
 use sotto_protocol::request::path;
-use sotto_protocol::{Bytes, DeviceId, relay};
+use sotto_protocol::{Bytes, ClaimId, DeviceId, relay};
 
 use super::owner::accept;
-use super::scanner::{Reading, ask, invite_chain_address, remember_claim};
+use super::scanner::{Reading, ask, forget_claim, invite_chain_address, refuse_claim, remember_claim};
 use crate::contact::{self, ContactState};
 use crate::engine::{Engine, Event};
 use crate::error::{Error, InviteError};
 use crate::manifests::{self, Unbelieved};
 use crate::outbox::{courier, encrypt};
 use crate::peer;
+use crate::receive::{self, Received, Why};
 use crate::relay_client::RelayError;
 use crate::store::{StoreError, Tx};
 
+/// Uses an invite: reads who made it, claims their prekeys, and asks them.
+pub(crate) async fn join(engine: &Arc<Engine>, invite: Invite) -> Result<(), Error> {
+    let reading = Arc::new(read_invite(engine, invite).await?);
+    for id in &reading.claims {
+        match claim(engine, &reading, *id).await {
+            // A single-use invite belongs to its first claim id, which may be the one whose prekeys were refused.
+            Err(Error::Invite(_)) => {}
+            claimed => return ask_under(engine, &reading, *id, claimed?).await,
+        }
+    }
+    let chain = reading.chain.chain;
+    engine.write(move |_, tx| forget_claim(tx, &chain)).await?;
+    Err(InviteError::UsedUp.into())
+}
+
 /// Reads who made an invite, and writes down the claim id under which it is joined.
-pub(crate) async fn read_invite(engine: &Arc<Engine>, invite: Invite) -> Result<Reading, Error> {
+async fn read_invite(engine: &Arc<Engine>, invite: Invite) -> Result<Reading, Error> {
     let (chain, _) = invite_chain_address(&invite);
     let part = manifests::read(&engine.client, &chain, 0).await.map_err(|error| match error {
         Error::Relay(error) if error.is("refused") => InviteError::UsedUp.into(),
         error => error,
     })?;
     let manifest = manifests::first_contact(&invite.account, &part, engine.judging_now())?;
-    let id = chain.chain;
+    let (id, expires_at) = (chain.chain, invite.expires_at);
     let introduced = engine
         .write(move |engine, tx| -> Result<_, StoreError> {
             Ok(match believe(engine, tx, &manifest)? {
-                Ok(()) => Ok((manifest, remember_claim(tx, &id, &engine.chance())?)),
+                Ok(()) => Ok((manifest, remember_claim(tx, &id, expires_at, &engine.chance())?)),
                 Err(error) => Err(error),
             })
         })
         .await?;
-    let (manifest, claim) = introduced?;
-    Ok(Reading { chain, chain_next: part.next, manifest, claim, invite })
+    let (manifest, claims) = introduced.inspect_err(|_| engine.tell(Event::ContactsChanged))?;
+    Ok(Reading { chain, chain_next: part.next, manifest, claims, invite })
 }
 
 /// Checks the owner's list beside what is known of them. That it shows their root key in two hands is kept.
@@ -47,7 +63,6 @@ fn believe(engine: &Engine, tx: &mut Tx<'_>, manifest: &VerifiedManifest) -> Res
         Err(Unbelieved { code, distrust }) => {
             if let Some((contact, trust)) = distrust {
                 contact::distrust(tx, contact, trust)?;
-                engine.tell(Event::ContactsChanged);
             }
             Ok(Err(Error::Peer { code }))
         }
@@ -55,9 +70,10 @@ fn believe(engine: &Engine, tx: &mut Tx<'_>, manifest: &VerifiedManifest) -> Res
 }
 
 /// Claims prekeys at the preferred inbox of every device of the invite's owner.
-pub(crate) async fn claim(
+async fn claim(
     engine: &Arc<Engine>,
     reading: &Reading,
+    id: ClaimId,
 ) -> Result<Vec<(DeviceId, relay::PrekeyClaimed)>, Error> {
     let mut claimed = Vec::with_capacity(reading.manifest.devices().len());
     for device in reading.manifest.devices() {
@@ -66,7 +82,7 @@ pub(crate) async fn claim(
         let body = relay::PrekeyClaim {
             inbox: inbox.inbox.into(),
             token: Bytes::copy_from_slice(token.as_bytes()),
-            claim: reading.claim.into(),
+            claim: id.into(),
             bundle_only: false,
         };
         let answer = engine.client.anonymous(&inbox.relay, path::PREKEY_CLAIM, &body).await;
@@ -81,29 +97,66 @@ pub(crate) async fn claim(
     Ok(claimed)
 }
 
-/// One transaction: the contact to be, reply tokens, the request, and the sessions it goes out on.
-pub(crate) fn store(
+/// Stores what was read and claimed, and tells what came of it.
+async fn ask_under(
+    engine: &Arc<Engine>,
+    reading: &Arc<Reading>,
+    claim: ClaimId,
+    claimed: Vec<(DeviceId, relay::PrekeyClaimed)>,
+) -> Result<(), Error> {
+    let read = Arc::clone(reading);
+    let stored = engine.write(move |engine, tx| store(engine, tx, &read, &claim, &claimed)).await;
+    match stored {
+        Ok(Ok(received)) => {
+            engine.after_receive(&received);
+            Ok(())
+        }
+        Ok(Err(unbelieved)) => {
+            engine.tell(Event::ContactsChanged);
+            Err(unbelieved)
+        }
+        Err(error @ Error::Peer { .. }) => {
+            let chain = reading.chain.chain;
+            engine.write(move |engine, tx| refuse_claim(tx, &chain, &claim, &engine.chance())).await?;
+            Err(error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// One transaction: the contact to be, reply tokens, the request, and the sessions it goes out on. Prekeys that are refused end it, and nothing
+/// was changed; a list that is not believed ends it too, and what it shows of their trust stays.
+fn store(
     engine: &Engine,
     tx: &mut Tx<'_>,
     reading: &Reading,
+    claim: &ClaimId,
     claimed: &[(DeviceId, relay::PrekeyClaimed)],
-) -> Result<(), Error> {
+) -> Result<Result<Received, Error>, Error> {
     // Their chain may have been read meanwhile, and their own request may have come.
-    believe(engine, tx, &reading.manifest)??;
+    if let Err(unbelieved) = believe(engine, tx, &reading.manifest)? {
+        return Ok(Err(unbelieved));
+    }
+    let changed = Received { contacts_changed: true, ..Received::default() };
     let known = contact::by_account(tx, &reading.invite.account)?;
     match known.map(|contact| (contact.state, contact.row)) {
         Some((ContactState::Accepted, _)) => return Err(InviteError::AlreadyContact.into()),
         Some((ContactState::Asking, row)) => {
-            return accept(tx, &engine.own, row, engine.network_now(), &mut engine.chance());
+            forget_claim(tx, &reading.chain.chain)?;
+            accept(tx, &engine.own, row, engine.network_now(), &mut engine.chance())?;
+            let waited_for = [Why::NotAnswered];
+            let received =
+                receive::retry_waiting(tx, &engine.own, row, &waited_for, engine.times(), &mut engine.chance())?;
+            return Ok(Ok(Received { contacts_changed: true, ..received }));
         }
         Some((ContactState::Asked | ContactState::Removed, _)) | None => {}
     }
-    let row = ask(tx, &engine.own, reading, engine.network_now(), &mut engine.chance())?;
+    let row = ask(tx, &engine.own, reading, claim, engine.network_now(), &mut engine.chance())?;
     let contact = contact::by_row(tx, row)?;
     for (device, claimed) in claimed {
         let device = peer::device_by_id(tx, row, device)?.ok_or(StoreError::Corrupt)?;
         let inbox = peer::inboxes(tx, device.row)?.into_iter().next().ok_or(StoreError::Corrupt)?;
         courier::store_claimed(engine, tx, &inbox, &encrypt::party(&contact, &device), claimed)?;
     }
-    Ok(())
+    Ok(Ok(changed))
 }

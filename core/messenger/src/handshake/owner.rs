@@ -88,8 +88,10 @@ fn whole_hours(time: Timestamp) -> Timestamp {
     Timestamp::from_ms(time.as_ms().div_ceil(HOUR_MS) * HOUR_MS)
 }
 
-/// Invites whose answers are over: their chains and aliases go. Their tokens have run out by themselves.
+/// Invites whose answers are over: their chains and aliases go. Their tokens have run out by themselves. Those of others that were not
+/// joined in time are forgotten as well.
 pub(crate) fn forget_old_invites(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM joining WHERE expires_at <= ?1", [ms(now)])?;
     let over = ms(now.before(ANSWERS_WITHIN));
     let old = tx.all(
         "SELECT invite.id, own_chain.id, own_chain.relay, own_chain.chain FROM invite JOIN own_chain ON own_chain.id = invite.own_chain

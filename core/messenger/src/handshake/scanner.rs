@@ -1,5 +1,6 @@
 //! The scanner's side of first contact: an invite read, a request sent, the answer taken.
 
+use rusqlite::params;
 use sotto_crypto::letter::{Card, Content};
 use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::secret::{ChainKey, PairSecret, ReplySecret, invite_chain, invite_proof};
@@ -13,6 +14,7 @@ use crate::error::Error;
 use crate::outbox;
 use crate::own::{self, Own};
 use crate::records::Failure;
+use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
 use crate::task;
 use crate::world::Chance;
@@ -23,7 +25,8 @@ pub(crate) struct Reading {
     pub(crate) chain: ChainAddress,
     pub(crate) chain_next: u64,
     pub(crate) manifest: VerifiedManifest,
-    pub(crate) claim: ClaimId,
+    /// Under which prekeys are claimed: the first that the relay takes.
+    pub(crate) claims: Vec<ClaimId>,
 }
 
 /// Where an invite's manifest chain is.
@@ -32,26 +35,42 @@ pub(crate) fn invite_chain_address(invite: &Invite) -> (ChainAddress, ChainKey) 
     (ChainAddress { relay: invite.relay.clone(), chain, key: *key.as_bytes() }, key)
 }
 
-/// The claim id under which an invite is being joined. It is written down before the relay hears it: a single-use invite belongs to
-/// the first claim id, so joining again after a crash or a lost answer must not come with another.
-pub(crate) fn remember_claim(tx: &mut Tx<'_>, invite: &ChainId, chance: &Chance<'_>) -> Result<ClaimId, StoreError> {
-    const CHAIN_BYTES: usize = 32;
-    let joining =
-        tx.one("SELECT value FROM meta WHERE key = 'joining'", [], |row| row.get::<_, Vec<u8>>(0))?.unwrap_or_default();
-    if let Some((chain, claim)) = joining.split_at_checked(CHAIN_BYTES)
-        && chain == invite.as_ref()
-    {
-        return ClaimId::try_from(claim).map_err(|_| StoreError::Corrupt);
-    }
-    let claim = ClaimId::from_bytes(chance.bytes());
-    let joining = [invite.as_ref(), claim.as_ref()].concat();
-    tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('joining', ?1)", [joining])?;
-    Ok(claim)
+/// The claim ids under which an invite is joined, in the order in which they are tried. The first is written down before the relay hears it:
+/// a single-use invite belongs to the first claim id, so joining again after a crash or a lost answer must not come with another.
+pub(crate) fn remember_claim(
+    tx: &mut Tx<'_>,
+    invite: &ChainId,
+    expires_at: Timestamp,
+    chance: &Chance<'_>,
+) -> Result<Vec<ClaimId>, StoreError> {
+    tx.execute(
+        "INSERT OR IGNORE INTO joining (chain, claim, expires_at) VALUES (?1, ?2, ?3)",
+        params![invite.as_ref(), chance.bytes::<16>(), ms(expires_at)],
+    )?;
+    let claims = tx.one("SELECT claim, refused FROM joining WHERE chain = ?1", [invite.as_ref()], |row| {
+        Ok([Some(row.get::<_, [u8; 16]>(0)?), row.get(1)?])
+    })?;
+    Ok(claims.ok_or(StoreError::Corrupt)?.into_iter().flatten().map(ClaimId::from_bytes).collect())
+}
+
+/// The prekeys of a claim were refused. A relay answers a claim with the same for a month, so the next joining comes with another claim id, and
+/// gets what the owner has put meanwhile. Where the invite has no other claim, the refused one is still the one that it belongs to.
+pub(crate) fn refuse_claim(
+    tx: &mut Tx<'_>,
+    invite: &ChainId,
+    refused: &ClaimId,
+    chance: &Chance<'_>,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE joining SET claim = ?3, refused = ?2 WHERE chain = ?1",
+        params![invite.as_ref(), refused.as_ref(), chance.bytes::<16>()],
+    )?;
+    Ok(())
 }
 
 /// The joining is over: the request has taken its claim along, or the invite cannot be used.
-pub(crate) fn forget_claim(tx: &mut Tx<'_>) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM meta WHERE key = 'joining'", [])?;
+pub(crate) fn forget_claim(tx: &mut Tx<'_>, invite: &ChainId) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM joining WHERE chain = ?1", [invite.as_ref()])?;
     Ok(())
 }
 
@@ -60,6 +79,7 @@ pub(crate) fn ask(
     tx: &mut Tx<'_>,
     own: &Own,
     reading: &Reading,
+    claim: &ClaimId,
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<ContactRow, Error> {
@@ -70,13 +90,13 @@ pub(crate) fn ask(
         manifest: &reading.manifest,
         chain_next: reading.chain_next,
     };
-    forget_claim(tx)?;
+    forget_claim(tx, &reading.chain.chain)?;
     let row = contact::begin(tx, &new, now)?;
     // Nobody who is asked is owed anything: letters of a meeting before are over, and a request before this one is pointless.
     outbox::fail_all(tx, row, Failure::Removed, now)?;
     anew::stop_sessions(tx, row)?;
     anew::stop_seals(tx, row)?;
-    contact::set_invite(tx, row, &reading.invite.secret, &reading.claim, reading.invite.expires_at)?;
+    contact::set_invite(tx, row, &reading.invite.secret, claim, reading.invite.expires_at)?;
     let reply = ReplySecret::generate(chance);
     let batch = task::new_batch(tx)?;
     let quota = Quota { expires_at: Some(now.after(REPLY_VALID)), ..Quota::default() };

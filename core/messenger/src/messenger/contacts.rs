@@ -63,17 +63,7 @@ impl Messenger {
             }
             Some(_) | None => {}
         }
-        let reading = join::read_invite(engine, invite).await?;
-        let claimed = match join::claim(engine, &reading).await {
-            Err(error @ Error::Invite(_)) => {
-                engine.write(|_, tx| handshake::forget_claim(tx)).await?;
-                return Err(error);
-            }
-            claimed => claimed?,
-        };
-        engine.write(move |engine, tx| join::store(engine, tx, &reading, &claimed)).await?;
-        engine.wake();
-        engine.tell(Event::ContactsChanged);
+        join::join(engine, invite).await?;
         Ok(account)
     }
 

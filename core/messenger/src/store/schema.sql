@@ -82,6 +82,14 @@ CREATE TABLE invite (
     created_at  INTEGER NOT NULL
 ) STRICT;
 
+-- Invites of others that are being joined: a claim id is written down before a relay hears it.
+CREATE TABLE joining (
+    chain      BLOB PRIMARY KEY,              -- the invite's
+    claim      BLOB NOT NULL,
+    refused    BLOB,                          -- the claim id before it, whose prekeys were refused
+    expires_at INTEGER NOT NULL               -- the invite's end
+) STRICT, WITHOUT ROWID;
+
 -- What an alias on one of our inboxes stands for.
 CREATE TABLE alias (
     own_inbox  INTEGER NOT NULL REFERENCES own_inbox (id),

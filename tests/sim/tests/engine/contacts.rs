@@ -379,7 +379,7 @@ async fn c2_a_lost_answer_to_the_claim_does_not_use_the_invite_up() {
     carol.messenger.join(&link).await.unwrap();
     world.settle(&[&carol, &alice]).await.unwrap();
     assert_eq!(carol.contact("alice").await.unwrap().state, ContactState::Accepted);
-    assert_eq!(carol.database().number("SELECT count(*) FROM meta WHERE key = 'joining'"), 0);
+    assert_eq!(carol.database().number("SELECT count(*) FROM joining"), 0);
 }
 
 #[tokio::test(start_paused = true)]

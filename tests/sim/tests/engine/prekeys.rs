@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use sotto_core::InviteOptions;
-use sotto_sim::{Flaw, Person, Prekeys, World};
+use sotto_protocol::Message as _;
+use sotto_protocol::request::path;
+use sotto_sim::{Fate, Flaw, Person, Prekeys, World};
 
 /// What begins with prekeys, and must not when they are refused.
 fn begun(person: &Person) -> Vec<Vec<String>> {
@@ -25,21 +27,110 @@ async fn d5_joining_refuses_every_flawed_prekey_and_changes_nothing() {
     let invite = alice.messenger.invite(InviteOptions::default()).await.unwrap();
     alice.catch_up().await.unwrap();
     let mut prekeys = Prekeys::of(&alice);
-    // The claim id is written down before the relay hears it.
-    world.network.answer_claims_with(&prekeys.claimed(Flaw::Unsigned, Flaw::None, world.now()));
-    let _ = bob.messenger.join(&invite.link).await.unwrap_err();
-    let before = bob.dump();
+    let before = all_but_claims(&bob);
     for flaw in Flaw::ALL {
         world.network.answer_claims_with(&prekeys.claimed(flaw, Flaw::None, world.now()));
         assert_eq!(bob.messenger.join(&invite.link).await.unwrap_err().code(), "bundle_refused", "{flaw:?}");
-        assert!(bob.dump() == before, "{flaw:?} bundle: something changed");
+        assert!(all_but_claims(&bob) == before, "{flaw:?} bundle: something changed");
         world.network.answer_claims_with(&prekeys.claimed(Flaw::None, flaw, world.now()));
         assert_eq!(bob.messenger.join(&invite.link).await.unwrap_err().code(), "one_time_key_refused", "{flaw:?}");
-        assert!(bob.dump() == before, "{flaw:?} one-time key: something changed");
+        assert!(all_but_claims(&bob) == before, "{flaw:?} one-time key: something changed");
     }
     // Without a flaw the same blobs are good, so that it is the flaw which is refused.
     world.network.answer_claims_with(&prekeys.claimed(Flaw::None, Flaw::None, world.now()));
     bob.messenger.join(&invite.link).await.unwrap();
+}
+
+/// The claim ids under which an invite is joined are written down before the relay hears them.
+fn all_but_claims(person: &Person) -> std::collections::BTreeMap<String, Vec<String>> {
+    let mut dump = person.dump();
+    dump.remove("joining");
+    dump
+}
+
+/// Alice's device puts a bundle that nobody can open who reads her lists; returns the key that they have.
+async fn put_bundle_under(world: &World, alice: Person, key: &str) -> (Person, String) {
+    let listed = sotto_sim::hex(&alice.database().blobs("SELECT prekey_key FROM own_inbox")[0]);
+    alice.messenger.shut_down();
+    alice.database().change(&format!("UPDATE own_inbox SET prekey_key = {key}, bundle_put_at = 0"));
+    let alice = world.reopen(alice).await.expect("alice is back");
+    alice.catch_up().await.expect("and her bundle is put");
+    (alice, format!("x'{listed}'"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn d5_a_joining_after_refused_prekeys_gets_what_their_owner_has_put_meanwhile() {
+    let world = World::seeded(202);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    let invite = alice.messenger.invite(InviteOptions { uses: 2, ..InviteOptions::default() }).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let (alice, listed) = put_bundle_under(&world, alice, "randomblob(32)").await;
+    assert_eq!(bob.messenger.join(&invite.link).await.unwrap_err().code(), "bundle_refused");
+    let (alice, _) = put_bundle_under(&world, alice, &listed).await;
+    // The relay answers the first claim with the same as before; only another one brings the good bundle.
+    bob.messenger.join(&invite.link).await.unwrap();
+    assert_eq!(bob.database().number("SELECT count(*) FROM joining"), 0);
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(alice.messenger.contacts().await.unwrap().len(), 1, "{:?}", alice.refusals());
+}
+
+#[tokio::test(start_paused = true)]
+async fn d5_an_invite_of_one_use_still_belongs_to_the_claim_whose_prekeys_were_refused() {
+    let world = World::seeded(203);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    let invite = alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    // A bad answer comes in the place of the relay's own, which has given the invite to bob's claim.
+    let mut prekeys = Prekeys::of(&alice);
+    let bad = prekeys.claimed(Flaw::Unsigned, Flaw::None, world.now()).encode_to_vec();
+    let mut body = None;
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let claim = seen.clone();
+    world.network.meddle(Some(Box::new(move |call| {
+        if call.path != path::PREKEY_CLAIM {
+            return Fate::Passes;
+        }
+        body.get_or_insert_with(|| call.body.clone());
+        claim.lock().unwrap().clone_from(&body);
+        Fate::Answered(bad.clone().into())
+    })));
+    assert_eq!(bob.messenger.join(&invite.link).await.unwrap_err().code(), "bundle_refused");
+    world.network.meddle(None);
+    let claim = seen.lock().unwrap().take().unwrap();
+    assert_eq!(world.network.anonymous(&relays[0], path::PREKEY_CLAIM, claim).await, 200);
+    bob.messenger.join(&invite.link).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(alice.messenger.contacts().await.unwrap().len(), 1, "{:?}", alice.refusals());
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_joining_another_invite_in_between_does_not_use_up_the_first() {
+    let world = World::seeded(204);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let carol = world.person("carol", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    let mut links = Vec::new();
+    for owner in [&alice, &carol] {
+        links.push(owner.messenger.invite(InviteOptions::default()).await.unwrap().link);
+        owner.catch_up().await.unwrap();
+    }
+    let is_claim = |call: &sotto_sim::Traffic| call.path == path::PREKEY_CLAIM;
+    world.network.meddle(Some(Box::new(move |call| if is_claim(call) { Fate::AnswerLost } else { Fate::Passes })));
+    for link in &links {
+        assert_eq!(bob.messenger.join(link).await.unwrap_err().code(), "relay_broken");
+    }
+    world.network.meddle(None);
+    for link in &links {
+        bob.messenger.join(link).await.unwrap();
+    }
+    world.settle(&[&bob, &alice, &carol]).await.unwrap();
+    assert_eq!(bob.database().number("SELECT count(*) FROM joining"), 0);
+    assert_eq!(bob.database().number("SELECT count(*) FROM contact"), 2);
 }
 
 #[tokio::test(start_paused = true)]
