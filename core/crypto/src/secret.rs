@@ -203,6 +203,7 @@ mod tests {
     #[test]
     fn secrets_never_print() {
         assert_never_prints!(ChainKey, PrekeyKey, PairSecret, ReplySecret, InviteProof, StateKey);
+        assert_never_prints!(InviteSecret, sotto_protocol::invite::Invite);
         assert_never_prints!(crate::keys::RootKey, crate::keys::ListKey, crate::keys::OwnerKey);
         assert_never_prints!(crate::keys::ManageKey, crate::keys::WriteKey, crate::kem::KemPrivateKey);
         assert_never_prints!(crate::olm::OlmAccount, crate::olm::OlmSession, crate::olm::Accepted);

@@ -21,12 +21,14 @@ pub use trust::Trust;
 pub(crate) use trust::{
     ChainAddress, chain_read, distrust, manifest_is_stale, manifest_read, to_read_again, turn_to_chain,
 };
-pub(crate) use way::{PairOf, pair_is_usable, set_invite, set_pair, set_reply};
+pub(crate) use way::{PairOf, asked_at, pair_is_usable, set_invite, set_pair, set_reply};
 
 use std::time::Duration;
 
 use rusqlite::{Row, params};
 use sotto_crypto::manifest::{Head, VerifiedManifest};
+use sotto_crypto::secret::{ChainKey, PairSecret, ReplySecret};
+use sotto_protocol::invite::InviteSecret;
 use sotto_protocol::{AccountId, ChainId, ClaimId, ConversationId, Timestamp};
 
 use crate::error::{Error, InputError};
@@ -88,11 +90,11 @@ pub(crate) struct Contact {
     /// Nothing of the chain was read yet: the head known is another chain's.
     pub(crate) chain_is_new: bool,
     pub(crate) trust: Trust,
-    pair_secret: Option<[u8; 32]>,
+    pair_secret: Option<PairSecret>,
     pair_is_ours: bool,
     pair_usable: bool,
-    reply_secret: Option<[u8; 32]>,
-    invite_secret: Option<[u8; 32]>,
+    reply_secret: Option<ReplySecret>,
+    invite_secret: Option<InviteSecret>,
     pub(crate) claim: Option<ClaimId>,
 }
 
@@ -126,9 +128,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Unparsed> {
     let chain: [u8; 32] = row.get(7)?;
     let (epoch, version, hash) = (row.get(9)?, row.get(10)?, row.get(11)?);
     let (row_id, name, given_name, blocked) = (ContactRow(row.get(0)?), row.get(2)?, row.get(3)?, row.get(5)?);
-    let (key, manifest_read_at, chain_next): ([u8; 32], i64, i64) = (row.get(8)?, row.get(12)?, row.get(13)?);
-    let (pair_secret, pair_usable, reply_secret, invite_secret) =
-        (row.get(15)?, row.get(16)?, row.get(17)?, row.get(18)?);
+    let (manifest_read_at, chain_next): (i64, i64) = (row.get(12)?, row.get(13)?);
+    let key = ChainKey::from_bytes(row.get(8)?);
+    let pair_usable = row.get(16)?;
+    let pair_secret = row.get::<_, Option<_>>(15)?.map(PairSecret::from_bytes);
+    let reply_secret = row.get::<_, Option<_>>(17)?.map(ReplySecret::from_bytes);
+    let invite_secret = row.get::<_, Option<_>>(18)?.map(InviteSecret::from_bytes);
     let claim: Option<[u8; 16]> = row.get(19)?;
     let (manifest, chain_is_new, pair_is_ours) = (row.get(20)?, row.get(21)?, row.get(22)?);
     let parse = || {
@@ -240,7 +245,7 @@ pub(crate) fn begin(tx: &mut Tx<'_>, new: &NewContact<'_>, now: Timestamp) -> Re
             new.state.code(),
             new.chain.relay.to_string(),
             new.chain.chain.as_bytes(),
-            new.chain.key,
+            new.chain.key.as_bytes(),
             new.manifest.bytes().as_ref(),
             head.epoch,
             head.version,

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use sotto_crypto::manifest::{History, HistoryError, Known, ManifestError, VerifiedManifest, open_entry, read_chain};
-use sotto_crypto::secret::ChainKey;
 use sotto_protocol::request::path;
 use sotto_protocol::{AccountId, Bytes, Timestamp, relay};
 
@@ -36,15 +35,15 @@ pub(crate) struct Part {
 
 /// Reads a chain from an index to its end.
 pub(crate) async fn read(client: &RelayClient, chain: &ChainAddress, from: u64) -> Result<Part, Error> {
-    let key = ChainKey::from_bytes(chain.key);
     let mut part = Part { snapshot: false, entries: Vec::new(), next: from, is_shorter: false };
     for _ in 0..ANSWERS_MAX {
         let body = relay::ChainRead { chain: chain.chain.into(), from: part.next };
         let answer: relay::ChainEntries = client.anonymous(&chain.relay, path::CHAIN_READ, &body).await?;
         let head = answer.head.ok_or(RelayError::Malformed)?;
         part.is_shorter = head.index.saturating_add(1) < from;
-        let open =
-            |entry: &Bytes| open_entry(entry, &chain.chain, &key).map_err(|_| Error::Peer { code: "manifest_refused" });
+        let open = |entry: &Bytes| {
+            open_entry(entry, &chain.chain, &chain.key).map_err(|_| Error::Peer { code: "manifest_refused" })
+        };
         if !answer.snapshot.is_empty() {
             part.snapshot = true;
             part.entries = vec![open(&answer.snapshot)?];

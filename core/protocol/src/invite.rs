@@ -8,7 +8,6 @@
 //! of the invite's manifest chain and the tokens of all the owner's inboxes. The checksum tells a link damaged in copying from a
 //! wrong one; it protects nothing.
 
-use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -42,14 +41,8 @@ impl InviteSecret {
     }
 }
 
-impl fmt::Debug for InviteSecret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("InviteSecret(..)")
-    }
-}
-
-/// What an invite link says.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What an invite link says. Like its secret it is never printed.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Invite {
     /// Whose it is. Reading it from the owner's own screen verifies them.
     pub account: AccountId,
@@ -157,12 +150,16 @@ mod tests {
         }
     }
 
+    fn refusal(link: &str) -> Option<DecodeError> {
+        link.parse::<Invite>().err()
+    }
+
     #[test]
     fn an_invite_comes_back_as_it_was() {
         let link = example().to_link().unwrap();
         assert!(link.starts_with("https://relay.example/i#"));
-        assert_eq!(link.parse(), Ok(example()));
-        assert_eq!(format!(" {link}\n").parse(), Ok(example()));
+        assert!(link.parse() == Ok(example()));
+        assert!(format!(" {link}\n").parse() == Ok(example()));
     }
 
     #[test]
@@ -174,16 +171,16 @@ mod tests {
             damaged[position] = if damaged[position] == b'x' { b'y' } else { b'x' };
             assert!(String::from_utf8(damaged).unwrap().parse::<Invite>().is_err(), "at {position}");
         }
-        assert_eq!(link[..link.len() - 4].parse::<Invite>(), Err(DecodeError::BadChecksum));
-        assert_eq!("https://relay.example/".parse::<Invite>(), Err(DecodeError::NotAnInvite));
-        assert_eq!("https://relay.example/i#".parse::<Invite>(), Err(DecodeError::Truncated));
-        assert_eq!("https://relay.example/i#Ag".parse::<Invite>(), Err(DecodeError::UnknownVersion { version: 2 }));
+        assert_eq!(refusal(&link[..link.len() - 4]), Some(DecodeError::BadChecksum));
+        assert_eq!(refusal("https://relay.example/"), Some(DecodeError::NotAnInvite));
+        assert_eq!(refusal("https://relay.example/i#"), Some(DecodeError::Truncated));
+        assert_eq!(refusal("https://relay.example/i#Ag"), Some(DecodeError::UnknownVersion { version: 2 }));
     }
 
     #[test]
     fn a_link_that_shows_another_relay_than_it_uses_is_refused() {
         let link = example().to_link().unwrap().replace("relay.example/i", "friendly.example/i");
-        assert_eq!(link.parse::<Invite>(), Err(DecodeError::NotAnInvite));
+        assert_eq!(refusal(&link), Some(DecodeError::NotAnInvite));
     }
 
     #[test]
@@ -205,6 +202,6 @@ mod tests {
         bytes.extend_from_slice(b"a\nbhttps://relay.example");
         let checksum = hash(INVITE_CHECKSUM, &[&bytes]);
         bytes.extend_from_slice(&checksum[..CHECKSUM_BYTES]);
-        assert_eq!(decode_code(&bytes), Err(DecodeError::BadName));
+        assert_eq!(decode_code(&bytes).err(), Some(DecodeError::BadName));
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rusqlite::params;
 use sotto_crypto::manifest::{Known, VerifiedManifest};
+use sotto_crypto::secret::ChainKey;
 use sotto_protocol::limits::MANIFEST_READ_AGAIN;
 use sotto_protocol::{Bytes, ChainId, RelayAddress, Timestamp};
 
@@ -26,7 +27,7 @@ const WAITING_READ_AGAIN: Duration = Duration::from_secs(6 * 3600);
 pub(crate) struct ChainAddress {
     pub(crate) relay: RelayAddress,
     pub(crate) chain: ChainId,
-    pub(crate) key: [u8; 32],
+    pub(crate) key: ChainKey,
 }
 
 /// What a contact's chain has shown of itself.
@@ -120,7 +121,7 @@ pub(super) fn believe(tx: &mut Tx<'_>, row: ContactRow, manifest: &VerifiedManif
 pub(crate) fn turn_to_chain(tx: &mut Tx<'_>, row: ContactRow, chain: &ChainAddress) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE contact SET relay = ?2, chain = ?3, chain_key = ?4, chain_next = 0, chain_is_new = 1, manifest_read_at = 0 WHERE id = ?1",
-        params![row.0, chain.relay.to_string(), chain.chain.as_bytes(), chain.key],
+        params![row.0, chain.relay.to_string(), chain.chain.as_bytes(), chain.key.as_bytes()],
     )?;
     Ok(())
 }

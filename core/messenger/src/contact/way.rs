@@ -6,8 +6,8 @@ use sotto_protocol::invite::InviteSecret;
 use sotto_protocol::{ClaimId, InboxId, Timestamp, Token};
 
 use super::{Contact, ContactRow, ContactState};
-use crate::store::column::ms;
-use crate::store::{StoreError, Tx};
+use crate::store::column::{ms, timestamp};
+use crate::store::{Query, StoreError, Tx};
 
 /// Whose token opens the way to a contact's inboxes right now.
 pub(crate) enum Way {
@@ -46,21 +46,20 @@ impl Contact {
 
     /// Whether we wait for the answer to a request under that invite.
     pub(crate) fn was_asked_under(&self, invite: &InviteSecret) -> bool {
-        self.state == ContactState::Asked && self.invite_secret == Some(*invite.as_bytes())
+        self.state == ContactState::Asked && self.invite_secret.as_ref() == Some(invite)
     }
 
     /// Whether their lists are read from the chain of the invite that we scanned, for want of another.
     pub(super) fn reads_chain_of_invite(&self) -> bool {
-        let secret = self.invite_secret.map(InviteSecret::from_bytes);
-        secret.is_some_and(|secret| invite_chain(&secret).0 == self.chain.chain)
+        self.invite_secret.as_ref().is_some_and(|secret| invite_chain(secret).0 == self.chain.chain)
     }
 
     /// How letters reach them, where anything does.
     pub(crate) fn way(&self) -> Option<Way> {
         match self.state {
-            ContactState::Asked => Some(Way::Invite(InviteSecret::from_bytes(self.invite_secret?), self.claim?)),
-            ContactState::Accepted if self.pair_usable => Some(Way::Pair(PairSecret::from_bytes(self.pair_secret?))),
-            ContactState::Accepted => Some(Way::Reply(ReplySecret::from_bytes(self.reply_secret?))),
+            ContactState::Asked => Some(Way::Invite(self.invite_secret.clone()?, self.claim?)),
+            ContactState::Accepted if self.pair_usable => Some(Way::Pair(self.pair_secret.clone()?)),
+            ContactState::Accepted => Some(Way::Reply(self.reply_secret.clone()?)),
             ContactState::Asking | ContactState::Removed => None,
         }
     }
@@ -82,12 +81,24 @@ pub(crate) fn set_invite(
 }
 
 /// How our answer reaches them, and which invite of ours they used.
-pub(crate) fn set_reply(tx: &mut Tx<'_>, row: ContactRow, secret: &ReplySecret, invite: i64) -> Result<(), StoreError> {
+pub(crate) fn set_reply(
+    tx: &mut Tx<'_>,
+    row: ContactRow,
+    secret: &ReplySecret,
+    invite: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE contact SET reply_secret = ?2, invite = ?3, pair_secret = NULL, pair_usable = 0 WHERE id = ?1",
-        params![row.0, secret.as_bytes(), invite],
+        "UPDATE contact SET reply_secret = ?2, invite = ?3, asked_at = ?4, pair_secret = NULL, pair_usable = 0 WHERE id = ?1",
+        params![row.0, secret.as_bytes(), invite, ms(now)],
     )?;
     Ok(())
+}
+
+/// When we heard that they ask us.
+pub(crate) fn asked_at(view: &impl Query, row: ContactRow) -> Result<Timestamp, StoreError> {
+    let asked_at = view.one("SELECT asked_at FROM contact WHERE id = ?1", [row.0], |row| row.get(0))?;
+    asked_at.map(timestamp).ok_or(StoreError::Corrupt)
 }
 
 /// Who drew a pair secret.

@@ -7,7 +7,7 @@ use sotto_protocol::invite::Invite;
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, ClaimId, DeviceId, relay};
 
-use super::owner::accept;
+use super::owner::{accept, can_be_answered};
 use super::scanner::{Reading, ask, forget_claim, invite_chain_address, refuse_claim, remember_claim};
 use crate::contact::{self, ContactState};
 use crate::engine::{Engine, Event};
@@ -36,7 +36,7 @@ pub(crate) async fn join(engine: &Arc<Engine>, invite: Invite) -> Result<(), Err
 
 /// Reads who made an invite, and writes down the claim id under which it is joined.
 async fn read_invite(engine: &Arc<Engine>, invite: Invite) -> Result<Reading, Error> {
-    let (chain, _) = invite_chain_address(&invite);
+    let chain = invite_chain_address(&invite);
     let part = manifests::read(&engine.client, &chain, 0).await.map_err(|error| match error {
         Error::Relay(error) if error.is("refused") => InviteError::UsedUp.into(),
         error => error,
@@ -141,7 +141,7 @@ fn store(
     let known = contact::by_account(tx, &reading.invite.account)?;
     match known.map(|contact| (contact.state, contact.row)) {
         Some((ContactState::Accepted, _)) => return Err(InviteError::AlreadyContact.into()),
-        Some((ContactState::Asking, row)) => {
+        Some((ContactState::Asking, row)) if can_be_answered(tx, row, engine.network_now())? => {
             forget_claim(tx, &reading.chain.chain)?;
             accept(tx, &engine.own, row, engine.network_now(), &mut engine.chance())?;
             let waited_for = [Why::NotAnswered];
@@ -149,7 +149,7 @@ fn store(
                 receive::retry_waiting(tx, &engine.own, row, &waited_for, engine.times(), &mut engine.chance())?;
             return Ok(Ok(Received { contacts_changed: true, ..received }));
         }
-        Some((ContactState::Asked | ContactState::Removed, _)) | None => {}
+        Some((ContactState::Asking | ContactState::Asked | ContactState::Removed, _)) | None => {}
     }
     let row = ask(tx, &engine.own, reading, claim, engine.network_now(), &mut engine.chance())?;
     let contact = contact::by_row(tx, row)?;

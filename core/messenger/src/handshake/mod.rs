@@ -22,7 +22,9 @@ mod scanner;
 mod tokens;
 
 pub use owner::InviteOptions;
-pub(crate) use owner::{ProvenRequest, Requested, accept, forget_old_invites, invite, is_proven, take_request};
+pub(crate) use owner::{
+    ProvenRequest, Requested, accept, can_be_answered, forget_old_invites, invite, is_proven, take_request,
+};
 pub(crate) use scanner::{Answered, answered, chain_of};
 pub(crate) use tokens::{
     Dropped, Purpose, drop_tokens, forget_old_aliases, is_current_pair, is_first_answer, purpose, restore_tokens,

@@ -13,7 +13,7 @@ use sotto_protocol::limits::{INVITE_PUTS_PER_CLAIM, INVITE_USES_MAX, INVITE_VALI
 use sotto_protocol::{AccountId, ChainId, Timestamp, relay};
 
 use super::anew;
-use super::tokens::{Purpose, Quota, put_tokens};
+use super::tokens::{Purpose, Quota, REPLY_VALID, put_tokens};
 use crate::contact::{self, ChainAddress, Contact, ContactRow, ContactState, NewContact, PairOf};
 use crate::error::{Error, InputError};
 use crate::own::{self, Chain, Own};
@@ -196,7 +196,7 @@ pub(crate) fn take_request(
         tx.execute("UPDATE invite SET uses_left = uses_left - 1 WHERE id = ?1", [request.invite])?;
     }
     let row = begin(tx, request, known.as_ref(), now)?;
-    contact::set_reply(tx, row, request.reply_secret, request.invite)?;
+    contact::set_reply(tx, row, request.reply_secret, request.invite, now)?;
     if accepts {
         accept(tx, own, row, now, chance)?;
         return Ok(Requested::Accepted(row));
@@ -226,6 +226,12 @@ fn begin(
         }
         (None, None) => Err(StoreError::Corrupt),
     }
+}
+
+/// Whether somebody who asks would still hear the answer: their tokens for it run out, and then we would take for a contact who never hears
+/// that they are one.
+pub(crate) fn can_be_answered(view: &impl Query, row: ContactRow, now: Timestamp) -> Result<bool, StoreError> {
+    Ok(now < contact::asked_at(view, row)?.after(REPLY_VALID))
 }
 
 /// Accepts a request: pair tokens first, then the answer.

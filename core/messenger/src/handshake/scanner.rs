@@ -3,7 +3,7 @@
 use rusqlite::params;
 use sotto_crypto::letter::{Card, Content};
 use sotto_crypto::manifest::VerifiedManifest;
-use sotto_crypto::secret::{ChainKey, PairSecret, ReplySecret, invite_chain, invite_proof};
+use sotto_crypto::secret::{PairSecret, ReplySecret, invite_chain, invite_proof};
 use sotto_protocol::invite::Invite;
 use sotto_protocol::{ChainId, ClaimId, InboxId, Timestamp};
 
@@ -30,9 +30,9 @@ pub(crate) struct Reading {
 }
 
 /// Where an invite's manifest chain is.
-pub(crate) fn invite_chain_address(invite: &Invite) -> (ChainAddress, ChainKey) {
+pub(crate) fn invite_chain_address(invite: &Invite) -> ChainAddress {
     let (chain, key) = invite_chain(&invite.secret);
-    (ChainAddress { relay: invite.relay.clone(), chain, key: *key.as_bytes() }, key)
+    ChainAddress { relay: invite.relay.clone(), chain, key }
 }
 
 /// The claim ids under which an invite is joined, in the order in which they are tried. The first is written down before the relay hears it:
@@ -146,5 +146,5 @@ pub(crate) struct Answered {
 
 /// Where a card says that its account's chain is.
 pub(crate) fn chain_of(card: &Card) -> ChainAddress {
-    ChainAddress { relay: card.relay.clone(), chain: card.chain, key: *card.chain_key.as_bytes() }
+    ChainAddress { relay: card.relay.clone(), chain: card.chain, key: card.chain_key.clone() }
 }

@@ -58,8 +58,11 @@ impl Messenger {
             Some(contact) if contact.blocked => return Err(InputError::WrongState { what: "is blocked" }.into()),
             // They have asked already, and to scan their invite is the owner's word.
             Some(contact) if contact.state == ContactState::Asking => {
-                self.accept(account).await?;
-                return Ok(account);
+                let row = contact.row;
+                if engine.read(move |_, view| handshake::can_be_answered(view, row, now)).await? {
+                    self.accept(account).await?;
+                    return Ok(account);
+                }
             }
             Some(_) | None => {}
         }
@@ -92,7 +95,8 @@ impl Messenger {
     /// Accepts a request.
     ///
     /// # Errors
-    /// [`InputError::NotFound`], [`InputError::WrongState`] for somebody who has not asked or is blocked.
+    /// [`InputError::NotFound`], [`InputError::WrongState`] for somebody who has not asked, asked so long ago that they would not hear the
+    /// answer, or is blocked.
     pub async fn accept(&self, account: AccountId) -> Result<(), Error> {
         let engine = self.engine();
         let received = engine
@@ -100,6 +104,10 @@ impl Messenger {
                 let contact = known_contact(tx, &account)?;
                 if contact.blocked {
                     return Err(InputError::WrongState { what: "is blocked" }.into());
+                }
+                let is_asking = contact.state == ContactState::Asking;
+                if is_asking && !handshake::can_be_answered(tx, contact.row, engine.network_now())? {
+                    return Err(InputError::WrongState { what: "has asked too long ago" }.into());
                 }
                 handshake::accept(tx, &engine.own, contact.row, engine.network_now(), &mut engine.chance())?;
                 let waited_for = [Why::NotAnswered];

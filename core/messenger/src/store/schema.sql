@@ -136,6 +136,7 @@ CREATE TABLE contact (
     claim            BLOB,                    -- our claim id of it
     invite_expires_at INTEGER,
     invite           INTEGER REFERENCES invite (id),  -- of ours that they used
+    asked_at         INTEGER NOT NULL DEFAULT 0,  -- when we heard of it
     meetings         INTEGER NOT NULL DEFAULT 0,  -- how often they began anew in the day that began at
     meetings_since   INTEGER NOT NULL DEFAULT 0,
     created_at       INTEGER NOT NULL

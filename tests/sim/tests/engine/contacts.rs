@@ -409,6 +409,27 @@ async fn c2_a_request_waits_for_an_owner_who_is_away_for_days() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn c2_a_request_whose_answer_nobody_would_hear_any_more_is_not_accepted() {
+    let world = World::seeded(244);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    bob.messenger.join(&link(&alice, 1, false).await).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let [alice, bob] = world.switched_off([alice, bob], 61 * DAY).await.unwrap();
+    let bob_id = bob.messenger.account().await.unwrap().id;
+    let before = alice.dump();
+    assert_eq!(alice.messenger.accept(bob_id).await.unwrap_err().code(), "wrong_state");
+    assert!(alice.dump() == before, "something changed");
+    // Another request is as good as the first, and so is one of alice's own.
+    alice.messenger.join(&link(&bob, 1, true).await).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    for (person, other) in [(&alice, "bob"), (&bob, "alice")] {
+        assert_eq!(person.contact(other).await.unwrap().state, ContactState::Accepted);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn e1_two_who_scan_each_other_at_once_become_contacts_once() {
     let world = World::seeded(48);
     let relays = [world.network.add_relay("relay.example")];

@@ -115,7 +115,7 @@ async fn c2_a_contact_begins_anew_a_few_times_a_day_however_often_they_ask() {
     assert!(token_calls(&world, &alice) <= before.1 + 40, "{}", token_calls(&world, &alice));
     assert!(rows(&alice, "outbox") <= before.2 + 40, "{}", rows(&alice, "outbox"));
     // The last request is heard once a day has passed.
-    world.wait(2 * DAY).await;
+    let [alice, bob] = world.switched_off([alice, bob], DAY + DAY / 12).await.unwrap();
     for _ in 0..4 {
         world.settle(&[&bob, &alice]).await.unwrap();
     }

@@ -52,7 +52,7 @@ fn all_but_claims(person: &Person) -> std::collections::BTreeMap<String, Vec<Str
 async fn put_bundle_under(world: &World, alice: Person, key: &str) -> (Person, String) {
     let listed = sotto_sim::hex(&alice.database().blobs("SELECT prekey_key FROM own_inbox")[0]);
     alice.messenger.shut_down();
-    alice.database().change(&format!("UPDATE own_inbox SET prekey_key = {key}, bundle_put_at = 0"));
+    alice.database().change(&format!("UPDATE own_inbox SET prekey_key = {key}; UPDATE kem_key SET created_at = 0"));
     let alice = world.reopen(alice).await.expect("alice is back");
     alice.catch_up().await.expect("and her bundle is put");
     (alice, format!("x'{listed}'"))

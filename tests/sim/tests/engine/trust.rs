@@ -232,7 +232,7 @@ async fn b2_a_request_of_a_device_that_the_known_list_does_not_name_is_heard_onc
     assert_eq!(alice.refused("device_unlisted"), 1, "{:?}", alice.refusals());
     // The chain that alice knows names the device: the request, which goes out again a day later, is heard.
     forger.serve(&world.network, &[&own]);
-    world.wait(2 * DAY).await;
+    let [alice, bob] = world.switched_off([alice, bob], DAY + DAY / 12).await.unwrap();
     for _ in 0..3 {
         world.settle(&[&bob, &alice]).await.unwrap();
     }
