@@ -2,17 +2,36 @@
 //!
 //! Whoever writes a message or chooses a name must not move the cursor, colour a line, turn the reading direction of what follows, or
 //! end a line of ours. Control characters become visible; direction marks that outlive their text are taken out and what reads from
-//! right to left is isolated, so that it stays right where it stands.
+//! right to left is isolated, so that it stays right where it stands. Marks pile up on a letter only as far as it can bear.
+
+use std::cmp::Ordering;
+
+use sotto_core::protocol::name;
+use unicode_normalization::char::is_combining_mark;
 
 /// Control characters, C1 too, which terminals obey.
 fn steers(letter: char) -> bool {
     letter.is_control()
 }
 
-/// Marks that change the direction of what stands around them, and separators that end a line without being a control character.
+/// Marks that change the direction of what stands around them, separators that end a line without being a control character, and
+/// what is obsolete and invisible.
 const fn turns(letter: char) -> bool {
-    matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+    matches!(
+        letter,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{206a}'..='\u{206f}' | '\u{2028}' | '\u{2029}' | '\u{fff9}'..='\u{fffb}'
+    )
 }
+
+/// Letters that nobody sees: a second text behind the one that is shown. Flags of regions are made of them.
+const fn is_tag(letter: char) -> bool {
+    matches!(letter, '\u{e0000}'..='\u{e007f}')
+}
+
+const BLACK_FLAG: char = '\u{1f3f4}';
+
+/// Marks on one letter: what the fullest scripts need twice over. More of them cover the lines above and below.
+const MARKS_MAX: usize = 8;
 
 const ISOLATE: char = '\u{2068}';
 const END_OF_ISOLATE: char = '\u{2069}';
@@ -27,12 +46,34 @@ const fn is_right_to_left(letter: char) -> bool {
 
 /// One line of somebody's: line ends are control characters too.
 pub(crate) fn line(text: &str) -> String {
-    isolated(text.chars().map(visible).collect())
+    isolated(bounded(text.chars().map(visible)))
 }
 
 /// A text that may have several lines: all but the first are set in, so that none looks like one of ours.
 pub(crate) fn lines(text: &str) -> String {
     text.split('\n').map(line).collect::<Vec<_>>().join("\n            ")
+}
+
+/// With no more marks on a letter than it can bear, and no hidden letters.
+fn bounded(letters: impl Iterator<Item = char>) -> String {
+    let (mut marks, mut is_flag) = (0_usize, false);
+    let bear = |letter| {
+        is_flag = letter == BLACK_FLAG || is_flag && is_tag(letter);
+        if is_tag(letter) && !is_flag {
+            return Some(char::REPLACEMENT_CHARACTER);
+        }
+        if is_combining_mark(letter) {
+            marks += 1;
+        } else if !name::is_hidden(letter) {
+            marks = 0;
+        }
+        match marks.cmp(&(MARKS_MAX + 1)) {
+            Ordering::Less => Some(letter),
+            Ordering::Equal if is_combining_mark(letter) => Some(char::REPLACEMENT_CHARACTER),
+            Ordering::Equal | Ordering::Greater => None,
+        }
+    };
+    letters.filter_map(bear).collect()
 }
 
 fn visible(letter: char) -> char {
@@ -56,7 +97,7 @@ fn received_line(line: &str) -> String {
         open >= 0
     }) && open == 0;
     let is_kept = |letter| is_balanced && matches!(letter, ISOLATE | END_OF_ISOLATE);
-    line.chars().map(|letter| if is_kept(letter) { letter } else { visible(letter) }).collect()
+    bounded(line.chars().map(|letter| if is_kept(letter) { letter } else { visible(letter) }))
 }
 
 /// JSON whose strings mean the same and hold nothing that a terminal obeys. Outside of strings there are only ASCII characters.
@@ -83,6 +124,27 @@ mod tests {
         assert_eq!(lines("first\nme: second"), "first\n            me: second");
         assert_eq!(line("bob\nme"), "bob\u{fffd}me");
         assert_eq!(lines("one\u{2028}two\u{202e}eno"), "one\u{fffd}two\u{fffd}eno");
+    }
+
+    #[test]
+    fn a_letter_bears_so_many_marks_and_nothing_is_said_that_nobody_sees() {
+        let zalgo = format!("a{}b", "\u{301}".repeat(200));
+        let shown = format!("a{}\u{fffd}b", "\u{301}".repeat(MARKS_MAX));
+        assert_eq!(line(&zalgo), shown);
+        assert_eq!(received(&shown), shown, "once is enough");
+        let joined = format!("a{}", "\u{301}\u{200d}".repeat(50));
+        assert!(line(&joined).chars().filter(|letter| is_combining_mark(*letter)).count() <= MARKS_MAX);
+        assert_eq!(line("a\u{e0041}\u{e0042}\u{206e}\u{fff9}b"), "a\u{fffd}\u{fffd}\u{fffd}\u{fffd}b");
+        for right in [
+            "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
+            "Nguyễn",
+            "བསྒྲུབས",
+            "❤\u{fe0f}\u{200d}🔥",
+            "e\u{302}\u{323}",
+        ] {
+            assert_eq!(line(right), right);
+        }
+        assert_eq!(line("שָּׁ֖"), "\u{2068}שָּׁ֖\u{2069}");
     }
 
     #[test]

@@ -90,6 +90,12 @@ pub enum InputError {
         /// What holds it.
         what: &'static str,
     },
+    /// A name with something in it that nobody sees, or that turns what stands around it.
+    #[error("{what} holds a character that nobody sees")]
+    HiddenCharacter {
+        /// What holds it.
+        what: &'static str,
+    },
     /// Longer than allowed.
     #[error("{what} is longer than {bytes_max} bytes")]
     TooLong {
@@ -161,6 +167,7 @@ impl Error {
                 InputError::Ambiguous { .. } => "ambiguous",
                 InputError::Empty { .. } => "empty",
                 InputError::ControlCharacter { .. } => "control_character",
+                InputError::HiddenCharacter { .. } => "hidden_character",
                 InputError::TooLong { .. } => "too_long",
                 InputError::OutOfRange { .. } => "out_of_range",
                 InputError::BadRelayAddress => "bad_relay_address",

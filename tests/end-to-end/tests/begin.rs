@@ -63,6 +63,8 @@ fn an_init_that_cannot_be_done_moves_nothing() {
         (["init", "--relay", "http://127.0.0.1:1", "--name", "bob"], "relay_unreachable"),
         (["init", "--relay", relay, "--name", " "], "empty"),
         (["init", "--relay", relay, "--name", "b\u{1b}b"], "control_character"),
+        (["init", "--relay", relay, "--name", "bob\u{200b}"], "hidden_character"),
+        (["init", "--relay", relay, "--name", "\u{202e}bob"], "hidden_character"),
     ] {
         assert_eq!(fails(&bob, &words), code);
     }

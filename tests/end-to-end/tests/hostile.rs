@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 
 use sotto_end_to_end::Finished;
 
-use super::stage::{Stage, objects, run, text};
+use super::stage::{Stage, fails, objects, run, text};
 
 /// Clears the screen, sets a title by C1, turns the direction, and begins a line of its own.
 const ACTIVE: &str = "\u{1b}[2J\u{9b}31m\u{202e}\u{2066}\u{2028}x";
@@ -41,15 +41,21 @@ fn refuse(stream: TcpStream, body: &str) -> std::io::Result<()> {
 fn names_and_texts_are_shown_and_not_obeyed() {
     let stage = Stage::set();
     let ((alice, _), (mallory, _)) =
-        (stage.person("alice"), stage.person_called("mallory", "mal\u{202e}yrol\u{2028}me"));
+        (stage.person("alice"), stage.person_called("mallory", &format!("mal{}", "\u{301}".repeat(60))));
+    // What turns or hides is no name, for oneself or for a contact.
+    let turned = "mal\u{202e}yrol\u{2028}me";
+    assert_eq!(fails(&alice, &["init", "--relay", stage.relay.address(), "--name", turned]), "hidden_character");
     Stage::introduce(&alice, &mallory);
     run(&mallory, &["send", "alice", &format!("one{ACTIVE}\nalice: two")]);
     run(&mallory, &["sync"]);
     for form in [&["--json"] as &[&str], &[]] {
         for words in [&["sync"] as &[&str], &["contacts"], &["chats"]] {
-            assert_inert(&run(&alice, &[form, words].concat()));
+            let shown = run(&alice, &[form, words].concat());
+            assert_inert(&shown);
+            assert!(!form.is_empty() || shown.out.matches('\u{301}').count() < 20, "{words:?}: marks pile up");
         }
         let id = text(&objects(&run(&alice, &["--json", "contacts"]))[0], "id");
+        assert_eq!(fails(&alice, &["contacts", "rename", &id, turned]), "hidden_character");
         let shown = run(&alice, &[form, &["messages", &id]].concat());
         assert_inert(&shown);
         assert!(!shown.out.lines().any(|line| line.starts_with("alice:")), "{}", shown.out);

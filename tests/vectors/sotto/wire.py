@@ -108,6 +108,33 @@ def utf8(data):
         raise Refused("malformed") from None
 
 
+# What nobody sees, or what turns what stands around it: ranges of code points.
+HIDDEN = (
+    (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x200B, 0x200F),
+    (0x2028, 0x202E), (0x2060, 0x206F), (0x2800, 0x2800), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0),
+    (0xFFF0, 0xFFFB), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+)
+
+
+def hides(name):
+    may_follow = ""
+    for character in name:
+        code = ord(character)
+        if 0xFE00 <= code <= 0xFE0F:
+            if "selector" not in may_follow:
+                return True
+            may_follow = "joiner"
+        elif code in (0x200C, 0x200D):
+            if "joiner" not in may_follow:
+                return True
+            may_follow = ""
+        elif any(first <= code <= last for first, last in HIDDEN):
+            return True
+        else:
+            may_follow = "" if code < 0x80 else "selector or joiner"
+    return False
+
+
 def check_name(name):
     good = name.strip() and len(name.encode()) <= 128 and not any(unicodedata.category(c) == "Cc" for c in name)
-    require(good, "bad-name")
+    require(good and not hides(name), "bad-name")

@@ -279,6 +279,9 @@ fn check_name(name: &str) -> Result<(), InputError> {
     if name.chars().any(char::is_control) {
         return Err(InputError::ControlCharacter { what: "the name" });
     }
+    if sotto_protocol::name::hides(name) {
+        return Err(InputError::HiddenCharacter { what: "the name" });
+    }
     if name.len() > NAME_BYTES_MAX {
         return Err(InputError::TooLong { what: "the name", bytes_max: NAME_BYTES_MAX });
     }

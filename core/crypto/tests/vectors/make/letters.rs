@@ -293,6 +293,15 @@ fn add_contents(scenarios: &mut Scenarios) {
     named("name-too-long", "bad-name", "A byte longer.", &|accept| accept.name = "n".repeat(129));
     named("no-name", "bad-name", "No name.", &|accept| accept.name.clear());
     named("name-of-two-lines", "bad-name", "A name of two lines.", &|accept| accept.name = "Zoë\nVerified".to_owned());
+    named("name-with-joiners", "accepted", "Joiners and a selector that have something to act on.", &|accept| {
+        accept.name = "\u{639}\u{644}\u{6cc}\u{200c}\u{631}\u{636}\u{627} \u{2764}\u{fe0f}\u{200d}\u{1f525}".to_owned();
+    });
+    named("name-with-two-selectors", "bad-name", "A selector more than selects.", &|accept| {
+        accept.name = "\u{2764}\u{fe0f}\u{fe0f}".to_owned();
+    });
+    named("name-that-turns", "bad-name", "A mark that turns what follows.", &|accept| {
+        accept.name = "Zo\u{200f}".to_owned()
+    });
     named("no-card", "malformed", "No card.", &|accept| accept.card = None);
     named("short-pair-secret", "malformed", "A pair secret of another length.", &|accept| {
         accept.pair_secret.truncate(31)
