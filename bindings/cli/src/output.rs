@@ -239,6 +239,9 @@ fn remedy(code: &str) -> Option<&'static str> {
         }
         "no_home" => "Say where the profile is: --profile DIR.",
         "profile_in_use" => "Another process has it open and does not answer. Wait for it to end, or end it.",
+        "rolled_back" => {
+            "Bring back the newest copy there is, or make a new profile and ask your contacts for invites."
+        }
         "not_sent_yet" => "It leaves by itself while sotto runs: sotto sync.",
         "relay_asks_for_code" => "Ask who runs it, and give it: --relay-code CODE.",
         "relay_refused" => "It takes nobody new, or the code is wrong: ask who runs it.",
@@ -259,6 +262,9 @@ fn remedy(code: &str) -> Option<&'static str> {
         "already_contact" => "See sotto contacts.",
         "not_found" => "See sotto contacts for names and ids.",
         "ambiguous" => "Give more of the id, as sotto contacts shows it.",
+        "control_character" | "hidden_character" => {
+            "Leave out what cannot be seen: it may have come along when the name was copied."
+        }
         "usage" => "See sotto help.",
         _ => return None,
     })

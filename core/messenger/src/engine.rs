@@ -23,6 +23,7 @@ use tokio::sync::{Notify, broadcast, watch};
 
 use crate::contact::{self, ContactRow};
 use crate::conversation::MessageRow;
+use crate::error::Error;
 use crate::outbox::dispatcher;
 use crate::outbox::post::Post;
 use crate::own::Own;
@@ -30,7 +31,7 @@ use crate::relay_client::RelayClient;
 use crate::status::Status;
 use crate::store::{Answer, Store, StoreError, Tx};
 use crate::world::{Chance, Clock, Rng};
-use crate::{clerk, manifests, receive, stream, upkeep};
+use crate::{clerk, generation, manifests, receive, stream, upkeep};
 
 /// Events kept for a slow listener; one that falls behind reads the database instead.
 const EVENTS: usize = 1_024;
@@ -123,6 +124,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
         runtime: Handle,
+        is_copy: bool,
     ) -> Arc<Self> {
         let shut_down = watch::channel(false).0;
         let not_asked = own.inboxes.iter().map(|inbox| inbox.relay.clone()).collect();
@@ -143,7 +145,7 @@ impl Engine {
             hint: watch::channel(0).0,
             retry: watch::channel(0).0,
             shut_down,
-            rolled_back: AtomicBool::new(false),
+            rolled_back: AtomicBool::new(is_copy),
             reading: Mutex::default(),
         })
     }
@@ -335,10 +337,12 @@ impl Engine {
         }
     }
 
-    /// The database is an older copy: no ratchet may move any more.
-    pub(crate) fn declare_rolled_back(&self) {
+    /// The database is an older copy: no ratchet may move any more, in this process or a later one.
+    pub(crate) async fn declare_rolled_back(self: &Arc<Self>) {
         tracing::error!("the relay remembers more than this database: it was restored or copied");
         self.rolled_back.store(true, Ordering::SeqCst);
+        // What could not be written down, the relay says again.
+        let _ = self.write(|_, tx| generation::note_copy(tx).map_err(Error::from)).await;
     }
 
     pub(crate) fn is_rolled_back(&self) -> bool {

@@ -5,7 +5,7 @@
 //! and its ratchets must not move. The keystore is never called while a transaction is open.
 
 use crate::error::Error;
-use crate::store::{Query, Store, StoreError};
+use crate::store::{Query, Store, StoreError, Tx};
 use crate::world::SecretStore;
 
 /// Its name in the keystore.
@@ -34,6 +34,16 @@ pub(crate) async fn advance(store: &Store, secrets: &dyn SecretStore) -> Result<
         })
         .await?;
     Ok(secrets.put(SECRET, &next.to_be_bytes())?)
+}
+
+/// Writes down that a relay has shown this database to be a copy: later processes know it before they reach that relay.
+pub(crate) fn note_copy(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('is_copy', 1)", []).map(drop)
+}
+
+/// Whether that was written down.
+pub(crate) fn is_known_copy(view: &impl Query) -> Result<bool, StoreError> {
+    Ok(view.one("SELECT 1 FROM meta WHERE key = 'is_copy'", [], |_| Ok(()))?.is_some())
 }
 
 /// How a database stands to what the keystore saw last.

@@ -151,7 +151,7 @@ impl Connection<'_> {
         let own = self.own(&attached.inbox)?;
         let cursor = self.engine.read(move |_, view| cursor(view, own)).await?;
         if attached.acked > cursor {
-            self.engine.declare_rolled_back();
+            self.engine.declare_rolled_back().await;
             return Err(Error::RolledBack);
         }
         if attached.acked < cursor {

@@ -15,6 +15,7 @@ mod end_to_end {
     mod names;
     mod passphrase;
     mod private;
+    mod rolled_back;
     mod stage;
     mod waiting;
 }

@@ -1,6 +1,10 @@
 //! `send --wait` says whether a relay took it, and what it says is true.
 
-use sotto_end_to_end::Signal;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
+
+use sotto_end_to_end::{Profile, Signal};
 
 use super::stage::{Stage, objects, run, text, transcript, until};
 
@@ -32,4 +36,32 @@ fn what_no_relay_took_is_no_success_and_arrives_once_later() {
     run(&bob, &["sync"]);
     run(&bob, &["sync"]);
     assert_eq!(transcript(&bob, "alice"), ["too early", "interrupted"]);
+}
+
+/// Whether the process that has a profile open tells who comes to wait for its end.
+fn is_closing(profile: &Profile) -> bool {
+    let mut stream = UnixStream::connect(profile.directory().join("sotto.sock")).expect("somebody listens");
+    // It may have answered already, and listen no more.
+    let _ = writeln!(stream, "{}", serde_json::json!({ "words": ["sotto", "--json", "chats"] }));
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).is_ok() && answer.contains("closing")
+}
+
+#[test]
+fn the_first_signal_waits_for_what_was_begun_and_the_second_does_not() {
+    let (mut stage, alice, _bob) = Stage::contacts();
+    stage.relay.kill().unwrap();
+    let staying = super::stage::stay(&alice);
+    // The process that stays has promised a minute to this one.
+    let mut sending = alice.start(&["--json", "send", "--wait=60", "bob", "slow"]).unwrap();
+    let complaints = sending.complaints();
+    until(|| !transcript(&alice, "bob").is_empty());
+    staying.signal(Signal::INT).unwrap();
+    until(|| is_closing(&alice));
+    staying.signal(Signal::INT).unwrap();
+    assert_eq!(staying.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
+    assert_eq!(sending.wait().unwrap().code(), Some(1));
+    let complaint: serde_json::Value = serde_json::from_str(&complaints.next().unwrap()).unwrap();
+    assert_eq!(complaint["code"], "broken_off");
+    assert_eq!(transcript(&alice, "bob"), ["slow"], "what is on disk is whole");
 }

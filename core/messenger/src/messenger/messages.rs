@@ -20,13 +20,17 @@ impl Messenger {
     /// Says something to a contact, or to oneself. Returns once it is stored and queued, offline too.
     ///
     /// # Errors
-    /// [`InputError`]; [`Error::Store`] when nothing could be stored.
+    /// [`InputError`]; [`Error::RolledBack`]; [`Error::Store`] when nothing could be stored.
     pub async fn send_text(&self, to: AccountId, text: String) -> Result<Message, Error> {
         if text.is_empty() {
             return Err(InputError::Empty { what: "the text" }.into());
         }
         if text.len() > TEXT_BYTES_MAX {
             return Err(InputError::TooLong { what: "the text", bytes_max: TEXT_BYTES_MAX }.into());
+        }
+        // It would never leave.
+        if self.engine().is_rolled_back() {
+            return Err(Error::RolledBack);
         }
         let sent = self.engine().write(move |engine, tx| store_text(engine, tx, &to, &text)).await?;
         self.engine().wake_couriers();
@@ -116,6 +120,9 @@ impl Messenger {
             let message = self.message(number).await?;
             if !matches!(message.state, MessageState::Queued | MessageState::Sending) {
                 return Ok(message);
+            }
+            if self.engine().is_rolled_back() {
+                return Err(Error::RolledBack);
             }
             tokio::select! {
                 biased;

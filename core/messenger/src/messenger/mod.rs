@@ -165,9 +165,10 @@ impl Messenger {
         let store = Store::open(lock, key, world.threading)?;
         generation::advance(&store, &*world.secrets).await?;
         let seal = StateSeal::new(key);
-        let own = store.read(move |view| own::load(view, seal)).await?;
+        let (own, is_copy) =
+            store.read(move |view| Ok::<_, Error>((own::load(view, seal)?, generation::is_known_copy(view)?))).await?;
         let client = relay_client(&world);
-        let engine = Engine::new(store, own, client, world.clock, world.rng, Handle::current());
+        let engine = Engine::new(store, own, client, world.clock, world.rng, Handle::current(), is_copy);
         engine.start();
         Ok(Self { engine: Arc::new(Running(engine)) })
     }
