@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! per inbox:  absent --attach, signed--> replaying --all that waited has gone out--> live
-//!             replaying, live --ack beyond what was sent--> ended (BAD_ACK)
+//!             replaying, live --ack beyond what was sent, or unsigned--> ended (BAD_ACK)
 //!                             --attached elsewhere--> ended (TAKEN_OVER)   --inbox deleted--> ended (DELETED)
 //! ```
 //! Whoever drives it alternates between [`StreamSession::receive`] for what came in, which runs to its end, and
@@ -239,21 +239,27 @@ impl StreamSession {
             has_mail: true,
         };
         self.attached.insert(inbox, attachment);
-        self.push(server_frame::Frame::Attached(Attached { inbox: inbox.into(), acked: position.acked }));
+        self.push(server_frame::Frame::Attached(Attached {
+            inbox: inbox.into(),
+            acked: position.acked,
+            signature: position.ack_signature.map_or_else(Bytes::new, |signature| Bytes::copy_from_slice(&signature)),
+        }));
         Ok(())
     }
 
+    /// The signature is kept, and not verified: only who holds the owner key comes as far as this, a wrong one harms nobody but them, and
+    /// verifying would double what a message costs to drain.
     fn acknowledge(&mut self, ack: &Ack) -> Result<(), StreamEnd> {
         let inbox = InboxId::try_from(ack.inbox.as_ref()).map_err(|_| StreamEnd::BadFrame)?;
         let delivered = self.attached.get_mut(&inbox).filter(|attachment| ack.sequence <= attachment.sent);
-        let Some(attachment) = delivered else {
+        let (Some(attachment), Ok(signature)) = (delivered, ack.signature.as_ref().try_into()) else {
             self.end(inbox, EndReason::BadAck);
             return Ok(());
         };
         if ack.sequence > attachment.acked {
             attachment.acked = ack.sequence;
             attachment.window.release(ack.sequence);
-            attachment.right.exercise(|| self.relay.store.acknowledge(attachment.mailbox, ack.sequence));
+            attachment.right.exercise(|| self.relay.store.acknowledge(attachment.mailbox, ack.sequence, signature));
         }
         Ok(())
     }
@@ -483,7 +489,8 @@ mod tests {
                 release
             })
             .collect();
-        let ack = frame(client_frame::Frame::Ack(Ack { inbox: inbox.into(), sequence: 0 }));
+        let signature = Bytes::from_static(&[0; 64]);
+        let ack = frame(client_frame::Frame::Ack(Ack { inbox: inbox.into(), sequence: 0, signature }));
         for _ in 0..=READER_QUEUE_MAX {
             assert!(session.next().now_or_never().is_none());
             session.receive(&ack).await.unwrap();

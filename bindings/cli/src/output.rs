@@ -257,6 +257,9 @@ fn remedy(code: &str) -> Option<&'static str> {
         }
         "relay_certificate" => "Somebody may stand in between, or the relay has a new key: ask who runs it.",
         "relay_malformed" => "This does not look like a Sotto relay. Is the address right?",
+        "relay_unproven" => {
+            "It claims that more of your mail was fetched than it can prove. Nothing is lost; tell who runs it, or use another."
+        }
         "invite_garbage" => "Copy the whole link, from https:// to its end, and put it between quotes.",
         "invite_expired" | "invite_used_up" => "Ask for a new invite.",
         "already_contact" => "See sotto contacts.",

@@ -9,7 +9,7 @@
 
 use ed25519_dalek::{Signature, Signer, SigningKey};
 use rand_core::CryptoRng;
-use sotto_protocol::label::{attach_signature_input, labelled};
+use sotto_protocol::label::{ack_signature_input, attach_signature_input, labelled};
 use sotto_protocol::request::{Authorization, signature_input};
 use sotto_protocol::{AccountId, InboxId, RelayName, Timestamp};
 use zeroize::Zeroizing;
@@ -116,6 +116,19 @@ impl OwnerKey {
     pub fn attach(&self, relay: &RelayName, challenge: &[u8; 32], inbox: &InboxId) -> [u8; 64] {
         self.0.sign(&attach_signature_input(relay, challenge, inbox)).to_bytes()
     }
+
+    /// The word that everything in `inbox` up to `sequence` is dealt with. The relay gives it back at every attaching: that much was
+    /// acknowledged, and nobody can make it up.
+    #[must_use]
+    pub fn acknowledge(&self, relay: &RelayName, inbox: &InboxId, sequence: u64) -> [u8; 64] {
+        self.0.sign(&ack_signature_input(relay, inbox, sequence)).to_bytes()
+    }
+
+    /// Whether this key has acknowledged exactly that.
+    #[must_use]
+    pub fn has_acknowledged(&self, relay: &RelayName, inbox: &InboxId, sequence: u64, signature: &[u8]) -> bool {
+        verify(&self.public(), &ack_signature_input(relay, inbox, sequence), signature).is_ok()
+    }
 }
 
 /// A relay call that needs a signature: all of it is signed.
@@ -198,6 +211,19 @@ mod tests {
         assert!(!verifies(&relay("other.example"), &[7; 32], &inbox));
         assert!(!verifies(&name, &[8; 32], &inbox));
         assert!(!verifies(&name, &[7; 32], &InboxId::from_bytes([2; 16])));
+    }
+
+    #[test]
+    fn h1_an_acknowledgement_is_the_owners_for_one_relay_inbox_and_number() {
+        let key = OwnerKey::generate(&mut rng(1));
+        let (name, inbox) = (relay("relay.example"), InboxId::from_bytes([1; 16]));
+        let signature = key.acknowledge(&name, &inbox, 7);
+        assert!(key.has_acknowledged(&name, &inbox, 7, &signature));
+        assert!(!key.has_acknowledged(&relay("other.example"), &inbox, 7, &signature));
+        assert!(!key.has_acknowledged(&name, &InboxId::from_bytes([2; 16]), 7, &signature));
+        assert!(!key.has_acknowledged(&name, &inbox, 8, &signature));
+        assert!(!key.has_acknowledged(&name, &inbox, 7, &[]));
+        assert!(!OwnerKey::generate(&mut rng(2)).has_acknowledged(&name, &inbox, 7, &signature));
     }
 
     #[test]

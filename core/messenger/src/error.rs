@@ -153,6 +153,7 @@ impl Error {
                 RelayError::AsksForCode => "relay_asks_for_code",
                 RelayError::AsksForWork { .. } => "relay_asks_for_work",
                 RelayError::Malformed => "relay_malformed",
+                RelayError::Unproven => "relay_unproven",
             },
             Self::Invite(error) => match error {
                 InviteError::Garbage(_) => "invite_garbage",

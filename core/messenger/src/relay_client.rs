@@ -37,6 +37,9 @@ pub enum RelayError {
     /// The relay sent what no relay sends.
     #[error("the relay's answer makes no sense")]
     Malformed,
+    /// The relay says that more was acknowledged than we know of, and cannot show our word for it.
+    #[error("the relay claims what it cannot prove")]
+    Unproven,
 }
 
 /// A relay's refusal (RFC 9457), as far as a client acts on it.
@@ -75,7 +78,7 @@ impl RelayError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Transport(_) | Self::Malformed => true,
+            Self::Transport(_) | Self::Malformed | Self::Unproven => true,
             Self::AsksForCode | Self::AsksForWork { .. } => false,
             Self::Refused(problem) => {
                 matches!(problem.code.as_str(), "unavailable" | "rate_limited" | "full" | "clock_skew" | "replayed")
@@ -98,7 +101,9 @@ impl RelayError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused(problem) => problem.retry_after_ms.map(Duration::from_millis),
-            Self::Transport(_) | Self::AsksForCode | Self::AsksForWork { .. } | Self::Malformed => None,
+            Self::Transport(_) | Self::AsksForCode | Self::AsksForWork { .. } | Self::Malformed | Self::Unproven => {
+                None
+            }
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) enum Doing {
     Courier(DeviceRow),
     Clerk(RelayAddress),
     Stream(RelayAddress),
+    /// What the relay says of us on its stream, which goes on.
+    Witness(RelayAddress),
 }
 
 /// What every task is at, and how much has moved.
@@ -64,10 +66,11 @@ impl Status {
         self.set(doing, None);
     }
 
-    /// What failed before a hint is tried again, and not failing until it fails again.
+    /// What failed before a hint is tried again, and not failing until it fails again. What a relay said it has said until its stream
+    /// begins anew.
     pub(crate) fn new_round(&self) {
         if let Ok(mut all) = self.doing.lock() {
-            all.retain(|_, state| !matches!(state, State::Failing(_)));
+            all.retain(|doing, state| matches!(doing, Doing::Witness(_)) || !matches!(state, State::Failing(_)));
         }
     }
 
@@ -117,7 +120,7 @@ impl Snapshot {
     /// Own relays that fail, with the code of the error.
     pub(crate) fn failing_relays(&self) -> Vec<(RelayAddress, &'static str)> {
         self.failing(|doing| match doing {
-            Doing::Clerk(relay) | Doing::Stream(relay) => Some(relay.clone()),
+            Doing::Clerk(relay) | Doing::Stream(relay) | Doing::Witness(relay) => Some(relay.clone()),
             Doing::Courier(_) => None,
         })
     }
@@ -126,7 +129,7 @@ impl Snapshot {
     pub(crate) fn failing_devices(&self) -> Vec<(DeviceRow, &'static str)> {
         self.failing(|doing| match doing {
             Doing::Courier(device) => Some(*device),
-            Doing::Clerk(_) | Doing::Stream(_) => None,
+            Doing::Clerk(_) | Doing::Stream(_) | Doing::Witness(_) => None,
         })
     }
 

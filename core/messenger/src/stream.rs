@@ -2,8 +2,9 @@
 //!
 //! Deliveries that are at hand together become one batch and one transaction; the acknowledgement leaves after its commit. When a
 //! batch fails because this device is in trouble nothing is acknowledged, the connection ends, and the same deliveries come again.
-//! What the relay says was acknowledged is the second witness against a restored database (PROTOCOL H1): more than our cursor means
-//! that another copy of this profile has lived.
+//! What the relay shows was acknowledged is the second witness against a restored database (PROTOCOL H1): our own signature over a number
+//! above every one that we know to have acknowledged means that another copy of this profile has lived. A relay that claims so much and
+//! has no such signature is at fault itself: that is shown, and its mail goes on coming.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +18,11 @@ use sotto_protocol::{Bytes, InboxId, Message, RelayAddress, RelayName, Timestamp
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::outbox::backoff::Backoff;
+use crate::own::OwnInbox;
 use crate::receive;
 use crate::relay_client::{Problem, RelayError};
 use crate::status::Doing;
-use crate::store::column::{ms, stored};
+use crate::store::column::ms;
 use crate::store::{Query, StoreError};
 use crate::world::{RelayStream, TransportError};
 
@@ -88,7 +90,7 @@ struct Connection<'a> {
     not_drained: usize,
 }
 
-impl Connection<'_> {
+impl<'a> Connection<'a> {
     /// Answers the challenge for every inbox of ours at this relay.
     async fn attach(&mut self) -> Result<(), Error> {
         let frame = self.next_or_silence().await?.ok_or(RelayError::Transport(TransportError::Broken))?;
@@ -102,6 +104,7 @@ impl Connection<'_> {
         let attaches: Vec<relay::Attach> =
             self.engine.own.inboxes_at(self.relay).map(|own| attach(own, &name, &bytes)).collect();
         (self.not_attached, self.not_drained) = (attaches.len(), attaches.len());
+        self.engine.status.ended(Doing::Witness(self.relay.clone()));
         for attach in attaches {
             self.send(client_frame::Frame::Attach(attach)).await?;
         }
@@ -149,21 +152,18 @@ impl Connection<'_> {
 
     async fn attached(&mut self, attached: &relay::Attached) -> Result<(), Error> {
         let own = self.own(&attached.inbox)?;
-        let cursor = self.engine.read(move |_, view| cursor(view, own)).await?;
+        let row = own.row;
+        let cursor = self.engine.read(move |_, view| cursor(view, row)).await?;
+        // Less is no news: our last acknowledgement was lost, or the relay came back from an older copy. What it delivers again is known
+        // by what it says. The cursor stays: the relay may still hold our word for it.
         if attached.acked > cursor {
-            self.engine.declare_rolled_back().await;
-            return Err(Error::RolledBack);
-        }
-        if attached.acked < cursor {
-            // Our last acknowledgement was lost, or the relay came back from an older copy and gives numbers out again.
-            let acked = stored(attached.acked);
-            self.engine
-                .write(move |_, tx| {
-                    tx.execute("UPDATE own_inbox SET cursor = ?2 WHERE id = ?1", params![own, acked])
-                        .map(drop)
-                        .map_err(Error::from)
-                })
-                .await?;
+            let name = self.relay.name();
+            if own.owner_key.has_acknowledged(name, &own.inbox, attached.acked, &attached.signature) {
+                self.engine.declare_rolled_back().await;
+                return Err(Error::RolledBack);
+            }
+            tracing::warn!("a relay claims that more was acknowledged than it can prove");
+            self.engine.status.failed(Doing::Witness(self.relay.clone()), Error::from(RelayError::Unproven).code());
         }
         self.not_attached = self.not_attached.saturating_sub(1);
         if self.not_attached == 0 {
@@ -175,6 +175,7 @@ impl Connection<'_> {
     /// Takes these and whatever else has arrived meanwhile in one transaction, then acknowledges.
     async fn deliveries(&mut self, first: relay::Deliveries) -> Result<Option<Bytes>, Error> {
         let own = self.own(&first.inbox)?;
+        let (row, owner_key, id) = (own.row, own.owner_key.clone(), own.inbox);
         let inbox = first.inbox.clone();
         let mut deliveries = first.deliveries;
         let mut next = None;
@@ -197,12 +198,13 @@ impl Connection<'_> {
                 if engine.is_rolled_back() {
                     return Err(Error::RolledBack);
                 }
-                Ok(receive::receive(tx, &engine.own, own, &deliveries, engine.times(), &mut engine.chance())?)
+                Ok(receive::receive(tx, &engine.own, row, &deliveries, engine.times(), &mut engine.chance())?)
             })
             .await?;
         self.engine.after_receive(&received);
         if last > 0 {
-            self.send(client_frame::Frame::Ack(relay::Ack { inbox, sequence: last })).await?;
+            let signature = Bytes::copy_from_slice(&owner_key.acknowledge(self.relay.name(), &id, last));
+            self.send(client_frame::Frame::Ack(relay::Ack { inbox, sequence: last, signature })).await?;
         }
         Ok(next)
     }
@@ -221,7 +223,7 @@ impl Connection<'_> {
     }
 
     async fn drained(&mut self, drained: &relay::Drained) -> Result<(), Error> {
-        let own = self.own(&drained.inbox)?;
+        let own = self.own(&drained.inbox)?.row;
         // Keys are erased by it: a relay with a wild clock must not hurry that.
         let now = ms(self.engine.sure_now());
         self.engine
@@ -239,13 +241,13 @@ impl Connection<'_> {
         Ok(())
     }
 
-    fn own(&self, inbox: &[u8]) -> Result<i64, Error> {
+    fn own(&self, inbox: &[u8]) -> Result<&'a OwnInbox, Error> {
         let own = InboxId::try_from(inbox).ok().and_then(|inbox| self.engine.own.inbox(&inbox));
-        own.map(|own| own.row).ok_or(RelayError::Malformed.into())
+        own.ok_or(RelayError::Malformed.into())
     }
 }
 
-fn attach(own: &crate::own::OwnInbox, relay: &RelayName, challenge: &[u8; 32]) -> relay::Attach {
+fn attach(own: &OwnInbox, relay: &RelayName, challenge: &[u8; 32]) -> relay::Attach {
     let signature = own.owner_key.attach(relay, challenge, &own.inbox);
     relay::Attach { inbox: own.inbox.into(), signature: Bytes::copy_from_slice(&signature) }
 }

@@ -22,6 +22,8 @@ labels! {
     REQUEST = "request";
     /// The answer to a stream's challenge.
     ATTACH = "attach";
+    /// An owner's word for what its device has acknowledged.
+    ACK = "ack";
     /// Proof of work for a new inbox or chain.
     PROOF_OF_WORK = "proof-of-work";
     /// Root key over a certificate.
@@ -118,6 +120,12 @@ pub fn chain_entry_hash(previous: &[u8], entry: &[u8]) -> [u8; 32] {
 #[must_use]
 pub fn attach_signature_input(relay: &crate::RelayName, challenge: &[u8], inbox: &crate::InboxId) -> Vec<u8> {
     labelled(ATTACH, &[relay.as_str().as_bytes(), challenge, inbox.as_ref()])
+}
+
+/// What an owner key signs to acknowledge everything up to `sequence`.
+#[must_use]
+pub fn ack_signature_input(relay: &crate::RelayName, inbox: &crate::InboxId, sequence: u64) -> Vec<u8> {
+    labelled(ACK, &[relay.as_str().as_bytes(), inbox.as_ref(), &sequence.to_be_bytes()])
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use super::ledger::Ledger;
 use super::seen::SeenDays;
 use super::sure_time::SureTime;
 use super::transaction::{Sql, Steps, Tx};
-use super::{Arrival, Denied, MailObserver, Mailbox};
+use super::{AckSignature, Arrival, Denied, MailObserver, Mailbox};
 use crate::limits::{
     ACKNOWLEDGE_WAIT, BATCH_WAIT, BATCH_WEIGHT_MAX, CHECKPOINT_STEPS, StoreBounds, WRITER_QUEUE_BYTES_MAX,
 };
@@ -287,11 +287,12 @@ pub(crate) enum Message {
     Checkpoint(oneshot::Sender<Result<(), Denied>>),
 }
 
-/// Everything up to a sequence number.
+/// Everything up to a sequence number, by its owner's word.
 #[derive(Clone, Copy)]
 pub(crate) struct Acknowledgement {
     pub(crate) mailbox: Mailbox,
     pub(crate) sequence: u64,
+    pub(crate) signature: AckSignature,
 }
 
 /// Acknowledgements on their way: nobody waits for them, so they travel with whatever comes next.
@@ -339,8 +340,8 @@ pub(crate) const TRUNCATE: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 struct Gathering {
     jobs: Vec<Box<dyn Job>>,
     checkpoints: Vec<oneshot::Sender<Result<(), Denied>>>,
-    /// The highest sequence number of each inbox: it says all that the others said.
-    acknowledgements: BTreeMap<Mailbox, u64>,
+    /// The highest of each inbox: it says all that the others said.
+    acknowledgements: BTreeMap<Mailbox, Acknowledgement>,
     /// When those must go even without company.
     acknowledge_by: Option<Instant>,
     weight: usize,
@@ -364,8 +365,7 @@ impl Gathering {
         self.was_shared = self.jobs.len() > 1;
         if !self.acknowledgements.is_empty() {
             self.acknowledge_by = None;
-            let all = std::mem::take(&mut self.acknowledgements).into_iter();
-            let all: Vec<_> = all.map(|(mailbox, sequence)| Acknowledgement { mailbox, sequence }).collect();
+            let all: Vec<_> = std::mem::take(&mut self.acknowledgements).into_values().collect();
             // First: who asks for a position is told what was acknowledged before.
             self.jobs.insert(0, Box::new(all));
         }
@@ -397,8 +397,10 @@ impl Gathering {
             Message::Acknowledge(acknowledgement) => {
                 self.weight += 1;
                 self.acknowledge_by.get_or_insert_with(|| Instant::now() + ACKNOWLEDGE_WAIT);
-                let highest = self.acknowledgements.entry(acknowledgement.mailbox).or_default();
-                *highest = acknowledgement.sequence.max(*highest);
+                let highest = self.acknowledgements.entry(acknowledgement.mailbox).or_insert(acknowledgement);
+                if acknowledgement.sequence > highest.sequence {
+                    *highest = acknowledgement;
+                }
             }
             Message::Checkpoint(reply) => self.checkpoints.push(reply),
         }

@@ -228,15 +228,18 @@ impl Batch<'_> {
 
     pub(crate) fn position(&mut self, mailbox: Mailbox) -> Step<Option<Position>> {
         let inbox = self.ledger.inbox_by_id(&self.tx, mailbox.0)?;
-        Ok(Ok(inbox.map(|inbox| Position { acked: inbox.acked, last: inbox.sequence })))
+        Ok(Ok(inbox.map(|inbox| Position {
+            acked: inbox.acked,
+            ack_signature: inbox.ack_signature,
+            last: inbox.sequence,
+        })))
     }
 
     pub(crate) fn acknowledge(&mut self, acknowledgement: Acknowledgement) -> Sql<()> {
-        let Acknowledgement { mailbox, sequence } = acknowledgement;
+        let Acknowledgement { mailbox, sequence, signature } = acknowledgement;
         let Some(mut inbox) = self.ledger.inbox_by_id(&self.tx, mailbox.0)? else { return Ok(()) };
         // Nothing beyond what was given out: the caller checked, and a wrong memory here would never heal.
-        let sequence = sequence.min(inbox.sequence);
-        if sequence <= inbox.acked {
+        if sequence <= inbox.acked || sequence > inbox.sequence {
             return Ok(());
         }
         // Two statements: `RETURNING` would make and drop a table of its own each time, which costs more than reading twice.
@@ -248,6 +251,7 @@ impl Batch<'_> {
         )?;
         self.tx.execute("DELETE FROM envelope WHERE inbox = ?1 AND sequence <= ?2", acknowledged)?;
         inbox.acked = sequence;
+        inbox.ack_signature = Some(signature);
         self.ledger.change_inbox(inbox);
         self.settle_gone(&gone)
     }

@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use rusqlite::{Row, params};
 use sotto_protocol::{InboxId, TokenHash};
 
-use super::PublicKey;
 use super::transaction::{Sql, Tx, signed, unsigned};
+use super::{AckSignature, PublicKey};
 use crate::limits::LEDGER_ROWS_MAX;
 
 /// What waits, and whether senders are told to come back later.
@@ -89,6 +89,8 @@ pub(crate) struct Inbox {
     pub(crate) manage: PublicKey,
     pub(crate) sequence: u64,
     pub(crate) acked: u64,
+    /// The owner's word for `acked`.
+    pub(crate) ack_signature: Option<AckSignature>,
     pub(crate) queue: Queue,
     pub(crate) token_count: u32,
     pub(crate) bundle: Option<i64>,
@@ -294,11 +296,11 @@ impl Ledger {
 
 const INBOX_BY_NAME: &str =
     "SELECT id, name, owner_key, manage_key, sequence, acked, queued_count, queued_bytes, full, token_count, bundle,
-            claim_day, claim_count, one_time_count
+            claim_day, claim_count, one_time_count, ack_signature
      FROM inbox WHERE name = ?1";
 const INBOX_BY_ID: &str =
     "SELECT id, name, owner_key, manage_key, sequence, acked, queued_count, queued_bytes, full, token_count, bundle,
-            claim_day, claim_count, one_time_count
+            claim_day, claim_count, one_time_count, ack_signature
      FROM inbox WHERE id = ?1";
 const TOKEN_BY_HASH: &str =
     "SELECT id, inbox, hash, alias, expires_at, puts_per_claim, queued_bytes_max, claims_max, one_time_keys_per_claim,
@@ -317,6 +319,7 @@ fn read_inbox(row: &Row<'_>) -> Sql<Inbox> {
         manage: row.get(3)?,
         sequence: unsigned(row.get(4)?),
         acked: unsigned(row.get(5)?),
+        ack_signature: row.get(14)?,
         queue: Queue { count: unsigned(row.get(6)?), bytes: unsigned(row.get(7)?), full: row.get(8)? },
         token_count: row.get(9)?,
         bundle: row.get(10)?,
@@ -345,7 +348,8 @@ fn read_token(row: &Row<'_>) -> Sql<TokenRow> {
 fn write_inbox(tx: &mut Tx<'_>, row: &Inbox) -> Sql<usize> {
     tx.execute(
         "UPDATE inbox SET manage_key = ?2, sequence = ?3, acked = ?4, queued_count = ?5, queued_bytes = ?6, full = ?7,
-                token_count = ?8, bundle = ?9, claim_day = ?10, claim_count = ?11, one_time_count = ?12
+                token_count = ?8, bundle = ?9, claim_day = ?10, claim_count = ?11, one_time_count = ?12,
+                ack_signature = ?13
          WHERE id = ?1",
         params![
             row.id,
@@ -360,6 +364,7 @@ fn write_inbox(tx: &mut Tx<'_>, row: &Inbox) -> Sql<usize> {
             row.today.day,
             row.today.claims,
             row.one_time_today,
+            row.ack_signature,
         ],
     )
 }

@@ -40,6 +40,9 @@ pub use transaction::{StepFate, StepHook};
 /// An Ed25519 public key as the store keeps it.
 pub type PublicKey = [u8; 32];
 
+/// An owner's signature over what its device acknowledged. Nobody here checks it: it is kept for the owner.
+pub type AckSignature = [u8; 64];
+
 /// What a signed call proved before it reached the store; the store compares the key and spends the nonce with the effect.
 #[derive(Clone, Copy)]
 pub struct Caller {
@@ -279,6 +282,8 @@ pub struct Owner {
 pub struct Position {
     /// The highest sequence number ever acknowledged.
     pub acked: u64,
+    /// The owner's word for that; none when nothing was.
+    pub ack_signature: Option<AckSignature>,
     /// The highest one ever given out.
     pub last: u64,
 }
@@ -362,7 +367,8 @@ pub trait MailboxStore: Send + Sync {
     fn peek(&self, key: PublicKey, inbox: InboxId, page: Page) -> Answer<Glimpse>;
     /// Deletes everything up to `sequence`, for whoever has the right to acknowledge. Nobody is told when: before any position that
     /// is asked for after this returned, and soon.
-    fn acknowledge(&self, mailbox: Mailbox, sequence: u64);
+    /// The signature stays with the number that it is for.
+    fn acknowledge(&self, mailbox: Mailbox, sequence: u64, signature: AckSignature);
 
     /// Removes a bounded amount of what is due, by the time that has surely passed and not by `now`. `elapsed` is what the
     /// monotonic clock says passed since the last call that succeeded.

@@ -20,6 +20,7 @@ CREATE TABLE inbox (
     manage_key     BLOB    NOT NULL,
     sequence       INTEGER NOT NULL DEFAULT 0, -- the last one given out
     acked          INTEGER NOT NULL DEFAULT 0,
+    ack_signature  BLOB,                       -- the owner's, of that number
     queued_count   INTEGER NOT NULL DEFAULT 0,
     queued_bytes   INTEGER NOT NULL DEFAULT 0,
     full           INTEGER NOT NULL DEFAULT 0,

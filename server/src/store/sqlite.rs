@@ -26,9 +26,9 @@ use super::seen::SeenDays;
 use super::sweep::Swept;
 use super::transaction::Steps;
 use super::{
-    Answer, Caller, ChainSlice, ClaimRequest, Claimed, Creation, Denied, Glimpse, Head, InboxKeys, MailObserver,
-    Mailbox, MailboxStore, Owner, Page, Position, PrekeyChange, PublicKey, Put, PutOutcome, TokenGrant, WaitingPage,
-    chains, envelopes,
+    AckSignature, Answer, Caller, ChainSlice, ClaimRequest, Claimed, Creation, Denied, Glimpse, Head, InboxKeys,
+    MailObserver, Mailbox, MailboxStore, Owner, Page, Position, PrekeyChange, PublicKey, Put, PutOutcome, TokenGrant,
+    WaitingPage, chains, envelopes,
 };
 use crate::limits::WRITER_CACHE_KIB;
 
@@ -207,8 +207,8 @@ impl MailboxStore for SqliteStore {
         self.read(move |connection| envelopes::peek(connection, &key, &inbox, &page))
     }
 
-    fn acknowledge(&self, mailbox: Mailbox, sequence: u64) {
-        let acknowledgement = Acknowledgement { mailbox, sequence };
+    fn acknowledge(&self, mailbox: Mailbox, sequence: u64, signature: AckSignature) {
+        let acknowledgement = Acknowledgement { mailbox, sequence, signature };
         match &self.lane {
             Lane::Inline(writer) => {
                 let job: Box<dyn Job> = Box::new(vec![acknowledgement]);

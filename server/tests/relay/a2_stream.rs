@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sotto_protocol::relay::{EndReason, Peek, Peeked, server_frame::Frame};
+use sotto_protocol::relay::{Ack, EndReason, Peek, Peeked, client_frame, server_frame::Frame};
 use sotto_protocol::request::path;
 use sotto_protocol::{Message, RelayName};
 use sotto_relay::store::{SqliteOptions, SqliteStore, StepFate};
 
-use crate::support::{Device, Sent, Stream, World, code, name, signing_key};
+use crate::support::{Device, Sent, Stream, World, ack, code, name, signing_key};
 
 fn ended(frame: Option<Frame>) -> Option<EndReason> {
     match frame {
@@ -137,6 +137,48 @@ fn a2_attach_answers_with_the_highest_sequence_ever_acknowledged() {
     stream.attach(&bob);
     let Some(Frame::Attached(attached)) = stream.frame() else { panic!("attached") };
     assert_eq!(attached.acked, 4);
+    assert_eq!(attached.signature, ack(&bob, 4).signature, "with its owner's word for that");
+}
+
+#[test]
+fn h1_an_inbox_that_was_never_acknowledged_has_nobodys_word() {
+    let world = World::new();
+    let bob = with_mail(&world, 1);
+    let mut stream = world.stream();
+    stream.attach(&bob);
+    let Some(Frame::Attached(attached)) = stream.frame() else { panic!("attached") };
+    assert_eq!((attached.acked, attached.signature.len()), (0, 0));
+}
+
+#[test]
+fn h1_an_ack_without_a_signature_is_a_bad_one() {
+    let world = World::new();
+    let bob = with_mail(&world, 1);
+    for length in [0, 63, 65] {
+        let mut stream = world.attached(&bob);
+        stream.deliveries();
+        let unsigned = Ack { signature: vec![1; length].into(), ..ack(&bob, 1) };
+        stream.give(client_frame::Frame::Ack(unsigned));
+        assert!(is_ended(stream.frame(), EndReason::BadAck), "{length} bytes");
+    }
+    assert_eq!(world.waiting(&bob).len(), 1);
+}
+
+#[test]
+fn h1_the_word_that_a_relay_keeps_is_the_latest_one() {
+    let world = World::on_disk();
+    let bob = with_mail(&world, 3);
+    let mut stream = world.attached(&bob);
+    stream.deliveries();
+    for sequence in [2, 3, 1] {
+        stream.ack(&bob, sequence);
+    }
+    drop(stream);
+    let world = world.reopened();
+    let mut stream = world.stream();
+    stream.attach(&bob);
+    let Some(Frame::Attached(attached)) = stream.frame() else { panic!("attached") };
+    assert_eq!((attached.acked, attached.signature), (3, ack(&bob, 3).signature));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ed25519_dalek::{Signer, SigningKey};
 use futures_util::FutureExt;
 use rusqlite::Connection;
-use sotto_protocol::label::attach_signature_input;
+use sotto_protocol::label::{ack_signature_input, attach_signature_input};
 use sotto_protocol::relay::{
     Ack, Attach, ClientFrame, Delivery, InboxCreate, Lifetime, Send, SendItem, SendOutcome, SendResults, ServerFrame,
     Token as WireToken, TokenPut, client_frame, server_frame::Frame,
@@ -353,6 +353,13 @@ pub(crate) fn signing_key() -> SigningKey {
     SigningKey::from_bytes(&seed)
 }
 
+/// What the device says of everything up to `sequence`.
+pub(crate) fn ack(device: &Device, sequence: u64) -> Ack {
+    let input = ack_signature_input(&name(), &device.inbox, sequence);
+    let signature = device.owner.sign(&input).to_bytes().to_vec().into();
+    Ack { inbox: device.inbox.into(), sequence, signature }
+}
+
 /// A stream driven by hand.
 pub(crate) struct Stream {
     session: StreamSession,
@@ -387,7 +394,7 @@ impl Stream {
     }
 
     pub(crate) fn ack(&mut self, device: &Device, sequence: u64) {
-        self.give(client_frame::Frame::Ack(Ack { inbox: device.inbox.into(), sequence }));
+        self.give(client_frame::Frame::Ack(ack(device, sequence)));
     }
 
     /// Gives bytes that need be no frame.
@@ -414,7 +421,7 @@ impl Stream {
 
     /// As [`Self::ack`], on a store with threads.
     pub(crate) async fn ack_async(&mut self, device: &Device, sequence: u64) {
-        let frame = client_frame::Frame::Ack(Ack { inbox: device.inbox.into(), sequence });
+        let frame = client_frame::Frame::Ack(ack(device, sequence));
         let frame = ClientFrame { frame: Some(frame) }.encode_to_vec();
         self.session.receive(&frame).await.unwrap();
     }

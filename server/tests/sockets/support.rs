@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ed25519_dalek::{Signer, SigningKey};
 use futures_util::{SinkExt, StreamExt};
-use sotto_protocol::label::attach_signature_input;
+use sotto_protocol::label::{ack_signature_input, attach_signature_input};
 use sotto_protocol::relay::{
     Ack, Attach, ClientFrame, InboxCreate, Send, SendItem, SendOutcome, SendResults, ServerFrame, Token as WireToken,
     TokenPut, client_frame, server_frame::Frame,
@@ -253,7 +253,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsClient<S> {
     }
 
     pub(crate) async fn ack(&mut self, device: &Device, sequence: u64) {
-        self.give(client_frame::Frame::Ack(Ack { inbox: device.inbox.into(), sequence })).await;
+        let input = ack_signature_input(&self.relay, &device.inbox, sequence);
+        let signature = device.owner.sign(&input).to_bytes().to_vec().into();
+        self.give(client_frame::Frame::Ack(Ack { inbox: device.inbox.into(), sequence, signature })).await;
     }
 
     async fn give(&mut self, frame: client_frame::Frame) {

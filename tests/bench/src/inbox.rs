@@ -3,10 +3,10 @@
 use ed25519_dalek::{Signer as _, SigningKey};
 use sotto_core::net::HttpTransport;
 use sotto_core::world::{Call, Clock as _, Isolation, RelayStream, SystemClock, Transport as _};
-use sotto_protocol::label::attach_signature_input;
+use sotto_protocol::label::{ack_signature_input, attach_signature_input};
 use sotto_protocol::relay::{self, client_frame, server_frame};
 use sotto_protocol::request::{Authorization, path, signature_input};
-use sotto_protocol::{Bytes, EnvelopeId, InboxId, Message, RelayAddress, Timestamp, Token};
+use sotto_protocol::{Bytes, EnvelopeId, InboxId, Message, RelayAddress, RelayName, Timestamp, Token};
 
 use crate::Outcome;
 
@@ -104,7 +104,8 @@ impl Client {
         let input = attach_signature_input(self.relay.name(), &challenge.challenge, &inbox.id);
         let signature = Bytes::copy_from_slice(&inbox.owner.sign(&input).to_bytes());
         let attach = relay::Attach { inbox: inbox.id.into(), signature };
-        let mut attached = Attached { stream, inbox: inbox.id };
+        let (relay, owner) = (self.relay.name().clone(), inbox.owner.clone());
+        let mut attached = Attached { stream, inbox: inbox.id, relay, owner };
         attached.tell(client_frame::Frame::Attach(attach)).await?;
         match attached.next().await? {
             Some(server_frame::Frame::Attached(_)) => Ok(attached),
@@ -131,6 +132,8 @@ impl Inbox {
 pub(crate) struct Attached {
     stream: Box<dyn RelayStream>,
     inbox: InboxId,
+    relay: RelayName,
+    owner: SigningKey,
 }
 
 impl Attached {
@@ -156,7 +159,9 @@ impl Attached {
             let Some(server_frame::Frame::Deliveries(deliveries)) = self.next().await? else { continue };
             taken += deliveries.deliveries.len();
             let Some(last) = deliveries.deliveries.last() else { continue };
-            let ack = relay::Ack { inbox: self.inbox.into(), sequence: last.sequence };
+            let input = ack_signature_input(&self.relay, &self.inbox, last.sequence);
+            let signature = Bytes::copy_from_slice(&self.owner.sign(&input).to_bytes());
+            let ack = relay::Ack { inbox: self.inbox.into(), sequence: last.sequence, signature };
             self.tell(client_frame::Frame::Ack(ack)).await?;
         }
         Ok(())

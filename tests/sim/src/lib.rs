@@ -18,7 +18,7 @@ pub use database::{Database, hex};
 pub use envelope::{Envelope, envelopes_of};
 pub use forger::Forger;
 pub use held::HeldPost;
-pub use network::{Fate, Meddler, Network, Traffic};
+pub use network::{Fate, Liar, Meddler, Network, Traffic};
 pub use people::{Backup, Person, World};
 pub use prekeys::{Flaw, Prekeys};
 pub use secrets::MemorySecrets;

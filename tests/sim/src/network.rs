@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sotto_core::world::{Answer, BoxFuture, Call, Clock, Isolation, RelayStream, Rng, Transport, TransportError};
-use sotto_protocol::relay::{ClientFrame, client_frame};
+use sotto_protocol::relay::{ClientFrame, ServerFrame, client_frame, server_frame};
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, Message as _, RelayAddress, RelayName, Timestamp};
 use sotto_relay::store::{SqliteOptions, SqliteStore};
@@ -48,6 +48,9 @@ pub enum Fate {
 /// Somebody between the devices and their relays.
 pub type Meddler = Box<dyn FnMut(&Traffic) -> Fate + Send>;
 
+/// A relay that says something else on its streams.
+pub type Liar = Box<dyn FnMut(&RelayName, &mut server_frame::Frame) + Send>;
+
 /// All relays. Clones are the same network.
 #[derive(Clone)]
 pub struct Network {
@@ -65,6 +68,7 @@ struct State {
     relays: BTreeMap<RelayName, Entry>,
     traffic: Vec<Traffic>,
     meddler: Option<Meddler>,
+    liar: Option<Liar>,
     acks_are_lost: bool,
     stream_delay: Duration,
     clocks_ahead: Duration,
@@ -154,6 +158,11 @@ impl Network {
         self.state().meddler = meddler;
     }
 
+    /// Lets somebody change every frame that relays send on their streams from now on, or nobody.
+    pub fn lie(&self, liar: Option<Liar>) {
+        self.state().liar = liar;
+    }
+
     /// How far ahead of the world's clock all relays believe to be from now on.
     pub fn set_clocks_ahead(&self, ahead: Duration) {
         self.state().clocks_ahead = ahead;
@@ -188,6 +197,18 @@ impl Network {
         };
         state.traffic.push(traffic);
         fate
+    }
+
+    /// A frame as it comes out of a relay's stream.
+    fn said(&self, relay: &RelayName, bytes: Bytes) -> Bytes {
+        let mut state = self.state();
+        match (&mut state.liar, ServerFrame::decode(bytes.clone())) {
+            (Some(liar), Ok(ServerFrame { frame: Some(mut frame) })) => {
+                liar(relay, &mut frame);
+                ServerFrame { frame: Some(frame) }.encode_to_vec().into()
+            }
+            _ => bytes,
+        }
     }
 
     fn reach(
@@ -240,13 +261,14 @@ impl Transport for InProcess {
 
     fn stream(&self, relay: &RelayAddress) -> BoxFuture<'_, Result<Box<dyn RelayStream>, TransportError>> {
         let (reached, delay) = (self.0.reach(relay), self.0.state().stream_delay);
+        let name = relay.name().clone();
         Box::pin(async move {
             let (relay, is_down) = reached?;
             self.0.pass(delay).await;
             let mut challenge = [0; 32];
             self.0.inner.rng.fill(&mut challenge);
             let session = relay.open_stream(challenge, self.0.relays_now());
-            Ok(Box::new(Stream { session, is_down, network: self.0.clone() }) as Box<dyn RelayStream>)
+            Ok(Box::new(Stream { name, session, is_down, network: self.0.clone() }) as Box<dyn RelayStream>)
         })
     }
 }
@@ -256,6 +278,7 @@ fn is_ack(frame: &Bytes) -> bool {
 }
 
 struct Stream {
+    name: RelayName,
     session: StreamSession,
     is_down: tokio::sync::watch::Receiver<bool>,
     network: Network,
@@ -279,7 +302,7 @@ impl RelayStream for Stream {
             tokio::select! {
                 biased;
                 _ = self.is_down.wait_for(|is_down| *is_down) => Some(Err(TransportError::Broken)),
-                frame = self.session.next() => frame.map(Ok),
+                frame = self.session.next() => frame.map(|frame| Ok(self.network.said(&self.name, frame))),
             }
         })
     }

@@ -71,6 +71,13 @@ def attach(given):
     return []
 
 
+def ack(given):
+    sequence = int(given.text("sequence")).to_bytes(8, "big")
+    signed = labelled("ack", given.text("relay").encode(), given.hex("inbox"), sequence)
+    require(verifies(given.hex("key"), signed, given.hex("signature")), "bad-signature")
+    return []
+
+
 def parse_address(text, code="bad-address"):
     """The canonical address and the name that signatures for it use."""
     require(len(text) <= 300, code)
@@ -200,6 +207,7 @@ READERS = {
     "request": request,
     "authorization": authorization,
     "attach": attach,
+    "ack": ack,
     "relay-address": relay_address,
     "invite": invite,
     "header": header,

@@ -30,6 +30,7 @@ pub(crate) fn run(vector: &Vector) -> Result<Answer, &'static str> {
         "request" => relay::request,
         "authorization" => relay::authorization,
         "attach" => relay::attach,
+        "ack" => relay::ack,
         "relay-address" => relay::relay_address,
         "invite" => relay::invite,
         "header" => relay::header,

@@ -44,7 +44,7 @@ CREATE TABLE own_inbox (
     owner_key_sealed  BLOB,                   -- of this device's inboxes only
     manage_key_sealed BLOB NOT NULL,
     relay_code        TEXT NOT NULL DEFAULT '', -- what the relay's operator wants to see before something is made there
-    cursor            INTEGER NOT NULL DEFAULT 0,  -- highest sequence number whose envelope is dealt with
+    cursor            INTEGER NOT NULL DEFAULT 0,  -- highest sequence number ever dealt with: nothing above it was acknowledged
     bundle_put_at     INTEGER NOT NULL DEFAULT 0,  -- when the current bundle was made
     drained_at        INTEGER NOT NULL DEFAULT 0,  -- when the relay last said that nothing more waits
     one_time_unused   INTEGER NOT NULL DEFAULT 0   -- one-time keys at the relay, as it last said, less those used since

@@ -1,7 +1,11 @@
 //! A database that is an older copy is told from one that was killed, and its ratchets never move.
 
+use std::sync::{Arc, Mutex};
+
 use sotto_core::{Messenger, danger};
-use sotto_sim::World;
+use sotto_protocol::relay::{Attached, server_frame};
+use sotto_protocol::{Bytes, RelayAddress, RelayName};
+use sotto_sim::{Person, World};
 
 #[tokio::test(start_paused = true)]
 async fn h1_an_old_copy_of_the_files_is_rolled_back() {
@@ -116,4 +120,109 @@ async fn h1_a_keystore_that_fails_at_two_openings_is_no_rollback() {
     alice.say("bob", "still me").await.unwrap();
     world.settle(&[&alice, &bob]).await.unwrap();
     assert_eq!(bob.transcript("alice").await.unwrap(), ["still me"]);
+}
+
+/// Changes every *attached* that relays answer with.
+fn claim(world: &World, mut change: impl FnMut(&RelayName, &mut Attached) + Send + 'static) {
+    world.network.lie(Some(Box::new(move |relay, frame| {
+        if let server_frame::Frame::Attached(attached) = frame {
+            change(relay, attached);
+        }
+    })));
+}
+
+/// Alice at two relays and bob at the first, contacts; both have had mail.
+async fn at_two_relays(seed: u64) -> (World, [RelayAddress; 2], Person, Person) {
+    let world = World::seeded(seed);
+    let relays = [world.network.add_relay("one.example"), world.network.add_relay("two.example")];
+    let alice = world.person("alice", &relays).await.expect("it works");
+    let bob = world.person("bob", &relays[..1]).await.expect("it works");
+    world.introduce(&alice, &bob).await.expect("it works");
+    (world, relays, alice, bob)
+}
+
+/// Alice reads and writes under what relays claim; she blames those that lie, once they have stopped nobody.
+async fn lives_on(world: &World, alice: Person, bob: &Person, blamed: &[&RelayAddress]) -> Person {
+    let alice = world.reopen(alice).await.expect("it works");
+    bob.say("alice", "to her").await.expect("it works");
+    bob.catch_up().await.expect("it works");
+    let caught_up = alice.catch_up().await.expect("it works");
+    let expected: Vec<_> = blamed.iter().map(|relay| ((*relay).clone(), "relay_unproven")).collect();
+    assert_eq!(caught_up.unreachable, expected);
+    assert_eq!(caught_up.is_complete, blamed.is_empty());
+    alice.say("bob", "from her").await.expect("it works");
+    alice.catch_up().await.expect("it works");
+    world.settle(&[bob]).await.expect("it works");
+    assert_eq!(alice.transcript("bob").await.expect("it works"), bob.transcript("alice").await.expect("it works"));
+    assert_eq!(alice.transcript("bob").await.expect("it works").len() % 2, 0);
+    alice
+}
+
+#[tokio::test(start_paused = true)]
+async fn h1_a_number_that_a_relay_makes_up_stops_nothing_and_is_its_own_fault() {
+    let (world, relays, mut alice, bob) = at_two_relays(57).await;
+    let second = relays[1].name().clone();
+    for number in [1_000, u64::MAX] {
+        for signature in [Bytes::new(), Bytes::from_static(&[7; 64])] {
+            let second = second.clone();
+            claim(&world, move |relay, attached| {
+                if *relay == second {
+                    (attached.acked, attached.signature) = (number, signature.clone());
+                }
+            });
+            alice = lives_on(&world, alice, &bob, &[&relays[1]]).await;
+        }
+    }
+    claim(&world, |_, attached| attached.acked += 1);
+    alice = lives_on(&world, alice, &bob, &[&relays[0], &relays[1]]).await;
+    world.network.lie(None);
+    lives_on(&world, alice, &bob, &[]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn h1_the_proof_of_another_relay_or_inbox_proves_nothing() {
+    let (world, relays, mut alice, bob) = at_two_relays(58).await;
+    // What each relay holds of each inbox.
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let written = Arc::clone(&seen);
+    claim(&world, move |_, attached| written.lock().unwrap().push(attached.clone()));
+    let bob = world.reopen(bob).await.unwrap();
+    alice = lives_on(&world, alice, &bob, &[]).await;
+    let seen: Vec<Attached> = seen.lock().unwrap().iter().filter(|attached| attached.acked > 0).cloned().collect();
+    assert!(seen.len() >= 2, "bob's at the first relay, and alice's");
+    for replayed in seen {
+        let second = relays[1].name().clone();
+        claim(&world, move |relay, attached| {
+            if *relay == second {
+                (attached.acked, attached.signature) = (replayed.acked, replayed.signature.clone());
+            }
+        });
+        alice = lives_on(&world, alice, &bob, &[&relays[1]]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn h1_a_relay_that_forgets_and_remembers_again_has_proven_nothing() {
+    let (world, relays, mut alice, bob) = at_two_relays(59).await;
+    alice = lives_on(&world, alice, &bob, &[]).await;
+    let held = Arc::new(Mutex::new(None));
+    let written = Arc::clone(&held);
+    let first = relays[0].name().clone();
+    claim(&world, move |relay, attached| {
+        if *relay == first {
+            *written.lock().unwrap() = Some(attached.clone());
+            (attached.acked, attached.signature) = (0, Bytes::new());
+        }
+    });
+    alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let held: Attached = held.lock().unwrap().clone().unwrap();
+    assert!(held.acked > 0 && held.signature.len() == 64);
+    let first = relays[0].name().clone();
+    claim(&world, move |relay, attached| {
+        if *relay == first {
+            (attached.acked, attached.signature) = (held.acked, held.signature.clone());
+        }
+    });
+    lives_on(&world, alice, &bob, &[]).await;
 }

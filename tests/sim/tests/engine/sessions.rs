@@ -143,10 +143,6 @@ async fn e3_no_number_that_a_relay_gives_a_letter_makes_it_unseen() {
     bob.say("alice", "two").await.unwrap();
     world.settle(&[&bob, &alice]).await.unwrap();
     assert_eq!(alice.transcript("bob").await.unwrap(), ["one", "two"]);
-    assert!(
-        alice.database().number("SELECT cursor FROM own_inbox") < 1000,
-        "and the relay's own count is the witness again"
-    );
 }
 
 #[tokio::test(start_paused = true)]

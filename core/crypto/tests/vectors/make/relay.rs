@@ -22,6 +22,7 @@ pub(crate) fn add(scenarios: &mut Scenarios) {
     add_tokens(scenarios);
     add_requests(scenarios);
     add_attaches(scenarios);
+    add_acks(scenarios);
     add_addresses(scenarios);
     add_invites(scenarios);
     add_headers(scenarios);
@@ -175,6 +176,33 @@ fn add_attaches(scenarios: &mut Scenarios) {
     ] {
         scenarios.add(scenario, vector("bad-signature", about, name, &challenge, &inbox));
     }
+}
+
+fn add_acks(scenarios: &mut Scenarios) {
+    let key = OwnerKey::generate(&mut ChaCha20Rng::seed_from_u64(2));
+    let relay = RelayName::parse("relay.example", 443).unwrap();
+    let signature = key.acknowledge(&relay, &InboxId::from_bytes([4; 16]), 7);
+    let vector = |expect: &str, about: &str, relay: &str, inbox: [u8; 16], sequence: u64, signature: &[u8]| {
+        Vector::refused("ack", expect, about)
+            .hex("key", key.public())
+            .text("relay", relay)
+            .hex("inbox", inbox)
+            .text("sequence", sequence)
+            .hex("signature", signature)
+    };
+    let name = relay.as_str();
+    let about = "An owner's word that everything up to a number is dealt with.";
+    scenarios.add("good", vector("accepted", about, name, [4; 16], 7, &signature));
+    for (scenario, about, name, inbox, sequence) in [
+        ("other-relay", "The word given to another relay.", "other.example", [4; 16], 7),
+        ("other-inbox", "The word for another inbox.", name, [5; 16], 7),
+        ("higher-number", "A relay that claims more than it was told.", name, [4; 16], 8),
+    ] {
+        scenarios.add(scenario, vector("bad-signature", about, name, inbox, sequence, &signature));
+    }
+    let about = "The answer to a challenge with the same bytes in it.";
+    let attach = key.attach(&relay, &[8; 32], &InboxId::from_bytes([4; 16]));
+    scenarios.add("attach-signature", vector("bad-signature", about, name, [4; 16], 7, &attach));
 }
 
 fn add_addresses(scenarios: &mut Scenarios) {

@@ -71,6 +71,14 @@ pub(crate) fn attach(vector: &Vector) -> Outcome {
     Ok(Answer::new())
 }
 
+pub(crate) fn ack(vector: &Vector) -> Outcome {
+    let relay = RelayName::parse(vector.str("relay"), 443).unwrap();
+    let inbox = InboxId::from_bytes(vector.array("inbox"));
+    let input = label::ack_signature_input(&relay, &inbox, vector.str("sequence").parse().unwrap());
+    verify(&vector.array("key"), &input, &vector.bytes("signature")).map_err(|_| "bad-signature")?;
+    Ok(Answer::new())
+}
+
 pub(crate) fn relay_address(vector: &Vector) -> Outcome {
     let address: RelayAddress = vector.str("text").parse().map_err(|_| "bad-address")?;
     Ok(Answers::default().text("address", &address).text("name", address.name()).0)
