@@ -152,6 +152,52 @@ async fn a_full_disk_is_said_by_invite_and_join_and_leaves_nothing_of_them() {
     assert_eq!(alice.transcript("carol").await.unwrap(), ["there was room in the end"]);
 }
 
+/// Fails each write of a call in turn, until it passes: what failed has changed nothing.
+async fn all_or_nothing(person: &Person, what: &str, call: impl AsyncFn(&Messenger) -> Result<(), Error>) {
+    let mut failed = 0;
+    loop {
+        let before = person.dump();
+        danger::fail_write(&person.messenger, failed + 1);
+        let done = call(&person.messenger).await;
+        danger::fail_write(&person.messenger, 0);
+        match done {
+            Ok(()) => break,
+            Err(error) => assert_eq!((error.code(), error.is_retryable()), ("disk_full", true), "{what}"),
+        }
+        assert!(person.dump() == before, "{what}: write {} left something", failed + 1);
+        failed += 1;
+    }
+    assert!(failed > 0, "{what} writes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_leaves_nothing_of_accepting_blocking_and_removing() {
+    let world = World::seeded(147);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    let invite = alice.messenger.invite(InviteOptions { uses: 2, ..InviteOptions::default() }).await.unwrap();
+    alice.catch_up().await.unwrap();
+    for story in ["first met", "met again"] {
+        bob.messenger.join(&invite.link).await.unwrap();
+        world.settle(&[&bob, &alice]).await.unwrap();
+        let of_bob = bob.messenger.account().await.unwrap().id;
+        all_or_nothing(&alice, "accepting", async |alice| alice.accept(of_bob).await).await;
+        world.settle(&[&alice, &bob]).await.unwrap();
+        all_or_nothing(&alice, "blocking", async |alice| alice.block(of_bob).await).await;
+        alice.catch_up().await.unwrap();
+        all_or_nothing(&alice, "taking it back", async |alice| alice.unblock(of_bob).await).await;
+        alice.catch_up().await.unwrap();
+        bob.say("alice", story).await.unwrap();
+        world.settle(&[&bob, &alice]).await.unwrap();
+        assert_eq!(alice.transcript("bob").await.unwrap().last().unwrap(), story);
+        all_or_nothing(&alice, "removing", async |alice| alice.remove(of_bob).await).await;
+        let of_alice = alice.messenger.account().await.unwrap().id;
+        all_or_nothing(&bob, "removing", async |bob| bob.remove(of_alice).await).await;
+        world.settle(&[&alice, &bob]).await.unwrap();
+    }
+}
+
 /// Everything but the claim id under which an invite is joined: it is kept, so that trying again is the same claim.
 fn without_claim(person: &Person) -> std::collections::BTreeMap<String, Vec<String>> {
     let mut dump = person.dump();
