@@ -19,7 +19,8 @@ mod way;
 
 pub use trust::Trust;
 pub(crate) use trust::{
-    ChainAddress, chain_read, distrust, manifest_is_stale, manifest_read, to_read_again, turn_to_chain,
+    ChainAddress, chain_read, distrust, forget_chain_before, led_to_chain, manifest_is_stale, manifest_read,
+    to_read_again, turn_back_to_chain, turn_to_chain,
 };
 pub(crate) use way::{PairOf, asked_at, pair_is_usable, set_invite, set_pair, set_reply};
 
@@ -89,6 +90,8 @@ pub(crate) struct Contact {
     pub(crate) chain_next: u64,
     /// Nothing of the chain was read yet: the head known is another chain's.
     pub(crate) chain_is_new: bool,
+    /// The chain that was read before a letter of theirs led us to this one.
+    pub(crate) chain_before: Option<ChainAddress>,
     pub(crate) trust: Trust,
     pair_secret: Option<PairSecret>,
     pair_is_ours: bool,
@@ -114,7 +117,8 @@ impl Contact {
 }
 
 const COLUMNS: &str = "id, account, name, given_name, state, blocked, relay, chain, chain_key, epoch, version, hash, manifest_read_at, \
-                       chain_next, trust, pair_secret, pair_usable, reply_secret, invite_secret, claim, manifest, chain_is_new, pair_is_ours";
+                       chain_next, trust, pair_secret, pair_usable, reply_secret, invite_secret, claim, manifest, chain_is_new, pair_is_ours, \
+                       chain_before_relay, chain_before, chain_before_key";
 
 struct Unparsed {
     contact: Result<Contact, StoreError>,
@@ -136,6 +140,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Unparsed> {
     let invite_secret = row.get::<_, Option<_>>(18)?.map(InviteSecret::from_bytes);
     let claim: Option<[u8; 16]> = row.get(19)?;
     let (manifest, chain_is_new, pair_is_ours) = (row.get(20)?, row.get(21)?, row.get(22)?);
+    let before: (Option<String>, Option<[u8; 32]>, Option<[u8; 32]>) = (row.get(23)?, row.get(24)?, row.get(25)?);
     let parse = || {
         Ok(Contact {
             row: row_id,
@@ -154,6 +159,14 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Unparsed> {
             manifest_read_at: timestamp(manifest_read_at),
             chain_next: u64::try_from(chain_next).map_err(|_| StoreError::Corrupt)?,
             chain_is_new,
+            chain_before: match before {
+                (Some(relay), Some(chain), Some(key)) => Some(ChainAddress {
+                    relay: relay.parse().map_err(|_| StoreError::Corrupt)?,
+                    chain: ChainId::from_bytes(chain),
+                    key: ChainKey::from_bytes(key),
+                }),
+                _ => None,
+            },
             trust: Trust::from_code(trust)?,
             pair_secret,
             pair_is_ours,
@@ -238,7 +251,7 @@ pub(crate) fn begin(tx: &mut Tx<'_>, new: &NewContact<'_>, now: Timestamp) -> Re
         "INSERT INTO contact (account, name, state, relay, chain, chain_key, manifest, epoch, version, hash, manifest_read_at, chain_next, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?11)
          ON CONFLICT (account) DO UPDATE SET name = ?2, state = ?3, relay = ?4, chain = ?5, chain_key = ?6, manifest_read_at = ?11,
-             chain_next = ?12, chain_is_new = 0",
+             chain_next = ?12, chain_is_new = 0, chain_before_relay = NULL, chain_before = NULL, chain_before_key = NULL",
         params![
             new.manifest.account().as_ref(),
             new.name,

@@ -70,6 +70,11 @@ pub(crate) async fn read(client: &RelayClient, chain: &ChainAddress, from: u64) 
 /// Reads a contact's chain again, stores what it says, and tries again what waited for it.
 pub(crate) async fn refresh(engine: &Arc<Engine>, row: ContactRow) -> Result<(), Error> {
     let contact = engine.read(move |_, view| contact::by_row(view, row)).await?;
+    if let Some(before) = &contact.chain_before
+        && read_before(engine, &contact, before).await?
+    {
+        return Ok(());
+    }
     // The epoch that heals a fork may stand anywhere in the chain, also before the entry at which we stopped.
     let from = if contact.trust == Trust::Sound { contact.chain_next } else { 0 };
     let mut part = read(&engine.client, &contact.chain, from).await?;
@@ -82,6 +87,42 @@ pub(crate) async fn refresh(engine: &Arc<Engine>, row: ContactRow) -> Result<(),
     received.stale.clear();
     engine.after_receive(&received);
     Ok(())
+}
+
+/// Reads the chain that a contact has led us from. Says whether the root key has spoken there, and all is read.
+async fn read_before(engine: &Arc<Engine>, contact: &Contact, before: &ChainAddress) -> Result<bool, Error> {
+    let row = contact.row;
+    let part = match read(&engine.client, before, 0).await {
+        Ok(part) => part,
+        // Whoever moves to another chain deletes the one before.
+        Err(Error::Relay(error)) if error.is("refused") => {
+            engine.write(move |_, tx| contact::forget_chain_before(tx, row)).await?;
+            return Ok(false);
+        }
+        // It says nothing today, and the chain that is read beside it does.
+        Err(_) => return Ok(false),
+    };
+    if from_later_epoch(contact, &part.entries).is_empty() {
+        return Ok(false);
+    }
+    let mut received = engine
+        .write(move |engine, tx| -> Result<_, StoreError> {
+            let contact = contact::by_row(tx, row)?;
+            let later = Part { entries: from_later_epoch(&contact, &part.entries).to_vec(), snapshot: false, ..part };
+            // Only what is verified turns us back; a list that merely claims a later epoch changes nothing.
+            if !matches!(judge_later(&contact, &later, engine.judging_now())?, Ok(Some(_))) {
+                return Ok(None);
+            }
+            contact::turn_back_to_chain(tx, row)?;
+            store(engine, tx, row, &later).map(Some)
+        })
+        .await?
+        .transpose()?
+        .unwrap_or_default();
+    received.stale.clear();
+    let is_read = engine.read(move |_, view| contact::by_row(view, row)).await?.chain_before.is_none();
+    engine.after_receive(&received);
+    Ok(is_read)
 }
 
 fn store(
@@ -127,7 +168,7 @@ fn judge(
         return Ok(Err(HistoryError::Compromised.into()));
     }
     if contact.trust != Trust::Sound {
-        return Ok(read_chain(&contact.account, from_later_epoch(contact, &part.entries), History::Next(&known), now));
+        return judge_later(contact, part, now);
     }
     if contact.chain_is_new {
         // The first entry says nothing of what was before; the last one must not be older than the chain that we came from.
@@ -148,6 +189,16 @@ fn judge(
     let history =
         if part.snapshot && new.len() == part.entries.len() { History::Later(&known) } else { History::Next(&known) };
     Ok(read_chain(&contact.account, new, history, now))
+}
+
+/// What the entries of later epochs say.
+fn judge_later(
+    contact: &Contact,
+    part: &Part,
+    now: Timestamp,
+) -> Result<Result<Option<VerifiedManifest>, ManifestError>, StoreError> {
+    let known = contact.known()?;
+    Ok(read_chain(&contact.account, from_later_epoch(contact, &part.entries), History::Next(&known), now))
 }
 
 /// Whether an entry, in whatever place, shows that the root key has certified two list keys for the known epoch.

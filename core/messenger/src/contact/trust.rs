@@ -103,6 +103,7 @@ pub(super) fn believe(tx: &mut Tx<'_>, row: ContactRow, manifest: &VerifiedManif
     let head = manifest.head();
     tx.execute(
         "UPDATE contact SET trust = CASE WHEN trust = ?6 AND epoch < ?3 THEN ?7 ELSE trust END,
+             chain_before = CASE WHEN epoch < ?3 THEN NULL ELSE chain_before END,
              manifest = ?2, epoch = ?3, version = ?4, hash = ?5 WHERE id = ?1",
         params![
             row.0,
@@ -122,6 +123,36 @@ pub(crate) fn turn_to_chain(tx: &mut Tx<'_>, row: ContactRow, chain: &ChainAddre
     tx.execute(
         "UPDATE contact SET relay = ?2, chain = ?3, chain_key = ?4, chain_next = 0, chain_is_new = 1, manifest_read_at = 0 WHERE id = ?1",
         params![row.0, chain.relay.to_string(), chain.chain.as_bytes(), chain.key.as_bytes()],
+    )?;
+    Ok(())
+}
+
+/// A letter of theirs leads to another chain. A device that was removed without our knowing can write such a letter too: so the chain that
+/// was read before it is read as well, and decides when the root key speaks there. However often they lead on, that is the first one.
+pub(crate) fn led_to_chain(tx: &mut Tx<'_>, row: ContactRow, chain: &ChainAddress) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET chain_before_relay = relay, chain_before = chain, chain_before_key = chain_key
+         WHERE id = ?1 AND chain_before IS NULL AND chain != ?2",
+        params![row.0, chain.chain.as_bytes()],
+    )?;
+    turn_to_chain(tx, row, chain)
+}
+
+/// The root key has spoken in the chain that they led us from: whoever led us away from it did not know, or did not want us to.
+pub(crate) fn turn_back_to_chain(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET relay = chain_before_relay, chain = chain_before, chain_key = chain_before_key, chain_next = 0, chain_is_new = 0
+         WHERE id = ?1 AND chain_before IS NOT NULL",
+        [row.0],
+    )?;
+    forget_chain_before(tx, row)
+}
+
+/// The chain before is gone, or no longer needed.
+pub(crate) fn forget_chain_before(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET chain_before_relay = NULL, chain_before = NULL, chain_before_key = NULL WHERE id = ?1",
+        [row.0],
     )?;
     Ok(())
 }

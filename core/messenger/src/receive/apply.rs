@@ -230,7 +230,7 @@ impl Batch<'_, '_, '_> {
             }
             Content::CardChange(card) => {
                 let chain = handshake::chain_of(&card);
-                contact::turn_to_chain(self.tx, contact.row, &chain)?;
+                contact::led_to_chain(self.tx, contact.row, &chain)?;
                 self.forget_contact(contact.row);
             }
             Content::ContactAccept { .. } if !handshake::is_first_answer(self.tx, self.own_inbox, alias)? => {}

@@ -127,6 +127,9 @@ CREATE TABLE contact (
     manifest_read_at INTEGER NOT NULL,
     chain_next       INTEGER NOT NULL DEFAULT 0,  -- index of the next entry to read
     chain_is_new     INTEGER NOT NULL DEFAULT 0,  -- the head above is another chain's: nothing of this one was read
+    chain_before_relay TEXT,                  -- the chain that they have led us from: read beside it, until it is gone
+    chain_before     BLOB,
+    chain_before_key BLOB,
     trust            INTEGER NOT NULL DEFAULT 0,  -- 0 sound, 1 fork seen, 2 compromised
     pair_secret      BLOB,                    -- once accepted
     pair_is_ours     INTEGER NOT NULL DEFAULT 0,  -- drawn here, with our answer

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use sotto_core::records::{ContactState, Trust};
+use sotto_crypto::letter::{Card, Content};
 use sotto_crypto::manifest::VerifiedManifest;
-use sotto_protocol::Message as _;
+use sotto_crypto::secret::ChainKey;
 use sotto_protocol::relay::{ChainEntries, ChainHead, ChainRead};
 use sotto_protocol::request::path;
+use sotto_protocol::{ChainId, Message as _, RelayAddress};
 use sotto_sim::{Fate, Forger, Person, World};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -227,11 +229,13 @@ async fn b2_a_request_of_a_device_that_the_known_list_does_not_name_is_heard_onc
     reads_of(&alice, "bob").await;
     assert_eq!(alice.database().number("SELECT version FROM contact"), i64::from(another.head().version));
     let own = forger.manifest(2, Some(another.head().hash), world.now());
+    forger.serve(&world.network, &[&own]);
     asks_with_a_chain_of_its_own(&alice, &bob, &own).await;
     world.wait(Duration::from_secs(2)).await;
     assert_eq!(alice.refused("device_unlisted"), 1, "{:?}", alice.refusals());
-    // The chain that alice knows names the device: the request, which goes out again a day later, is heard.
-    forger.serve(&world.network, &[&own]);
+    // The chain that alice knows names the device, and she reads it soon: the request, which goes out again a day later, is heard.
+    world.wait(Duration::from_secs(90)).await;
+    assert_eq!(alice.database().number("SELECT version FROM contact"), i64::from(own.head().version));
     let [alice, bob] = world.switched_off([alice, bob], DAY + DAY / 12).await.unwrap();
     for _ in 0..3 {
         world.settle(&[&bob, &alice]).await.unwrap();
@@ -244,6 +248,61 @@ async fn reads_of(alice: &Person, whom: &str) {
     alice.database().change("UPDATE contact SET manifest_read_at = 0");
     let _ = alice.say(whom, "before this leaves, the list is read").await;
     let _ = alice.messenger.catch_up(Duration::from_secs(5)).await;
+}
+
+/// A device of bob's, perhaps one that he has removed, leads alice to another chain.
+async fn leads_away(world: &World, alice: &Person, bob: &Person, relay: &RelayAddress) {
+    let account = bob.messenger.account().await.expect("an account").id;
+    let (chain, chain_key) = (ChainId::from_bytes([7; 32]), ChainKey::from_bytes([8; 32]));
+    let card = Content::CardChange(Card { account, relay: relay.clone(), chain, chain_key });
+    let said = bob.say("alice", "something else").await.expect("bob speaks").number;
+    let content = sotto_sim::hex(&card.encode().expect("a content"));
+    bob.database().change(&format!("UPDATE message SET content = x'{content}' WHERE id = {said}"));
+    bob.catch_up().await.expect("it leaves");
+    world.wait(Duration::from_secs(2)).await;
+    assert!(alice.database().blobs("SELECT chain FROM contact") == [[7; 32]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b4_a_chain_that_a_letter_leads_to_is_left_when_the_root_key_speaks_in_the_one_before() {
+    let (world, relay, alice, bob) = World::contacts(191).await;
+    let known = alice.database().blobs("SELECT chain FROM contact");
+    let mut before = Forger::new(&bob, &alice);
+    leads_away(&world, &alice, &bob, &relay).await;
+    let mut after = Forger::new(&bob, &alice);
+    let list = after.manifest(1, None, world.now());
+    after.serve(&world.network, &[&list]);
+    reads_of(&alice, "bob").await;
+    assert_eq!(alice.database().number("SELECT version FROM contact"), i64::from(list.head().version), "it is read");
+    let epoch = before.manifest_of_a_later_epoch(1, world.now());
+    before.serve(&world.network, &[&epoch]);
+    reads_of(&alice, "bob").await;
+    assert_eq!(alice.database().number("SELECT epoch FROM contact"), i64::from(epoch.head().epoch));
+    assert!(alice.database().blobs("SELECT chain FROM contact") == known, "and is read no more");
+    assert_eq!(alice.database().number("SELECT count(*) FROM contact WHERE chain_before IS NOT NULL"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b4_the_chain_before_is_read_until_it_is_gone_and_claims_of_no_root_key_count_for_nothing_in_it() {
+    let (world, relay, alice, bob) = World::contacts(192).await;
+    let before = Forger::new(&bob, &alice);
+    leads_away(&world, &alice, &bob, &relay).await;
+    let has_before = "SELECT count(*) FROM contact WHERE chain_before IS NOT NULL";
+    // Another account's list of a later epoch stands in it.
+    let carol = world.person("carol", std::slice::from_ref(&relay)).await.unwrap();
+    world.introduce(&carol, &bob).await.unwrap();
+    let of_carol = Forger::new(&carol, &bob).manifest_of_a_later_epoch(1, world.now());
+    let mut before = before;
+    before.serve(&world.network, &[&of_carol]);
+    reads_of(&alice, "bob").await;
+    assert_eq!(alice.database().number(has_before), 1, "still read");
+    assert!(alice.database().blobs("SELECT chain FROM contact") == [[7; 32]]);
+    let gone = ChainRead { chain: vec![9; 32].into(), from: 0 }.encode_to_vec();
+    world.network.meddle(Some(Box::new(move |call| {
+        if call.path == path::CHAIN_READ { Fate::Becomes(gone.clone().into()) } else { Fate::Passes }
+    })));
+    reads_of(&alice, "bob").await;
+    assert_eq!(alice.database().number(has_before), 0);
 }
 
 #[tokio::test(start_paused = true)]
