@@ -89,15 +89,25 @@ impl TestServer {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Waits until a counter of this server has reached a value. The server runs on this test's own threads: it gets there while the
-    /// test gives way.
+    /// Waits until a counter of this server has reached a value.
     pub(crate) async fn reaches(&self, line: &str) {
-        let reached = async {
-            while !self.relay.metrics().render().lines().any(|found| found == line) {
+        self.counts(|text| text.lines().any(|found| found == line)).await;
+    }
+
+    /// Waits until that many connections and calls have been shed, whatever for.
+    pub(crate) async fn sheds(&self, count: u64) {
+        let value = |line: &str| line.strip_prefix("sotto_relay_shed_total")?.rsplit(' ').next()?.parse::<u64>().ok();
+        self.counts(|text| text.lines().filter_map(value).sum::<u64>() >= count).await;
+    }
+
+    /// Waits until its counters say something. The server runs on this test's own threads: it gets there while the test gives way.
+    async fn counts(&self, is_so: impl Fn(&str) -> bool) {
+        let counted = async {
+            while !is_so(&self.relay.metrics().render()) {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(PATIENCE, reached).await.expect("it never gets there");
+        timeout(PATIENCE, counted).await.expect("it never gets there");
     }
 }
 
