@@ -1,11 +1,12 @@
 //! The clerks: signed calls that wait in `task` rows are made here, one relay beside the other.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sotto_protocol::label::chain_entry_hash;
-use sotto_protocol::{Bytes, Message as _, RelayAddress, relay};
-use tokio::sync::Notify;
+use sotto_protocol::{Bytes, Message as _, RelayAddress, Timestamp, relay};
+use tokio::sync::{Notify, watch};
 
 use crate::engine::Engine;
 use crate::error::Error;
@@ -14,6 +15,7 @@ use crate::relay_client::RelayError;
 use crate::status::Doing;
 use crate::store::StoreError;
 use crate::task::{self, Kind, Subject, Task};
+use crate::world::Chance;
 use crate::{admission, own, prekey};
 
 /// Starts a clerk per relay that has calls waiting, and wakes it when there are more.
@@ -36,18 +38,30 @@ pub(crate) async fn run(engine: Arc<Engine>) {
 
 async fn run_clerk(engine: Arc<Engine>, relay: RelayAddress, wake: Arc<Notify>) {
     let mut backoff = Backoff::default();
-    let mut hint = engine.retries();
+    let mut refusals = Refusals::default();
+    let (mut hint, mut retry) = (engine.hints(), engine.retries());
     loop {
-        match work_off(&engine, &relay).await {
-            Ok(()) => {
+        match work_off(&engine, &relay, &mut refusals).await {
+            Ok(None) => {
                 backoff.reset();
                 engine.status.ended(Doing::Clerk(relay.clone()));
                 wake.notified().await;
             }
+            Ok(Some((code, wait))) => {
+                backoff.reset();
+                engine.status.failed(Doing::Clerk(relay.clone()), code);
+                tokio::select! {
+                    biased;
+                    _ = hint.changed() => refusals.forget(),
+                    // Perhaps for something else that may be done at once.
+                    () = wake.notified() => {}
+                    () = engine.clock.sleep(wait) => {}
+                }
+            }
             Err(error) => {
                 engine.status.failed(Doing::Clerk(relay.clone()), error.code());
                 let wait = backoff.failed(error.retry_after(), &engine.chance());
-                if engine.wait_or_hint(wait, &mut hint).await {
+                if wait_away(&engine, &relay, &wake, wait, &mut retry).await {
                     backoff.reset();
                 }
             }
@@ -55,22 +69,101 @@ async fn run_clerk(engine: Arc<Engine>, relay: RelayAddress, wake: Arc<Notify>) 
     }
 }
 
-/// Makes all calls that wait for a relay. Those of one subject keep their order; one that is refused holds up its own subject only.
-async fn work_off(engine: &Arc<Engine>, relay: &RelayAddress) -> Result<(), Error> {
-    let mut refused: BTreeSet<Subject> = BTreeSet::new();
-    let mut refusal = None;
+/// Waits for a relay that is away. What is queued for it meanwhile counts as tried. Says whether the network may be back.
+async fn wait_away(
+    engine: &Arc<Engine>,
+    relay: &RelayAddress,
+    wake: &Notify,
+    wait: Duration,
+    retry: &mut watch::Receiver<u64>,
+) -> bool {
+    let mut over = std::pin::pin!(engine.clock.sleep(wait));
+    loop {
+        tried_in_vain(engine, relay, None).await;
+        tokio::select! {
+            biased;
+            _ = retry.changed() => return true,
+            () = &mut over => return false,
+            () = wake.notified() => {}
+        }
+    }
+}
+
+/// What waits for calls that were tried in vain may have another way.
+async fn tried_in_vain(engine: &Arc<Engine>, relay: &RelayAddress, subject: Option<Subject>) {
+    let relay = relay.clone();
+    let news = engine.write(move |_, tx| task::tried_in_vain(tx, &relay, subject.as_ref())).await;
+    if news.unwrap_or(false) {
+        engine.wake();
+    }
+}
+
+/// Subjects of which a relay refused a call, with when to try again: they are asked about less and less often, and hold up nobody else.
+#[derive(Default)]
+struct Refusals(BTreeMap<Subject, Refused>);
+
+struct Refused {
+    backoff: Backoff,
+    code: &'static str,
+    until: Timestamp,
+    /// What was worked out for it: for as long as it is refused, the work is done once.
+    proof: Bytes,
+}
+
+impl Refusals {
+    fn holds(&self, subject: &Subject, now: Timestamp) -> bool {
+        self.0.get(subject).is_some_and(|refused| now < refused.until)
+    }
+
+    fn add(&mut self, subject: Subject, code: &'static str, now: Timestamp, chance: &Chance<'_>) {
+        let refused = self.0.entry(subject).or_insert_with(|| Refused {
+            backoff: Backoff::default(),
+            code,
+            until: now,
+            proof: Bytes::new(),
+        });
+        refused.code = code;
+        refused.until = now.after(refused.backoff.refused(chance));
+    }
+
+    /// The first of these that may be tried again: its code, and how long that is. The others are over.
+    fn first_of(&mut self, waiting: &[Subject], now: Timestamp) -> Option<(&'static str, Duration)> {
+        self.0.retain(|subject, _| waiting.contains(subject));
+        let first = self.0.values().min_by_key(|refused| refused.until)?;
+        Some((first.code, first.until.since(now)))
+    }
+
+    /// Somebody wants to know now.
+    fn forget(&mut self) {
+        self.0.values_mut().for_each(|refused| {
+            refused.backoff.reset();
+            refused.until = Timestamp::EPOCH;
+        });
+    }
+}
+
+/// Makes all calls that wait for a relay. Those of one subject keep their order; one that is refused holds up its own subject only. Says
+/// when the first of those may be tried again.
+async fn work_off(
+    engine: &Arc<Engine>,
+    relay: &RelayAddress,
+    refusals: &mut Refusals,
+) -> Result<Option<(&'static str, Duration)>, Error> {
     loop {
         let at = relay.clone();
         let tasks = engine.read(move |_, view| task::due(view, &at)).await?;
-        let tasks: Vec<_> = tasks.into_iter().filter(|task| !refused.contains(&task.subject)).collect();
+        let waiting: Vec<_> = tasks.iter().map(|task| task.subject).collect();
+        let now = engine.clock.now();
+        let tasks: Vec<_> = tasks.into_iter().filter(|task| !refusals.holds(&task.subject, now)).collect();
         if tasks.is_empty() {
-            return refusal.map_or(Ok(()), Err);
+            return Ok(refusals.first_of(&waiting, now));
         }
         engine.status.working(Doing::Clerk(relay.clone()));
         for task in tasks {
             let (id, subject, kind) = (task.id, task.subject, task.kind);
-            match perform(engine, relay, task).await {
+            match perform(engine, relay, task, refusals).await {
                 Ok(()) => {
+                    refusals.0.remove(&subject);
                     engine
                         .write(move |_, tx| {
                             if let (Subject::Chain(chain), Kind::ChainDelete) = (subject, kind) {
@@ -84,8 +177,8 @@ async fn work_off(engine: &Arc<Engine>, relay: &RelayAddress) -> Result<(), Erro
                 }
                 Err(Error::Relay(error)) if error.is_refusal() => {
                     tracing::warn!(%error, "a relay refuses a call of ours");
-                    refused.insert(subject);
-                    refusal = Some(error.into());
+                    refusals.add(subject, Error::from(error).code(), now, &engine.chance());
+                    tried_in_vain(engine, relay, Some(subject)).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -93,7 +186,7 @@ async fn work_off(engine: &Arc<Engine>, relay: &RelayAddress) -> Result<(), Erro
     }
 }
 
-async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task) -> Result<(), Error> {
+async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task, refusals: &mut Refusals) -> Result<(), Error> {
     let (path, isolation, body) = (task.kind.path(), task.subject.isolation(), Bytes::from(task.body));
     match task.subject {
         Subject::Inbox(inbox) => {
@@ -114,12 +207,26 @@ async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task) -> Resu
             let append = (task.kind == Kind::ChainAppend).then(|| append(&body)).transpose()?;
             let head = append.as_ref().map(|append| chain_entry_hash(&append.previous, &append.entry));
             let body = match append {
-                Some(first) if first.previous.is_empty() => admitted(engine, relay, first).await?,
+                Some(first) if first.previous.is_empty() => {
+                    let known = refusals.0.get(&task.subject).map(|refused| refused.proof.clone()).unwrap_or_default();
+                    let (body, proof) = admitted(engine, relay, first, &known).await?;
+                    if let Some(refused) = refusals.0.get_mut(&task.subject) {
+                        refused.proof = proof;
+                    }
+                    body
+                }
                 _ => body,
             };
             match engine.client.signed::<relay::ChainHead>(relay, isolation, path, body, &key).await {
-                // It is there from before a crash. Any other head means that the relay has lost entries: that is no success.
+                // It is there from before a crash.
                 Err(RelayError::Refused(problem)) if head.is_some() && problem.head_hash() == head => Ok(()),
+                // Another head: the relay has lost entries, as after its operator brought a backup back. Readers find the newest list as
+                // a snapshot in place of whatever it still has.
+                Err(RelayError::Refused(problem)) if problem.head_hash().is_some() => {
+                    let head = problem.head_hash().unwrap_or_default();
+                    engine.write(move |engine, tx| own::begin_behind(tx, &chain, head, &mut engine.chance())).await?;
+                    Err(RelayError::Refused(problem).into())
+                }
                 Err(error) if error.is("refused") && task.kind == Kind::ChainDelete => Ok(()),
                 answer => Ok(answer.map(drop)?),
             }
@@ -133,10 +240,16 @@ fn append(body: &Bytes) -> Result<relay::ChainAppend, StoreError> {
 
 /// The append that begins a chain, with what its relay asks for. That is found out now: what was asked for when the call was queued
 /// may be old.
-async fn admitted(engine: &Engine, relay: &RelayAddress, append: relay::ChainAppend) -> Result<Bytes, RelayError> {
+async fn admitted(
+    engine: &Engine,
+    relay: &RelayAddress,
+    append: relay::ChainAppend,
+    known: &Bytes,
+) -> Result<(Bytes, Bytes), RelayError> {
     let code = engine.own.inboxes_at(relay).next().map(|own| own.relay_code.clone()).unwrap_or_default();
-    let proof_of_work = admission::prove(&engine.client, relay, &append.chain, &code).await?;
-    Ok(relay::ChainAppend { invite_code: code, proof_of_work, ..append }.encode_to_vec().into())
+    let proof = admission::prove(&engine.client, relay, &append.chain, &code, known).await?;
+    let append = relay::ChainAppend { invite_code: code, proof_of_work: proof.clone(), ..append };
+    Ok((append.encode_to_vec().into(), proof))
 }
 
 /// The empty answer.

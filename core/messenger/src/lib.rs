@@ -9,7 +9,8 @@
 //! - `own`, `prekey`: this account's identity, chains and prekeys; `admission`: what relays ask of new users; `contact`, `peer`, `manifests`: others'
 //! - `handshake`: invites, requests, answers; `conversation`: what was said
 //! - `outbox`, `task`: what still has to leave; `receive`, `stream`: what comes in; `session`, `seal`: the keys of both
-//! - `engine`: the tasks and how they wake each other (`clerk`, `upkeep` and those of `outbox` and `stream`); `status`: what they are at
+//! - `engine`: the tasks and how they wake each other (`clerk`, `upkeep` and those of `outbox` and `stream`); `status`: what they are at; `redate`: dates of a
+//!   clock that was wrong
 //! - [`danger`]: tools for tests and benchmarks alone
 //!
 //! Not here yet: groups, attachments, expiry, search, several devices of one account, healing.
@@ -32,6 +33,7 @@ mod peer;
 mod prekey;
 mod receive;
 pub mod records;
+mod redate;
 mod relay_client;
 mod seal;
 mod session;

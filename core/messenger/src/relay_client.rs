@@ -207,6 +207,11 @@ impl RelayClient {
         }
     }
 
+    /// Whether any relay has told its time.
+    pub(crate) fn has_heard_the_time(&self) -> bool {
+        self.clock_offset_ms.lock().is_ok_and(|offsets| !offsets.is_empty())
+    }
+
     /// Now, on relay time where any relay has told it: what relays date and judge is made on it.
     pub(crate) fn network_now(&self) -> Timestamp {
         let offset = self

@@ -4,7 +4,9 @@
 //! relay took it. All of them are harmless to repeat. A task that its relay refuses stays, is counted and tried again slowly: nothing
 //! is dropped silently.
 //! Rows made together share a batch; a letter can wait for its batch, which is how tokens stand before the letter
-//! that tells of them goes out, and a list waits for what it tells of in the same way (PROTOCOL B6, C1).
+//! that tells of them goes out (PROTOCOL C1). It waits until every call of the batch is made or was tried in vain, and all of those at one
+//! inbox at least are made: a relay of ours that is dead holds up nobody. An invite's list waits in the same way. The list of our
+//! contacts waits for everything that it tells of (PROTOCOL B6).
 
 use rusqlite::params;
 use sotto_protocol::request::path;
@@ -87,6 +89,7 @@ kinds! {
     PrekeyPut = 3, path::PREKEY_PUT;
     ChainAppend = 4, path::CHAIN_APPEND;
     ChainDelete = 5, path::CHAIN_DELETE;
+    ChainCompact = 6, path::CHAIN_COMPACT;
 }
 
 /// A new batch number.
@@ -122,10 +125,38 @@ pub(crate) fn queue_token(
     queue(tx, batch, relay, Subject::Inbox(inbox), Kind::TokenPut, &body)
 }
 
-/// Condition: the call may be made. A list waits for the tokens and prekeys of its batch, at whichever relay: whoever reads it must
-/// find them standing (PROTOCOL B6).
-const MAY_BE_MADE: &str = "(relay_task.kind != 4 OR NOT EXISTS (SELECT 1 FROM relay_task AS before \
-                           WHERE before.batch = relay_task.batch AND before.kind IN (1, 3)))";
+/// Condition on a row with the batch `$batch`: what it stands for holds up whoever waits for it. `$calls` narrows the calls that count.
+macro_rules! holds_up {
+    ($batch:literal, $calls:literal) => {
+        concat!(
+            "(EXISTS (SELECT 1 FROM relay_task AS before WHERE before.batch = ",
+            $batch,
+            " AND before.failed = 0 AND ",
+            $calls,
+            ") OR (EXISTS (SELECT 1 FROM relay_task AS before WHERE before.batch = ",
+            $batch,
+            " AND ",
+            $calls,
+            ") AND NOT EXISTS (SELECT 1 FROM own_inbox WHERE owner_key_sealed IS NOT NULL AND NOT EXISTS (
+                 SELECT 1 FROM relay_task AS before WHERE before.batch = ",
+            $batch,
+            " AND before.subject = own_inbox.inbox AND ",
+            $calls,
+            "))))"
+        )
+    };
+}
+
+/// Condition on a row of the outbox: its letter waits for calls.
+pub(crate) const LETTER_WAITS: &str = holds_up!("outbox.after_batch", "1");
+
+/// Condition: the call may be made. A list waits for the tokens and prekeys of its batch: whoever reads it must find them standing, an
+/// invite's at one inbox, any other at every one (PROTOCOL B6).
+const MAY_BE_MADE: &str = concat!(
+    "(relay_task.kind != 4 OR CASE WHEN EXISTS (SELECT 1 FROM own_chain WHERE chain = relay_task.subject AND audience = 2) THEN NOT ",
+    holds_up!("relay_task.batch", "before.kind IN (1, 3)"),
+    " ELSE NOT EXISTS (SELECT 1 FROM relay_task AS before WHERE before.batch = relay_task.batch AND before.kind IN (1, 3)) END)"
+);
 
 /// Relays that have tasks which may be made now.
 pub(crate) fn relays(view: &impl Query) -> Result<Vec<RelayAddress>, StoreError> {
@@ -147,6 +178,26 @@ pub(crate) fn due(view: &impl Query, relay: &RelayAddress) -> Result<Vec<Task>, 
             Ok(Task { id, subject: Subject::from_bytes(&subject)?, kind: Kind::from_code(kind)?, body })
         })
         .collect()
+}
+
+/// A relay was asked for these in vain: all that waits there, or one subject's. Says whether that is news.
+pub(crate) fn tried_in_vain(
+    tx: &mut Tx<'_>,
+    relay: &RelayAddress,
+    subject: Option<&Subject>,
+) -> Result<bool, StoreError> {
+    let subject = subject.map(Subject::bytes);
+    let changed = tx.execute(
+        "UPDATE relay_task SET failed = 1 WHERE relay = ?1 AND failed = 0 AND subject = coalesce(?2, subject)",
+        params![relay.to_string(), subject],
+    )?;
+    Ok(changed > 0)
+}
+
+/// Nothing more is to be written to a chain.
+pub(crate) fn forget_chain(tx: &mut Tx<'_>, chain: &ChainId) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM relay_task WHERE subject = ?1 AND kind IN (4, 6)", [chain.as_ref()])?;
+    Ok(())
 }
 
 /// The relay took it.

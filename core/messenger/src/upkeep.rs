@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use sotto_crypto::letter::Content;
 use sotto_protocol::limits::{MANIFEST_RENEWED, RETENTION};
 use sotto_protocol::{MessageId, Timestamp};
@@ -18,7 +18,7 @@ use crate::peer::DeviceRow;
 use crate::status::{Doing, State};
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
-use crate::{contact, handshake, own, prekey, receive, task};
+use crate::{contact, handshake, own, prekey, receive, redate, task};
 
 /// Before it tries again what is due and could not be done.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -53,7 +53,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
 
 /// Does what is due; says how long nothing will be.
 async fn look_after(engine: &Arc<Engine>) -> Result<Duration, Error> {
-    let due = engine.read(|engine, view| due_at(view, engine.network_now())).await?;
+    let due = engine.read(due_at).await?;
     if due <= engine.network_now() {
         engine.write(upkeep).await?;
         engine.wake();
@@ -62,14 +62,19 @@ async fn look_after(engine: &Arc<Engine>) -> Result<Duration, Error> {
     for contact in engine.read(|engine, view| contact::to_read_again(view, engine.network_now())).await? {
         engine.read_again(contact);
     }
-    let due = engine.read(|engine, view| due_at(view, engine.network_now())).await?;
+    let due = engine.read(due_at).await?;
     // What is due and could not be done, because clocks disagree or a relay is down, is no reason to spin.
     let wait = due.since(engine.network_now());
     Ok(if wait.is_zero() { TRY_AGAIN } else { wait.min(SLEEP_MAX) })
 }
 
 /// When something is due next.
-fn due_at(view: &impl Query, now: Timestamp) -> Result<Timestamp, StoreError> {
+fn due_at(engine: &Engine, view: &Connection) -> Result<Timestamp, StoreError> {
+    let now = engine.network_now();
+    // Before any relay has told the time, nothing is known to be ahead of it.
+    if engine.client.has_heard_the_time() && redate::is_due(view, engine.judging_now())? {
+        return Ok(Timestamp::EPOCH);
+    }
     let issued_at =
         view.one("SELECT issued_at FROM account", [], |row| row.get(0))?.map(timestamp).ok_or(StoreError::Corrupt)?;
     let confirm_at = view.one("SELECT min(confirm_due) FROM peer_device WHERE confirm_due IS NOT NULL", [], |row| {
@@ -86,6 +91,9 @@ fn due_at(view: &impl Query, now: Timestamp) -> Result<Timestamp, StoreError> {
 
 fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
     let (now, sure_now) = (engine.network_now(), engine.sure_now());
+    if engine.client.has_heard_the_time() {
+        redate::set_right(tx, engine.judging_now())?;
+    }
     prekey::upkeep(tx, &engine.own, task::new_batch(tx)?, now, sure_now, &mut engine.chance())?;
     let issued_at =
         tx.one("SELECT issued_at FROM account", [], |row| row.get(0))?.map(timestamp).ok_or(StoreError::Corrupt)?;

@@ -15,9 +15,9 @@ use sotto_protocol::limits::MANIFEST_READ_AGAIN;
 use sotto_protocol::{Bytes, ChainId, RelayAddress, Timestamp};
 
 use super::{Contact, ContactRow};
-use crate::peer;
 use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
+use crate::{outbox, peer};
 
 /// How long a letter of an unknown device waits for the next look at its owner's list.
 const WAITING_READ_AGAIN: Duration = Duration::from_secs(6 * 3600);
@@ -84,7 +84,7 @@ pub(crate) fn manifest_read(
     chain_next: u64,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    believe(tx, row, newest)?;
+    believe(tx, row, newest, now)?;
     tx.execute("UPDATE contact SET chain_is_new = 0 WHERE id = ?1", [row.0])?;
     chain_read(tx, row, chain_next, now)
 }
@@ -99,7 +99,12 @@ pub(crate) fn chain_read(tx: &mut Tx<'_>, row: ContactRow, chain_next: u64, now:
 }
 
 /// From now on this is what the contact's devices are.
-pub(super) fn believe(tx: &mut Tx<'_>, row: ContactRow, manifest: &VerifiedManifest) -> Result<(), StoreError> {
+pub(super) fn believe(
+    tx: &mut Tx<'_>,
+    row: ContactRow,
+    manifest: &VerifiedManifest,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let head = manifest.head();
     tx.execute(
         "UPDATE contact SET trust = CASE WHEN trust = ?6 AND epoch < ?3 THEN ?7 ELSE trust END,
@@ -115,7 +120,8 @@ pub(super) fn believe(tx: &mut Tx<'_>, row: ContactRow, manifest: &VerifiedManif
             Trust::Sound.code()
         ],
     )?;
-    peer::list_devices(tx, row, manifest)
+    peer::list_devices(tx, row, manifest)?;
+    outbox::moved::follow(tx, row, now)
 }
 
 /// The contact's manifests for us stand in another chain from now on. It is read before anything is sent.

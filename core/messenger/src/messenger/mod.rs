@@ -109,7 +109,7 @@ impl Messenger {
         for inbox in &new.inboxes {
             let mut call = inbox.create_call();
             call.proof_of_work =
-                admission::prove(&client, &inbox.relay, inbox.inbox.as_bytes(), &call.invite_code).await?;
+                admission::prove(&client, &inbox.relay, inbox.inbox.as_bytes(), &call.invite_code, &[]).await?;
             let (isolation, body) = (Isolation::Inbox(inbox.inbox), prost::Message::encode_to_vec(&call).into());
             client.signed::<Empty>(&inbox.relay, isolation, path::INBOX_CREATE, body, &inbox.owner_key).await?;
         }

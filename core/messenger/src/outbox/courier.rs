@@ -109,7 +109,15 @@ async fn step(engine: &Arc<Engine>, device: DeviceRow) -> Result<Progress, Failu
     match plan {
         Plan::Idle => Ok(Progress::Nothing),
         Plan::ReadManifest(contact) => {
-            manifests::refresh(engine, contact).await?;
+            let read = manifests::refresh(engine, contact).await;
+            if let Err(Error::Relay(error)) = &read {
+                tracing::debug!(%error, "a contact's list cannot be had now");
+                let tried = engine.write(move |engine, tx| encrypt::manifest_was_tried(tx, contact, engine.times()));
+                if tried.await? {
+                    return Ok(Progress::Prepared);
+                }
+            }
+            read?;
             Ok(Progress::Prepared)
         }
         Plan::Claim(claim) => {

@@ -8,14 +8,15 @@ use std::time::Duration;
 use rusqlite::params;
 use sotto_crypto::Party;
 use sotto_crypto::letter::Letter;
+use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::olm::OlmMessage;
 use sotto_crypto::prekey::Bundle;
 use sotto_crypto::seal::SealMaker;
 use sotto_crypto::secret::PrekeyKey;
 use sotto_protocol::limits::{BUNDLE_RENEWED, MANIFEST_READ_AGAIN, RETENTION};
-use sotto_protocol::{ClaimId, ConversationId, EnvelopeId, InboxId, MessageId, RelayAddress, Timestamp, Token};
+use sotto_protocol::{Bytes, ClaimId, ConversationId, EnvelopeId, InboxId, MessageId, RelayAddress, Timestamp, Token};
 
-use super::MAY_LEAVE;
+use super::may_leave;
 use crate::contact::{self, Contact, ContactRow, Trust};
 use crate::conversation::{self, MessageRow};
 use crate::engine::Times;
@@ -35,6 +36,8 @@ const BYTES_MAX: usize = 400 * 1024;
 /// A first message that could not leave for so long may be made for a key that is gone: it is made anew (PROTOCOL E2).
 const FIRST_MESSAGE_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Between two tries to read a list whose relay does not answer, while letters leave on the one that is known.
+const MANIFEST_TRIED_AGAIN: Duration = Duration::from_secs(3600);
 /// Between two readings of a bundle that its device should have renewed.
 const BUNDLE_ASKED_AGAIN: Duration = Duration::from_secs(12 * 3600);
 
@@ -89,12 +92,13 @@ pub(crate) fn plan(
     let now = times.network;
     let device = peer::device_by_row(tx, device)?;
     let contact = contact::by_row(tx, device.contact)?;
-    let anything = tx.one(&format!("SELECT 1 FROM outbox WHERE {MAY_LEAVE} LIMIT 1"), [device.row.0], |_| Ok(()))?;
+    let anything =
+        tx.one(&format!("SELECT 1 FROM outbox WHERE {} LIMIT 1", may_leave()), [device.row.0], |_| Ok(()))?;
     let (Some(()), Some(way)) = (anything, contact.way()) else { return Ok(Plan::Idle) };
     if contact.blocked || contact.trust != Trust::Sound {
         return Ok(Plan::Idle);
     }
-    if is_over(contact.manifest_read_at, MANIFEST_READ_AGAIN, now) {
+    if is_over(contact.manifest_read_at, MANIFEST_READ_AGAIN, now) && !may_do_without(tx, &contact, times)? {
         return Ok(Plan::ReadManifest(contact.row));
     }
     if !device.listed {
@@ -146,6 +150,24 @@ pub(crate) fn party(contact: &Contact, device: &PeerDevice) -> Party {
 /// Whether what was read then must be read again. Something dated as far ahead was read by a clock that has been set right since.
 fn is_over(read_at: Timestamp, period: Duration, now: Timestamp) -> bool {
     now >= read_at.after(period) || read_at >= now.after(period)
+}
+
+/// Whether the list that is known will do for now: the relay of a newer one was asked a while ago and did not answer, nobody has told of a
+/// newer one, and the one known is fresh (PROTOCOL B5). So a contact's home relay that dies takes nothing along but itself.
+fn may_do_without(tx: &Tx<'_>, contact: &Contact, times: Times) -> Result<bool, StoreError> {
+    let was_told = contact.chain_is_new || contact.manifest_read_at == Timestamp::EPOCH;
+    let tried_at = tx.one("SELECT manifest_tried_at FROM contact WHERE id = ?1", [contact.row.0], |row| row.get(0))?;
+    if was_told || is_over(timestamp(tried_at.unwrap_or(0)), MANIFEST_TRIED_AGAIN, times.network) {
+        return Ok(false);
+    }
+    let known = VerifiedManifest::reload(&contact.account, Bytes::copy_from_slice(&contact.manifest));
+    Ok(known.map_err(|_| StoreError::Corrupt)?.is_fresh(times.judging))
+}
+
+/// The relay of a contact's list was asked for it in vain. Says whether letters leave without.
+pub(crate) fn manifest_was_tried(tx: &mut Tx<'_>, contact: ContactRow, times: Times) -> Result<bool, StoreError> {
+    tx.execute("UPDATE contact SET manifest_tried_at = ?2 WHERE id = ?1", params![contact.0, ms(times.network)])?;
+    may_do_without(tx, &contact::by_row(tx, contact)?, times)
 }
 
 /// Takes back ciphertexts that must be made anew: those for another inbox than the one that letters go to now, and first messages
@@ -350,7 +372,8 @@ fn waiting(tx: &Tx<'_>, device: DeviceRow, limit: i64) -> Result<Vec<Waiting>, S
     let sql = format!(
         "SELECT outbox.id, outbox.message, coalesce(outbox.content, message.content), outbox.message_id, outbox.sent_at, outbox.counter
          FROM outbox LEFT JOIN message ON message.id = outbox.message
-         WHERE outbox.id IN (SELECT id FROM outbox WHERE {MAY_LEAVE} AND state = 0 ORDER BY id LIMIT ?2) ORDER BY outbox.id"
+         WHERE outbox.id IN (SELECT id FROM outbox WHERE {} AND state = 0 ORDER BY id LIMIT ?2) ORDER BY outbox.id",
+        may_leave()
     );
     tx.all(&sql, params![device.0, limit], |row| {
         Ok(Waiting {

@@ -4,6 +4,7 @@
 //! Queued --encrypt--> Encrypted --a relay took it--> Accepted --the device confirmed--> Confirmed (bytes gone, kept for resends)
 //!                     Encrypted --its first message is too old--> Queued
 //! any    --its time is over, or the contact is gone--> Failed
+//! any    --the device left its list--> Failed, and Queued for the devices that are listed
 //! ```
 //! In the state column these are 0, 1, 2, 3 and 4.
 //! Invariant: the ratchet step and the ciphertext are committed together before any byte leaves the device, so a crash repeats the
@@ -11,13 +12,14 @@
 //! - `encrypt.rs`: rows into ciphertexts, one transaction for many
 //! - `courier.rs`: the task that carries one device's letters to its relay, and comes back with the answer
 //! - `backoff.rs`: when to try again; `unanswered.rs`: first messages that nobody answered, made again; `anew.rs`: a
-//!   contact is met again
+//!   contact is met again; `moved.rs`: a device left its list
 
 pub(crate) mod anew;
 pub(crate) mod backoff;
 pub(crate) mod courier;
 pub(crate) mod dispatcher;
 pub(crate) mod encrypt;
+pub(crate) mod moved;
 pub(crate) mod post;
 pub(crate) mod unanswered;
 
@@ -34,6 +36,7 @@ use crate::peer::{self, DeviceRow};
 use crate::records::{Failure, MessageState};
 use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError, Tx};
+use crate::task::LETTER_WAITS;
 use crate::world::Chance;
 
 /// How long the map from counters to messages outlives the confirmation: for resends.
@@ -99,14 +102,17 @@ pub(crate) fn queue_content(
 
 /// Condition: the row may leave now. `?1` is the device. Letters leave in the order in which they were queued: behind one that waits
 /// for relay calls the others wait too, because only the first of them tells the peer what to make of the next.
-const MAY_LEAVE: &str = "peer_device = ?1 AND state < 2 AND id < coalesce(\
-                         (SELECT min(id) FROM outbox WHERE peer_device = ?1 AND state < 2 AND after_batch IS NOT NULL \
-                          AND EXISTS (SELECT 1 FROM relay_task WHERE relay_task.batch = outbox.after_batch)), 9223372036854775807)";
+fn may_leave() -> String {
+    format!(
+        "peer_device = ?1 AND state < 2 AND id < coalesce((SELECT min(id) FROM outbox WHERE peer_device = ?1 AND state < 2
+         AND after_batch IS NOT NULL AND {LETTER_WAITS}), 9223372036854775807)"
+    )
+}
 
 /// Devices that have letters which may leave now. Steps from device to device in the index, so that its cost is that of the devices
 /// with letters and not that of their letters.
 pub(crate) fn destinations(view: &impl Query) -> Result<Vec<DeviceRow>, StoreError> {
-    view.all(
+    let sql = format!(
         "WITH RECURSIVE busy (device) AS (
              SELECT min(peer_device) FROM outbox WHERE state < 2
              UNION ALL
@@ -115,12 +121,11 @@ pub(crate) fn destinations(view: &impl Query) -> Result<Vec<DeviceRow>, StoreErr
          SELECT peer_device.id FROM busy JOIN peer_device ON peer_device.id = busy.device JOIN contact ON contact.id = peer_device.contact
          WHERE peer_device.listed = 1 AND contact.blocked = 0 AND contact.trust = 0 AND contact.state IN (1, 3)
          AND NOT EXISTS (
-             SELECT 1 FROM outbox JOIN relay_task ON relay_task.batch = outbox.after_batch
-             WHERE outbox.id = (SELECT min(id) FROM outbox WHERE peer_device = busy.device AND state < 2)
-         )",
-        [],
-        |row| row.get(0).map(DeviceRow),
-    )
+             SELECT 1 FROM outbox WHERE outbox.id = (SELECT min(id) FROM outbox WHERE peer_device = busy.device AND state < 2)
+             AND outbox.after_batch IS NOT NULL AND {LETTER_WAITS}
+         )"
+    );
+    view.all(&sql, [], |row| row.get(0).map(DeviceRow))
 }
 
 /// Letters that have not left.

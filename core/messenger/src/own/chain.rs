@@ -148,6 +148,46 @@ pub(crate) fn renew_manifest(
     Ok(())
 }
 
+/// A chain's relay has another head than we wrote: from now on the chain is the newest manifest as a snapshot in place of everything up to
+/// that head. What was queued for it is in there.
+pub(crate) fn begin_behind(
+    tx: &mut Tx<'_>,
+    chain: &ChainId,
+    head: [u8; 32],
+    chance: &mut Chance<'_>,
+) -> Result<(), StoreError> {
+    let row = tx.one(
+        "SELECT relay, chain_key, manifest FROM own_chain WHERE chain = ?1 AND audience != 3",
+        [chain.as_ref()],
+        |row| Ok((row.get::<_, String>(0)?, row.get::<_, [u8; 32]>(1)?, row.get::<_, Vec<u8>>(2)?)),
+    )?;
+    let Some((relay, key, manifest)) = row else { return Ok(()) };
+    let account =
+        tx.one("SELECT account FROM account", [], |row| row.get::<_, [u8; 32]>(0))?.ok_or(StoreError::Corrupt)?;
+    let manifest =
+        VerifiedManifest::reload(&AccountId::from_bytes(account), manifest.into()).map_err(|_| StoreError::Corrupt)?;
+    // Behind that head, so that who has read up to it finds something new.
+    let (key, batch) = (ChainKey::from_bytes(key), task::new_batch(tx)?);
+    let relay = relay.parse().map_err(|_| StoreError::Corrupt)?;
+    let entry = seal_entry(&manifest, chain, &key, chance);
+    let behind = chain_entry_hash(&head, &entry);
+    task::forget_chain(tx, chain)?;
+    tx.execute("UPDATE own_chain SET entry_hash = ?2 WHERE chain = ?1", params![chain.as_ref(), behind])?;
+    let append = relay::ChainAppend {
+        chain: (*chain).into(),
+        previous: Bytes::copy_from_slice(&head),
+        entry: entry.into(),
+        ..relay::ChainAppend::default()
+    };
+    task::queue(tx, batch, &relay, Subject::Chain(*chain), task::Kind::ChainAppend, &append)?;
+    let compact = relay::ChainCompact {
+        chain: (*chain).into(),
+        head: Bytes::copy_from_slice(&behind),
+        snapshot: seal_entry(&manifest, chain, &key, chance).into(),
+    };
+    task::queue(tx, batch, &relay, Subject::Chain(*chain), task::Kind::ChainCompact, &compact)
+}
+
 /// Signs the account's current version for an audience.
 fn sign_manifest(
     tx: &Tx<'_>,

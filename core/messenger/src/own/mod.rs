@@ -24,7 +24,7 @@ use crate::store::{Query, StoreError, Tx};
 use crate::world::{Chance, Rng};
 
 pub(crate) use chain::{
-    Chain, begin_chain, chain_is_gone, contacts_card, contacts_manifest, renew_manifest, write_key,
+    Chain, begin_behind, begin_chain, chain_is_gone, contacts_card, contacts_manifest, renew_manifest, write_key,
 };
 
 /// An inbox of this device.

@@ -209,6 +209,10 @@ impl Batch<'_, '_, '_> {
         let known = &contact.head;
         if letter.head.order() > known.order() {
             self.received.stale.push(contact.row);
+            if letter.head.epoch > known.epoch {
+                // Devices may have been removed: nothing is sent before that list was read.
+                contact::manifest_is_stale(self.tx, contact.row)?;
+            }
         } else if letter.head.order() == known.order() && letter.head.hash != known.hash {
             contact::distrust(self.tx, contact.row, Trust::Forked)?;
             self.forget_contact(contact.row);
@@ -280,7 +284,7 @@ impl Batch<'_, '_, '_> {
             return Ok(());
         }
         let due = self.tx.execute(
-            "UPDATE peer_device SET fresh_session_at = ?2 WHERE id = ?1 AND listed = 1 AND fresh_session_at <= ?3",
+            "UPDATE peer_device SET fresh_session_at = ?2 WHERE id = ?1 AND listed = 1 AND (fresh_session_at <= ?3 OR fresh_session_at > ?2)",
             params![device.0, ms(self.now), ms(self.now.before(super::FRESH_SESSION_EVERY))],
         )?;
         if due == 0 {

@@ -125,6 +125,7 @@ CREATE TABLE contact (
     version          INTEGER NOT NULL,
     hash             BLOB NOT NULL,
     manifest_read_at INTEGER NOT NULL,
+    manifest_tried_at INTEGER NOT NULL DEFAULT 0, -- when its relay was last asked in vain
     chain_next       INTEGER NOT NULL DEFAULT 0,  -- index of the next entry to read
     chain_is_new     INTEGER NOT NULL DEFAULT 0,  -- the head above is another chain's: nothing of this one was read
     chain_before_relay TEXT,                  -- the chain that they have led us from: read beside it, until it is gone
@@ -314,7 +315,8 @@ CREATE TABLE relay_task (
     subject BLOB NOT NULL,                    -- inbox or chain
     kind    INTEGER NOT NULL,
     body    BLOB NOT NULL,
-    batch   INTEGER NOT NULL                  -- made together; letters can wait for a batch
+    batch   INTEGER NOT NULL,                 -- made together; letters can wait for a batch
+    failed  INTEGER NOT NULL DEFAULT 0        -- tried in vain: what has a way without it waits no longer
 ) STRICT;
 CREATE INDEX relay_task_by_subject ON relay_task (relay, subject, id);
 CREATE INDEX relay_task_by_batch ON relay_task (batch);

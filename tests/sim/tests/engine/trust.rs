@@ -633,23 +633,6 @@ async fn b6_an_inbox_is_created_then_its_tokens_and_prekeys_are_put_then_the_lis
 }
 
 #[tokio::test(start_paused = true)]
-async fn b6_a_list_waits_for_what_it_tells_of_at_every_relay_and_nothing_else_waits_for_it() {
-    let world = World::seeded(69);
-    let relays = [world.network.add_relay("one.example"), world.network.add_relay("two.example")];
-    let alice = world.person("alice", &relays).await.unwrap();
-    alice.catch_up().await.unwrap();
-    let lists = || world.network.traffic().iter().filter(|call| call.path == path::CHAIN_APPEND).count();
-    let before = lists();
-    world.network.set_down(&relays[1], true);
-    alice.messenger.invite(sotto_core::InviteOptions::default()).await.unwrap();
-    assert!(!alice.messenger.catch_up(Duration::from_secs(5)).await.unwrap().is_complete);
-    assert_eq!(lists(), before, "the tokens at the second relay do not stand yet");
-    world.network.set_down(&relays[1], false);
-    assert!(alice.catch_up().await.unwrap().is_complete);
-    assert_eq!(lists(), before + 1);
-}
-
-#[tokio::test(start_paused = true)]
 async fn b5_lists_and_prekeys_are_renewed_for_60_days_and_contacts_go_on_talking() {
     let (world, _, mut alice, mut bob) = World::contacts(67).await;
     for round in 0..12 {

@@ -1,0 +1,46 @@
+//! Dates that a wild clock has made up.
+//!
+//! What is dated here is dated by the network's time, which with one relay is that relay's clock. What was dated further ahead than others
+//! believe, by every clock that we know now, was dated by a clock that has been set right since: it counts as dated now. Otherwise a minute
+//! of a wild clock would last for as long as it was ahead: letters never put again, confirmations never due, seals never worn.
+//! Not here: what is made anew because others would refuse its date (`prekey.rs`, `own/chain.rs`).
+
+use sotto_protocol::Timestamp;
+use sotto_protocol::limits::DATED_AHEAD_MAX;
+
+use crate::store::column::ms;
+use crate::store::{Query, StoreError, Tx};
+
+/// Columns that hold when something happened here, with the rows in which it still matters.
+const PAST: [(&str, &str, &str); 7] = [
+    ("outbox", "accepted_at", "state = 2"),
+    ("outbox", "encrypted_at", "state <= 2"),
+    ("session", "created_at", "1"),
+    ("seal_out", "confirmed_at", "1"),
+    ("waiting", "stored_at", "1"),
+    ("conversation", "last_at", "1"),
+    ("peer_device", "fresh_session_at", "1"),
+];
+
+/// What is due within a day of being written, and no later.
+const SOON: (&str, &str) = ("peer_device", "confirm_due");
+
+/// Whether there is such a date where it is seen at once: a look at the ends of two indexes, cheap enough for every turn.
+pub(crate) fn is_due(view: &impl Query, latest: Timestamp) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM outbox WHERE state = 2 AND accepted_at > ?1)
+               OR EXISTS (SELECT 1 FROM conversation WHERE last_at > ?1)
+               OR EXISTS (SELECT 1 FROM peer_device WHERE confirm_due IS NOT NULL AND confirm_due > ?1 + 86400000)";
+    Ok(view.one(sql, [ms(latest.after(DATED_AHEAD_MAX))], |_| Ok(()))?.is_some())
+}
+
+/// Dates anew what is dated ahead of `latest`, the latest time by any clock.
+pub(crate) fn set_right(tx: &mut Tx<'_>, latest: Timestamp) -> Result<(), StoreError> {
+    let (now, ahead) = (ms(latest), ms(latest.after(DATED_AHEAD_MAX)));
+    for (table, column, matters) in PAST {
+        tx.execute(&format!("UPDATE {table} SET {column} = ?1 WHERE {column} > ?2 AND {matters}"), [now, ahead])?;
+    }
+    let (table, column) = SOON;
+    tx.execute(&format!("UPDATE {table} SET {column} = ?1 WHERE {column} > ?2 + 86400000"), [now, ahead])?;
+    tx.execute("UPDATE seen_inner SET day = ?1 WHERE day > ?2", [latest.day(), latest.after(DATED_AHEAD_MAX).day()])?;
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! A relay that is dead, refuses, or has lost what was written there, holds up nothing but what only it could do.
+
+use std::time::Duration;
+
+use sotto_core::InviteOptions;
+use sotto_protocol::Bytes;
+use sotto_protocol::request::path;
+use sotto_sim::{Fate, Person, World};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn calls(world: &World, relay: &sotto_protocol::RelayAddress, path: &str) -> usize {
+    world.network.traffic().iter().filter(|call| call.relay == *relay.name() && call.path == path).count()
+}
+
+fn tasks(person: &Person) -> i64 {
+    person.database().number("SELECT count(*) FROM relay_task")
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_people_meet_and_talk_while_the_second_relay_of_each_is_dead() {
+    let world = World::seeded(190);
+    let relays = [world.network.add_relay("one.example"), world.network.add_relay("two.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    alice.catch_up().await.unwrap();
+    bob.catch_up().await.unwrap();
+    world.network.set_down(&relays[1], true);
+    let invite = alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    bob.messenger.join(&invite.link).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    alice.messenger.accept(alice.contact("bob").await.unwrap().id).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    alice.say("bob", "hello").await.unwrap();
+    bob.say("alice", "hello back").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["hello back", "hello"]);
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["hello", "hello back"]);
+    // What the second relay must know it learns when it is back.
+    assert!(tasks(&alice) > 0 && tasks(&bob) > 0);
+    let before = calls(&world, &relays[1], path::TOKEN_PUT);
+    world.network.set_down(&relays[1], false);
+    assert!(alice.catch_up().await.unwrap().is_complete && bob.catch_up().await.unwrap().is_complete);
+    assert_eq!((tasks(&alice), tasks(&bob)), (0, 0));
+    assert_eq!(
+        calls(&world, &relays[1], path::TOKEN_PUT),
+        before + 4,
+        "invite and pair of hers, reply and pair of his"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_a_letter_of_a_handshake_never_leaves_before_its_tokens_stand_somewhere() {
+    let world = World::seeded(191);
+    let relays = [world.network.add_relay("one.example"), world.network.add_relay("two.example")];
+    let alice = world.person("alice", &relays[..1]).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    let invite = alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    bob.catch_up().await.unwrap();
+    let refused = Bytes::from_static(br#"{"status":507,"code":"full"}"#);
+    world.network.meddle(Some(Box::new(move |call| {
+        if call.path == path::TOKEN_PUT { Fate::Fails(507, refused.clone()) } else { Fate::Passes }
+    })));
+    let sent = world.network.envelopes().len();
+    bob.messenger.join(&invite.link).await.unwrap();
+    bob.catch_up().await.unwrap();
+    assert_eq!(world.network.envelopes().len(), sent, "nobody could answer it");
+    world.network.meddle(None);
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(alice.contact("bob").await.unwrap().name, "bob");
+}
+
+#[tokio::test(start_paused = true)]
+async fn b6_the_list_of_an_inbox_waits_for_its_prekeys_at_every_relay_also_when_one_refuses() {
+    let world = World::seeded(192);
+    let relays = [world.network.add_relay("one.example"), world.network.add_relay("two.example")];
+    let second = relays[1].name().clone();
+    let refused = Bytes::from_static(br#"{"status":507,"code":"full"}"#);
+    world.network.meddle(Some(Box::new(move |call| {
+        let fails = call.path == path::PREKEY_PUT && call.relay == second;
+        if fails { Fate::Fails(507, refused.clone()) } else { Fate::Passes }
+    })));
+    let alice = world.person("alice", &relays).await.unwrap();
+    assert!(!alice.catch_up().await.unwrap().is_complete);
+    assert_eq!(calls(&world, &relays[0], path::CHAIN_APPEND), 0);
+    world.network.meddle(None);
+    assert!(alice.catch_up().await.unwrap().is_complete);
+    assert_eq!(calls(&world, &relays[0], path::CHAIN_APPEND), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b5_letters_leave_on_a_list_of_37_days_when_its_relay_cannot_be_asked() {
+    let (world, relay, mut alice, mut bob) = World::contacts(193).await;
+    let unread = || -> sotto_sim::Meddler {
+        Box::new(|call| if call.path == path::CHAIN_READ { Fate::Lost } else { Fate::Passes })
+    };
+    world.network.meddle(Some(unread()));
+    let mut said = Vec::new();
+    for day in [2, 10, 20, 30, 36] {
+        let passed = DAY * (day - said.last().map_or(0, |(day, _)| *day));
+        [alice, bob] = world.switched_off([alice, bob], passed).await.unwrap();
+        let before = calls(&world, &relay, path::CHAIN_READ);
+        bob.say("alice", &format!("day {day}")).await.unwrap();
+        let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
+        assert!(calls(&world, &relay, path::CHAIN_READ) > before, "it is asked for first");
+        alice.catch_up().await.unwrap();
+        said.push((day, format!("day {day}")));
+        assert_eq!(alice.transcript("bob").await.unwrap().len(), said.len(), "day {day}");
+    }
+    // Nobody knows any more whom he would write to.
+    [alice, bob] = world.switched_off([alice, bob], DAY * 3).await.unwrap();
+    assert!(bob.contact("alice").await.unwrap().outdated);
+    bob.say("alice", "too late").await.unwrap();
+    let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
+    alice.catch_up().await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap().len(), said.len());
+    world.network.meddle(None);
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap().last().unwrap(), "too late");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_refused_is_repeated_ever_more_slowly_and_holds_up_no_other() {
+    let world = World::seeded(194);
+    let relay = world.network.add_relay("relay.example");
+    let alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let refused = Bytes::from_static(br#"{"status":403,"code":"refused"}"#);
+    world.network.meddle(Some(Box::new(move |call| {
+        if call.path == path::CHAIN_APPEND { Fate::Fails(403, refused.clone()) } else { Fate::Passes }
+    })));
+    let before = calls(&world, &relay, path::CHAIN_APPEND);
+    alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    world.wait(12 * HOUR).await;
+    let asked = calls(&world, &relay, path::CHAIN_APPEND) - before;
+    assert!((12..=48).contains(&asked), "{asked} times in twelve hours");
+    // Something else at that relay is done at once.
+    let tokens = calls(&world, &relay, path::TOKEN_PUT);
+    alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    world.wait(Duration::from_secs(1)).await;
+    assert_eq!(calls(&world, &relay, path::TOKEN_PUT), tokens + 1);
+    world.network.meddle(None);
+    assert!(alice.catch_up().await.unwrap().is_complete, "and all of it when somebody looks");
+}
+
+#[tokio::test(start_paused = true)]
+async fn b4_a_chain_whose_relay_lost_entries_goes_on_with_a_snapshot() {
+    let (world, relay, alice, bob) = World::contacts(195).await;
+    let contacts = "SELECT version FROM contact";
+    // As after an operator brought a backup back: the relay has another head than the owner wrote.
+    alice.database().change("UPDATE own_chain SET entry_hash = zeroblob(32)");
+    let before = calls(&world, &relay, path::CHAIN_APPEND);
+    let [alice, bob] = world.switched_off([alice, bob], 8 * DAY).await.unwrap();
+    world.wait(HOUR).await;
+    assert_eq!(tasks(&alice), 0, "nothing is repeated for ever");
+    assert!(calls(&world, &relay, path::CHAIN_APPEND) <= before + 8);
+    for week in 0..2 {
+        // Her letter names the list that stands there now.
+        alice.say("bob", &format!("{week}")).await.unwrap();
+        world.settle(&[&alice, &bob]).await.unwrap();
+        world.wait(Duration::from_secs(60)).await;
+        assert_eq!(bob.database().number(contacts), alice.database().number("SELECT version FROM account"));
+        if week == 0 {
+            world.wait(8 * DAY).await;
+        }
+    }
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["0", "1"]);
+}
