@@ -81,7 +81,8 @@ async fn g1_what_came_in_under_a_wild_clock_is_confirmed_within_a_day_and_not_on
     let top =
         "SELECT contact.name FROM conversation JOIN contact ON contact.id = contact ORDER BY last_at DESC LIMIT 1";
     assert_eq!(alice.database().texts(top), ["carol"]);
-    [&bob, &carol].map(|person| person.messenger.shut_down());
+    bob.messenger.shut_down();
+    carol.messenger.shut_down();
     let [alice] = world.switched_off([alice], 32 * DAY).await.unwrap();
     world.wait(2 * HOUR).await;
     assert_eq!(alice.database().number("SELECT count(*) FROM waiting"), 0);
