@@ -118,6 +118,41 @@ impl Opened {
     }
 }
 
+/// An envelope's header as it arrived: decoded once, and an opener hashed once, however many keys are tried on it.
+#[derive(Clone)]
+pub struct Arrived<'a> {
+    bytes: &'a [u8],
+    header: Header,
+    opener: Option<OpenerHash>,
+}
+
+impl<'a> Arrived<'a> {
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// As [`Header::decode`].
+    pub fn read(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let header = Header::decode(bytes)?;
+        let opener = match &header {
+            Header::Opener { key_id, enc, .. } => Some(OpenerHash::of(enc, key_id)),
+            Header::Continuation { .. } => None,
+        };
+        Ok(Self { bytes, header, opener })
+    }
+
+    /// What it says.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Names the opener, if it is one.
+    #[must_use]
+    pub const fn opener(&self) -> Option<OpenerHash> {
+        self.opener
+    }
+}
+
 /// What a seal holds: an Olm message, and in an opener who made it.
 #[derive(Clone)]
 pub struct Sealed {
@@ -280,7 +315,7 @@ impl OfferedSeal {
     ///
     /// # Errors
     /// As [`SealKey::open`].
-    pub fn open(&self, header: &[u8], payload: &[u8]) -> Result<Sealed, SealError> {
+    pub fn open(&self, header: &Arrived<'_>, payload: &[u8]) -> Result<Sealed, SealError> {
         self.key.open(header, payload)
     }
 
@@ -308,24 +343,17 @@ impl SealKey {
         self.opener
     }
 
-    /// Whether a header was made under this key: one hash for a continuation.
-    #[must_use]
-    pub fn matches(&self, header: &Header) -> bool {
-        self.check(header).is_ok()
-    }
-
-    /// Opens an envelope.
+    /// Opens an envelope. Another seal's is [`SealError::WrongOpener`] or [`SealError::WrongTag`], for the price of one hash at most.
     ///
     /// # Errors
     /// One variant per check. Whatever is wrong, nothing may be installed or consumed.
-    pub fn open(&self, header: &[u8], payload: &[u8]) -> Result<Sealed, SealError> {
-        let decoded = Header::decode(header)?;
-        self.check(&decoded)?;
-        let (Header::Opener { nonce, .. } | Header::Continuation { nonce, .. }) = &decoded;
-        let padded = aead::decrypt(&self.keys.seal, nonce, header, payload).ok_or(SealError::CannotOpen)?;
+    pub fn open(&self, arrived: &Arrived<'_>, payload: &[u8]) -> Result<Sealed, SealError> {
+        self.check(arrived)?;
+        let (Header::Opener { nonce, .. } | Header::Continuation { nonce, .. }) = &arrived.header;
+        let padded = aead::decrypt(&self.keys.seal, nonce, arrived.bytes, payload).ok_or(SealError::CannotOpen)?;
         let message: letter::Sealed = decode::message(unpad(&padded)?, SEALED_BYTES_MAX)?;
         let is_anonymous = message.sender_account.is_empty() && message.sender_device.is_empty();
-        let sender = match decoded {
+        let sender = match arrived.header {
             Header::Opener { .. } if is_anonymous => return Err(SealError::MissingSender),
             Header::Opener { .. } => Some(DeviceName {
                 account: AccountId::try_from(&*message.sender_account)?,
@@ -337,11 +365,9 @@ impl SealKey {
         Ok(Sealed { sender, message: OlmMessage::decode(message.kind, message.olm)? })
     }
 
-    fn check(&self, header: &Header) -> Result<(), SealError> {
-        match header {
-            Header::Opener { key_id, enc, .. } if OpenerHash::of(enc, key_id) != self.opener => {
-                Err(SealError::WrongOpener)
-            }
+    fn check(&self, arrived: &Arrived<'_>) -> Result<(), SealError> {
+        match &arrived.header {
+            Header::Opener { .. } if arrived.opener != Some(self.opener) => Err(SealError::WrongOpener),
             Header::Continuation { tag, nonce } if !bool::from(self.keys.tag(nonce).ct_eq(tag)) => {
                 Err(SealError::WrongTag)
             }

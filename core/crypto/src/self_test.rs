@@ -14,7 +14,7 @@ use crate::keys::{BadSignature, RootKey, verify};
 use crate::olm::{Accepted, OlmAccount, OlmError, OlmMessage};
 use crate::party::{DeviceName, Party};
 use crate::prekey::{Bundle, seal_bundle, sign_kem_key, sign_last_resort_key};
-use crate::seal::{OfferedSeal, SealError, SealMaker, Sealed};
+use crate::seal::{Arrived, OfferedSeal, SealError, SealMaker, Sealed};
 use crate::secret::PrekeyKey;
 
 const NAME: DeviceName = DeviceName { account: AccountId::from_bytes([1; 32]), device: DeviceId::from_bytes([2; 16]) };
@@ -41,7 +41,7 @@ struct Doors {
 }
 
 type Verify = fn(&[u8; 32], &[u8], &[u8]) -> Result<(), BadSignature>;
-type Open = fn(&OfferedSeal, &[u8], &[u8]) -> Result<Sealed, SealError>;
+type Open = fn(&OfferedSeal, &Arrived<'_>, &[u8]) -> Result<Sealed, SealError>;
 type Accept = fn(&OlmAccount, &[u8; 32], &OlmMessage) -> Result<Accepted, OlmError>;
 
 const THIS_BUILD: Doors = Doors { verify, open: OfferedSeal::open, accept: OlmAccount::accept };
@@ -68,11 +68,10 @@ fn check_letters(doors: &Doors, rng: &mut impl CryptoRng) -> Result<(), SelfTest
     let maker = SealMaker::encapsulate(&NAME, &bundle.kem, rng);
     let envelope = maker.seal_opener(&NAME, &message, rng).map_err(|_| SelfTestFailed("no envelope"))?;
 
-    let Ok(Header::Opener { key_id, enc, .. }) = Header::decode(&envelope.header) else {
-        return Err(SelfTestFailed("no opener"));
-    };
-    let offered = OfferedSeal::decapsulate(&NAME, &kem, &key_id, &enc);
-    let open = |payload: &[u8]| (doors.open)(&offered, &envelope.header, payload);
+    let arrived = Arrived::read(&envelope.header).map_err(|_| SelfTestFailed("no header"))?;
+    let Header::Opener { key_id, enc, .. } = arrived.header() else { return Err(SelfTestFailed("no opener")) };
+    let offered = OfferedSeal::decapsulate(&NAME, &kem, key_id, enc);
+    let open = |payload: &[u8]| (doors.open)(&offered, &arrived, payload);
     require(open(&tampered(&envelope.payload)).is_err(), "a tampered seal was opened")?;
     let opened = open(&envelope.payload).map_err(|_| SelfTestFailed("a good seal was refused"))?;
 

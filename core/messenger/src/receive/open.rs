@@ -3,7 +3,7 @@
 use sotto_crypto::letter::{Letter, UnverifiedLetter};
 use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::olm::{OlmAccount, OlmError, OlmMessage, OlmSession, PrekeyUsed, SessionId};
-use sotto_crypto::seal::{OfferedSeal, OpenerHash, SealError, Sealed};
+use sotto_crypto::seal::{Arrived, OfferedSeal, SealError, Sealed};
 use sotto_crypto::{DeviceName, Party};
 use sotto_protocol::header::Header;
 use sotto_protocol::letter::OlmKind;
@@ -65,29 +65,36 @@ pub(super) struct Unsealed {
 impl Batch<'_, '_, '_> {
     /// Opens the seal of an envelope that came on a contact's alias.
     pub(super) fn unseal(&mut self, contact: ContactRow, incoming: &Incoming<'_>) -> Result<Unsealed, Fault> {
-        let header = Header::decode(incoming.header).map_err(|_| Fault::Refused("header_malformed"))?;
+        let arrived = read_header(incoming)?;
         if !self.seals.contains_key(&contact) {
             let installed = seal::installed(self.tx, &self.own.seal, contact, self.own_inbox)?;
             self.seals.insert(contact, installed);
         }
-        let is_continuation = matches!(header, Header::Continuation { .. });
-        let found = self.seals.get(&contact).and_then(|seals| seals.iter().find(|seal| seal.key.matches(&header)));
-        if let Some(found) = found {
-            let seal = UsedSeal::Installed { row: found.row, announce: is_continuation && !found.announced };
-            let maker = is_continuation.then_some(found.device);
-            let sealed = found.key.open(incoming.header, incoming.payload).map_err(|error| refused(&error))?;
-            return Ok(Unsealed { sealed, seal, maker });
+        let is_continuation = arrived.opener().is_none();
+        for found in self.seals.get(&contact).into_iter().flatten() {
+            match found.key.open(&arrived, incoming.payload) {
+                Err(SealError::WrongOpener | SealError::WrongTag) => {}
+                Err(error) => return Err(refused(&error)),
+                Ok(sealed) => {
+                    let seal = UsedSeal::Installed { row: found.row, announce: is_continuation && !found.announced };
+                    let maker = is_continuation.then_some(found.device);
+                    return Ok(Unsealed { sealed, seal, maker });
+                }
+            }
         }
-        match &header {
-            Header::Continuation { .. } => Err(Fault::Wait(Why::NoOpener)),
-            Header::Opener { .. } => self.unseal_opener(&header, incoming),
-        }
+        if is_continuation { Err(Fault::Wait(Why::NoOpener)) } else { self.unseal_arrived(&arrived, incoming.payload) }
+    }
+
+    /// Opens what must be an opener.
+    pub(super) fn unseal_opener(&mut self, incoming: &Incoming<'_>) -> Result<Unsealed, Fault> {
+        self.unseal_arrived(&read_header(incoming)?, incoming.payload)
     }
 
     /// Opens an opener whose key is not installed: decapsulates, once per enc.
-    pub(super) fn unseal_opener(&mut self, header: &Header, incoming: &Incoming<'_>) -> Result<Unsealed, Fault> {
-        let Header::Opener { key_id, enc, .. } = header else { return Err(Fault::Refused("opener_expected")) };
-        let opener = OpenerHash::of(enc, key_id);
+    fn unseal_arrived(&mut self, arrived: &Arrived<'_>, payload: &[u8]) -> Result<Unsealed, Fault> {
+        let (Header::Opener { key_id, enc, .. }, Some(opener)) = (arrived.header(), arrived.opener()) else {
+            return Err(Fault::Refused("opener_expected"));
+        };
         let key = match self.decapsulated.get(&opener) {
             Some(key) => key.clone(),
             None => {
@@ -97,7 +104,7 @@ impl Batch<'_, '_, '_> {
                 key
             }
         };
-        let sealed = key.open(incoming.header, incoming.payload).map_err(|error| refused(&error))?;
+        let sealed = key.open(arrived, payload).map_err(|error| refused(&error))?;
         Ok(Unsealed { sealed, seal: UsedSeal::Opener(Box::new(key)), maker: None })
     }
 
@@ -227,6 +234,10 @@ impl Batch<'_, '_, '_> {
         }
         Ok((manifest, party))
     }
+}
+
+fn read_header<'a>(incoming: &Incoming<'a>) -> Result<Arrived<'a>, Fault> {
+    Arrived::read(incoming.header).map_err(|_| Fault::Refused("header_malformed"))
 }
 
 fn refused(error: &SealError) -> Fault {

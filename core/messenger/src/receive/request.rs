@@ -8,7 +8,6 @@ use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::seal::Sealed;
 use sotto_crypto::secret::InviteProof;
 use sotto_protocol::AccountId;
-use sotto_protocol::header::Header;
 
 use super::apply::{content_code, into_fault};
 use super::open::{Authentic, Unsealed};
@@ -22,8 +21,7 @@ use crate::store::StoreError;
 impl Batch<'_, '_, '_> {
     /// Takes a letter that came under an invite's token.
     pub(super) fn take_request(&mut self, invite: i64, incoming: &Incoming<'_>) -> Result<bool, Fault> {
-        let header = Header::decode(incoming.header).map_err(|_| Fault::Refused("header_malformed"))?;
-        let unsealed = self.unseal_opener(&header, incoming)?;
+        let unsealed = self.unseal_opener(incoming)?;
         let message = unsealed.sealed.message;
         if self.is_repeat(&message)? {
             return Err(Fault::Refused("repeat"));

@@ -7,7 +7,7 @@ use sotto_crypto::manifest::{Head, History, Known, VerifiedManifest, open_entry}
 use sotto_crypto::olm::OlmMessage;
 use sotto_crypto::prekey::{Bundle, open_one_time};
 use sotto_crypto::safety::SafetyNumber;
-use sotto_crypto::seal::{OfferedSeal, OpenerHash, SealKey, Sealed};
+use sotto_crypto::seal::{Arrived, OfferedSeal, OpenerHash, SealKey, Sealed};
 use sotto_crypto::secret::{ChainKey, PrekeyKey, invite_proof};
 use sotto_crypto::{DeviceName, Party, olm};
 use sotto_protocol::header::Header;
@@ -100,13 +100,13 @@ pub(crate) fn bundle(vector: &Vector) -> Outcome {
 
 pub(crate) fn opener(vector: &Vector) -> Outcome {
     let (header, payload) = (vector.bytes("header"), vector.bytes("payload"));
-    let decoded = Header::decode(&header).map_err(|error| codes::decode(&error))?;
-    let Header::Opener { key_id, enc, .. } = decoded else { panic!("no opener") };
+    let arrived = Arrived::read(&header).map_err(|error| codes::decode(&error))?;
+    let Header::Opener { key_id, enc, .. } = arrived.header() else { panic!("no opener") };
     let recipient =
         DeviceName { account: account(vector, "account"), device: DeviceId::from_bytes(vector.array("device")) };
     let kem = KemPrivateKey::from_bytes(&vector.array("kem_secret"));
-    let offered = OfferedSeal::decapsulate(&recipient, &kem, &key_id, &enc);
-    let sealed = offered.open(&header, &payload).map_err(|error| codes::seal(&error))?;
+    let offered = OfferedSeal::decapsulate(&recipient, &kem, key_id, enc);
+    let sealed = offered.open(&arrived, &payload).map_err(|error| codes::seal(&error))?;
     let answers = Answers::default().hex("opener", offered.opener().as_bytes());
     let stored = bytes_of(&offered.clone().install(&vouching(offered.opener())).ok().unwrap());
     let sender = sealed.sender.unwrap();
@@ -135,7 +135,9 @@ fn vouching(opener: OpenerHash) -> Letter {
 pub(crate) fn continuation(vector: &Vector) -> Outcome {
     let row = [vec![0; 32], vector.bytes("seal_key"), vector.bytes("tag_key")].concat();
     let key: SealKey = stored(&row);
-    let sealed = key.open(&vector.bytes("header"), &vector.bytes("payload")).map_err(|error| codes::seal(&error))?;
+    let (header, payload) = (vector.bytes("header"), vector.bytes("payload"));
+    let arrived = Arrived::read(&header).map_err(|error| codes::decode(&error))?;
+    let sealed = key.open(&arrived, &payload).map_err(|error| codes::seal(&error))?;
     Ok(olm_of(Answers::default(), &sealed))
 }
 
