@@ -28,11 +28,12 @@ pub(crate) struct PeerDevice {
     pub(crate) curve25519: [u8; 32],
     pub(crate) listed: bool,
     pub(crate) counter_sent: u64,
+    pub(crate) confirmed: u64,
     pub(crate) received: u64,
     pub(crate) met: u64,
 }
 
-const DEVICE_COLUMNS: &str = "id, contact, device, ed25519, curve25519, listed, counter_sent, received, met";
+const DEVICE_COLUMNS: &str = "id, contact, device, ed25519, curve25519, listed, counter_sent, confirmed, received, met";
 
 fn read_device(row: &Row<'_>) -> rusqlite::Result<PeerDevice> {
     Ok(PeerDevice {
@@ -43,8 +44,9 @@ fn read_device(row: &Row<'_>) -> rusqlite::Result<PeerDevice> {
         curve25519: row.get(4)?,
         listed: row.get(5)?,
         counter_sent: counter(row.get(6)?),
-        received: counter(row.get(7)?),
-        met: counter(row.get(8)?),
+        confirmed: counter(row.get(7)?),
+        received: counter(row.get(8)?),
+        met: counter(row.get(9)?),
     })
 }
 

@@ -157,15 +157,15 @@ pub(crate) fn oldest_unconfirmed(view: &impl Query, device: DeviceRow) -> Result
     Ok(lowest.flatten().map(crate::store::column::counter))
 }
 
-/// The device says that it has everything up to a counter.
-pub(crate) fn confirmed(tx: &mut Tx<'_>, device: DeviceRow, counter: u64, now: Timestamp) -> Result<(), StoreError> {
+/// The device says that it has everything up to a counter. Says whether that is news, and can be.
+pub(crate) fn confirmed(tx: &mut Tx<'_>, device: DeviceRow, counter: u64, now: Timestamp) -> Result<bool, StoreError> {
     let known = tx.one("SELECT confirmed, counter_sent FROM peer_device WHERE id = ?1", [device.0], |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
     })?;
     let (already, sent) = known.ok_or(StoreError::Corrupt)?;
     // More than was ever sent is no confirmation of anything: it would end letters that nobody has.
     if stored(counter) <= already || stored(counter) > sent {
-        return Ok(());
+        return Ok(false);
     }
     tx.execute("UPDATE peer_device SET confirmed = ?2 WHERE id = ?1", params![device.0, stored(counter)])?;
     let rows = tx.all(
@@ -191,7 +191,7 @@ pub(crate) fn confirmed(tx: &mut Tx<'_>, device: DeviceRow, counter: u64, now: T
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Everything to a contact that has not been confirmed fails: they were removed, or their answer never came.

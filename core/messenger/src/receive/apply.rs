@@ -8,11 +8,10 @@ use sotto_crypto::olm::PrekeyUsed;
 use sotto_protocol::letter::OlmKind;
 use sotto_protocol::{ConversationId, MessageId, Timestamp};
 
-use super::counters;
 use super::open::{Authentic, Ratchet, UsedSeal};
 use super::{Batch, Device, Fault, Incoming, Stepped, Why};
 use crate::contact::{self, Contact, ContactRow, ContactState, Trust};
-use crate::conversation::{self, Arrivals, ConversationRow, NewMessage};
+use crate::conversation::{self, Arrivals, NewMessage};
 use crate::error::Error;
 use crate::handshake::{self, Answered};
 use crate::outbox::{self, NewLetter, Says};
@@ -57,7 +56,7 @@ impl Batch<'_, '_, '_> {
             Trust::Compromised => return Err(Fault::Refused("contact_distrusted")),
         }
         let unsealed = self.unseal(row, incoming)?;
-        if self.is_repeat(&unsealed.sealed.message)? {
+        if self.is_repeat(&unsealed)? {
             return Err(Fault::Refused("repeat"));
         }
         let device = self.maker(&contact, &unsealed)?;
@@ -158,48 +157,42 @@ impl Batch<'_, '_, '_> {
     }
 
     /// A letter of a handshake begins the count anew: its sender has given up whatever came before it.
-    pub(super) fn meet(&mut self, contact: &Contact, device: DeviceRow, counter: u64) -> Result<Met, StoreError> {
-        let met = peer::meet(self.tx, device, counter)?;
-        let known = self.device(contact, device)?;
-        if met == Met::Now && known.contiguous + 1 < counter {
-            known.contiguous = counter - 1;
-            let over = "DELETE FROM received_counter WHERE peer_device = ?1 AND counter < ?2";
-            self.tx.execute(over, params![device.0, stored(counter)])?;
+    pub(super) fn meet(&mut self, contact: &Contact, row: DeviceRow, counter: u64) -> Result<Met, StoreError> {
+        let met = peer::meet(self.tx, row, counter)?;
+        if met == Met::Now {
+            let (tx, device) = self.tx_and_device(contact, row)?;
+            device.counted.begin_anew(tx, row, counter)?;
         }
         Ok(met)
     }
 
     /// Whether a letter of that counter was taken already.
-    pub(super) fn was_counted(
-        &mut self,
-        contact: &Contact,
-        device: DeviceRow,
-        counter: u64,
-    ) -> Result<bool, StoreError> {
-        let contiguous = self.device(contact, device)?.contiguous;
-        counters::was_counted(self.tx, device, contiguous, counter)
+    pub(super) fn was_counted(&mut self, contact: &Contact, row: DeviceRow, counter: u64) -> Result<bool, StoreError> {
+        let (tx, device) = self.tx_and_device(contact, row)?;
+        device.counted.holds(tx, row, counter)
     }
 
     /// Counts a letter, and moves the contiguous counter over what came early and what will not come.
     pub(super) fn count(
         &mut self,
         contact: &Contact,
-        device: DeviceRow,
+        row: DeviceRow,
         letter: &Letter,
         asks_to_be_confirmed: bool,
     ) -> Result<(), StoreError> {
-        let contiguous = self.device(contact, device)?.contiguous;
-        let progress = counters::count(self.tx, device, contiguous, letter)?;
-        let device = self.device(contact, device)?;
-        device.contiguous = progress.contiguous;
+        let (tx, device) = self.tx_and_device(contact, row)?;
+        let closed_hole = device.counted.add(tx, row, letter)?;
         device.changed = true;
-        device.to_confirm += u32::from(asks_to_be_confirmed || progress.closed_hole);
+        device.to_confirm += u32::from(asks_to_be_confirmed || closed_hole);
         Ok(())
     }
 
     /// What the letter says of our own letters, seals and of its sender's list.
     fn heed(&mut self, contact: &Contact, device: DeviceRow, letter: &Letter) -> Result<(), StoreError> {
-        outbox::confirmed(self.tx, device, letter.confirmed, self.now)?;
+        let (now, (tx, known)) = (self.now, self.tx_and_device(contact, device)?);
+        if letter.confirmed > known.confirmed && outbox::confirmed(tx, device, letter.confirmed, now)? {
+            known.confirmed = letter.confirmed;
+        }
         if let Some(opened) = &letter.opened {
             seal::confirm_out(self.tx, device, opened, self.now)?;
         }
@@ -253,7 +246,7 @@ impl Batch<'_, '_, '_> {
     }
 
     fn say(&mut self, contact: &Contact, letter: &Letter, kind: Kind, text: &str) -> Result<(), StoreError> {
-        let conversation = ConversationRow(contact::conversation(self.tx, &self.own.account, contact)?);
+        let conversation = self.conversation(contact)?;
         let new = NewMessage {
             conversation,
             sender: Some(contact.row),
@@ -335,7 +328,10 @@ pub(super) fn owe_confirmation(
     now: Timestamp,
     chance: &Chance<'_>,
 ) -> Result<(), StoreError> {
-    tx.execute("UPDATE peer_device SET received = ?2 WHERE id = ?1", params![row.0, stored(device.contiguous)])?;
+    tx.execute(
+        "UPDATE peer_device SET received = ?2 WHERE id = ?1",
+        params![row.0, stored(device.counted.contiguous)],
+    )?;
     if device.to_confirm == 0 {
         return Ok(());
     }

@@ -14,46 +14,69 @@ use crate::store::{Query, StoreError, Tx};
 /// confirmation, puts it again. A thousand letters a week for a month behind one hole, and a hundred kilobytes.
 const BEYOND_MAX: i64 = 4_096;
 
-/// Where a letter leaves its sender's device.
-pub(super) struct Progress {
+/// How far the letters of a device have come, during a batch.
+pub(super) struct Counted {
     /// Nothing is missing up to here.
     pub(super) contiguous: u64,
-    /// Letters from beyond a hole count now: their sender has not heard of them yet.
-    pub(super) closed_hole: bool,
+    /// Whether counters beyond a hole may be remembered: without, nothing is looked up.
+    has_beyond: bool,
 }
 
-/// Whether a letter of that counter was taken already, or given up by its sender.
-pub(super) fn was_counted(tx: &Tx<'_>, device: DeviceRow, contiguous: u64, counter: u64) -> Result<bool, StoreError> {
-    if counter <= contiguous {
-        return Ok(true);
+impl Counted {
+    pub(super) fn load(tx: &Tx<'_>, device: DeviceRow, contiguous: u64) -> Result<Self, StoreError> {
+        Ok(Self { contiguous, has_beyond: first_beyond(tx, device)?.is_some() })
     }
-    let beyond = "SELECT 1 FROM received_counter WHERE peer_device = ?1 AND counter = ?2";
-    Ok(tx.one(beyond, params![device.0, stored(counter)], |_| Ok(()))?.is_some())
+
+    /// Whether a letter of that counter was taken already, or given up by its sender.
+    pub(super) fn holds(&self, tx: &Tx<'_>, device: DeviceRow, counter: u64) -> Result<bool, StoreError> {
+        if counter <= self.contiguous || !self.has_beyond {
+            return Ok(counter <= self.contiguous);
+        }
+        let beyond = "SELECT 1 FROM received_counter WHERE peer_device = ?1 AND counter = ?2";
+        Ok(tx.one(beyond, params![device.0, stored(counter)], |_| Ok(()))?.is_some())
+    }
+
+    /// Counts a letter, whether it is new or not: what its sender gave up it says each time. Says whether a hole closed: letters from
+    /// beyond it count now, and their sender has not heard of them yet.
+    pub(super) fn add(&mut self, tx: &mut Tx<'_>, device: DeviceRow, letter: &Letter) -> Result<bool, StoreError> {
+        let mut next = self.contiguous.max(letter.oldest.saturating_sub(1));
+        if letter.counter == next.saturating_add(1) {
+            next = letter.counter;
+        } else if letter.counter > next {
+            remember_beyond(tx, device, letter.counter)?;
+            self.has_beyond = true;
+        }
+        let mut closed_hole = false;
+        while self.has_beyond {
+            let Some(first) = first_beyond(tx, device)? else {
+                self.has_beyond = false;
+                break;
+            };
+            if first > stored(next.saturating_add(1)) {
+                break;
+            }
+            forget_up_to(tx, device, first.max(stored(next)))?;
+            next = next.max(crate::store::column::counter(first));
+            closed_hole = true;
+        }
+        self.contiguous = next;
+        Ok(closed_hole)
+    }
+
+    /// A letter of a handshake begins the count anew: what is missing below it was given up.
+    pub(super) fn begin_anew(&mut self, tx: &mut Tx<'_>, device: DeviceRow, counter: u64) -> Result<(), StoreError> {
+        let before = counter.saturating_sub(1);
+        if self.contiguous < before {
+            self.contiguous = before;
+            forget_up_to(tx, device, stored(before))?;
+        }
+        Ok(())
+    }
 }
 
-/// Counts a letter, whether it is new or not: what its sender gave up it says each time.
-pub(super) fn count(
-    tx: &mut Tx<'_>,
-    device: DeviceRow,
-    contiguous: u64,
-    letter: &Letter,
-) -> Result<Progress, StoreError> {
-    let mut next = contiguous.max(letter.oldest.saturating_sub(1));
-    if letter.counter == next.saturating_add(1) {
-        next = letter.counter;
-    } else if letter.counter > next {
-        remember_beyond(tx, device, letter.counter)?;
-    }
-    let mut closed_hole = false;
-    while let Some(first) = first_beyond(tx, device)?.filter(|first| *first <= stored(next.saturating_add(1))) {
-        tx.execute(
-            "DELETE FROM received_counter WHERE peer_device = ?1 AND counter <= ?2",
-            params![device.0, first.max(stored(next))],
-        )?;
-        next = next.max(crate::store::column::counter(first));
-        closed_hole = true;
-    }
-    Ok(Progress { contiguous: next, closed_hole })
+fn forget_up_to(tx: &mut Tx<'_>, device: DeviceRow, counter: i64) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM received_counter WHERE peer_device = ?1 AND counter <= ?2", params![device.0, counter])?;
+    Ok(())
 }
 
 fn first_beyond(tx: &Tx<'_>, device: DeviceRow) -> Result<Option<i64>, StoreError> {

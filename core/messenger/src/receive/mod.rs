@@ -16,14 +16,15 @@ mod open;
 mod request;
 mod waiting;
 
+use counters::Counted;
 pub(crate) use waiting::{Why, expire_waiting, retry_waiting};
 
 use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::params;
-use sotto_crypto::Party;
 use sotto_crypto::olm::OlmAccount;
 use sotto_crypto::seal::{OfferedSeal, OpenerHash};
+use sotto_crypto::{DeviceName, Party};
 use sotto_protocol::{Timestamp, relay};
 
 use crate::contact::{self, Contact, ContactRow};
@@ -137,12 +138,15 @@ pub(crate) struct Batch<'t, 'c, 'r> {
     pub(super) judging: Timestamp,
     pub(super) chance: &'t mut Chance<'r>,
     contacts: HashMap<ContactRow, Contact>,
+    purposes: HashMap<u32, Purpose>,
+    device_rows: HashMap<DeviceName, DeviceRow>,
     pub(super) seals: HashMap<ContactRow, Vec<SealIn>>,
     /// Decapsulated in this batch, installed or not: once per enc.
     pub(super) decapsulated: HashMap<OpenerHash, OfferedSeal>,
     pub(super) devices: BTreeMap<DeviceRow, Device>,
     pub(super) olm: Option<OlmAccount>,
     pub(super) olm_changed: bool,
+    conversation_rows: HashMap<ContactRow, ConversationRow>,
     conversations: BTreeMap<ConversationRow, Arrivals>,
     pub(super) received: Received,
 }
@@ -152,8 +156,9 @@ pub(super) struct Device {
     pub(super) party: Party,
     pub(super) listed: bool,
     pub(super) sessions: Vec<Stepped>,
-    /// Highest contiguous counter, with this batch.
-    pub(super) contiguous: u64,
+    counted: Counted,
+    /// What it has confirmed of ours.
+    pub(super) confirmed: u64,
     /// Letters of this batch that ask to be confirmed.
     pub(super) to_confirm: u32,
     pub(super) changed: bool,
@@ -175,11 +180,14 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
             judging: times.judging,
             chance,
             contacts: HashMap::new(),
+            purposes: HashMap::new(),
+            device_rows: HashMap::new(),
             seals: HashMap::new(),
             decapsulated: HashMap::new(),
             devices: BTreeMap::new(),
             olm: None,
             olm_changed: false,
+            conversation_rows: HashMap::new(),
             conversations: BTreeMap::new(),
             received: Received::default(),
         }
@@ -205,12 +213,21 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
 
     /// Takes one envelope. Says whether a seal key was installed, which others may be waiting for.
     fn take(&mut self, incoming: &Incoming<'_>) -> Result<bool, Fault> {
-        match handshake::purpose(self.tx, self.own_inbox, incoming.alias)? {
-            None => Err(Fault::Refused("unknown_alias")),
-            Some(Purpose::Invite(invite)) => self.take_request(invite, incoming),
-            Some(Purpose::Pair(contact)) => self.take_letter(contact, false, incoming),
-            Some(Purpose::Reply(contact)) => self.take_letter(contact, true, incoming),
+        match self.purpose(incoming.alias)? {
+            Purpose::Invite(invite) => self.take_request(invite, incoming),
+            Purpose::Pair(contact) => self.take_letter(contact, false, incoming),
+            Purpose::Reply(contact) => self.take_letter(contact, true, incoming),
         }
+    }
+
+    /// What an alias stands for. It never stands for anything else.
+    fn purpose(&mut self, alias: u32) -> Result<Purpose, Fault> {
+        if let Some(purpose) = self.purposes.get(&alias) {
+            return Ok(*purpose);
+        }
+        let purpose = handshake::purpose(self.tx, self.own_inbox, alias)?.ok_or(Fault::Refused("unknown_alias"))?;
+        self.purposes.insert(alias, purpose);
+        Ok(purpose)
     }
 
     fn contact(&mut self, row: ContactRow) -> Result<Contact, StoreError> {
@@ -233,10 +250,55 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
             let party = crate::outbox::encrypt::party(contact, &peer);
             let sessions = session::of_device(self.tx, &self.own.seal, row)?;
             let sessions = sessions.into_iter().map(|row| Stepped { row, changed: false }).collect();
-            let (listed, contiguous) = (peer.listed, peer.received);
-            self.devices.insert(row, Device { party, listed, sessions, contiguous, to_confirm: 0, changed: false });
+            let device = Device {
+                party,
+                listed: peer.listed,
+                sessions,
+                counted: Counted::load(self.tx, row, peer.received)?,
+                confirmed: peer.confirmed,
+                to_confirm: 0,
+                changed: false,
+            };
+            self.devices.insert(row, device);
         }
         self.devices.get_mut(&row).ok_or(StoreError::Corrupt)
+    }
+
+    /// A device, and the transaction to write of it in.
+    pub(super) fn tx_and_device(
+        &mut self,
+        contact: &Contact,
+        row: DeviceRow,
+    ) -> Result<(&mut Tx<'c>, &mut Device), StoreError> {
+        self.device(contact, row)?;
+        let device = self.devices.get_mut(&row).ok_or(StoreError::Corrupt)?;
+        Ok((&mut *self.tx, device))
+    }
+
+    /// The row of a contact's device, if it was ever listed. A device's row stays.
+    pub(super) fn device_row(
+        &mut self,
+        contact: ContactRow,
+        name: &DeviceName,
+    ) -> Result<Option<DeviceRow>, StoreError> {
+        if let Some(row) = self.device_rows.get(name) {
+            return Ok(Some(*row));
+        }
+        let found = peer::device_by_id(self.tx, contact, &name.device)?.map(|device| device.row);
+        if let Some(row) = found {
+            self.device_rows.insert(*name, row);
+        }
+        Ok(found)
+    }
+
+    /// The conversation with a contact.
+    pub(super) fn conversation(&mut self, contact: &Contact) -> Result<ConversationRow, StoreError> {
+        if let Some(row) = self.conversation_rows.get(&contact.row) {
+            return Ok(*row);
+        }
+        let row = ConversationRow(contact::conversation(self.tx, &self.own.account, contact)?);
+        self.conversation_rows.insert(contact.row, row);
+        Ok(row)
     }
 
     /// Lists changed in this batch: devices that were read before may have left theirs.

@@ -11,7 +11,7 @@ use sotto_protocol::letter::OlmKind;
 use super::{Batch, Fault, Incoming, Why};
 use crate::contact::{self, Contact, ContactRow};
 use crate::manifests::{self, Unbelieved};
-use crate::peer::{self, DeviceRow};
+use crate::peer::DeviceRow;
 use crate::prekey;
 use crate::seal;
 use crate::session;
@@ -57,9 +57,16 @@ pub(super) enum UsedSeal {
 /// An opened envelope, before its maker is proven.
 pub(super) struct Unsealed {
     pub(super) sealed: Sealed,
+    pub(super) inner_hash: [u8; 32],
     pub(super) seal: UsedSeal,
     /// The device that the seal key names: continuations.
     pub(super) maker: Option<DeviceRow>,
+}
+
+impl Unsealed {
+    fn new(sealed: Sealed, seal: UsedSeal, maker: Option<DeviceRow>) -> Self {
+        Self { inner_hash: sealed.message.inner_hash(), sealed, seal, maker }
+    }
 }
 
 impl Batch<'_, '_, '_> {
@@ -78,7 +85,7 @@ impl Batch<'_, '_, '_> {
                 Ok(sealed) => {
                     let seal = UsedSeal::Installed { row: found.row, announce: is_continuation && !found.announced };
                     let maker = is_continuation.then_some(found.device);
-                    return Ok(Unsealed { sealed, seal, maker });
+                    return Ok(Unsealed::new(sealed, seal, maker));
                 }
             }
         }
@@ -105,12 +112,12 @@ impl Batch<'_, '_, '_> {
             }
         };
         let sealed = key.open(arrived, payload).map_err(|error| refused(&error))?;
-        Ok(Unsealed { sealed, seal: UsedSeal::Opener(Box::new(key)), maker: None })
+        Ok(Unsealed::new(sealed, UsedSeal::Opener(Box::new(key)), None))
     }
 
     /// Whether the inner ciphertext was dealt with before: looked up before any ratchet is touched.
-    pub(super) fn is_repeat(&self, message: &OlmMessage) -> Result<bool, StoreError> {
-        Ok(self.tx.one("SELECT 1 FROM seen_inner WHERE hash = ?1", [message.inner_hash()], |_| Ok(()))?.is_some())
+    pub(super) fn is_repeat(&self, unsealed: &Unsealed) -> Result<bool, StoreError> {
+        Ok(self.tx.one("SELECT 1 FROM seen_inner WHERE hash = ?1", [unsealed.inner_hash], |_| Ok(()))?.is_some())
     }
 
     /// The contact's device that made an envelope. One that has left the list speaks no more, under an installed seal neither.
@@ -118,15 +125,15 @@ impl Batch<'_, '_, '_> {
         let row = match unsealed.maker {
             Some(row) => row,
             None => {
-                let DeviceName { account, device } = unsealed.sealed.sender.ok_or(Fault::Refused("sender_missing"))?;
-                if account != contact.account {
+                let sender = unsealed.sealed.sender.ok_or(Fault::Refused("sender_missing"))?;
+                if sender.account != contact.account {
                     return Err(Fault::Refused("sender_is_not_the_contact"));
                 }
-                let Some(device) = peer::device_by_id(self.tx, contact.row, &device)? else {
+                let Some(device) = self.device_row(contact.row, &sender)? else {
                     self.received.stale.push(contact.row);
                     return Err(Fault::Wait(Why::UnknownDevice));
                 };
-                device.row
+                device
             }
         };
         if self.device(contact, row)?.listed { Ok(row) } else { Err(Fault::Refused("device_unlisted")) }
@@ -147,7 +154,7 @@ impl Batch<'_, '_, '_> {
             UnverifiedLetter::decode(&plaintext, message.kind()).map_err(|_| Fault::Refused("letter_malformed"))?;
         let letter =
             letter.verify(&ratchet.peer(), &sender, &recipient).map_err(|_| Fault::Refused("binding_refused"))?;
-        Ok(Authentic { letter, kind: message.kind(), inner_hash: message.inner_hash(), ratchet, seal: unsealed.seal })
+        Ok(Authentic { letter, kind: message.kind(), inner_hash: unsealed.inner_hash, ratchet, seal: unsealed.seal })
     }
 
     fn decrypt(

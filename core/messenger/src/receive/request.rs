@@ -5,7 +5,6 @@
 use sotto_crypto::DeviceName;
 use sotto_crypto::letter::{Channel, Content, Letter, UnverifiedLetter};
 use sotto_crypto::manifest::VerifiedManifest;
-use sotto_crypto::seal::Sealed;
 use sotto_crypto::secret::InviteProof;
 use sotto_protocol::AccountId;
 
@@ -22,10 +21,10 @@ impl Batch<'_, '_, '_> {
     /// Takes a letter that came under an invite's token.
     pub(super) fn take_request(&mut self, invite: i64, incoming: &Incoming<'_>) -> Result<bool, Fault> {
         let unsealed = self.unseal_opener(incoming)?;
-        let message = unsealed.sealed.message;
-        if self.is_repeat(&message)? {
+        if self.is_repeat(&unsealed)? {
             return Err(Fault::Refused("repeat"));
         }
+        let message = &unsealed.sealed.message;
         let sender = unsealed.sealed.sender.ok_or(Fault::Refused("sender_missing"))?;
         let (Some(session), Some(identity_key)) = (message.session(), message.identity_key()) else {
             return Err(Fault::Refused("prekey_message_expected"));
@@ -37,10 +36,9 @@ impl Batch<'_, '_, '_> {
         if let Some((contact, device)) = &known
             && session::is_of_device(self.tx, *device, &session)?
         {
-            let unsealed = Unsealed { sealed: Sealed { sender: Some(sender), message }, ..unsealed };
             return self.take_request_again(invite, contact, *device, unsealed);
         }
-        let (ratchet, plaintext) = self.accept_session(&session, &identity_key, &message)?;
+        let (ratchet, plaintext) = self.accept_session(&session, &identity_key, message)?;
         let unverified =
             UnverifiedLetter::decode(&plaintext, message.kind()).map_err(|_| Fault::Refused("letter_malformed"))?;
         let content = unverified.introduction().map_err(|error| Fault::Refused(content_code(&error)))?;
@@ -57,8 +55,8 @@ impl Batch<'_, '_, '_> {
         check_reply_inbox(&manifest, &sender, &letter)?;
         let brings_list = self.brings_list(&manifest, known.as_ref(), &letter)?;
         let counter = letter.counter;
-        let authentic =
-            Authentic { letter, kind: message.kind(), inner_hash: message.inner_hash(), ratchet, seal: unsealed.seal };
+        let (kind, inner_hash) = (message.kind(), unsealed.inner_hash);
+        let authentic = Authentic { letter, kind, inner_hash, ratchet, seal: unsealed.seal };
         if let Some((contact, device)) = known
             && (self.was_counted(&contact, device, counter)? || counter <= peer::device_by_row(self.tx, device)?.met)
         {
