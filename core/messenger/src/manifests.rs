@@ -77,10 +77,11 @@ pub(crate) async fn refresh(engine: &Arc<Engine>, row: ContactRow) -> Result<(),
     }
     // The epoch that heals a fork may stand anywhere in the chain, also before the entry at which we stopped.
     let from = if contact.trust == Trust::Sound { contact.chain_next } else { 0 };
-    let mut part = read(&engine.client, &contact.chain, from).await?;
-    if part.is_shorter {
-        // Somebody has shown us a longer chain, or a place in it that does not exist.
-        part = read(&engine.client, &contact.chain, 0).await?;
+    let mut part = Arc::new(read(&engine.client, &contact.chain, from).await?);
+    // Either somebody has shown us a longer chain, or a place in it that does not exist; or its relay has lost entries, and the owner has
+    // gone on behind the rest: from the beginning there is a snapshot of all that was.
+    if part.is_shorter || from > 0 && follows_on_other(engine, row, &part).await? {
+        part = Arc::new(read(&engine.client, &contact.chain, 0).await?);
     }
     let mut received = engine.write(move |engine, tx| store(engine, tx, row, &part)).await??;
     // What still names a head or a device that this reading did not find is no reason to read again at once.
@@ -123,6 +124,14 @@ async fn read_before(engine: &Arc<Engine>, contact: &Contact, before: &ChainAddr
     let is_read = engine.read(move |_, view| contact::by_row(view, row)).await?.chain_before.is_none();
     engine.after_receive(&received);
     Ok(is_read)
+}
+
+/// Whether a part of a chain is no continuation of what we know, and yet shows nothing of its owner: that stands in the part itself, and
+/// no other reading takes it back.
+async fn follows_on_other(engine: &Arc<Engine>, row: ContactRow, part: &Arc<Part>) -> Result<bool, Error> {
+    let part = Arc::clone(part);
+    let judged = engine.read(move |engine, view| judge(&contact::by_row(view, row)?, &part, engine.judging_now()));
+    Ok(matches!(judged.await?, Err(ManifestError::History(HistoryError::Unlinked | HistoryError::Older))))
 }
 
 fn store(
