@@ -12,7 +12,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -76,6 +76,9 @@ pub(crate) struct Engine {
     outbox_changed: Notify,
     tasks_changed: Notify,
     upkeep_due: Notify,
+    /// How often upkeep was asked for, and how often it had been when the last turn that is over began.
+    upkeep_asked: AtomicU64,
+    upkeep_done: AtomicU64,
     /// Counts network hints.
     hint: watch::Sender<u64>,
     /// Counts them too, and every time that a relay of ours came back. Streams do not listen to it: they would call each other.
@@ -142,6 +145,8 @@ impl Engine {
             outbox_changed: Notify::new(),
             tasks_changed: Notify::new(),
             upkeep_due: Notify::new(),
+            upkeep_asked: AtomicU64::new(0),
+            upkeep_done: AtomicU64::new(0),
             hint: watch::channel(0).0,
             retry: watch::channel(0).0,
             shut_down,
@@ -200,8 +205,8 @@ impl Engine {
         Times { network: self.network_now(), judging: self.judging_now() }
     }
 
-    /// A time that has passed by every clock that we know: what destroys something goes by it.
-    pub(crate) fn sure_now(&self) -> Timestamp {
+    /// A time that has passed by our clock and a relay's: what destroys something goes by it, and not at all while no relay has told one.
+    pub(crate) fn sure_now(&self) -> Option<Timestamp> {
         self.client.sure_now()
     }
 
@@ -302,7 +307,24 @@ impl Engine {
 
     /// Something may be due that was not.
     pub(crate) fn look_after(&self) {
+        self.upkeep_asked.fetch_add(1, Ordering::SeqCst);
         self.upkeep_due.notify_one();
+    }
+
+    /// How often upkeep was asked for.
+    pub(crate) fn upkeep_asked(&self) -> u64 {
+        self.upkeep_asked.load(Ordering::SeqCst)
+    }
+
+    /// A turn of upkeep is over that began when it had been asked for so often.
+    pub(crate) fn looked_after(&self, asked: u64) {
+        self.upkeep_done.store(asked, Ordering::SeqCst);
+        self.status.progressed();
+    }
+
+    /// Whether a turn of upkeep has begun and ended since it was last asked for.
+    pub(crate) fn is_looked_after(&self) -> bool {
+        self.upkeep_done.load(Ordering::SeqCst) >= self.upkeep_asked()
     }
 
     /// Ready when something came in that has to be looked after.

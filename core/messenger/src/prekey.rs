@@ -34,20 +34,19 @@ pub(crate) fn renewal_due_at(made_at: Timestamp, period: Duration, now: Timestam
     if made_at > now.after(DATED_AHEAD_MAX) { Timestamp::EPOCH } else { made_at.after(period) }
 }
 
-/// When [`upkeep`] has something to do.
-pub(crate) fn due_at(view: &impl Query, now: Timestamp) -> Result<Timestamp, StoreError> {
+/// When [`upkeep`] has something to do. What renews retires, and what retires erases: neither is due before a relay has told the time.
+pub(crate) fn due_at(view: &impl Query, now: Timestamp, knows_the_time: bool) -> Result<Option<Timestamp>, StoreError> {
     let low = view.one(
         "SELECT 1 FROM own_inbox WHERE owner_key_sealed IS NOT NULL AND one_time_unused < ?1 LIMIT 1",
         [ONE_TIME_KEYS_LOW],
         |_| Ok(()),
     )?;
-    let renewed_at =
-        newest_kem_key(view)?.map_or(Timestamp::EPOCH, |made_at| renewal_due_at(made_at, BUNDLE_RENEWED, now));
-    Ok(if low.is_some() {
-        Timestamp::EPOCH
-    } else {
-        erasure_due_at(view)?.map_or(renewed_at, |due| due.min(renewed_at))
-    })
+    let newest = newest_kem_key(view)?;
+    if low.is_some() || newest.is_none() {
+        return Ok(Some(Timestamp::EPOCH));
+    }
+    let renewed_at = newest.map(|made_at| renewal_due_at(made_at, BUNDLE_RENEWED, now));
+    Ok(if knows_the_time { renewed_at.into_iter().chain(erasure_due_at(view)?).min() } else { None })
 }
 
 /// When the oldest retired KEM key must go: at once when every relay has been drained for long enough.
@@ -67,23 +66,26 @@ pub(crate) fn drained_at(view: &impl Query) -> Result<Timestamp, StoreError> {
     Ok(drained_at.flatten().map_or(Timestamp::EPOCH, timestamp))
 }
 
-/// Renews what is due `now`, erases what is over by every clock.
+/// Renews what is due `now`, erases what is over by every clock. While no relay has told the time nothing is retired and nothing erased: a
+/// key that retired too early by a clock that is behind would be erased too early as well.
 pub(crate) fn upkeep(
     tx: &mut Tx<'_>,
     own: &Own,
     batch: i64,
     now: Timestamp,
-    sure_now: Timestamp,
+    sure_now: Option<Timestamp>,
     chance: &mut Chance<'_>,
 ) -> Result<(), StoreError> {
     let mut olm = own::olm(tx, &own.seal)?;
-    let mut changed = rotate_last_resort(&mut olm, sure_now);
+    let mut changed = sure_now.is_some_and(|sure_now| rotate_last_resort(&mut olm, sure_now));
     let made_at = newest_kem_key(tx)?;
     // Whoever is given a one-time key that is dated ahead refuses it as well.
-    let is_dated_ahead = made_at.is_some_and(|made_at| made_at > now.after(DATED_AHEAD_MAX));
+    let is_dated_ahead = sure_now.is_some() && made_at.is_some_and(|made_at| made_at > now.after(DATED_AHEAD_MAX));
     // A last-resort key that has rotated is offered no longer: what was signed for it before ends before it is forgotten.
-    if changed || made_at.is_none_or(|made_at| now >= renewal_due_at(made_at, BUNDLE_RENEWED, now)) {
-        put_bundles(tx, own, batch, &olm, (now, sure_now), chance)?;
+    if (changed || made_at.is_none_or(|made_at| now >= renewal_due_at(made_at, BUNDLE_RENEWED, now)))
+        && let Some(retired_at) = sure_now.or(made_at.is_none().then_some(now))
+    {
+        put_bundles(tx, own, batch, &olm, (now, retired_at), chance)?;
     }
     for inbox in &own.inboxes {
         let unused = tx
@@ -111,7 +113,7 @@ pub(crate) fn upkeep(
         own::store_olm(tx, &own.seal, &olm, chance)?;
         forget_tombstones(tx, &olm)?;
     }
-    erase_retired(tx, sure_now)
+    sure_now.map_or(Ok(()), |sure_now| erase_retired(tx, sure_now))
 }
 
 fn newest_kem_key(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
@@ -127,11 +129,11 @@ fn put_bundles(
     own: &Own,
     batch: i64,
     olm: &OlmAccount,
-    (now, sure_now): (Timestamp, Timestamp),
+    (now, retired_at): (Timestamp, Timestamp),
     chance: &mut Chance<'_>,
 ) -> Result<(), StoreError> {
     // Erasing goes by the same time: a date that one relay's clock had made up would keep the key.
-    tx.execute("UPDATE kem_key SET retired_at = ?1 WHERE retired_at IS NULL", [ms(sure_now)])?;
+    tx.execute("UPDATE kem_key SET retired_at = ?1 WHERE retired_at IS NULL", [ms(retired_at)])?;
     let last_resort = olm.last_resort();
     let last_resort = sign_last_resort_key(olm, &own.party.name(), last_resort.id(), &last_resort.key(), now);
     for inbox in &own.inboxes {

@@ -222,10 +222,10 @@ impl RelayClient {
         Timestamp::from_ms(self.clock.now().as_ms().saturating_add_signed(offset.unwrap_or(0)))
     }
 
-    /// A time that has passed by every clock that we know, ours and the relays': what destroys something waits for it, so that one
-    /// wild clock destroys nothing.
-    pub(crate) fn sure_now(&self) -> Timestamp {
-        self.clock.now().min(self.network_now())
+    /// A time that has passed by our clock and by the relays': what destroys something waits for it, so that one wild clock destroys
+    /// nothing. There is none until a relay has told its time: our clock alone is one clock.
+    pub(crate) fn sure_now(&self) -> Option<Timestamp> {
+        self.has_heard_the_time().then(|| self.clock.now().min(self.network_now()))
     }
 
     fn relay_time(&self, relay: &RelayName) -> Timestamp {

@@ -225,18 +225,20 @@ impl<'a> Connection<'a> {
     async fn drained(&mut self, drained: &relay::Drained) -> Result<(), Error> {
         let own = self.own(&drained.inbox)?.row;
         // Keys are erased by it: a relay with a wild clock must not hurry that.
-        let now = ms(self.engine.sure_now());
-        self.engine
-            .write(move |_, tx| {
-                tx.execute("UPDATE own_inbox SET drained_at = ?2 WHERE id = ?1", params![own, now])
-                    .map(drop)
-                    .map_err(Error::from)
-            })
-            .await?;
+        if let Some(now) = self.engine.sure_now() {
+            self.engine
+                .write(move |_, tx| {
+                    tx.execute("UPDATE own_inbox SET drained_at = ?2 WHERE id = ?1", params![own, ms(now)])
+                        .map(drop)
+                        .map_err(Error::from)
+                })
+                .await?;
+        }
         self.not_drained = self.not_drained.saturating_sub(1);
         if self.not_drained == 0 {
-            self.engine.status.drained(self.relay);
+            // In this order: whoever sees it drained waits for what is due since the relay told its time.
             self.engine.look_after();
+            self.engine.status.drained(self.relay);
         }
         Ok(())
     }

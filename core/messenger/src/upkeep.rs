@@ -1,6 +1,7 @@
 //! What is due by the clock: prekeys, manifests, confirmations, what went unanswered, things to forget.
 //!
-//! One task, one transaction a turn. What destroys something goes by a time that has passed by every clock that we know.
+//! One task, one transaction a turn. What destroys something goes by a time that has passed by our clock and a relay's: a device that
+//! reaches none destroys nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,10 @@ const SEEN_FOR: Duration = Duration::from_secs(RETENTION.as_secs() + 7 * 24 * 36
 pub(crate) async fn run(engine: Arc<Engine>) {
     let mut failures = Backoff::default();
     loop {
-        let wait = match look_after(&engine).await {
+        let asked = engine.upkeep_asked();
+        let turn = look_after(&engine).await;
+        engine.looked_after(asked);
+        let wait = match turn {
             Ok(wait) => {
                 failures.reset();
                 wait
@@ -80,13 +84,15 @@ fn due_at(engine: &Engine, view: &Connection) -> Result<Timestamp, StoreError> {
     let confirm_at = view.one("SELECT min(confirm_due) FROM peer_device WHERE confirm_due IS NOT NULL", [], |row| {
         row.get::<_, Option<i64>>(0)
     })?;
-    let dies_at = view.one("SELECT min(dies_at) FROM outbox WHERE dies_at IS NOT NULL AND state <= 2", [], |row| {
-        row.get::<_, Option<i64>>(0)
-    })?;
+    let knows_the_time = engine.client.has_heard_the_time();
+    let dies_at = view.one(
+        "SELECT min(dies_at) FROM outbox WHERE dies_at IS NOT NULL AND state <= 2 AND ?1",
+        [knows_the_time],
+        |row| row.get::<_, Option<i64>>(0),
+    )?;
     let others = [confirm_at.flatten(), dies_at.flatten()].into_iter().flatten().map(timestamp);
-    let others = others.chain(outbox::unanswered::due_at(view)?);
-    let manifest_at = prekey::renewal_due_at(issued_at, MANIFEST_RENEWED, now);
-    Ok(others.fold(prekey::due_at(view, now)?.min(manifest_at), Timestamp::min))
+    let others = others.chain(outbox::unanswered::due_at(view)?).chain(prekey::due_at(view, now, knows_the_time)?);
+    Ok(others.fold(prekey::renewal_due_at(issued_at, MANIFEST_RENEWED, now), Timestamp::min))
 }
 
 fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
@@ -101,8 +107,12 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
         own::renew_manifest(tx, &engine.own.seal, now, &mut engine.chance())?;
     }
     confirm_what_is_due(engine, tx, now)?;
-    note_drained(engine, tx, sure_now)?;
     outbox::unanswered::renew(tx, now)?;
+    sure_now.map_or(Ok(()), |sure_now| forget_what_is_over(engine, tx, sure_now))
+}
+
+fn forget_what_is_over(engine: &Engine, tx: &mut Tx<'_>, sure_now: Timestamp) -> Result<(), Error> {
+    note_drained(engine, tx, sure_now)?;
     outbox::expire(tx, sure_now)?;
     handshake::forget_old_invites(tx, sure_now)?;
     handshake::forget_old_aliases(tx, sure_now)?;

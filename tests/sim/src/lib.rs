@@ -23,7 +23,7 @@ pub use people::{Backup, Person, World};
 pub use prekeys::{Flaw, Prekeys};
 pub use secrets::MemorySecrets;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
@@ -35,21 +35,60 @@ use tokio::time::Instant;
 /// Noon of some day in 2026, where every simulation begins.
 pub const BEGINNING: Timestamp = Timestamp::from_ms(20_600 * 86_400_000 + 43_200_000);
 
-/// Virtual time: tokio's clock, which must be paused.
-#[derive(Clone, Copy, Debug)]
+/// Virtual time: tokio's clock, which must be paused. Clones are the same clock.
+#[derive(Clone, Debug)]
 pub struct TestClock {
     origin: Instant,
+    off: Arc<Mutex<Off>>,
+}
+
+/// How far a device's clock is off.
+#[derive(Clone, Copy, Debug)]
+enum Off {
+    Ahead(Duration),
+    Behind(Duration),
 }
 
 impl Default for TestClock {
     fn default() -> Self {
-        Self { origin: Instant::now() }
+        Self { origin: Instant::now(), off: Arc::new(Mutex::new(Off::Ahead(Duration::ZERO))) }
+    }
+}
+
+impl TestClock {
+    /// Another clock of the same world: what befalls one does not befall the other.
+    #[must_use]
+    fn another(&self) -> Self {
+        Self { origin: self.origin, ..Self::default() }
+    }
+
+    fn set(&self, off: Off) {
+        *self.off.lock().unwrap_or_else(PoisonError::into_inner) = off;
+    }
+
+    /// The clock jumps: from now on it is so far ahead of the world's.
+    pub fn set_ahead(&self, ahead: Duration) {
+        self.set(Off::Ahead(ahead));
+    }
+
+    /// The clock jumps: from now on it is so far behind the world's.
+    pub fn set_behind(&self, behind: Duration) {
+        self.set(Off::Behind(behind));
+    }
+
+    /// The clock jumps to the world's time.
+    pub fn set_right(&self) {
+        self.set(Off::Ahead(Duration::ZERO));
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        BEGINNING.after(self.origin.elapsed())
+        let world_now = BEGINNING.after(self.origin.elapsed());
+        match *self.off.lock().unwrap_or_else(PoisonError::into_inner) {
+            Off::Ahead(ahead) => world_now.after(ahead),
+            Off::Behind(behind) => world_now.before(behind),
+        }
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {

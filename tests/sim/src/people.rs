@@ -44,6 +44,10 @@ impl World {
         }
     }
 
+    fn world_by(&self, clock: &TestClock, secrets: &MemorySecrets) -> sotto_core::World {
+        sotto_core::World { clock: Arc::new(clock.clone()), ..self.world(secrets) }
+    }
+
     /// Somebody with one device.
     ///
     /// # Errors
@@ -60,8 +64,9 @@ impl World {
             kind: DeviceKind::Phone,
             relay_codes: Vec::new(),
         };
-        let messenger = Messenger::create(self.world(&secrets), directory.path(), profile).await?;
-        Ok(Person { messenger, secrets, directory })
+        let clock = self.clock.another();
+        let messenger = Messenger::create(self.world_by(&clock, &secrets), directory.path(), profile).await?;
+        Ok(Person { messenger, secrets, clock, directory })
     }
 
     /// Kills a device's engine between two instructions and opens it again from what is on disk.
@@ -69,11 +74,11 @@ impl World {
     /// # Errors
     /// As [`Messenger::open`].
     pub async fn reopen(&self, person: Person) -> Result<Person, Error> {
-        let Person { messenger, secrets, directory } = person;
+        let Person { messenger, secrets, clock, directory } = person;
         messenger.shut_down();
         drop(messenger);
-        let messenger = Messenger::open(self.world(&secrets), directory.path()).await?;
-        Ok(Person { messenger, secrets, directory })
+        let messenger = Messenger::open(self.world_by(&clock, &secrets), directory.path()).await?;
+        Ok(Person { messenger, secrets, clock, directory })
     }
 
     /// What a thief or a backup program takes: the files and the keystore as they are now.
@@ -95,8 +100,9 @@ impl World {
     /// # Errors
     /// As [`Messenger::open`].
     pub async fn restore(&self, backup: Backup, secrets: MemorySecrets) -> Result<Person, Error> {
-        let messenger = Messenger::open(self.world(&secrets), backup.directory.path()).await?;
-        Ok(Person { messenger, secrets, directory: backup.directory })
+        let clock = self.clock.another();
+        let messenger = Messenger::open(self.world_by(&clock, &secrets), backup.directory.path()).await?;
+        Ok(Person { messenger, secrets, clock, directory: backup.directory })
     }
 
     /// Switches everybody off, lets time pass, and switches them on again: much cheaper than a long wait with engines that run.
@@ -210,6 +216,8 @@ pub struct Person {
     pub messenger: Messenger,
     /// Their keystore.
     pub secrets: MemorySecrets,
+    /// The clock of their device.
+    pub clock: TestClock,
     directory: TempDir,
 }
 

@@ -142,7 +142,7 @@ impl Messenger {
             let batch = task::new_batch(tx)?;
             new.store(tx, batch, &profile.name, profile.kind, &seal, now, &mut chance)?;
             let own = own::load(tx, seal)?;
-            prekey::upkeep(tx, &own, batch, now, now, &mut chance)?;
+            prekey::upkeep(tx, &own, batch, now, None, &mut chance)?;
             tx.execute("INSERT INTO meta (key, value) VALUES ('generation', 0)", [])?;
             Ok::<_, Error>(())
         })
@@ -256,9 +256,13 @@ impl Messenger {
         })
     }
 
-    /// A moment at which every stream was drained, every call made and every letter away, or had failed since the last hint.
+    /// A moment at which nothing was left to look after, every stream was drained, every call made and every letter away, or had failed since the last hint.
     async fn settled(&self) -> Result<Option<Snapshot>, Error> {
         let engine = self.engine();
+        // First: what it queues is read below.
+        if !engine.is_looked_after() {
+            return Ok(None);
+        }
         let (relays, devices) =
             engine.read(|_, view| Ok::<_, Error>((task::relays(view)?, outbox::destinations(view)?))).await?;
         let moment = engine.status.snapshot();

@@ -1,7 +1,8 @@
-//! What one wild clock dated does not last for as long as the clock was ahead.
+//! What one wild clock dated does not last for as long as the clock was ahead, and one wild clock destroys nothing.
 
 use std::time::Duration;
 
+use sotto_core::InviteOptions;
 use sotto_core::records::MessageState;
 use sotto_sim::{Person, World};
 
@@ -86,4 +87,81 @@ async fn g1_what_came_in_under_a_wild_clock_is_confirmed_within_a_day_and_not_on
     let [alice] = world.switched_off([alice], 32 * DAY).await.unwrap();
     world.wait(2 * HOUR).await;
     assert_eq!(alice.database().number("SELECT count(*) FROM waiting"), 0);
+}
+
+/// Something waits for a seal that never comes.
+fn wait_in_vain(world: &World, person: &Person) {
+    let stored_at = world.now().as_ms();
+    person.database().change(&format!(
+        "INSERT INTO waiting (own_inbox, alias, header, payload, accepted_at, stored_at, reason)
+         SELECT own_inbox, alias, x'00', x'00', 0, {stored_at}, 1 FROM alias LIMIT 1",
+    ));
+}
+
+/// What a clock that is ahead would have destroyed.
+fn kept(person: &Person) -> Vec<i64> {
+    let database = person.database();
+    let kept = [
+        "SELECT count(*) FROM waiting",
+        "SELECT count(*) FROM seen_inner",
+        "SELECT count(*) FROM invite",
+        "SELECT count(*) FROM alias",
+        "SELECT count(*) FROM outbox",
+        "SELECT count(*) FROM outbox WHERE state <= 2",
+    ];
+    kept.iter().map(|sql| database.number(sql)).collect()
+}
+
+fn kem_keys(person: &Person) -> Vec<String> {
+    person.database().texts("SELECT hex(key_id) FROM kem_key ORDER BY key_id")
+}
+
+#[tokio::test(start_paused = true)]
+async fn d4_a_device_whose_clock_is_ahead_and_that_reaches_no_relay_destroys_nothing() {
+    let (world, alice, bob) = acquainted(202).await;
+    let relay = format!("https://{}", world.network.traffic()[0].relay).parse().unwrap();
+    // A second bundle, so that a KEM key is retired, and a request that nobody answers.
+    let [alice, bob] = world.switched_off([alice, bob], 3 * DAY).await.unwrap();
+    let carol = world.person("carol", std::slice::from_ref(&relay)).await.unwrap();
+    let invite = carol.messenger.invite(InviteOptions::default()).await.unwrap();
+    carol.catch_up().await.unwrap();
+    alice.messenger.join(&invite.link).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    alice.messenger.shut_down();
+    bob.say("alice", "under the keys of today").await.unwrap();
+    bob.catch_up().await.unwrap();
+    wait_in_vain(&world, &alice);
+    let (before, keys) = (kept(&alice), kem_keys(&alice));
+    assert!(before.iter().all(|count| *count > 0), "there is something to destroy: {before:?}");
+    world.network.set_down(&relay, true);
+    alice.clock.set_ahead(90 * DAY);
+    let alice = world.reopen(alice).await.unwrap();
+    world.wait(2 * HOUR).await;
+    assert_eq!((kept(&alice), kem_keys(&alice)), (before, keys));
+    alice.clock.set_right();
+    world.network.set_down(&relay, false);
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["ping", "pong", "under the keys of today"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d4_a_device_whose_clock_is_behind_and_that_reaches_no_relay_retires_nothing() {
+    let (world, alice, bob) = acquainted(203).await;
+    let relay = format!("https://{}", world.network.traffic()[0].relay).parse().unwrap();
+    alice.messenger.shut_down();
+    bob.say("alice", "under the keys of today").await.unwrap();
+    bob.catch_up().await.unwrap();
+    let keys = kem_keys(&alice);
+    world.network.set_down(&relay, true);
+    alice.clock.set_behind(60 * DAY);
+    let alice = world.reopen(alice).await.unwrap();
+    world.wait(2 * HOUR).await;
+    alice.clock.set_right();
+    assert_eq!(kem_keys(&alice), keys);
+    world.network.set_down(&relay, false);
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    assert_eq!(kem_keys(&alice), keys);
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["ping", "pong", "under the keys of today"]);
 }
