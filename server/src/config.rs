@@ -9,7 +9,7 @@ use sotto_protocol::RelayName;
 use sotto_protocol::limits::{HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX, RETENTION};
 
 use crate::inbox::InboxPolicy;
-use crate::limits::{ShellLimits, StoreBounds};
+use crate::limits::{RESERVE_BYTES, RESERVE_BYTES_DEVELOPMENT, RESERVE_BYTES_MIN, ShellLimits, StoreBounds};
 
 /// An hour of a phone.
 const PROOF_OF_WORK_BITS_MAX: u32 = 32;
@@ -47,6 +47,9 @@ pub(crate) enum ConfigError {
     /// An inbox in which a token's quarter has no room for one envelope.
     #[error("`envelopes_max` must be at least {ENVELOPES_MAX_LEAST}, `bytes_max` at least {BYTES_MAX_LEAST}")]
     TooSmall,
+    /// A reserve in which the smallest log has no room.
+    #[error("`reserve_bytes` must be at least {RESERVE_BYTES_MIN}")]
+    SmallReserve,
     /// A policy that asks for codes, and none given.
     #[error("`policy = \"code\"` needs at least one code of 8 characters or more in `codes`")]
     NoCodes,
@@ -76,6 +79,7 @@ pub(crate) struct Config {
     pub(crate) inbox_policy: InboxPolicy,
     pub(crate) proof_of_work_bits: u32,
     pub(crate) bounds: StoreBounds,
+    pub(crate) reserve_bytes: u64,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) limits: ShellLimits,
 }
@@ -90,9 +94,17 @@ struct File {
     #[serde(default)]
     inboxes: InboxesFile,
     #[serde(default)]
+    disk: DiskFile,
+    #[serde(default)]
     metrics: MetricsFile,
     #[serde(default)]
     connections: ConnectionsFile,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct DiskFile {
+    reserve_bytes: Option<u64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -153,6 +165,7 @@ impl Config {
             inbox_policy: InboxPolicy::Open,
             proof_of_work_bits: 0,
             bounds: StoreBounds::default(),
+            reserve_bytes: RESERVE_BYTES_DEVELOPMENT,
             metrics: None,
             // Everybody comes from one address here.
             limits: ShellLimits { connections_per_address_max: 0, ..ShellLimits::default() },
@@ -186,6 +199,7 @@ impl Config {
             inbox_policy: policy(&file.inboxes)?,
             proof_of_work_bits: proof_of_work(&file.inboxes)?,
             bounds: bounds(&file.inboxes)?,
+            reserve_bytes: reserve(&file.disk)?,
             metrics: file.metrics.listen,
             limits: ShellLimits {
                 connections_max: file.connections.max.unwrap_or(limits.connections_max),
@@ -228,6 +242,11 @@ fn bounds(file: &InboxesFile) -> Result<StoreBounds, ConfigError> {
         chains_bytes_max: file.chains_bytes_max.unwrap_or(default.chains_bytes_max),
         retention,
     })
+}
+
+fn reserve(file: &DiskFile) -> Result<u64, ConfigError> {
+    let bytes = file.reserve_bytes.unwrap_or(RESERVE_BYTES);
+    if bytes >= RESERVE_BYTES_MIN { Ok(bytes) } else { Err(ConfigError::SmallReserve) }
 }
 
 fn require_loopback(address: SocketAddr) -> Result<(), ConfigError> {
@@ -305,6 +324,8 @@ mod tests {
             let with = WHOLE.replace("retention_days = 14", small);
             assert!(matches!(Config::parse(&with), Err(ConfigError::TooSmall)), "{small}");
         }
+        let small = WHOLE.replace("[metrics]", "[disk]\nreserve_bytes = 1000\n[metrics]");
+        assert!(matches!(Config::parse(&small), Err(ConfigError::SmallReserve)));
         assert!(matches!(Config::parse(&WHOLE.replace("Relay.Example", "not a name")), Err(ConfigError::NoName)));
     }
 }

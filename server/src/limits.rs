@@ -23,6 +23,22 @@ pub const READERS: usize = 2;
 /// Writing statements between two moves of the log into the main file: a log of about 64 MiB, read back in a blink after a kill,
 /// in which a page that changed often is moved once.
 pub const CHECKPOINT_STEPS: u64 = 32_000;
+/// Bytes from which on no further step joins a batch: with the largest step after it, what one commit adds to the log stays well below
+/// the smallest reserve. A sync takes as long as writing this much.
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Kept free on the disk for deleting and for moving the log, unless an operator says otherwise: the log is emptied at a quarter of
+/// it, the largest commit that deletes (a sweep of the largest envelopes) takes half of it.
+pub const RESERVE_BYTES: u64 = 128 * 1024 * 1024;
+/// The same with `--dev`, on a developer's own disk.
+pub const RESERVE_BYTES_DEVELOPMENT: u64 = 16 * 1024 * 1024;
+/// The least that is worth keeping: the longest log that goes with it and one more commit fit in.
+pub const RESERVE_BYTES_MIN: u64 = 3 * 1024 * 1024;
+/// Which part of what is free the reserve takes at most, as far as that is not less than the least.
+pub const RESERVE_PART_OF_DISK: u64 = 4;
+/// Which part of the reserve the log may become long before it is emptied.
+pub const LOG_PART_OF_RESERVE: u64 = 4;
+/// Room in the main file without which nothing is put: indexes, tables of a new day and half-filled pages.
+pub const GROWTH_SLACK_BYTES: u64 = 256 * 1024;
 /// Inboxes and tokens whose rows are held in memory: 8 MiB.
 pub const LEDGER_ROWS_MAX: usize = 32_768;
 /// Pages that SQLite holds in memory for the writer, in KiB: the current day's table of seen envelopes of a busy relay.
@@ -57,6 +73,8 @@ pub const CHAIN_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const CLOCK_AGREEMENT: Duration = Duration::from_secs(24 * 3600);
 /// Envelopes that one sweep removes: a millisecond or two of the writer.
 pub const SWEEP_ENVELOPES: u32 = 500;
+/// The same on a full disk: a log of a megabyte at most.
+pub const SWEEP_ENVELOPES_FULL: u32 = 8;
 /// Small rows that one sweep removes of each kind.
 pub const SWEEP_ROWS: u32 = 1_000;
 

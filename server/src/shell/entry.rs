@@ -98,6 +98,7 @@ async fn serve(config: Config) -> Result<(), StartError> {
     outlive_file_limits().map_err(|source| failed("cannot listen for signals", source))?;
     let store = SqliteStore::open(SqliteOptions {
         bounds: config.bounds.clone(),
+        reserve_bytes: config.reserve_bytes,
         ..SqliteOptions::file(database(&config.data))
     })?;
     let listener = bind(config.listen).map_err(|source| failed("cannot listen", source))?;

@@ -7,10 +7,12 @@
 //! Invariants: nobody hears of a success before the commit has been synced; observers hear after the commit; **an I/O error while
 //! writing or syncing ends the process**, because after a failed sync nobody can say what is on the disk and a second sync would
 //! lie. Restarting reads back what is there. A full disk, a quota, or a limit on the size of files is no such error: it is told to the
-//! callers and passes.
+//! callers and passes: the reserve is given back, what removes is carried out in parts that it has room for, what adds is denied until
+//! the reserve can be made again (`reserve.rs`).
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
@@ -22,12 +24,15 @@ use tokio::sync::oneshot;
 
 use super::fleeting::Fleeting;
 use super::ledger::Ledger;
+use super::open::OpenError;
+use super::reserve::{self, Reserve};
 use super::seen::SeenDays;
 use super::sure_time::SureTime;
-use super::transaction::{Sql, Steps, Tx};
+use super::transaction::{Sql, Steps, Tx, unsigned};
 use super::{AckSignature, Arrival, Denied, MailObserver, Mailbox};
 use crate::limits::{
-    ACKNOWLEDGE_WAIT, BATCH_WAIT, BATCH_WEIGHT_MAX, CHECKPOINT_STEPS, StoreBounds, WRITER_QUEUE_BYTES_MAX,
+    ACKNOWLEDGE_WAIT, BATCH_BYTES_MAX, BATCH_WAIT, BATCH_WEIGHT_MAX, CHECKPOINT_STEPS, GROWTH_SLACK_BYTES,
+    SWEEP_ENVELOPES, SWEEP_ENVELOPES_FULL, StoreBounds, WRITER_QUEUE_BYTES_MAX,
 };
 
 /// Ends the process; a simulation ends the relay instead.
@@ -42,6 +47,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) fleeting: &'a mut Fleeting,
     pub(crate) news: &'a mut News,
     pub(crate) bounds: &'a StoreBounds,
+    /// Envelopes that one step removes where it may leave some for the next.
+    pub(crate) removed_max: u32,
 }
 
 /// A step's result: an error undoes the whole batch, a denial only says that this step changed nothing.
@@ -57,12 +64,19 @@ pub(crate) struct News {
 /// A step that waits for the writer, and whoever waits for the step.
 pub(crate) trait Job: Send {
     fn weight(&self) -> usize;
+    /// The bytes that it adds to the database; `None`: it removes, or writes nothing to speak of.
+    fn growth(&self) -> Option<usize>;
     fn run(&mut self, batch: &mut Batch<'_>) -> Sql<()>;
+    /// On a full disk: removes a part of what it removes, and says whether more is left that [`Self::run`] might have no room for.
+    fn run_part(&mut self, _: &mut Batch<'_>) -> Sql<bool> {
+        Ok(false)
+    }
     fn finish(self: Box<Self>, is_committed: bool);
 }
 
 pub(crate) struct TypedJob<W, T> {
     pub(crate) weight: usize,
+    pub(crate) growth: Option<usize>,
     /// Run again when the batch that it was in was undone because of another.
     pub(crate) work: W,
     pub(crate) result: Option<Result<T, Denied>>,
@@ -101,6 +115,10 @@ where
         self.weight
     }
 
+    fn growth(&self) -> Option<usize> {
+        self.growth
+    }
+
     fn run(&mut self, batch: &mut Batch<'_>) -> Sql<()> {
         self.result = Some((self.work)(batch)?);
         Ok(())
@@ -130,11 +148,21 @@ pub(crate) struct Writer {
     pub(crate) checkpointed_at: u64,
     /// Set by the crash of a writer whose process did not end with it: nothing is accepted any more.
     pub(crate) is_dead: bool,
+    pub(crate) reserve: Option<Reserve>,
+    /// There is no reserve, or the log waits for room: only what removes is carried out.
+    pub(crate) is_full: bool,
+    /// How large the main file may become.
+    pub(crate) main_max: u64,
 }
 
 impl Writer {
     /// Runs all jobs in one transaction and tells every caller.
     pub(crate) fn run_batch(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
+        self.recover();
+        if jobs.iter().any(|job| job.growth().is_some()) {
+            self.refuse_growth(jobs);
+        }
+        let was_full = self.is_full;
         if !self.is_dead && self.commit(jobs) {
             for job in jobs.drain(..) {
                 job.finish(true);
@@ -143,7 +171,10 @@ impl Writer {
             // Each by itself: one bad step, or one too large for the disk, must not fail those that came with it.
             let is_alone = jobs.len() == 1;
             for mut job in jobs.drain(..) {
-                let is_committed = !is_alone && !self.is_dead && self.commit(std::slice::from_mut(&mut job));
+                // Room that was made by the failure is for those that remove.
+                let has_room = job.growth().is_none() || !self.is_full;
+                let is_worth_it = has_room && (!is_alone || self.is_full != was_full);
+                let is_committed = is_worth_it && !self.is_dead && self.commit(std::slice::from_mut(&mut job));
                 job.finish(is_committed);
             }
         }
@@ -151,15 +182,26 @@ impl Writer {
             self.checkpointed_at = self.steps.count;
             self.checkpoint(PASSIVE);
         }
+        self.bound_log();
     }
 
     fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> bool {
+        if self.is_full {
+            while !self.is_dead && self.attempt(jobs, Part::Some) == Some(true) {
+                self.bound_log();
+            }
+        }
+        !self.is_dead && self.attempt(jobs, Part::Whole).is_some()
+    }
+
+    /// One transaction; `None`: nothing of it was kept.
+    fn attempt(&mut self, jobs: &mut [Box<dyn Job>], part: Part) -> Option<bool> {
         let mut news = News::default();
-        match self.transact(jobs, &mut news) {
-            Ok(()) => {
+        match self.transact(jobs, part, &mut news) {
+            Ok(has_more) => {
                 self.ledger.trim();
                 self.announce(news);
-                true
+                Some(has_more)
             }
             Err(error) => {
                 // Before the rollback, which may fail in its own way.
@@ -168,14 +210,14 @@ impl Writer {
                 self.judge(severity, &error, "a commit failed");
                 if severity == Severity::Passing && !self.is_dead {
                     // Acknowledgements and sweeps make room, and need room in the log themselves.
-                    self.checkpoint(PASSIVE);
+                    self.run_dry();
                 }
-                false
+                None
             }
         }
     }
 
-    fn transact(&mut self, jobs: &mut [Box<dyn Job>], news: &mut News) -> Sql<()> {
+    fn transact(&mut self, jobs: &mut [Box<dyn Job>], part: Part, news: &mut News) -> Sql<bool> {
         self.steps.next()?;
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let tx = Tx { connection: &self.connection, steps: &mut self.steps };
@@ -187,14 +229,19 @@ impl Writer {
             fleeting: &mut self.fleeting,
             news,
             bounds: &self.bounds,
+            removed_max: if self.is_full { SWEEP_ENVELOPES_FULL } else { SWEEP_ENVELOPES },
         };
+        let mut has_more = false;
         for job in jobs {
-            job.run(&mut batch)?;
+            match part {
+                Part::Whole => job.run(&mut batch)?,
+                Part::Some => has_more |= job.run_part(&mut batch)?,
+            }
         }
         batch.ledger.settle(&mut batch.tx)?;
         self.steps.next()?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
-        Ok(())
+        Ok(has_more)
     }
 
     fn undo(&mut self) {
@@ -220,14 +267,135 @@ impl Writer {
 
     /// Runs a checkpoint; `false` when readers were in the way or the disk is full.
     pub(crate) fn checkpoint(&mut self, sql: &str) -> bool {
+        let is_done = self.move_log(sql) == Moved::Done;
+        if is_done {
+            self.measure();
+        }
+        is_done
+    }
+
+    fn move_log(&mut self, sql: &str) -> Moved {
         let moved =
             self.steps.checkpoint().and_then(|()| self.connection.query_row(sql, [], |row| row.get::<_, bool>(0)));
         match moved {
-            Ok(is_busy) => !is_busy,
+            Ok(true) => Moved::InTheWay,
+            Ok(false) => Moved::Done,
             Err(error) => {
-                self.judge(self.severity(&error), &error, "a checkpoint failed");
-                false
+                let severity = self.severity(&error);
+                self.judge(severity, &error, "a checkpoint failed");
+                if severity == Severity::Passing { Moved::NoRoom } else { Moved::Failed }
             }
+        }
+    }
+
+    /// Moves the log of the last run into the main file, or makes sure of it where it stands when only room is missing.
+    pub(crate) fn begin(&mut self, database: Option<&Path>) -> Result<(), OpenError> {
+        let mut moved = self.move_log(TRUNCATE);
+        if moved == Moved::NoRoom
+            && let Some(reserve) = &self.reserve
+        {
+            reserve.give_back();
+            moved = self.move_log(TRUNCATE);
+        }
+        match (moved, database) {
+            (Moved::Done, _) => {}
+            (Moved::NoRoom, Some(database)) => {
+                tracing::warn!(
+                    "the disk is full: the log of the last run stays where it is, mail is delivered, none is accepted"
+                );
+                reserve::write_log_again(database).map_err(|error| {
+                    tracing::error!("the log of the last run cannot be written again: {error}");
+                    OpenError::LogNotEmptied
+                })?;
+                self.is_full = true;
+                return Ok(());
+            }
+            _ => return Err(OpenError::LogNotEmptied),
+        }
+        self.is_full = self.reserve.as_ref().is_some_and(|reserve| !reserve.make());
+        if self.is_full {
+            tracing::warn!("the disk is full: mail is delivered, none is accepted");
+        }
+        self.measure();
+        Ok(())
+    }
+
+    /// After a write that found no room: gives the reserve back for those that remove.
+    fn run_dry(&mut self) {
+        let Some(reserve) = &self.reserve else {
+            self.checkpoint(PASSIVE);
+            return;
+        };
+        if !self.is_full {
+            tracing::warn!("the disk is full: mail is delivered, none is accepted until there is room again");
+        }
+        reserve.give_back();
+        self.is_full = true;
+        self.checkpoint(TRUNCATE);
+    }
+
+    /// Ends what [`Self::run_dry`] began, or the start on a full disk, once there is room.
+    fn recover(&mut self) {
+        if !self.is_full || self.is_dead {
+            return;
+        }
+        let log = self.reserve.as_ref().map_or(1, Reserve::log);
+        if log > 0 && !self.checkpoint(TRUNCATE) {
+            return;
+        }
+        if self.reserve.as_ref().is_none_or(Reserve::make) {
+            tracing::info!("there is room on the disk again");
+            self.is_full = false;
+            self.measure();
+        }
+    }
+
+    /// Tells those that would make the database grow to come back, when it must not.
+    fn refuse_growth(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
+        let growth = jobs.iter().filter_map(|job| job.growth()).sum::<usize>() as u64;
+        if !self.is_full && !self.has_room(growth) {
+            // What others freed on the disk meanwhile counts too.
+            self.measure();
+        }
+        if self.is_full || !self.has_room(growth) {
+            for job in std::mem::take(jobs) {
+                if job.growth().is_some() { job.finish(false) } else { jobs.push(job) }
+            }
+        }
+    }
+
+    /// Whether the main file has room for so much, most of it on pages of its own. One that cannot say has: writing will tell.
+    fn has_room(&self, growth: u64) -> bool {
+        if self.reserve.is_none() {
+            return true;
+        }
+        let pragma =
+            |name: &str| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map(unsigned).ok();
+        let (Some(size), Some(pages), Some(unused)) =
+            (pragma("page_size"), pragma("page_count"), pragma("freelist_count"))
+        else {
+            return true;
+        };
+        let room = self.main_max.saturating_sub(pages * size) + unused * size;
+        room >= GROWTH_SLACK_BYTES + 2 * growth
+    }
+
+    /// Empties a log that became too long for the reserve, and at once while there is none.
+    fn bound_log(&mut self) {
+        let Some(reserve) = &self.reserve else { return };
+        let (log, log_max) = (reserve.log(), if self.is_full { 0 } else { reserve.log_max() });
+        if log > log_max && !self.is_dead {
+            self.checkpoint(TRUNCATE);
+        }
+    }
+
+    /// Looks how large the main file may become, and whether the reserve may be larger.
+    fn measure(&mut self) {
+        if let Some(reserve) = &self.reserve {
+            if !self.is_full {
+                reserve.make();
+            }
+            self.main_max = reserve.main_max();
         }
     }
 
@@ -246,6 +414,23 @@ impl Writer {
             }
         }
     }
+}
+
+/// How much of a job a transaction carries out.
+#[derive(Clone, Copy)]
+enum Part {
+    Whole,
+    Some,
+}
+
+/// What became of the log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moved {
+    Done,
+    /// Readers were.
+    InTheWay,
+    NoRoom,
+    Failed,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -301,11 +486,24 @@ impl Job for Vec<Acknowledgement> {
         self.len()
     }
 
+    fn growth(&self) -> Option<usize> {
+        None
+    }
+
     fn run(&mut self, batch: &mut Batch<'_>) -> Sql<()> {
         for acknowledgement in self {
             batch.acknowledge(*acknowledgement)?;
         }
         Ok(())
+    }
+
+    fn run_part(&mut self, batch: &mut Batch<'_>) -> Sql<bool> {
+        for acknowledgement in self {
+            if batch.remove_acknowledged(acknowledgement)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// One that could not be kept is covered by the next, which is cumulative.
@@ -345,6 +543,7 @@ struct Gathering {
     /// When those must go even without company.
     acknowledge_by: Option<Instant>,
     weight: usize,
+    bytes: usize,
     /// Whether the last batch had more than one caller.
     was_shared: bool,
 }
@@ -353,9 +552,10 @@ impl Gathering {
     /// Waits for work and takes what belongs into one batch; `false` once every sender is gone and nothing is left.
     fn gather(&mut self, messages: &Receiver<Message>) -> bool {
         self.weight = 0;
+        self.bytes = 0;
         let is_open = self.await_first(messages);
         let deadline = Instant::now() + if self.was_shared { BATCH_WAIT } else { Duration::ZERO };
-        while is_open && self.weight < BATCH_WEIGHT_MAX && self.checkpoints.is_empty() {
+        while is_open && self.weight < BATCH_WEIGHT_MAX && self.bytes < BATCH_BYTES_MAX && self.checkpoints.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             match messages.recv_timeout(left) {
                 Ok(message) => self.take(message),
@@ -392,6 +592,7 @@ impl Gathering {
         match message {
             Message::Job(job) => {
                 self.weight += job.weight().max(1);
+                self.bytes += job.growth().unwrap_or_default();
                 self.jobs.push(job);
             }
             Message::Acknowledge(acknowledgement) => {

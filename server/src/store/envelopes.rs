@@ -256,6 +256,24 @@ impl Batch<'_> {
         self.settle_gone(&gone)
     }
 
+    /// Removes a part of what is acknowledged, and says whether there may be more; the acknowledgement itself comes with the last part.
+    /// A kill between them leaves a queue without what its owner has already.
+    pub(crate) fn remove_acknowledged(&mut self, acknowledgement: &Acknowledgement) -> Sql<bool> {
+        let Some(inbox) = self.ledger.inbox_by_id(&self.tx, acknowledgement.mailbox.0)? else { return Ok(false) };
+        if acknowledgement.sequence <= inbox.acked || acknowledgement.sequence > inbox.sequence {
+            return Ok(false);
+        }
+        let gone = self.tx.take(
+            "DELETE FROM envelope WHERE id IN (SELECT id FROM envelope WHERE inbox = ?1 AND sequence <= ?2
+                                               ORDER BY sequence LIMIT ?3)
+             RETURNING inbox, token, size, shared",
+            params![inbox.id, signed(acknowledgement.sequence), self.removed_max],
+            read_gone,
+        )?;
+        self.settle_gone(&gone)?;
+        Ok(gone.len() >= self.removed_max as usize)
+    }
+
     /// Takes what is gone off the queues' measures and releases the payloads.
     pub(crate) fn settle_gone(&mut self, gone: &[Gone]) -> Sql<()> {
         let mut inboxes: BTreeMap<i64, (u64, u64)> = BTreeMap::new();

@@ -16,6 +16,7 @@ mod lanes;
 mod ledger;
 mod open;
 mod prekeys;
+mod reserve;
 mod seen;
 mod sqlite;
 mod sure_time;

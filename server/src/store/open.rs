@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::commit::Crash;
 use super::transaction::StepHook;
@@ -37,6 +37,8 @@ pub struct SqliteOptions {
     pub path: Option<PathBuf>,
     /// Where steps run.
     pub running: Running,
+    /// Bytes of the reserve for a full disk; 0: none is kept.
+    pub reserve_bytes: u64,
     /// What inboxes may hold.
     pub bounds: StoreBounds,
     /// A registered VFS to open the file with, instead of the operating system's.
@@ -62,6 +64,7 @@ impl SqliteOptions {
         Self {
             path: None,
             running: Running::Inline,
+            reserve_bytes: 0,
             bounds: StoreBounds::default(),
             vfs: None,
             step_hook: None,
@@ -102,10 +105,12 @@ pub enum OpenError {
         /// What it is instead.
         found: String,
     },
-    /// The log that the last run left could not be moved into the main file: somebody reads the database, or the disk is full or
-    /// broken. What is read from it may never have reached the disk, so nothing is answered from it.
+    /// The log that the last run left could not be moved into the main file: somebody reads the database, or the disk is broken. What is read from it may never have reached the disk, so nothing is answered from it.
     #[error("the log of the last run cannot be moved into the database")]
     LogNotEmptied,
+    /// There is no room to open it, reserve or not.
+    #[error("the disk is full: the database cannot even be opened")]
+    DiskFull,
     /// The file cannot be opened or is damaged.
     #[error("the database cannot be opened: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -179,6 +184,18 @@ pub(crate) fn prepare_schema(connection: &Connection) -> Result<(), OpenError> {
             Ok(())
         }
         _ => Err(OpenError::UnknownSchema { found: version }),
+    }
+}
+
+/// Says so when only room is missing.
+pub(crate) fn no_room(error: OpenError) -> OpenError {
+    match error {
+        OpenError::Sqlite(rusqlite::Error::SqliteFailure(failure, _))
+            if failure.code == ErrorCode::DiskFull || failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE =>
+        {
+            OpenError::DiskFull
+        }
+        other => other,
     }
 }
 

@@ -3,8 +3,8 @@
 //! It runs in one of two ways with the same code below. In production a thread owns the writing connection and two more read; in a
 //! simulation or a test every step runs inline on the caller, on one connection, and every answer is there at once.
 //! Invariants: secure_delete is on, so that a deleted row leaves zeros, and [`MailboxStore::checkpoint`] empties the log; opening
-//! moves a log left by a kill into the main file before anything is answered, so that nothing read from a page cache after a failed
-//! sync is taken for stored.
+//! moves a log left by a kill into the main file before anything is answered, or, when only room is missing for that, writes it again
+//! where it stands, so that nothing read from a page cache after a failed sync is taken for stored.
 //! Not here: how the file is opened (`open.rs`), where steps run (`lanes.rs`), what the steps do (`inboxes.rs`, `tokens.rs`, `prekeys.rs`, `chains.rs`, `envelopes.rs`, `sweep.rs`), how they are
 //! committed together (`commit.rs`).
 
@@ -21,7 +21,8 @@ use super::commit::{Acknowledgement, Batch, Job, Message, QueuedBytes, Step, TRU
 use super::fleeting::Fleeting;
 use super::lanes::{Lane, Threads, read_now};
 use super::ledger::Ledger;
-use super::open::{OpenError, Running, SqliteOptions, connect, prepare_schema};
+use super::open::{OpenError, Running, SqliteOptions, connect, no_room, prepare_schema};
+use super::reserve::Reserve;
 use super::seen::SeenDays;
 use super::sweep::Swept;
 use super::transaction::Steps;
@@ -45,8 +46,13 @@ impl SqliteStore {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(options: SqliteOptions) -> Result<Self, OpenError> {
-        let mut connection = connect(&options, WRITER_CACHE_KIB)?;
-        prepare_schema(&connection)?;
+        let reserve = (options.path.as_ref().filter(|_| options.reserve_bytes > 0))
+            .map(|path| Reserve::new(path, options.reserve_bytes));
+        if let Some(reserve) = reserve.as_ref().filter(|reserve| !reserve.has_room_to_open()) {
+            reserve.give_back();
+        }
+        let mut connection = connect(&options, WRITER_CACHE_KIB).map_err(no_room)?;
+        prepare_schema(&connection).map_err(no_room)?;
         if let Some(hook) = options.statement_hook.clone() {
             let hear = move |event: TraceEvent<'_>| {
                 if let TraceEvent::Stmt(_, text) = event {
@@ -68,10 +74,11 @@ impl SqliteStore {
             crash: Arc::clone(&options.crash),
             checkpointed_at: 0,
             is_dead: false,
+            reserve,
+            is_full: false,
+            main_max: u64::MAX,
         };
-        if !writer.checkpoint(TRUNCATE) {
-            return Err(OpenError::LogNotEmptied);
-        }
+        writer.begin(options.path.as_deref())?;
         let lane = match (options.running, &options.path) {
             (Running::Inline, _) => Lane::Inline(Box::new(Mutex::new(writer))),
             (Running::Threads, None) => return Err(OpenError::MemoryNeedsInline),
@@ -80,24 +87,35 @@ impl SqliteStore {
         Ok(Self { lane, observer, queued: QueuedBytes::default() })
     }
 
-    /// Queues a step that writes a few small rows; `weight` is the number of envelopes in it.
+    /// Queues a step that removes, or that writes nothing to speak of; `weight` is the number of envelopes in it.
     fn write<T, W>(&self, weight: usize, work: W) -> Answer<T>
     where
         T: Send + 'static,
         W: FnMut(&mut Batch<'_>) -> Step<T> + Send + 'static,
     {
-        self.write_bytes(weight, 0, work)
+        self.queue(weight, None, work)
     }
 
-    /// Queues a step that writes `bytes`. It is carried out also when its caller goes away meanwhile.
-    fn write_bytes<T, W>(&self, weight: usize, bytes: usize, work: W) -> Answer<T>
+    /// Queues a step that adds `bytes` and small rows; while the disk is full it is denied.
+    fn grow<T, W>(&self, weight: usize, bytes: usize, work: W) -> Answer<T>
+    where
+        T: Send + 'static,
+        W: FnMut(&mut Batch<'_>) -> Step<T> + Send + 'static,
+    {
+        self.queue(weight, Some(bytes), work)
+    }
+
+    /// It is carried out also when its caller goes away meanwhile.
+    fn queue<T, W>(&self, weight: usize, growth: Option<usize>, work: W) -> Answer<T>
     where
         T: Send + 'static,
         W: FnMut(&mut Batch<'_>) -> Step<T> + Send + 'static,
     {
         let (reply, receiver) = oneshot::channel();
-        let Some(queued) = self.queued.add(bytes) else { return Answer::ready(Err(Denied::Unavailable)) };
-        let job: Box<dyn Job> = Box::new(TypedJob { weight, work, result: None, reply, queued });
+        let Some(queued) = self.queued.add(growth.unwrap_or_default()) else {
+            return Answer::ready(Err(Denied::Unavailable));
+        };
+        let job: Box<dyn Job> = Box::new(TypedJob { weight, growth, work, result: None, reply, queued });
         match &self.lane {
             Lane::Inline(writer) => {
                 writer.lock().unwrap_or_else(PoisonError::into_inner).run_batch(&mut vec![job]);
@@ -134,7 +152,7 @@ impl MailboxStore for SqliteStore {
     }
 
     fn create_inbox(&self, caller: Caller, inbox: InboxId, keys: InboxKeys, creation: Creation) -> Answer<()> {
-        self.write(1, move |batch| batch.create_inbox(&caller, &inbox, &keys, creation))
+        self.grow(1, 0, move |batch| batch.create_inbox(&caller, &inbox, &keys, creation))
     }
 
     fn delete_inbox(&self, caller: Caller, inbox: InboxId) -> Answer<()> {
@@ -142,11 +160,11 @@ impl MailboxStore for SqliteStore {
     }
 
     fn replace_manage_key(&self, caller: Caller, inbox: InboxId, manage: PublicKey) -> Answer<()> {
-        self.write(1, move |batch| batch.replace_manage_key(&caller, &inbox, manage))
+        self.grow(1, 0, move |batch| batch.replace_manage_key(&caller, &inbox, manage))
     }
 
     fn put_tokens(&self, caller: Caller, inbox: InboxId, tokens: Vec<TokenGrant>) -> Answer<()> {
-        self.write(tokens.len(), move |batch| batch.put_tokens(&caller, &inbox, &tokens))
+        self.grow(tokens.len(), 0, move |batch| batch.put_tokens(&caller, &inbox, &tokens))
     }
 
     fn drop_tokens(&self, caller: Caller, inbox: InboxId, hashes: Vec<TokenHash>) -> Answer<()> {
@@ -155,13 +173,11 @@ impl MailboxStore for SqliteStore {
 
     fn put_prekeys(&self, caller: Caller, inbox: InboxId, change: PrekeyChange, now: Timestamp) -> Answer<u32> {
         let bytes = change.bundle.iter().chain(&change.one_time).map(Bytes::len).sum();
-        self.write_bytes(1 + change.one_time.len(), bytes, move |batch| {
-            batch.put_prekeys(&caller, &inbox, &change, now)
-        })
+        self.grow(1 + change.one_time.len(), bytes, move |batch| batch.put_prekeys(&caller, &inbox, &change, now))
     }
 
     fn claim_prekey(&self, request: ClaimRequest, now: Timestamp) -> Answer<Claimed> {
-        self.write(1, move |batch| batch.claim_prekey(&request, now))
+        self.grow(1, 0, move |batch| batch.claim_prekey(&request, now))
     }
 
     fn append_chain(
@@ -172,11 +188,11 @@ impl MailboxStore for SqliteStore {
         entry: Bytes,
         creation: Creation,
     ) -> Answer<Head> {
-        self.write_bytes(1, entry.len(), move |batch| batch.append_chain(&caller, &chain, &previous, &entry, creation))
+        self.grow(1, entry.len(), move |batch| batch.append_chain(&caller, &chain, &previous, &entry, creation))
     }
 
     fn compact_chain(&self, caller: Caller, chain: ChainId, head: Bytes, snapshot: Bytes) -> Answer<Head> {
-        self.write_bytes(1, snapshot.len(), move |batch| batch.compact_chain(&caller, &chain, &head, &snapshot))
+        self.grow(1, snapshot.len(), move |batch| batch.compact_chain(&caller, &chain, &head, &snapshot))
     }
 
     fn delete_chain(&self, caller: Caller, chain: ChainId) -> Answer<()> {
@@ -188,7 +204,7 @@ impl MailboxStore for SqliteStore {
     }
 
     fn put_envelopes(&self, puts: Vec<Put>, now: Timestamp) -> Answer<Vec<PutOutcome>> {
-        self.write_bytes(puts.len(), put_bytes(&puts), move |batch| batch.put_envelopes(&puts, now))
+        self.grow(puts.len(), put_bytes(&puts), move |batch| batch.put_envelopes(&puts, now))
     }
 
     fn owner(&self, inbox: InboxId) -> Answer<Option<Owner>> {

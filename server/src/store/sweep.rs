@@ -13,7 +13,7 @@ use sotto_protocol::limits::CLOCK_WINDOW;
 use super::commit::{Batch, Step};
 use super::envelopes::read_gone;
 use super::transaction::{Sql, signed};
-use crate::limits::{CLAIM_REMEMBERED, SWEEP_ENVELOPES, SWEEP_ROWS, TOKEN_REMEMBERED};
+use crate::limits::{CLAIM_REMEMBERED, SWEEP_ROWS, TOKEN_REMEMBERED};
 use crate::retention::EnvelopeWindow;
 
 /// What a sweep did.
@@ -50,10 +50,10 @@ impl Batch<'_> {
         let gone = self.tx.take(
             "DELETE FROM envelope WHERE id IN (SELECT id FROM envelope WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
              RETURNING inbox, token, size, shared",
-            params![signed(sure.as_ms()), SWEEP_ENVELOPES],
+            params![signed(sure.as_ms()), self.removed_max],
             read_gone,
         )?;
-        swept.count(gone.len(), SWEEP_ENVELOPES);
+        swept.count(gone.len(), self.removed_max);
         self.settle_gone(&gone)
     }
 
@@ -132,7 +132,7 @@ impl Batch<'_> {
         if let Some(chain) = chain {
             removed += self.tx.execute(
                 "DELETE FROM chain_entry WHERE id IN (SELECT id FROM chain_entry WHERE chain = ?1 LIMIT ?2)",
-                params![chain, SWEEP_ENVELOPES],
+                params![chain, self.removed_max],
             )?;
         }
         if removed == 0 {
@@ -147,7 +147,7 @@ impl Batch<'_> {
         let gone = self.tx.take(
             "DELETE FROM envelope WHERE id IN (SELECT id FROM envelope WHERE inbox = ?1 LIMIT ?2)
              RETURNING inbox, token, size, shared",
-            params![inbox, SWEEP_ENVELOPES],
+            params![inbox, self.removed_max],
             read_gone,
         )?;
         self.settle_gone(&gone)?;

@@ -246,22 +246,99 @@ fn a1_a_send_whose_caller_went_away_is_still_carried_out_and_told_to_who_is_atta
 
 /// After a failed sync the log may hold what the disk does not: read from memory it would be taken for stored.
 #[test]
-fn a1_a_relay_that_cannot_move_the_log_of_its_last_run_does_not_start() {
+fn a1_a_relay_on_a_broken_disk_does_not_start_from_the_log_of_its_last_run() {
     let world = World::on_disk();
     let bob = world.device();
     assert_eq!(world.put(&bob, &world.token(&bob, 1), b"kept"), Sent::Accepted);
-    for (fate, crashes) in [(StepFate::DiskFull, false), (StepFate::DiskBroken, true)] {
-        let crashed = Arc::new(AtomicBool::new(false));
-        let hears = Arc::clone(&crashed);
+    let crashed = Arc::new(AtomicBool::new(false));
+    let hears = Arc::clone(&crashed);
+    let options = SqliteOptions {
+        step_hook: Some(Arc::new(|step| if step == 0 { StepFate::DiskBroken } else { StepFate::Run })),
+        crash: Arc::new(move |_| hears.store(true, Ordering::SeqCst)),
+        ..SqliteOptions::file(world.database()).inline()
+    };
+    assert!(matches!(SqliteStore::open(options), Err(OpenError::LogNotEmptied)));
+    assert!(crashed.load(Ordering::SeqCst));
+    assert_eq!(world.reopened().waiting(&bob).len(), 1);
+}
+
+#[test]
+fn a1_a_relay_starts_on_a_full_disk_delivers_and_accepts_again_once_the_log_found_room() {
+    for reserve_bytes in [0, RESERVE] {
+        let world = World::on_disk();
+        let bob = world.device();
+        let token = world.token(&bob, 1);
+        assert_eq!(world.put(&bob, &token, b"kept"), Sent::Accepted);
+        let is_full = Arc::new(AtomicBool::new(true));
+        let sees = Arc::clone(&is_full);
         let options = SqliteOptions {
-            step_hook: Some(Arc::new(move |step| if step == 0 { fate } else { StepFate::Run })),
-            crash: Arc::new(move |_| hears.store(true, Ordering::SeqCst)),
+            step_hook: Some(Arc::new(move |step| {
+                if step == 0 && sees.load(Ordering::SeqCst) { StepFate::DiskFull } else { StepFate::Run }
+            })),
+            crash: Arc::new(|_| panic!("a full disk is no reason to stop")),
+            reserve_bytes,
             ..SqliteOptions::file(world.database()).inline()
         };
-        assert!(matches!(SqliteStore::open(options), Err(OpenError::LogNotEmptied)));
-        assert_eq!(crashed.load(Ordering::SeqCst), crashes);
+        // Beside the first one, which stands for the run that was killed and does nothing any more.
+        let again = World::on(Arc::new(SqliteStore::open(options).unwrap()));
+        let mut stream = again.attached(&bob);
+        assert_eq!(stream.deliveries()[0].payload, "kept");
+        assert_eq!(again.put(&bob, &token, b"new"), Sent::Busy);
+        stream.ack(&bob, 1);
+        assert_eq!(again.waiting(&bob).len(), 0);
+        is_full.store(false, Ordering::SeqCst);
+        assert_eq!(again.put(&bob, &token, b"new"), Sent::Accepted);
+        assert_eq!(reserve(&world).is_some(), reserve_bytes > 0);
     }
-    assert_eq!(world.reopened().waiting(&bob).len(), 1);
+}
+
+/// Small enough for a test, large enough for a store.
+const RESERVE: u64 = 4 * 1024 * 1024;
+
+/// How much the store keeps for a full disk.
+fn reserve(world: &World) -> Option<u64> {
+    std::fs::metadata(world.database().with_extension("sqlite-reserve")).ok().map(|file| file.len())
+}
+
+#[test]
+fn a1_on_a_full_disk_the_reserve_lets_mail_be_acknowledged_and_is_made_again_when_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = directory.path().join("relay.sqlite");
+    let kept = directory.path().join("relay.sqlite-reserve");
+    let (is_full, takes_room) = (Arc::new(AtomicBool::new(false)), kept.clone());
+    let sees = Arc::clone(&is_full);
+    // The disk is full as long as nobody gives anything back.
+    let hook = Arc::new(move |step| {
+        if step > 0 && sees.load(Ordering::SeqCst) && takes_room.exists() { StepFate::DiskFull } else { StepFate::Run }
+    });
+    let options = SqliteOptions {
+        step_hook: Some(hook),
+        crash: Arc::new(|_| panic!("a full disk is no reason to stop")),
+        reserve_bytes: RESERVE,
+        ..SqliteOptions::file(&database).inline()
+    };
+    let world = World::on(Arc::new(SqliteStore::open(options).unwrap()));
+    assert_eq!(std::fs::metadata(&kept).unwrap().len(), RESERVE);
+    let bob = world.device();
+    let token = world.token(&bob, 1);
+    for _ in 0..20 {
+        assert_eq!(world.put(&bob, &token, &[7; 4_000]), Sent::Accepted);
+    }
+    let mut stream = world.attached(&bob);
+    assert_eq!(stream.deliveries().len(), 20);
+    is_full.store(true, Ordering::SeqCst);
+    // Nobody put anything since: the acknowledgement itself meets the full disk, and is kept.
+    stream.ack(&bob, 20);
+    assert_eq!(world.waiting(&bob).len(), 0);
+    assert_eq!(
+        std::fs::metadata(directory.path().join("relay.sqlite-wal")).unwrap().len(),
+        0,
+        "the log gives its room"
+    );
+    is_full.store(false, Ordering::SeqCst);
+    assert_eq!(world.put(&bob, &token, b"new"), Sent::Accepted);
+    assert_eq!(std::fs::metadata(&kept).unwrap().len(), RESERVE);
+    assert_eq!(world.waiting(&bob).len(), 1);
 }
 
 #[test]
