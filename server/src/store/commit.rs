@@ -331,7 +331,9 @@ impl Writer {
         }
         reserve.give_back();
         self.is_full = true;
-        self.checkpoint(TRUNCATE);
+        if self.log_fits() {
+            self.checkpoint(TRUNCATE);
+        }
     }
 
     /// Ends what [`Self::run_dry`] began, or the start on a full disk, once there is room.
@@ -340,7 +342,7 @@ impl Writer {
             return;
         }
         let log = self.reserve.as_ref().map_or(1, Reserve::log);
-        if log > 0 && !self.checkpoint(TRUNCATE) {
+        if log > 0 && !(self.log_fits() && self.checkpoint(TRUNCATE)) {
             return;
         }
         if self.reserve.as_ref().is_none_or(Reserve::make) {
@@ -369,10 +371,8 @@ impl Writer {
         if self.reserve.is_none() {
             return true;
         }
-        let pragma =
-            |name: &str| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map(unsigned).ok();
         let (Some(size), Some(pages), Some(unused)) =
-            (pragma("page_size"), pragma("page_count"), pragma("freelist_count"))
+            (self.measured("page_size"), self.measured("page_count"), self.measured("freelist_count"))
         else {
             return true;
         };
@@ -380,11 +380,24 @@ impl Writer {
         room >= GROWTH_SLACK_BYTES + 2 * growth
     }
 
+    fn measured(&self, name: &str) -> Option<u64> {
+        self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map(unsigned).ok()
+    }
+
+    /// Whether the disk has room for what moving the log adds to the main file: what surely fails is not tried for every caller.
+    fn log_fits(&self) -> bool {
+        let Some(reserve) = &self.reserve else { return true };
+        match (self.measured("page_size"), self.measured("page_count")) {
+            (Some(size), Some(pages)) => reserve.has_room_for_main(size * pages),
+            _ => true,
+        }
+    }
+
     /// Empties a log that became too long for the reserve, and at once while there is none.
     fn bound_log(&mut self) {
         let Some(reserve) = &self.reserve else { return };
         let (log, log_max) = (reserve.log(), if self.is_full { 0 } else { reserve.log_max() });
-        if log > log_max && !self.is_dead {
+        if log > log_max && !self.is_dead && self.log_fits() {
             self.checkpoint(TRUNCATE);
         }
     }

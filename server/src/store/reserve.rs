@@ -64,6 +64,11 @@ impl Reserve {
         length(&self.database) + self.free().saturating_sub(self.held())
     }
 
+    /// Whether the main file may grow to so much.
+    pub(crate) fn has_room_for_main(&self, bytes: u64) -> bool {
+        length(&self.database) + self.free() >= bytes
+    }
+
     /// Makes the reserve where there is none, and a larger one when there is room for twice what is kept; `false` when there is none
     /// after that.
     pub(crate) fn make(&self) -> bool {
