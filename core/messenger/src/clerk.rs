@@ -224,7 +224,7 @@ async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task, refusal
                 // a snapshot in place of whatever it still has.
                 Err(RelayError::Refused(problem)) if problem.head_hash().is_some() => {
                     let head = problem.head_hash().unwrap_or_default();
-                    engine.write(move |engine, tx| own::begin_behind(tx, &chain, head, &mut engine.chance())).await?;
+                    engine.write(move |engine, tx| own::begin_behind(tx, &chain, &head, &mut engine.chance())).await?;
                     Err(RelayError::Refused(problem).into())
                 }
                 Err(error) if error.is("refused") && task.kind == Kind::ChainDelete => Ok(()),

@@ -8,7 +8,7 @@
 //! - `store`: the database; `state`: ratchets and secrets sealed inside it; `generation`: told from an older copy
 //! - `own`, `prekey`: this account's identity, chains and prekeys; `admission`: what relays ask of new users; `contact`, `peer`, `manifests`: others'
 //! - `handshake`: invites, requests, answers; `conversation`: what was said
-//! - `outbox`, `task`: what still has to leave; `receive`, `stream`: what comes in; `session`, `seal`: the keys of both
+//! - `outbox`, `task`: what still has to leave; `forgetful`: what a relay is told again; `receive`, `stream`: what comes in; `session`, `seal`: the keys of both
 //! - `engine`: the tasks and how they wake each other (`clerk`, `upkeep` and those of `outbox` and `stream`); `status`: what they are at; `redate`: dates of a
 //!   clock that was wrong
 //! - [`danger`]: tools for tests and benchmarks alone
@@ -22,6 +22,7 @@ mod conversation;
 pub mod danger;
 mod engine;
 pub mod error;
+mod forgetful;
 mod generation;
 mod handshake;
 mod manifests;

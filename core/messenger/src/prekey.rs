@@ -14,7 +14,7 @@ use sotto_crypto::prekey::{seal_bundle, sign_kem_key, sign_last_resort_key, sign
 use sotto_protocol::limits::{BUNDLE_RENEWED, BUNDLE_VALID, DATED_AHEAD_MAX};
 use sotto_protocol::{Bytes, KeyId, Timestamp, relay};
 
-use crate::own::{self, Own};
+use crate::own::{self, Own, OwnInbox};
 use crate::seal;
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
@@ -93,20 +93,7 @@ pub(crate) fn upkeep(
             .unwrap_or(0);
         if unused < ONE_TIME_KEYS_LOW || is_dated_ahead {
             changed = true;
-            // A whole new stack in place of what is left of the old one: the call may be made twice, and a stack that grows each time
-            // would be refused as too high, and hold up everything behind it.
-            let mut one_time = Vec::with_capacity(ONE_TIME_KEYS);
-            for key in olm.generate_one_time_keys(ONE_TIME_KEYS) {
-                let signed = sign_one_time_key(&olm, &own.party.name(), key.id, &key.key, now);
-                one_time.push(Bytes::from(signed.seal_one_time(&inbox.prekey_key, &inbox.inbox, chance)));
-            }
-            let body =
-                relay::PrekeyPut { inbox: inbox.inbox.into(), one_time, replace_one_time: true, ..Default::default() };
-            task::queue(tx, batch, &inbox.relay, Subject::Inbox(inbox.inbox), task::Kind::PrekeyPut, &body)?;
-            tx.execute(
-                "UPDATE own_inbox SET one_time_unused = ?2 WHERE id = ?1",
-                params![inbox.row, i64::try_from(ONE_TIME_KEYS).unwrap_or(i64::MAX)],
-            )?;
+            put_one_time_keys(tx, own, batch, &mut olm, inbox, now, chance)?;
         }
     }
     if changed {
@@ -134,21 +121,76 @@ fn put_bundles(
 ) -> Result<(), StoreError> {
     // Erasing goes by the same time: a date that one relay's clock had made up would keep the key.
     tx.execute("UPDATE kem_key SET retired_at = ?1 WHERE retired_at IS NULL", [ms(retired_at)])?;
-    let last_resort = olm.last_resort();
-    let last_resort = sign_last_resort_key(olm, &own.party.name(), last_resort.id(), &last_resort.key(), now);
     for inbox in &own.inboxes {
-        let private = KemPrivateKey::generate(chance);
-        let key_id = KeyId::from_bytes(chance.bytes());
-        tx.execute(
-            "INSERT INTO kem_key (key_id, private_sealed, created_at) VALUES (?1, ?2, ?3)",
-            params![key_id.as_ref(), own.seal.seal("kem_key", key_id.as_ref(), &private, chance), ms(now)],
-        )?;
-        let kem = sign_kem_key(olm, &own.party.name(), key_id, &private.public(), now);
-        let bundle = seal_bundle(&kem, &last_resort, &inbox.prekey_key, &inbox.inbox, chance);
-        let body = relay::PrekeyPut { inbox: inbox.inbox.into(), bundle: bundle.into(), ..Default::default() };
-        task::queue(tx, batch, &inbox.relay, Subject::Inbox(inbox.inbox), task::Kind::PrekeyPut, &body)?;
+        put_bundle(tx, own, batch, olm, inbox, (now, now), chance)?;
     }
     Ok(())
+}
+
+/// A new bundle for an inbox, whose keys are renewed as if they had been made at another time.
+fn put_bundle(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    batch: i64,
+    olm: &OlmAccount,
+    inbox: &OwnInbox,
+    (now, made_at): (Timestamp, Timestamp),
+    chance: &mut Chance<'_>,
+) -> Result<(), StoreError> {
+    let last_resort = olm.last_resort();
+    let last_resort = sign_last_resort_key(olm, &own.party.name(), last_resort.id(), &last_resort.key(), now);
+    let private = KemPrivateKey::generate(chance);
+    let key_id = KeyId::from_bytes(chance.bytes());
+    tx.execute(
+        "INSERT INTO kem_key (key_id, private_sealed, created_at) VALUES (?1, ?2, ?3)",
+        params![key_id.as_ref(), own.seal.seal("kem_key", key_id.as_ref(), &private, chance), ms(made_at)],
+    )?;
+    let kem = sign_kem_key(olm, &own.party.name(), key_id, &private.public(), now);
+    let bundle = seal_bundle(&kem, &last_resort, &inbox.prekey_key, &inbox.inbox, chance);
+    let body = relay::PrekeyPut { inbox: inbox.inbox.into(), bundle: bundle.into(), ..Default::default() };
+    task::queue(tx, batch, &inbox.relay, Subject::Inbox(inbox.inbox), task::Kind::PrekeyPut, &body)
+}
+
+/// A whole new stack of one-time keys in place of what is left of the old one: the call may be made twice, and a stack that grows each
+/// time would be refused as too high, and hold up everything behind it. The account is to be stored.
+fn put_one_time_keys(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    batch: i64,
+    olm: &mut OlmAccount,
+    inbox: &OwnInbox,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), StoreError> {
+    let mut one_time = Vec::with_capacity(ONE_TIME_KEYS);
+    for key in olm.generate_one_time_keys(ONE_TIME_KEYS) {
+        let signed = sign_one_time_key(olm, &own.party.name(), key.id, &key.key, now);
+        one_time.push(Bytes::from(signed.seal_one_time(&inbox.prekey_key, &inbox.inbox, chance)));
+    }
+    let body = relay::PrekeyPut { inbox: inbox.inbox.into(), one_time, replace_one_time: true, ..Default::default() };
+    task::queue(tx, batch, &inbox.relay, Subject::Inbox(inbox.inbox), task::Kind::PrekeyPut, &body)?;
+    tx.execute(
+        "UPDATE own_inbox SET one_time_unused = ?2 WHERE id = ?1",
+        params![inbox.row, i64::try_from(ONE_TIME_KEYS).unwrap_or(i64::MAX)],
+    )?;
+    Ok(())
+}
+
+/// New prekeys for an inbox whose relay may hand out old ones. Those that it has keep their private halves, and no renewal is put off: a
+/// relay that says so again and again neither ends a key that letters are under way to, nor keeps one alive.
+pub(crate) fn put_again(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    batch: i64,
+    inbox: &OwnInbox,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), StoreError> {
+    let mut olm = own::olm(tx, &own.seal)?;
+    let made_at = newest_kem_key(tx)?.unwrap_or(now);
+    put_bundle(tx, own, batch, &olm, inbox, (now, made_at), chance)?;
+    put_one_time_keys(tx, own, batch, &mut olm, inbox, now, chance)?;
+    own::store_olm(tx, &own.seal, &olm, chance)
 }
 
 /// A last-resort key lives two rotations: as the current one, then as the one before.

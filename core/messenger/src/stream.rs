@@ -19,12 +19,12 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::outbox::backoff::Backoff;
 use crate::own::OwnInbox;
-use crate::receive;
 use crate::relay_client::{Problem, RelayError};
 use crate::status::Doing;
 use crate::store::column::ms;
 use crate::store::{Query, StoreError};
 use crate::world::{RelayStream, TransportError};
+use crate::{forgetful, receive};
 
 /// A relay reads the next deliveries of its queue in well under a millisecond; a phone notices nothing of this wait.
 const AT_ONCE: Duration = Duration::from_millis(5);
@@ -154,8 +154,11 @@ impl<'a> Connection<'a> {
         let own = self.own(&attached.inbox)?;
         let row = own.row;
         let cursor = self.engine.read(move |_, view| cursor(view, row)).await?;
-        // Less is no news: our last acknowledgement was lost, or the relay came back from an older copy. What it delivers again is known
-        // by what it says. The cursor stays: the relay may still hold our word for it.
+        // Less: our last acknowledgement was lost, or the relay came back from an older copy. What it delivers again is known by what it
+        // says. The cursor stays: the relay may still hold our word for it.
+        if attached.acked < cursor {
+            self.tell_again(own).await?;
+        }
         if attached.acked > cursor {
             let name = self.relay.name();
             if own.owner_key.has_acknowledged(name, &own.inbox, attached.acked, &attached.signature) {
@@ -168,6 +171,17 @@ impl<'a> Connection<'a> {
         self.not_attached = self.not_attached.saturating_sub(1);
         if self.not_attached == 0 {
             self.engine.heard_of(self.relay);
+        }
+        Ok(())
+    }
+
+    /// What we told the relay since that copy may be forgotten.
+    async fn tell_again(&mut self, own: &OwnInbox) -> Result<(), Error> {
+        let inbox = own.clone();
+        if self.engine.write(move |engine, tx| forgetful::tell_again(engine, tx, &inbox)).await? {
+            tracing::info!("a relay remembers less than it was told, and is told again");
+            self.engine.wake();
+            self.engine.spawn(forgetful::look_at_chains(Arc::clone(self.engine), self.relay.clone()));
         }
         Ok(())
     }

@@ -194,6 +194,22 @@ pub(crate) fn tried_in_vain(
     Ok(changed > 0)
 }
 
+/// Whether calls of a batch are still to be made.
+pub(crate) fn is_under_way(view: &impl Query, batch: i64) -> Result<bool, StoreError> {
+    Ok(view.one("SELECT 1 FROM relay_task WHERE batch = ?1 LIMIT 1", [batch], |_| Ok(()))?.is_some())
+}
+
+/// Whether calls about a chain are still to be made.
+pub(crate) fn is_written_to(view: &impl Query, chain: &ChainId) -> Result<bool, StoreError> {
+    Ok(view.one("SELECT 1 FROM relay_task WHERE subject = ?1 LIMIT 1", [chain.as_ref()], |_| Ok(()))?.is_some())
+}
+
+/// The newest batch in which something is still to be written to a chain: what waits for that, and what that waits for, stays so.
+pub(crate) fn newest_batch(view: &impl Query, chain: &ChainId) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT max(batch) FROM relay_task WHERE subject = ?1 AND kind IN (4, 6)";
+    Ok(view.one(sql, [chain.as_ref()], |row| row.get::<_, Option<i64>>(0))?.flatten())
+}
+
 /// Nothing more is to be written to a chain.
 pub(crate) fn forget_chain(tx: &mut Tx<'_>, chain: &ChainId) -> Result<(), StoreError> {
     tx.execute("DELETE FROM relay_task WHERE subject = ?1 AND kind IN (4, 6)", [chain.as_ref()])?;

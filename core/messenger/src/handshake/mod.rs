@@ -27,5 +27,6 @@ pub(crate) use owner::{
 };
 pub(crate) use scanner::{Answered, answered, chain_of};
 pub(crate) use tokens::{
-    Dropped, Purpose, drop_tokens, forget_old_aliases, is_current_pair, is_first_answer, purpose, restore_tokens,
+    Dropped, Purpose, drop_tokens, forget_old_aliases, is_current_pair, is_first_answer, purpose, put_tokens_again,
+    restore_tokens,
 };

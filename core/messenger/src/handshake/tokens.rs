@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use rusqlite::params;
-use sotto_protocol::limits::RETENTION;
+use sotto_protocol::limits::{INVITE_PUTS_PER_CLAIM, RETENTION, TOKENS_MAX};
 use sotto_protocol::{Bytes, InboxId, Timestamp, Token, relay};
 
 use crate::contact::{Contact, ContactRow};
-use crate::own::Own;
-use crate::store::column::ms;
+use crate::own::{Own, OwnInbox};
+use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 use crate::task;
 use crate::world::Chance;
@@ -195,5 +195,49 @@ pub(crate) fn restore_tokens(tx: &mut Tx<'_>, own: &Own, contact: &Contact, now:
         "UPDATE alias SET over_at = ?2 WHERE contact = ?1 AND dropped = 0 AND purpose = 2",
         params![contact.row.0, ms(reply_expires_at.after(UNDER_WAY))],
     )?;
+    Ok(())
+}
+
+/// Puts every token at an inbox again, as it was, and drops those again that are to let nobody in: its relay may have forgotten both.
+pub(crate) fn put_tokens_again(
+    tx: &mut Tx<'_>,
+    inbox: &OwnInbox,
+    batch: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let rows = tx.all(
+        "SELECT alias, token_hash, over_at, dropped OR coalesce(contact.blocked, 0), alias.invite,
+             coalesce(uses_left, 0) + (SELECT count(*) FROM contact AS met WHERE met.invite = alias.invite)
+         FROM alias LEFT JOIN contact ON contact.id = alias.contact LEFT JOIN invite ON invite.id = alias.invite
+         WHERE own_inbox = ?1 ORDER BY alias",
+        [inbox.row],
+        |row| {
+            let expires_at = row.get::<_, Option<i64>>(2)?.map(|over_at| timestamp(over_at).before(UNDER_WAY));
+            let is_invite = row.get::<_, Option<i64>>(4)?.is_some();
+            let token = relay::Token {
+                hash: Bytes::copy_from_slice(&row.get::<_, [u8; 32]>(1)?),
+                alias: row.get(0)?,
+                expires_at_ms: expires_at.map_or(0, Timestamp::as_ms),
+                puts_per_claim: if is_invite { INVITE_PUTS_PER_CLAIM } else { 0 },
+                claims: if is_invite { row.get(5)? } else { 0 },
+                one_time_keys_per_claim: 1,
+                ..Default::default()
+            };
+            Ok((token, row.get::<_, bool>(3)?))
+        },
+    )?;
+    let (dropped, held): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, is_dropped)| *is_dropped);
+    let subject = task::Subject::Inbox(inbox.inbox);
+    let hashes: Vec<Bytes> = dropped.into_iter().map(|(token, _)| token.hash).collect();
+    for hashes in hashes.chunks(TOKENS_MAX) {
+        let body = relay::TokenDrop { inbox: inbox.inbox.into(), hashes: hashes.to_vec() };
+        task::queue(tx, batch, &inbox.relay, subject, task::Kind::TokenDrop, &body)?;
+    }
+    let holds = |token: &relay::Token| token.expires_at_ms == 0 || token.expires_at_ms > now.as_ms();
+    let tokens: Vec<relay::Token> = held.into_iter().map(|(token, _)| token).filter(holds).collect();
+    for tokens in tokens.chunks(TOKENS_MAX) {
+        let body = relay::TokenPut { inbox: inbox.inbox.into(), tokens: tokens.to_vec() };
+        task::queue(tx, batch, &inbox.relay, subject, task::Kind::TokenPut, &body)?;
+    }
     Ok(())
 }

@@ -24,7 +24,8 @@ use crate::store::{Query, StoreError, Tx};
 use crate::world::{Chance, Rng};
 
 pub(crate) use chain::{
-    Chain, begin_behind, begin_chain, chain_is_gone, contacts_card, contacts_manifest, renew_manifest, write_key,
+    Chain, begin_behind, begin_chain, chain_is_gone, contacts_card, contacts_manifest, end_of_chain, ends_of_chains,
+    renew_manifest, write_key,
 };
 
 /// An inbox of this device.

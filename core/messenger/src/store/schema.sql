@@ -47,7 +47,9 @@ CREATE TABLE own_inbox (
     cursor            INTEGER NOT NULL DEFAULT 0,  -- highest sequence number ever dealt with: nothing above it was acknowledged
     bundle_put_at     INTEGER NOT NULL DEFAULT 0,  -- when the current bundle was made
     drained_at        INTEGER NOT NULL DEFAULT 0,  -- when the relay last said that nothing more waits
-    one_time_unused   INTEGER NOT NULL DEFAULT 0   -- one-time keys at the relay, as it last said, less those used since
+    one_time_unused   INTEGER NOT NULL DEFAULT 0,  -- one-time keys at the relay, as it last said, less those used since
+    told_again_at     INTEGER NOT NULL DEFAULT 0,  -- when the relay, which had forgotten something, was last told everything again
+    told_again_batch  INTEGER NOT NULL DEFAULT 0   -- the batch of calls that did so
 ) STRICT;
 
 CREATE TABLE kem_key (

@@ -1,43 +1,14 @@
 //! A relay that is dead, refuses, or has lost what was written there, holds up nothing but what only it could do.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use sotto_core::InviteOptions;
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, RelayAddress};
-use sotto_relay::store::{SqliteOptions, SqliteStore};
-use sotto_relay::{Relay, RelayConfig};
 use sotto_sim::{Fate, Person, World};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// Databases of relays, to be copied and put back.
-struct Stores(tempfile::TempDir);
-
-impl Stores {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    /// From now on a relay has the store of that name.
-    fn open(&self, world: &World, relay: &RelayAddress, name: &str) {
-        let options = SqliteOptions::file(self.0.path().join(name)).inline();
-        let store = Arc::new(SqliteStore::open(options).unwrap());
-        let relay_again = Relay::new(store, RelayConfig::open(relay.name().clone()), world.now());
-        world.network.put_relay(relay, relay_again);
-    }
-
-    fn copy(&self, from: &str, to: &str) {
-        for end in ["", "-wal"] {
-            let file = self.0.path().join(format!("{from}{end}"));
-            if file.exists() {
-                std::fs::copy(file, self.0.path().join(format!("{to}{end}"))).unwrap();
-            }
-        }
-    }
-}
 
 fn calls(world: &World, relay: &RelayAddress, path: &str) -> usize {
     world.network.traffic().iter().filter(|call| call.relay == *relay.name() && call.path == path).count()
@@ -197,35 +168,4 @@ async fn b4_a_chain_whose_relay_lost_entries_goes_on_with_a_snapshot() {
         }
     }
     assert_eq!(bob.transcript("alice").await.unwrap(), ["0", "1"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn b4_letters_leave_for_a_contact_whose_relay_came_back_from_a_backup_without_her_newest_list() {
-    let world = World::seeded(296);
-    let stores = Stores::new();
-    let relay = world.network.add_relay("relay.example");
-    stores.open(&world, &relay, "first");
-    let mut alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
-    let mut bob = world.person("bob", std::slice::from_ref(&relay)).await.unwrap();
-    world.introduce(&alice, &bob).await.unwrap();
-    world.settle(&[&bob, &alice]).await.unwrap();
-    stores.copy("first", "second");
-    let mut said = Vec::new();
-    for week in 0..5 {
-        [alice, bob] = world.switched_off([alice, bob], 8 * DAY).await.unwrap();
-        alice.catch_up().await.unwrap();
-        world.wait(HOUR).await;
-        said.push(format!("week {week}"));
-        bob.say("alice", said.last().unwrap()).await.unwrap();
-        world.settle(&[&bob, &alice]).await.unwrap();
-        assert_eq!(alice.transcript("bob").await.unwrap(), said);
-        let known = bob.database().number("SELECT version FROM contact");
-        let newest = alice.database().number("SELECT version FROM account");
-        // The list that stands where he has read already he finds with the next one.
-        assert!(known == newest || week == 1 && known + 1 == newest, "week {week}: {known} of {newest}");
-        if week == 0 {
-            assert!(known > 1, "he has read what will be lost");
-            stores.open(&world, &relay, "second");
-        }
-    }
 }

@@ -1,0 +1,81 @@
+//! A relay of ours that came back from a backup has forgotten what it was told since: tokens, prekeys, lists. It is told again.
+//!
+//! The sign is that it remembers fewer acknowledgements than we have made. The last one may as well have been lost on the way, or the
+//! relay may claim so whenever it likes: so all of this is harmless to repeat, happens at most once an hour for an inbox, never while the
+//! last time is still under way, and gives out no key twice.
+//! Not healed: what was forgotten where nothing was acknowledged since gives no sign; an inbox that is gone itself is not made again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::params;
+use sotto_protocol::request::path;
+use sotto_protocol::{RelayAddress, relay};
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::own::OwnInbox;
+use crate::store::column::{ms, timestamp};
+use crate::store::{Query, StoreError, Tx};
+use crate::{handshake, own, prekey, task};
+
+/// Between two times that an inbox's relay is told again: nobody restores backups more often.
+const PAUSE: Duration = Duration::from_secs(3600);
+
+/// Queues what the relay of an inbox may have forgotten. Says whether there is something to do now.
+pub(crate) fn tell_again(engine: &Engine, tx: &mut Tx<'_>, inbox: &OwnInbox) -> Result<bool, StoreError> {
+    let now = engine.network_now();
+    let told = tx.one("SELECT told_again_at, told_again_batch FROM own_inbox WHERE id = ?1", [inbox.row], |row| {
+        Ok((timestamp(row.get(0)?), row.get::<_, i64>(1)?))
+    })?;
+    let (told_at, told_batch) = told.ok_or(StoreError::Corrupt)?;
+    // A time that is still to come was told by a clock that was wrong.
+    let is_recent = told_at <= now && now < told_at.after(PAUSE);
+    if is_recent || task::is_under_way(tx, told_batch)? {
+        return Ok(false);
+    }
+    let batch = task::new_batch(tx)?;
+    handshake::put_tokens_again(tx, inbox, batch, now)?;
+    prekey::put_again(tx, &engine.own, batch, inbox, now, &mut engine.chance())?;
+    tx.execute(
+        "UPDATE own_inbox SET told_again_at = ?2, told_again_batch = ?3 WHERE id = ?1",
+        params![inbox.row, ms(now), batch],
+    )?;
+    Ok(true)
+}
+
+/// Looks whether our chains at a relay end as we wrote them, and goes on behind what is left of the others.
+pub(crate) async fn look_at_chains(engine: Arc<Engine>, relay: RelayAddress) {
+    if let Err(error) = mend_chains(&engine, &relay).await {
+        // Whoever writes the next list finds out.
+        tracing::debug!(code = error.code(), "our chains at a relay were not looked at");
+    }
+}
+
+async fn mend_chains(engine: &Arc<Engine>, relay: &RelayAddress) -> Result<(), Error> {
+    let at = relay.to_string();
+    for (chain, written) in engine.read(move |_, view| own::ends_of_chains(view, &at)).await? {
+        let body = relay::ChainRead { chain: chain.into(), from: u64::MAX };
+        let answer = engine.client.anonymous::<relay::ChainEntries>(relay, path::CHAIN_READ, &body).await;
+        let (left, is_gone) = match answer {
+            Ok(answer) => (answer.head.map(|head| head.hash).unwrap_or_default(), false),
+            Err(error) if error.is("refused") => (sotto_protocol::Bytes::new(), true),
+            Err(error) => return Err(error.into()),
+        };
+        if left == written.as_slice() || (!is_gone && left.len() != written.len()) {
+            continue;
+        }
+        engine
+            .write(move |engine, tx| {
+                // An append that is still to be made meets what is left by itself; but nothing is appended to a chain that is gone.
+                let is_same = own::end_of_chain(tx, &chain)? == Some(written);
+                if is_same && (is_gone || !task::is_written_to(tx, &chain)?) {
+                    own::begin_behind(tx, &chain, &left, &mut engine.chance())?;
+                }
+                Ok::<_, Error>(())
+            })
+            .await?;
+        engine.wake();
+    }
+    Ok(())
+}

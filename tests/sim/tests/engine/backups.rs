@@ -1,0 +1,192 @@
+//! A relay that comes back from a backup has forgotten what it was told since, and is told again; one that merely says so gains nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sotto_core::InviteOptions;
+use sotto_protocol::relay::server_frame;
+use sotto_protocol::request::path;
+use sotto_protocol::{Bytes, RelayAddress};
+use sotto_relay::store::{SqliteOptions, SqliteStore};
+use sotto_relay::{Relay, RelayConfig};
+use sotto_sim::{Fate, Person, World};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// Databases of relays, to be copied and put back.
+struct Stores(tempfile::TempDir);
+
+impl Stores {
+    fn new() -> Outcome<Self> {
+        Ok(Self(tempfile::tempdir()?))
+    }
+
+    /// From now on a relay has the store of that name.
+    fn open(&self, world: &World, relay: &RelayAddress, name: &str) -> Outcome<()> {
+        let options = SqliteOptions::file(self.0.path().join(name)).inline();
+        let store = Arc::new(SqliteStore::open(options)?);
+        let relay_again = Relay::new(store, RelayConfig::open(relay.name().clone()), world.now());
+        world.network.put_relay(relay, relay_again);
+        Ok(())
+    }
+
+    fn copy(&self, from: &str, to: &str) -> Outcome<()> {
+        for end in ["", "-wal"] {
+            let file = self.0.path().join(format!("{from}{end}"));
+            if file.exists() {
+                std::fs::copy(file, self.0.path().join(format!("{to}{end}")))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Alice and bob, at one relay with a store of the name `before`.
+async fn two(seed: u64, stores: &Stores) -> Outcome<(World, RelayAddress, Person, Person)> {
+    let world = World::seeded(seed);
+    let relay = world.network.add_relay("relay.example");
+    stores.open(&world, &relay, "before")?;
+    let alice = world.person("alice", std::slice::from_ref(&relay)).await?;
+    let bob = world.person("bob", std::slice::from_ref(&relay)).await?;
+    world.settle(&[&alice, &bob]).await?;
+    Ok((world, relay, alice, bob))
+}
+
+#[tokio::test(start_paused = true)]
+async fn b4_letters_leave_for_a_contact_whose_relay_came_back_from_a_backup_without_her_newest_list() {
+    let world = World::seeded(296);
+    let stores = Stores::new().unwrap();
+    let relay = world.network.add_relay("relay.example");
+    stores.open(&world, &relay, "first").unwrap();
+    let mut alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
+    let mut bob = world.person("bob", std::slice::from_ref(&relay)).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    stores.copy("first", "second").unwrap();
+    let mut said = Vec::new();
+    for week in 0..5 {
+        [alice, bob] = world.switched_off([alice, bob], 8 * DAY).await.unwrap();
+        alice.catch_up().await.unwrap();
+        world.wait(HOUR).await;
+        said.push(format!("week {week}"));
+        bob.say("alice", said.last().unwrap()).await.unwrap();
+        world.settle(&[&bob, &alice]).await.unwrap();
+        assert_eq!(alice.transcript("bob").await.unwrap(), said);
+        let known = bob.database().number("SELECT version FROM contact");
+        let newest = alice.database().number("SELECT version FROM account");
+        // The list that stands where he has read already he finds with the next one.
+        assert!(known == newest || week == 1 && known + 1 == newest, "week {week}: {known} of {newest}");
+        if week == 0 {
+            assert!(known > 1, "he has read what will be lost");
+            stores.open(&world, &relay, "second").unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_contacts_and_invites_of_which_a_relay_has_forgotten_everything_go_on() {
+    let stores = Stores::new().unwrap();
+    let (world, relay, alice, bob) = two(297, &stores).await.unwrap();
+    stores.copy("before", "after").unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    bob.say("alice", "before").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let invite = alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    stores.open(&world, &relay, "after").unwrap();
+    let [alice, bob] = world.switched_off([alice, bob], HOUR).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    bob.say("alice", "after").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    alice.say("bob", "hers").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["before", "after", "hers"]);
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["before", "after", "hers"]);
+    // Its list and its tokens are later than the backup; the prekeys that are claimed were handed out before it.
+    let carol = world.person("carol", std::slice::from_ref(&relay)).await.unwrap();
+    carol.messenger.join(&invite.link).await.unwrap();
+    world.settle(&[&carol, &alice]).await.unwrap();
+    alice.messenger.accept(alice.contact("carol").await.unwrap().id).await.unwrap();
+    world.settle(&[&alice, &carol]).await.unwrap();
+    carol.say("alice", "met").await.unwrap();
+    world.settle(&[&carol, &alice]).await.unwrap();
+    assert_eq!(alice.transcript("carol").await.unwrap(), ["met"]);
+    let tasks = "SELECT count(*) FROM relay_task";
+    assert_eq!((alice.database().number(tasks), bob.database().number(tasks)), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_who_is_blocked_gets_in_by_no_token_that_a_relay_has_back() {
+    let stores = Stores::new().unwrap();
+    let (world, relay, alice, bob) = two(298, &stores).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    stores.copy("before", "after").unwrap();
+    bob.say("alice", "before").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    alice.messenger.block(bob.messenger.account().await.unwrap().id).await.unwrap();
+    alice.catch_up().await.unwrap();
+    stores.open(&world, &relay, "after").unwrap();
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let bob = world.reopen(bob).await.unwrap();
+    bob.say("alice", "blocked").await.unwrap();
+    let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
+    alice.catch_up().await.unwrap();
+    assert_eq!(alice.database().number("SELECT count(*) FROM waiting"), 0, "it would wait for an unblocking");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_a_relay_that_says_at_every_attach_that_it_has_forgotten_is_told_again_once_an_hour() {
+    let stores = Stores::new().unwrap();
+    let (world, relay, mut alice, bob) = two(299, &stores).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let inboxes = alice.inboxes();
+    world.network.lie(Some(Box::new(move |_, frame| {
+        if let server_frame::Frame::Attached(attached) = frame
+            && inboxes.iter().any(|inbox| **inbox == *attached.inbox)
+        {
+            attached.acked = 0;
+        }
+    })));
+    let calls = |path: &str| {
+        world.network.traffic().iter().filter(|call| call.relay == *relay.name() && call.path == path).count()
+    };
+    let told = || (calls(path::TOKEN_PUT), calls(path::PREKEY_PUT), calls(path::CHAIN_APPEND));
+    let before = told();
+    for _ in 0..10 {
+        alice = world.reopen(alice).await.unwrap();
+        alice.catch_up().await.unwrap();
+    }
+    assert_eq!(told(), (before.0 + 1, before.1 + 2, before.2), "and a chain that is there is left alone");
+    // What the relay does not take either is queued once.
+    let refused = Bytes::from_static(br#"{"status":507,"code":"full"}"#);
+    world.network.meddle(Some(Box::new(move |call| {
+        let is_refused = call.path == path::TOKEN_PUT || call.path == path::PREKEY_PUT;
+        if is_refused { Fate::Fails(507, refused.clone()) } else { Fate::Passes }
+    })));
+    let mut queued = Vec::new();
+    for _ in 0..6 {
+        world.wait(HOUR).await;
+        alice = world.reopen(alice).await.unwrap();
+        let _ = alice.messenger.catch_up(Duration::from_secs(5)).await;
+        queued.push(alice.database().number("SELECT count(*) FROM relay_task"));
+    }
+    assert_eq!(queued, [3; 6]);
+    world.network.meddle(None);
+    // No renewal is put off by it.
+    for _ in 0..26 {
+        world.wait(2 * HOUR).await;
+        alice = world.reopen(alice).await.unwrap();
+        alice.catch_up().await.unwrap();
+    }
+    let newest = alice.database().number("SELECT max(created_at) FROM kem_key WHERE retired_at IS NULL");
+    assert!(u64::try_from(newest).unwrap() > world.now().before(2 * DAY).as_ms());
+    bob.say("alice", "hello").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["hello"]);
+}
