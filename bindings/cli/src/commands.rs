@@ -9,13 +9,12 @@ use sotto_core::records::{Failure, MessageState};
 use sotto_core::{Error, InputError, InviteOptions, Messenger, NewProfile, World};
 
 use crate::arguments::{Command, ContactChange};
+use crate::failed::Failed;
 use crate::input::Lines;
 use crate::names::{MYSELF, Name, Names};
-use crate::output::{Failed, Output};
-use crate::{readable, sync};
-
-/// The longest that a command waits for relays before it says what still waits.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+use crate::output::Output;
+use crate::readable;
+use crate::sync::{self, PATIENCE};
 
 /// Makes an account.
 pub(crate) async fn init(

@@ -30,8 +30,9 @@ use tokio::time::Instant;
 
 use crate::arguments::{Arguments, Command};
 use crate::commands;
+use crate::failed::Failed;
 use crate::input::{Line, Lines, StandardInput};
-use crate::output::{Failed, Output};
+use crate::output::Output;
 use crate::readable;
 use crate::signals::{Caught, Signals};
 use crate::terminal::{Sink, Terminal};

@@ -7,7 +7,7 @@ use std::io::BufRead as _;
 
 use tokio::sync::mpsc;
 
-use crate::output::Failed;
+use crate::failed::Failed;
 
 /// Lines read ahead of the command.
 const AHEAD: usize = 64;

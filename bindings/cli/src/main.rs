@@ -12,6 +12,7 @@ mod age;
 mod arguments;
 mod commands;
 mod demo;
+mod failed;
 mod handover;
 mod input;
 mod keystore;
@@ -31,7 +32,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::arguments::{Arguments, Command};
-use crate::output::{Failed, Output};
+use crate::failed::Failed;
+use crate::output::Output;
 use crate::terminal::Terminal;
 
 fn main() -> ExitCode {

@@ -10,7 +10,8 @@ use sotto_core::protocol::{AccountId, name};
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_security::skeleton;
 
-use crate::output::{Failed, ID_SHOWN};
+use crate::failed::Failed;
+use crate::output::ID_SHOWN;
 use crate::readable;
 
 /// The name that means this account.

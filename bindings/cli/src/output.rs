@@ -3,62 +3,16 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sotto_core::Error;
 use sotto_core::records::{CatchUp, Contact, ContactState, Conversation, Failure, Kind, Message, MessageState, Trust};
 
 use crate::age::Age;
+use crate::failed::Failed;
 use crate::names::Name;
 use crate::readable;
-use crate::signals::Caught;
 use crate::terminal::Sink;
 
 /// Characters of an account id that are shown to people: enough to be typed instead of it.
 pub(crate) const ID_SHOWN: usize = 12;
-
-/// Why a command failed, as it is shown.
-#[derive(Debug)]
-pub(crate) struct Failed {
-    code: String,
-    message: String,
-    exit_code: u8,
-}
-
-impl Failed {
-    pub(crate) fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), exit_code: 1 }
-    }
-
-    /// The command line makes no sense.
-    pub(crate) fn usage(error: &clap::Error) -> Self {
-        let message = error.to_string();
-        Self { exit_code: 2, ..Self::new("usage", message.trim_start_matches("error: ").trim()) }
-    }
-
-    /// A signal ended the command.
-    pub(crate) fn interrupted(caught: Caught) -> Self {
-        Self { exit_code: caught.exit_code(), ..Self::new("interrupted", "interrupted before it was done") }
-    }
-
-    /// Another process began the command and did not end it.
-    pub(crate) fn broken_off() -> Self {
-        let message = "the process that has the profile open ended while it ran this: it may be done, or not";
-        Self::new("broken_off", message)
-    }
-
-    pub(crate) fn is(&self, code: &str) -> bool {
-        self.code == code
-    }
-
-    pub(crate) const fn exit_code(&self) -> u8 {
-        self.exit_code
-    }
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self::new(error.code(), error.to_string())
-    }
-}
 
 /// Shows results in the form that was asked for.
 pub(crate) struct Output<'a> {
@@ -96,7 +50,7 @@ impl<'a> Output<'a> {
         let line = if self.json {
             readable::json(&json!({ "code": failed.code, "message": failed.message }))
         } else {
-            let remedy = remedy(&failed.code).map(|remedy| format!("\n{remedy}")).unwrap_or_default();
+            let remedy = failed.remedy().map(|remedy| format!("\n{remedy}")).unwrap_or_default();
             format!("sotto: {} ({}){remedy}", readable::lines(&failed.message), readable::line(&failed.code))
         };
         self.sink.err(&line);
@@ -226,50 +180,6 @@ fn contact_object(contact: &Contact) -> Value {
         "blocked": contact.blocked,
         "trust": trust_name(contact.trust),
         "outdated": contact.outdated,
-    })
-}
-
-/// What to do now, where there is something.
-fn remedy(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "no_profile" => "Make one: sotto init --relay ADDRESS --name NAME. Or say where it is: --profile DIR.",
-        "profile_exists" => "Use it, or choose another directory: --profile DIR.",
-        "profile_not_private" => {
-            "Somebody may have put something there. Look who could; if it is yours alone: chmod 700 DIR. Or choose another: --profile DIR."
-        }
-        "no_home" => "Say where the profile is: --profile DIR.",
-        "profile_in_use" => "Another process has it open and does not answer. Wait for it to end, or end it.",
-        "rolled_back" => {
-            "Bring back the newest copy there is, or make a new profile and ask your contacts for invites."
-        }
-        "not_sent_yet" => "It leaves by itself while sotto runs: sotto sync.",
-        "relay_asks_for_code" => "Ask who runs it, and give it: --relay-code CODE.",
-        "relay_refused" => "It takes nobody new, or the code is wrong: ask who runs it.",
-        "out_of_range" => "An invite has 1 to 1,000 uses and holds 1h to 30d; an account has 1 to 4 relays.",
-        "broken_off" => "Look whether it is done before you repeat it: sotto messages WHO.",
-        "keystore_locked" => "Type the passphrase in a terminal, or set SOTTO_PASSPHRASE.",
-        "wrong_passphrase" => "Try again. Nothing was changed.",
-        "wrong_key" | "database_damaged" => "Do not write to it. Bring the directory back from a copy of the disk.",
-        "disk_full" => "Nothing was changed. Make room and repeat it.",
-        "bad_relay_address" => "It looks like https://relay.example, https://KEY@host:port, or http://127.0.0.1:port.",
-        "relay_unreachable" | "relay_timed_out" | "relay_broken" => {
-            "Is it running, and is the address right? What was queued leaves by itself; sotto sync tries again now."
-        }
-        "relay_certificate" => "Somebody may stand in between, or the relay has a new key: ask who runs it.",
-        "relay_malformed" => "This does not look like a Sotto relay. Is the address right?",
-        "relay_unproven" => {
-            "It claims that more of your mail was fetched than it can prove. Nothing is lost; tell who runs it, or use another."
-        }
-        "invite_garbage" => "Copy the whole link, from https:// to its end, and put it between quotes.",
-        "invite_expired" | "invite_used_up" => "Ask for a new invite.",
-        "already_contact" => "See sotto contacts.",
-        "not_found" => "See sotto contacts for names and ids.",
-        "ambiguous" => "Give more of the id, as sotto contacts shows it.",
-        "control_character" | "hidden_character" => {
-            "Leave out what cannot be seen: it may have come along when the name was copied."
-        }
-        "usage" => "See sotto help.",
-        _ => return None,
     })
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use crate::output::Failed;
+use crate::failed::Failed;
 
 /// Its name below the place for a user's data.
 const NAME: &str = "sotto";

@@ -18,10 +18,11 @@ use zeroize::Zeroizing;
 
 use crate::arguments::{Arguments, Command};
 use crate::commands;
+use crate::failed::Failed;
 use crate::handover::{self, Asked};
 use crate::input::StandardInput;
 use crate::keystore::{FileSecrets, Protection};
-use crate::output::{Failed, Output};
+use crate::output::Output;
 use crate::profile;
 use crate::signals::Signals;
 use crate::terminal::Terminal;

@@ -10,10 +10,13 @@ use sotto_core::{Event, Messenger};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
-use crate::commands::PATIENCE;
+use crate::failed::Failed;
 use crate::names::Names;
-use crate::output::{Failed, Output};
+use crate::output::Output;
 use crate::shown;
+
+/// The longest that a command waits for relays before it says what still waits.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Messages shown at a time while staying.
 const PAGE: u32 = 500;

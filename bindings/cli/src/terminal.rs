@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use crate::output::Failed;
+use crate::failed::Failed;
 use crate::shown;
 
 /// Takes lines.

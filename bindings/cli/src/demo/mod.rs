@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use process::{Device, Leash, Relay};
 use script::{Script, Step};
 
-use crate::output::{Failed, Output};
+use crate::failed::Failed;
+use crate::output::Output;
 use crate::terminal::Terminal;
 
 pub(crate) use process::{Part, end_with_the_demo};
