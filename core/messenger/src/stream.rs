@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use rusqlite::params;
-use sotto_protocol::limits::{SERVER_FRAME_BYTES_MAX, WINDOW_COUNT};
+use sotto_protocol::limits::{SEQUENCE_MAX, SERVER_FRAME_BYTES_MAX, WINDOW_BYTES, WINDOW_COUNT};
 use sotto_protocol::relay::{self, client_frame, server_frame};
 use sotto_protocol::{Bytes, InboxId, Message, RelayAddress, RelayName, Timestamp, decode};
 
@@ -193,7 +193,7 @@ impl<'a> Connection<'a> {
         let inbox = first.inbox.clone();
         let mut deliveries = first.deliveries;
         let mut next = None;
-        while deliveries.len() < WINDOW_COUNT {
+        while deliveries.len() < WINDOW_COUNT && bytes(&deliveries) < WINDOW_BYTES {
             let Some(Ok(frame)) = self.at_hand().await else { break };
             match read_frame(frame.clone())? {
                 Some(server_frame::Frame::Deliveries(more)) if more.inbox == inbox => {
@@ -206,6 +206,10 @@ impl<'a> Connection<'a> {
             }
         }
         let last = deliveries.iter().map(|delivery| delivery.sequence).max().unwrap_or(0);
+        if last > SEQUENCE_MAX {
+            // Our signature under a number that our cursor cannot hold would look like another copy's for ever.
+            return Err(RelayError::Malformed.into());
+        }
         let received = self
             .engine
             .write(move |engine, tx| {
@@ -271,6 +275,10 @@ fn attach(own: &OwnInbox, relay: &RelayName, challenge: &[u8; 32]) -> relay::Att
 fn read_frame(frame: Bytes) -> Result<Option<server_frame::Frame>, Error> {
     let frame: relay::ServerFrame = decode::shared(frame, SERVER_FRAME_BYTES_MAX).map_err(|_| RelayError::Malformed)?;
     Ok(frame.frame)
+}
+
+fn bytes(deliveries: &[relay::Delivery]) -> usize {
+    deliveries.iter().map(|delivery| delivery.header.len() + delivery.payload.len()).sum()
 }
 
 fn problem(code: &str) -> Problem {

@@ -75,6 +75,8 @@ pub const SEAL_AGE_MAX: Duration = Duration::from_secs(48 * 3600);
 /// Continuations that wait for their opener, per alias.
 pub const WAITING_CONTINUATIONS_MAX: usize = 64;
 
+/// Sequence number of a delivery: what a store holds without a sign. No relay comes near it; one that claims to is lying.
+pub const SEQUENCE_MAX: u64 = (1 << 63) - 1;
 /// Counter of a letter: one that comes every millisecond reaches it in a hundred million years, and every store can add to it.
 pub const COUNTER_MAX: u64 = (1 << 62) - 1;
 

@@ -25,6 +25,7 @@ use rusqlite::params;
 use sotto_crypto::olm::OlmAccount;
 use sotto_crypto::seal::{OfferedSeal, OpenerHash};
 use sotto_crypto::{DeviceName, Party};
+use sotto_protocol::limits::{HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use sotto_protocol::{Timestamp, relay};
 
 use crate::contact::{self, Contact, ContactRow};
@@ -213,6 +214,10 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
 
     /// Takes one envelope. Says whether a seal key was installed, which others may be waiting for.
     fn take(&mut self, incoming: &Incoming<'_>) -> Result<bool, Fault> {
+        if incoming.header.len() > HEADER_BYTES_MAX || incoming.payload.len() > PAYLOAD_BYTES_MAX {
+            // No relay that keeps to the protocol has accepted it.
+            return Err(Fault::Refused("oversized"));
+        }
         match self.purpose(incoming.alias)? {
             Purpose::Invite(invite) => self.take_request(invite, incoming),
             Purpose::Pair(contact) => self.take_letter(contact, false, incoming),

@@ -180,6 +180,37 @@ async fn h1_a_number_that_a_relay_makes_up_stops_nothing_and_is_its_own_fault() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn h1_a_relay_gets_no_signature_under_a_number_that_the_cursor_cannot_hold() {
+    let (world, _, mut alice, bob) = at_two_relays(60).await;
+    let (numbered, signed) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let (counted, kept) = (Arc::clone(&numbered), Arc::clone(&signed));
+    world.network.lie(Some(Box::new(move |_, frame| match frame {
+        server_frame::Frame::Deliveries(deliveries) => {
+            for delivery in &mut deliveries.deliveries {
+                delivery.sequence = u64::MAX;
+                *counted.lock().unwrap() += 1;
+            }
+        }
+        server_frame::Frame::Attached(attached) => kept.lock().unwrap().push(attached.acked),
+        _ => {}
+    })));
+    bob.say("alice", "numbered beyond all numbers").await.unwrap();
+    bob.catch_up().await.unwrap();
+    for _ in 0..3 {
+        let caught_up = alice.messenger.catch_up(std::time::Duration::from_secs(30)).await.unwrap();
+        assert_eq!(caught_up.unreachable.first().map(|(_, code)| *code), Some("relay_malformed"));
+        alice = world.reopen(alice).await.unwrap();
+    }
+    assert!(*numbered.lock().unwrap() > 0);
+    assert!(signed.lock().unwrap().iter().all(|acked| *acked < 1_000), "nothing was signed for: {signed:?}");
+    world.network.lie(None);
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["numbered beyond all numbers"]);
+    alice.say("bob", "still here").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn h1_the_proof_of_another_relay_or_inbox_proves_nothing() {
     let (world, relays, mut alice, bob) = at_two_relays(58).await;
     // What each relay holds of each inbox.

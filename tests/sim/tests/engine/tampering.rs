@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use sotto_protocol::limits::PAYLOAD_BYTES_MAX;
+use sotto_protocol::relay::server_frame;
 use sotto_sim::{Envelope, Person, World};
 
 /// Puts an envelope, lets alice meet it, and expects this refusal and nothing else.
@@ -145,6 +147,23 @@ async fn d3_aliases_of_one_contact_share_the_room_for_what_waits() {
     alice.database().change("DELETE FROM waiting WHERE alias = 4");
     keeps(&world, &alice, &continuation.with_header_bit(8 * 10)).await;
     still_talk(&world, &alice, &bob).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn d6_what_is_longer_than_an_envelope_may_be_is_neither_opened_nor_kept() {
+    let (world, _, alice, bob) = World::contacts(246).await;
+    world.network.lie(Some(Box::new(|_, frame| {
+        if let server_frame::Frame::Deliveries(deliveries) = frame {
+            for delivery in &mut deliveries.deliveries {
+                delivery.payload = vec![7; PAYLOAD_BYTES_MAX + 1].into();
+            }
+        }
+    })));
+    bob.say("alice", "a short one").await.unwrap();
+    bob.catch_up().await.unwrap();
+    alice.catch_up().await.unwrap();
+    assert_eq!(alice.refused("oversized"), 1);
+    assert_eq!(alice.database().number("SELECT count(*) FROM waiting"), 0);
 }
 
 #[tokio::test(start_paused = true)]
