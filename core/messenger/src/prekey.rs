@@ -221,8 +221,10 @@ pub(crate) fn one_time_keys_left(tx: &mut Tx<'_>, own_inbox: i64, count: u32) ->
 
 fn erase_retired(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
     let drained = ms(drained_at(tx)?.before(DRAINED_AFTER_RETIREMENT));
+    // An opener that waits here has been drained and not been opened: its key stays until the last day of any.
     tx.execute(
-        "DELETE FROM kem_key WHERE retired_at IS NOT NULL AND (retired_at <= ?1 OR retired_at <= ?2)",
+        "DELETE FROM kem_key WHERE retired_at IS NOT NULL AND (retired_at <= ?2 OR (retired_at <= ?1
+         AND key_id NOT IN (SELECT substr(header, 2, 8) FROM waiting WHERE substr(header, 1, 1) = x'11')))",
         params![drained, ms(now.before(BUNDLE_VALID))],
     )?;
     seal::forget_retired(tx)

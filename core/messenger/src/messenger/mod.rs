@@ -163,14 +163,25 @@ impl Messenger {
 
     async fn start(world: World, lock: ProfileLock, key: &DatabaseKey) -> Result<Self, Error> {
         let store = Store::open(lock, key, world.threading)?;
-        generation::advance(&store, &*world.secrets).await?;
-        let seal = StateSeal::new(key);
-        let (own, is_copy) =
-            store.read(move |view| Ok::<_, Error>((own::load(view, seal)?, generation::is_known_copy(view)?))).await?;
+        let (own, is_copy) = match Self::prepare(&store, &world, key).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                // Its threads end here: SQLCipher must not be freed under them.
+                store.close();
+                return Err(error);
+            }
+        };
         let client = relay_client(&world);
         let engine = Engine::new(store, own, client, world.clock, world.rng, Handle::current(), is_copy);
         engine.start();
         Ok(Self { engine: Arc::new(Running(engine)) })
+    }
+
+    /// The next generation, and then who we are; and whether this is known to be a copy.
+    async fn prepare(store: &Store, world: &World, key: &DatabaseKey) -> Result<(own::Own, bool), Error> {
+        generation::advance(store, &*world.secrets).await?;
+        let seal = StateSeal::new(key);
+        store.read(move |view| Ok((own::load(view, seal)?, generation::is_known_copy(view)?))).await
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {

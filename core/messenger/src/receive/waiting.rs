@@ -133,7 +133,9 @@ impl Batch<'_, '_, '_> {
                 |row| row.get(0),
             )?
             .unwrap_or(0);
-        let is_full = usize::try_from(waiting).is_ok_and(|waiting| waiting >= WAITING_CONTINUATIONS_MAX);
+        // What waits for somebody's word, ours or theirs, is bounded per contact alone: it was put before the word was there.
+        let is_full =
+            why == Why::NoOpener && usize::try_from(waiting).is_ok_and(|waiting| waiting >= WAITING_CONTINUATIONS_MAX);
         if is_full || of_contact >= WAITING_PER_CONTACT_MAX {
             // Its sender keeps it until we confirm, and sends it again.
             return count_refusals(self.tx, "too_many_waiting", 1);
@@ -162,6 +164,7 @@ impl Batch<'_, '_, '_> {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?, row.get::<_, i64>(3)?))
             },
         )?;
+        let mut installed = false;
         for (row, header, payload, reason) in waiting {
             if waited_for.iter().all(|why| why.code() != reason) {
                 continue;
@@ -173,10 +176,11 @@ impl Batch<'_, '_, '_> {
                 }
                 Err(Fault::Store(error)) => return Err(error),
                 Err(Fault::Refused(code)) => count_refusals(self.tx, code, 1)?,
-                Ok(_) => {}
+                Ok(has_installed) => installed |= has_installed,
             }
             self.tx.execute("DELETE FROM waiting WHERE id = ?1", [row])?;
         }
-        Ok(())
+        // Each time with one envelope fewer that waits.
+        if installed { self.retry(alias, &[Why::NoOpener]) } else { Ok(()) }
     }
 }

@@ -257,30 +257,55 @@ async fn c1_blocking_drops_the_tokens_at_every_inbox_and_unblocking_restores_the
 
 #[tokio::test(start_paused = true)]
 async fn c1_what_is_under_way_when_somebody_is_blocked_is_neither_shown_nor_confirmed() {
-    let (world, _, mut alice, bob) = World::contacts(42).await;
+    // The second time for so long that the key under which it came is due to be erased.
+    for (seed, seal_age, blocked_for) in [(42, Duration::ZERO, DAY + DAY / 2), (244, 3 * DAY, 12 * DAY)] {
+        let (world, _, mut alice, bob) = World::contacts(seed).await;
+        world.wait(seal_age).await;
+        alice.messenger.shut_down();
+        let said = bob.say("alice", "under way").await.unwrap();
+        bob.catch_up().await.unwrap();
+        world
+            .network
+            .meddle(Some(Box::new(|call| if call.path == path::TOKEN_DROP { Fate::Lost } else { Fate::Passes })));
+        let bob_id = bob.messenger.account().await.unwrap().id;
+        alice = world.reopen(alice).await.unwrap();
+        alice.messenger.block(bob_id).await.unwrap();
+        let _ = alice.messenger.catch_up(Duration::from_secs(5)).await.unwrap();
+        assert_eq!(alice.transcript("bob").await.unwrap().len(), 0);
+        assert_eq!(alice.database().number("SELECT count(*) FROM waiting"), 1);
+        world.network.meddle(None);
+        world.wait(blocked_for).await;
+        assert_eq!(alice.transcript("bob").await.unwrap().len(), 0);
+        assert_eq!(bob.messenger.message(said.number).await.unwrap().state, MessageState::Sent, "and never delivered");
+        // The relay's copy is gone, and bob has no reason to send another for a month.
+        let put = world.network.envelopes_to(&alice).len();
+        alice.messenger.unblock(bob_id).await.unwrap();
+        alice.catch_up().await.unwrap();
+        assert_eq!(alice.transcript("bob").await.unwrap(), ["under way"], "until that is taken back");
+        assert_eq!(world.network.envelopes_to(&alice).len(), put);
+        alice.say("bob", "I have it").await.unwrap();
+        world.settle(&[&alice, &bob]).await.unwrap();
+        assert_eq!(bob.messenger.message(said.number).await.unwrap().state, MessageState::Delivered);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_all_that_was_under_way_when_somebody_is_blocked_is_there_once_that_is_taken_back() {
+    let (world, _, mut alice, bob) = World::contacts(245).await;
     alice.messenger.shut_down();
-    let said = bob.say("alice", "under way").await.unwrap();
+    let texts: Vec<String> = (0..100).map(|number| format!("text {number}")).collect();
+    for text in &texts {
+        bob.say("alice", text).await.unwrap();
+    }
     bob.catch_up().await.unwrap();
-    world.network.meddle(Some(Box::new(|call| if call.path == path::TOKEN_DROP { Fate::Lost } else { Fate::Passes })));
-    let bob_id = bob.messenger.account().await.unwrap().id;
     alice = world.reopen(alice).await.unwrap();
+    let bob_id = bob.messenger.account().await.unwrap().id;
     alice.messenger.block(bob_id).await.unwrap();
-    let _ = alice.messenger.catch_up(Duration::from_secs(5)).await.unwrap();
+    alice.catch_up().await.unwrap();
     assert_eq!(alice.transcript("bob").await.unwrap().len(), 0);
-    assert_eq!(alice.database().number("SELECT count(*) FROM waiting"), 1);
-    world.network.meddle(None);
-    world.wait(DAY + DAY / 2).await;
-    assert_eq!(alice.transcript("bob").await.unwrap().len(), 0);
-    assert_eq!(bob.messenger.message(said.number).await.unwrap().state, MessageState::Sent, "and never delivered");
-    // The relay's copy is gone, and bob has no reason to send another for a month.
-    let put = world.network.envelopes_to(&alice).len();
     alice.messenger.unblock(bob_id).await.unwrap();
     alice.catch_up().await.unwrap();
-    assert_eq!(alice.transcript("bob").await.unwrap(), ["under way"], "until that is taken back");
-    assert_eq!(world.network.envelopes_to(&alice).len(), put);
-    alice.say("bob", "I have it").await.unwrap();
-    world.settle(&[&alice, &bob]).await.unwrap();
-    assert_eq!(bob.messenger.message(said.number).await.unwrap().state, MessageState::Delivered);
+    assert_eq!(alice.transcript("bob").await.unwrap(), texts);
 }
 
 #[tokio::test(start_paused = true)]
