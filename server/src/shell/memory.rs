@@ -99,7 +99,7 @@ impl Memory {
         }
         let until = Instant::now().checked_sub(self.patience);
         while inside.parts[size as usize].bytes + bytes > bytes_max {
-            let waits_longest = until.and_then(|until| inside.parts[size as usize].waits_longest(until));
+            let waits_longest = until.and_then(|until| inside.waits_longest(size, until));
             match waits_longest {
                 Some(other) if other != call => inside.send_away(other),
                 _ => return false,
@@ -109,15 +109,17 @@ impl Memory {
     }
 }
 
-impl Part {
-    /// Of those who began to wait before a moment.
-    fn waits_longest(&self, until: Instant) -> Option<u64> {
-        let mut firsts = self.waiting.iter().filter_map(BTreeSet::first);
-        firsts.find(|(since, _)| *since <= until).map(|(_, call)| *call)
-    }
-}
-
 impl Inside {
+    /// Of those who began to wait before a moment, and hold something that they could give back.
+    fn waits_longest(&self, size: Size, until: Instant) -> Option<u64> {
+        let holds_something = |call: &u64| self.calls.get(call).is_some_and(|held| held.bytes > 0);
+        let of_kind = |waiting: &BTreeSet<(Instant, u64)>| {
+            let old = waiting.iter().take_while(|(since, _)| *since <= until);
+            old.map(|(_, call)| *call).find(holds_something)
+        };
+        self.parts[size as usize].waiting.iter().find_map(of_kind)
+    }
+
     fn send_away(&mut self, call: u64) {
         if let Some(held) = self.forget(call) {
             held.sent_away.notify_one();
@@ -307,6 +309,16 @@ mod tests {
         drop(left);
         drop((first, second, body, ours, new));
         assert_eq!(door.memory.inside().parts[1].bytes, 0);
+    }
+
+    #[test]
+    fn who_holds_nothing_is_not_sent_away_for_nothing() {
+        let door = door(limits());
+        let empty: Vec<Load> = (0..4).map(|number| call(&door, &format!("192.0.2.{number}"))).collect();
+        let full = call(&door, "192.0.2.9");
+        assert!(full.add(LARGE - 1));
+        assert!(call(&door, "192.0.2.10").add(2));
+        assert!(empty.iter().all(is_there) && !is_there(&full));
     }
 
     #[test]
