@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sotto_core::protocol::{AccountId, RelayAddress};
-use sotto_core::records::{Failure, MessageState};
+use sotto_core::records::{Contact, ContactState, Failure, MessageState};
 use sotto_core::{Error, InputError, InviteOptions, Messenger, NewProfile, World};
 
 use crate::arguments::{Command, ContactChange};
@@ -26,7 +26,7 @@ pub(crate) async fn init(
     let messenger = Messenger::create(world, profile, new).await?;
     let caught_up = messenger.catch_up(PATIENCE).await?;
     let account = messenger.account().await?;
-    let object = json!({ "account": account.id.to_string(), "device": account.device.to_string(), "name": account.name, "published": caught_up.is_complete });
+    let object = json!({ "kind": "account", "account": account.id.to_string(), "device": account.device.to_string(), "name": account.name, "published": caught_up.is_complete });
     output.show(&object, &format!("{}: account {}", readable::line(&account.name), account.id));
     output.note("(invite somebody: sotto invite)");
     Ok(messenger)
@@ -98,7 +98,10 @@ pub(crate) async fn run(
         Command::SafetyNumber { who } => {
             let with = account(messenger, who).await?;
             let number = messenger.safety_number(with).await?;
-            output.show(&json!({ "contact": with.to_string(), "safety_number": number.digits() }), &number.to_string());
+            output.show(
+                &json!({ "kind": "safety_number", "contact": with.to_string(), "safety_number": number.digits() }),
+                &number.to_string(),
+            );
             Ok(())
         }
     }
@@ -112,7 +115,7 @@ async fn invite(
 ) -> Result<(), Failed> {
     let invite = messenger.invite(options).await?;
     let caught_up = messenger.catch_up(PATIENCE).await?;
-    let object = json!({ "link": invite.link, "expires_at": invite.expires_at.as_ms(), "uses": invite.uses, "published": caught_up.is_complete });
+    let object = json!({ "kind": "invite", "link": invite.link, "expires_at": invite.expires_at.as_ms(), "uses": invite.uses, "published": caught_up.is_complete });
     output.show(&object, &invite.link);
     if qr {
         let code = qrcode::QrCode::new(&invite.link)
@@ -158,8 +161,7 @@ async fn change_contact(messenger: &Messenger, change: &ContactChange, output: &
     }
     messenger.catch_up(PATIENCE).await?;
     if matches!(change, ContactChange::Remove { .. }) {
-        let object = json!({ "kind": "contact", "id": contact.id.to_string(), "state": "removed" });
-        output.show(&object, &format!("{} was removed", readable::line(name.as_str())));
+        output.contact_news(&Contact { state: ContactState::Removed, ..contact }, &name);
         return Ok(());
     }
     let contact = messenger.find_contact(&contact.id.to_string()).await?;

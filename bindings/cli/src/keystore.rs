@@ -218,9 +218,12 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let new = path.with_extension("new");
     let mut file = profile::create_new(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        // Half of the keys is of no use to anybody; the file of before stands.
+        let _ = fs::remove_file(&new);
+    }
+    written?;
     File::open(directory)?.sync_all()
 }
 

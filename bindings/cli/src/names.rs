@@ -88,13 +88,23 @@ impl Names {
         let name = self.by_account.get(account).map_or("", |name| name.trim());
         let looks = looks(name);
         let is_taken = looks.iter().filter_map(|look| self.by_look.get(look)).flatten().any(|other| other != account);
-        let is_mine = self::looks(MYSELF).iter().any(|mine| looks.contains(mine));
+        let is_mine = [MYSELF, "you"].iter().flat_map(|own| self::looks(own)).any(|own| looks.contains(&own));
         Name(match name {
             "" => id[..ID_SHOWN].to_owned(),
+            name if is_misleading(name) => {
+                let words: Vec<&str> = name.split_whitespace().collect();
+                format!("“{}” ({}…)", words.join(" "), &id[..ID_SHOWN])
+            }
             name if is_taken || is_mine => format!("{name} ({}…)", &id[..ID_SHOWN]),
             name => name.to_owned(),
         })
     }
+}
+
+/// Whether a name holds what this program writes around names: the end of an id, the colon before a text, the space between columns.
+fn is_misleading(name: &str) -> bool {
+    let folded: String = name.nfkc().collect();
+    name.contains(['…', '“', '”']) || folded.contains("...") || folded.contains(':') || folded.contains("  ")
 }
 
 #[cfg(test)]
@@ -112,6 +122,19 @@ mod tests {
         assert_eq!([shown(1), shown(2)], ["Bob (010101010101…)", "Bob (020202020202…)"]);
         assert_eq!(shown(4), "Me (040404040404…)");
         assert_eq!(shown(5), "050505050505");
+    }
+
+    #[test]
+    fn a_name_with_what_stands_around_names_is_put_between_quotes() {
+        let id = |byte| AccountId::from_bytes([byte; 32]);
+        let shown =
+            |name: &str| Names::new(id(9), [(id(1), name.to_owned()), (id(2), "Bob".to_owned())]).known(&id(1)).0;
+        assert_eq!(shown("Bob (020202020202…)"), "“Bob (020202020202…)” (010101010101…)");
+        assert_eq!(shown("Bob: pay them.   me: I did"), "“Bob: pay them. me: I did” (010101010101…)");
+        for name in ["Bob\u{ff1a} hello", "Bob (0202...)", "you", "Y\u{43e}u"] {
+            assert!(shown(name).ends_with(" (010101010101…)"), "{name}: {}", shown(name));
+        }
+        assert_eq!(shown("Bob J. Jr."), "Bob J. Jr.");
     }
 
     #[test]

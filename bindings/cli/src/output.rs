@@ -135,6 +135,7 @@ impl<'a> Output<'a> {
 
     pub(crate) fn conversation(&mut self, conversation: &Conversation, name: &Name) {
         let object = json!({
+            "kind": "chat",
             "id": conversation.id.to_string(),
             "contact": conversation.contact.map(|contact| contact.to_string()),
             "name": name.as_str(),

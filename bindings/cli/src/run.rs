@@ -24,7 +24,7 @@ use crate::input::StandardInput;
 use crate::keystore::{FileSecrets, Protection};
 use crate::output::Output;
 use crate::profile;
-use crate::signals::Signals;
+use crate::signals::{self, Signals};
 use crate::terminal::Terminal;
 
 /// How long a profile may be locked by something that does not answer: between a first process's lock and its socket, or the reverse.
@@ -52,6 +52,7 @@ fn try_run(mut arguments: Arguments, words: &[OsString], terminal: &mut Terminal
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|_| Failed::new("runtime_failed", "the runtime does not start"))?;
     let result = runtime.block_on(async {
+        signals::outlive_file_limits();
         if matches!(arguments.command, Command::Init { .. }) {
             return init(&arguments, &profile, terminal).await;
         }
@@ -155,7 +156,13 @@ async fn init(arguments: &Arguments, profile: &Path, terminal: &mut Terminal) ->
     };
     let protection = if *passphrase { Protection::Passphrase(ask_new_passphrase()?) } else { Protection::Plain };
     let made = profile::make(profile)?;
-    let secrets = FileSecrets::create(profile, &protection).map_err(Error::from)?;
+    let secrets = match FileSecrets::create(profile, &protection) {
+        Ok(secrets) => secrets,
+        Err(error) => {
+            made.undo();
+            return Err(Error::from(error).into());
+        }
+    };
     let mut output = Output::new(arguments.json, terminal);
     let mut signals = Signals::listen();
     let messenger = tokio::select! {

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first ends a command in order, the second at once.
+//! SIGINT and SIGTERM: the first ends a command in order, the second at once. And the signal of a file that may not grow.
 
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::sync::watch;
@@ -20,6 +20,13 @@ impl Caught {
             Self::Terminate => 143,
         }
     }
+}
+
+/// A limit on the size of files is then told by a failed write, as a full disk is; the signal that comes with it would end the process
+/// instead. Whoever listens for it has taken its default away for good. Within a tokio runtime.
+pub(crate) fn outlive_file_limits() {
+    use tokio::signal::unix::{SignalKind, signal};
+    drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw())));
 }
 
 /// Both, from now on.

@@ -64,11 +64,11 @@ fn what_is_no_text_is_refused_and_what_looks_like_an_option_is_said() {
 }
 
 /// Runs a command whose files cannot grow: writing fails as on a full disk.
-fn on_a_full_disk(profile: &Profile, words: &[&str]) -> Finished {
+fn on_a_full_disk(profile: &Profile, blocks: u32, words: &[&str]) -> Finished {
     let command = profile.command(words);
     let mut shell = Command::new("sh");
     shell
-        .args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$@\"", "sh"])
+        .args(["-c", &format!("ulimit -f {blocks}; exec \"$@\""), "sh"])
         .arg(command.get_program())
         .args(command.get_args());
     finish(&mut shell, b"").expect("a shell")
@@ -80,10 +80,27 @@ fn a_full_disk_is_told_and_loses_nothing() {
     let (alice, _) = stage.person("alice");
     run(&alice, &["send", "me", "before"]);
     let long = "x".repeat(60_000);
-    assert_eq!(failure(&on_a_full_disk(&alice, &["--json", "send", "me", &long])), "disk_full");
+    assert_eq!(failure(&on_a_full_disk(&alice, 100, &["--json", "send", "me", &long])), "disk_full");
     assert_eq!(transcript(&alice, "me"), ["before"]);
     run(&alice, &["send", "me", "after"]);
     assert_eq!(transcript(&alice, "me"), ["before", "after"]);
+}
+
+#[test]
+fn a_full_disk_leaves_no_half_of_an_account() {
+    let stage = Stage::set();
+    let init = ["--json", "init", "--relay", stage.relay.address(), "--name", "alice"];
+    // In blocks of 512 bytes: room for nothing, for the keys, for some of the database, for almost all of it.
+    for blocks in [0, 1, 8, 40, 200] {
+        let alice = stage.profile(&format!("alice-{blocks}"));
+        let full = on_a_full_disk(&alice, blocks, &init);
+        assert_eq!(failure(&full), if blocks == 0 { "keystore_failed" } else { "disk_full" }, "{blocks}: {full:?}");
+        let left: Vec<_> =
+            std::fs::read_dir(alice.directory()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["lock"], "{blocks}");
+        run(&alice, &init);
+        run(&alice, &["send", "me", "room again"]);
+    }
 }
 
 #[test]
