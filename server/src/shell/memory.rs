@@ -317,7 +317,7 @@ mod tests {
         let empty: Vec<Load> = (0..4).map(|number| call(&door, &format!("192.0.2.{number}"))).collect();
         let full = call(&door, "192.0.2.9");
         assert!(full.add(LARGE - 1));
-        assert!(call(&door, "192.0.2.10").add(2));
+        assert!(call(&door, "192.0.2.10").add(LARGE - 1));
         assert!(empty.iter().all(is_there) && !is_there(&full));
     }
 
