@@ -36,6 +36,7 @@ mod receive;
 pub mod records;
 mod redate;
 mod relay_client;
+mod relay_clocks;
 mod seal;
 mod session;
 mod state;

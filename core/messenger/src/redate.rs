@@ -8,7 +8,7 @@
 use sotto_protocol::Timestamp;
 use sotto_protocol::limits::DATED_AHEAD_MAX;
 
-use crate::store::column::ms;
+use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
 /// Columns that hold when something happened here, with the rows in which it still matters.
@@ -26,15 +26,30 @@ const PAST: [(&str, &str, &str); 7] = [
 const SOON: (&str, &str) = ("peer_device", "confirm_due");
 
 /// Whether there is such a date where it is seen at once: a look at the ends of two indexes, cheap enough for every turn.
-pub(crate) fn is_due(view: &impl Query, latest: Timestamp) -> Result<bool, StoreError> {
+pub(crate) fn is_due(view: &impl Query, judging_now: Timestamp) -> Result<bool, StoreError> {
+    let latest = latest(view, judging_now)?;
     let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM outbox WHERE state = 2 AND accepted_at > ?1)
                OR EXISTS (SELECT 1 FROM conversation WHERE last_at > ?1)
                OR EXISTS (SELECT 1 FROM peer_device WHERE confirm_due IS NOT NULL AND confirm_due > ?1 + 86400000)";
     Ok(view.one(sql, [ms(latest.after(DATED_AHEAD_MAX))], |_| Ok(()))?.is_some())
 }
 
-/// Dates anew what is dated ahead of `latest`, the latest time by any clock.
-pub(crate) fn set_right(tx: &mut Tx<'_>, latest: Timestamp) -> Result<(), StoreError> {
+/// Remembers a time that has surely passed.
+pub(crate) fn note_sure(tx: &mut Tx<'_>, sure_now: Timestamp) -> Result<(), StoreError> {
+    let sql = "INSERT INTO meta (key, value) VALUES ('sure_at', ?1) ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)";
+    tx.execute(sql, [ms(sure_now)]).map(drop)
+}
+
+/// The latest time by any clock, and no earlier than one that has surely passed: when all clocks fall back together, what was dated before
+/// is right.
+fn latest(view: &impl Query, judging_now: Timestamp) -> Result<Timestamp, StoreError> {
+    let sure_at = view.one("SELECT value FROM meta WHERE key = 'sure_at'", [], |row| row.get::<_, i64>(0))?;
+    Ok(sure_at.map(timestamp).map_or(judging_now, |sure_at| sure_at.max(judging_now)))
+}
+
+/// Dates anew what is dated ahead of the latest time by any clock.
+pub(crate) fn set_right(tx: &mut Tx<'_>, judging_now: Timestamp) -> Result<(), StoreError> {
+    let latest = latest(tx, judging_now)?;
     let (now, ahead) = (ms(latest), ms(latest.after(DATED_AHEAD_MAX)));
     for (table, column, matters) in PAST {
         tx.execute(&format!("UPDATE {table} SET {column} = ?1 WHERE {column} > ?2 AND {matters}"), [now, ahead])?;

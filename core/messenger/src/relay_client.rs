@@ -1,7 +1,6 @@
 //! Typed relay calls: protobuf in, protobuf or a typed refusal out.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -9,6 +8,7 @@ use serde::Deserialize;
 use sotto_protocol::request::{Authorization, path};
 use sotto_protocol::{Bytes, Message, RelayAddress, RelayName, Timestamp, decode, relay};
 
+use crate::relay_clocks::RelayClocks;
 use crate::world::{Answer, Call, Clock, Isolation, Rng, Transport, TransportError};
 
 /// The longest code that a refusal may carry: ours are shorter. Codes are shown and logged, so they are words and nothing else.
@@ -118,15 +118,14 @@ pub(crate) trait Signer: Sync {
 #[derive(Clone)]
 pub(crate) struct RelayClient {
     transport: Arc<dyn Transport>,
-    clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
-    /// How far each relay's clock is ahead of ours, in milliseconds, as it last said: signatures are made on its time.
-    clock_offset_ms: Arc<Mutex<HashMap<RelayName, i64>>>,
+    /// Signatures are made on the time of the relay that they are for.
+    clocks: Arc<RelayClocks>,
 }
 
 impl RelayClient {
     pub(crate) fn new(transport: Arc<dyn Transport>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Self {
-        Self { transport, clock, rng, clock_offset_ms: Arc::default() }
+        Self { transport, rng, clocks: Arc::new(RelayClocks::new(clock)) }
     }
 
     pub(crate) fn transport(&self) -> &Arc<dyn Transport> {
@@ -184,7 +183,7 @@ impl RelayClient {
         signer: &dyn Signer,
     ) -> Result<R, RelayError> {
         let authorization =
-            signer.authorize(relay.name(), path, &body, self.relay_time(relay.name()), &*self.rng).to_string();
+            signer.authorize(relay.name(), path, &body, self.clocks.now_at(relay.name()), &*self.rng).to_string();
         let call = Call { relay: relay.clone(), isolation, path, body, authorization: Some(authorization) };
         read_answer(self.transport.call(call).await?)
     }
@@ -201,42 +200,24 @@ impl RelayClient {
 
     /// Remembers a relay's clock.
     pub(crate) fn learn_clock(&self, relay: &RelayName, relay_now: Timestamp) {
-        let offset = signed_difference_ms(relay_now, self.clock.now());
-        if let Ok(mut offsets) = self.clock_offset_ms.lock() {
-            offsets.insert(relay.clone(), offset);
-        }
+        self.clocks.learn(relay, relay_now);
     }
 
     /// Whether any relay has told its time.
     pub(crate) fn has_heard_the_time(&self) -> bool {
-        self.clock_offset_ms.lock().is_ok_and(|offsets| !offsets.is_empty())
+        self.clocks.heard_now().is_some()
     }
 
     /// Now, on relay time where any relay has told it: what relays date and judge is made on it.
     pub(crate) fn network_now(&self) -> Timestamp {
-        let offset = self
-            .clock_offset_ms
-            .lock()
-            .ok()
-            .and_then(|offsets| offsets.values().copied().min_by_key(|offset| offset.unsigned_abs()));
-        Timestamp::from_ms(self.clock.now().as_ms().saturating_add_signed(offset.unwrap_or(0)))
+        self.clocks.heard_now().unwrap_or_else(|| self.clocks.own_now())
     }
 
     /// A time that has passed by our clock and by the relays': what destroys something waits for it, so that one wild clock destroys
     /// nothing. There is none until a relay has told its time: our clock alone is one clock.
     pub(crate) fn sure_now(&self) -> Option<Timestamp> {
-        self.has_heard_the_time().then(|| self.clock.now().min(self.network_now()))
+        self.clocks.heard_now().map(|heard_now| heard_now.min(self.clocks.own_now()))
     }
-
-    fn relay_time(&self, relay: &RelayName) -> Timestamp {
-        let offset = self.clock_offset_ms.lock().ok().and_then(|offsets| offsets.get(relay).copied()).unwrap_or(0);
-        Timestamp::from_ms(self.clock.now().as_ms().saturating_add_signed(offset))
-    }
-}
-
-fn signed_difference_ms(later: Timestamp, earlier: Timestamp) -> i64 {
-    let difference = i128::from(later.as_ms()) - i128::from(earlier.as_ms());
-    i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX })
 }
 
 fn read_answer<R: Message + Default>(answer: Answer) -> Result<R, RelayError> {

@@ -96,9 +96,11 @@ fn due_at(engine: &Engine, view: &Connection) -> Result<Timestamp, StoreError> {
 }
 
 fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
-    let (now, sure_now) = (engine.network_now(), engine.sure_now());
-    if engine.client.has_heard_the_time() {
-        redate::set_right(tx, engine.judging_now())?;
+    let (times, sure_now) = (engine.times(), engine.sure_now());
+    let now = times.network;
+    if let Some(sure_now) = sure_now {
+        redate::note_sure(tx, sure_now)?;
+        redate::set_right(tx, times.judging)?;
     }
     prekey::upkeep(tx, &engine.own, task::new_batch(tx)?, now, sure_now, &mut engine.chance())?;
     let issued_at =

@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sotto_protocol::{Bytes, ChainId, InboxId, RelayAddress, Timestamp};
 use zeroize::Zeroizing;
@@ -85,10 +85,13 @@ pub enum TransportError {
     Broken,
 }
 
-/// Wall-clock time and waiting.
+/// Time and waiting.
 pub trait Clock: Send + Sync + 'static {
-    /// Now, by the device.
+    /// Now, by the device's wall clock, which may jump.
     fn now(&self) -> Timestamp;
+
+    /// Now, on a clock that never jumps. It may stand still while the device sleeps.
+    fn instant(&self) -> Instant;
 
     /// Ready after `duration`.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
@@ -150,6 +153,10 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::EPOCH.after(since_epoch)
+    }
+
+    fn instant(&self) -> Instant {
+        Instant::now()
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {

@@ -91,6 +91,10 @@ impl Clock for TestClock {
         }
     }
 
+    fn instant(&self) -> std::time::Instant {
+        Instant::now().into_std()
+    }
+
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(duration))
     }

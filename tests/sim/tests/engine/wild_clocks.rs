@@ -165,3 +165,66 @@ async fn d4_a_device_whose_clock_is_behind_and_that_reaches_no_relay_retires_not
     assert_eq!(kem_keys(&alice), keys);
     assert_eq!(alice.transcript("bob").await.unwrap(), ["ping", "pong", "under the keys of today"]);
 }
+
+/// When things happened that count for as long as that was not too long ago.
+fn dates(person: &Person) -> Vec<String> {
+    person.database().texts("SELECT 'stored ' || stored_at FROM waiting UNION SELECT hex(hash) || day FROM seen_inner")
+}
+
+#[tokio::test(start_paused = true)]
+async fn g1_a_clock_that_falls_back_while_it_runs_dates_nothing_back_and_destroys_nothing_when_it_is_right_again() {
+    let (world, alice, bob) = acquainted(204).await;
+    wait_in_vain(&world, &alice);
+    let before = dates(&alice);
+    assert!(before.len() > 1);
+    alice.clock.set_behind(60 * DAY);
+    bob.say("alice", "meanwhile").await.unwrap();
+    bob.catch_up().await.unwrap();
+    world.wait(Duration::from_secs(30)).await;
+    assert_eq!(alice.transcript("bob").await.unwrap().last().unwrap(), "meanwhile");
+    let meanwhile = dates(&alice);
+    assert!(before.iter().all(|date| meanwhile.contains(date)), "{before:?} {meanwhile:?}");
+    alice.clock.set_right();
+    bob.say("alice", "right again").await.unwrap();
+    bob.catch_up().await.unwrap();
+    world.wait(2 * HOUR).await;
+    let after = dates(&alice);
+    assert!(meanwhile.iter().all(|date| after.contains(date)), "{meanwhile:?} {after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn d4_a_clock_that_runs_ahead_while_it_runs_destroys_nothing() {
+    let (world, alice, bob) = acquainted(205).await;
+    wait_in_vain(&world, &alice);
+    let (before, keys) = (dates(&alice), kem_keys(&alice));
+    alice.clock.set_ahead(90 * DAY);
+    bob.say("alice", "meanwhile").await.unwrap();
+    bob.catch_up().await.unwrap();
+    world.wait(Duration::from_secs(30)).await;
+    let meanwhile = dates(&alice);
+    assert!(before.iter().all(|date| meanwhile.contains(date)), "{before:?} {meanwhile:?}");
+    let left = kem_keys(&alice);
+    assert!(keys.iter().all(|key| left.contains(key)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn g1_nothing_is_dated_back_behind_a_time_that_has_surely_passed() {
+    let (world, alice, bob) = acquainted(206).await;
+    // What is right is the later time; then all clocks fall back together.
+    world.network.set_clocks_ahead(20 * DAY);
+    alice.clock.set_ahead(20 * DAY);
+    bob.clock.set_ahead(20 * DAY);
+    let [alice, bob] = world.switched_off([alice, bob], HOUR).await.unwrap();
+    bob.say("alice", "the last one before").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    alice.messenger.shut_down();
+    let last_at = "SELECT max(last_at) FROM conversation";
+    let before = alice.database().number(last_at);
+    world.network.set_clocks_ahead(Duration::ZERO);
+    alice.clock.set_right();
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    world.wait(Duration::from_secs(300)).await;
+    let moved = before - alice.database().number(last_at);
+    assert!(moved < 3_600_000, "it moved back by {moved} ms");
+}
