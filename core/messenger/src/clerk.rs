@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::outbox::backoff::Backoff;
+use crate::outbox::backoff::{Backoff, REFUSED_DELAY_MAX};
 use crate::relay_client::RelayError;
 use crate::status::Doing;
 use crate::store::StoreError;
@@ -112,7 +112,8 @@ struct Refused {
 
 impl Refusals {
     fn holds(&self, subject: &Subject, now: Timestamp) -> bool {
-        self.0.get(subject).is_some_and(|refused| now < refused.until)
+        // A wait that is longer than any was begun under a clock that has fallen back since: it is over.
+        self.0.get(subject).is_some_and(|refused| now < refused.until && refused.until.since(now) <= REFUSED_DELAY_MAX)
     }
 
     fn add(&mut self, subject: Subject, code: &'static str, now: Timestamp, chance: &Chance<'_>) {
@@ -255,3 +256,22 @@ async fn admitted(
 /// The empty answer.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Nothing {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::SystemRng;
+
+    #[test]
+    fn a_clock_that_falls_back_makes_no_wait_longer_than_an_hour() {
+        let subject = Subject::Chain(sotto_protocol::ChainId::from_bytes([7; 32]));
+        let now = Timestamp::from_ms(1_800_000_000_000);
+        let mut refusals = Refusals::default();
+        for _ in 0..20 {
+            refusals.add(subject, "refused", now, &Chance(&SystemRng));
+        }
+        assert!(refusals.holds(&subject, now));
+        assert!(!refusals.holds(&subject, now.after(REFUSED_DELAY_MAX)));
+        assert!(!refusals.holds(&subject, now.before(Duration::from_secs(365 * 24 * 3600))));
+    }
+}

@@ -10,7 +10,7 @@ const DELAY_MIN: Duration = Duration::from_secs(1);
 const DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// Longest wait after refusals: somebody who blocked or removed us is asked no more than once an hour.
-const REFUSED_DELAY_MAX: Duration = Duration::from_secs(3600);
+pub(crate) const REFUSED_DELAY_MAX: Duration = Duration::from_secs(3600);
 
 /// How often something failed in a row.
 #[derive(Clone, Copy, Default, Debug)]
