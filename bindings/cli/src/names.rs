@@ -1,7 +1,7 @@
 //! What people are called on the screen: never two of them the same, and nobody `me` but oneself.
 //!
 //! Others choose their names. Where one is taken, or is the word for oneself, the beginning of the account id stands behind it; and so it
-//! does where one only looks like another: `Bob`, `bob` and `B\u{43e}b` are three names and one sight.
+//! does where one only looks like another: `Bob`, `bob` and `B\u{43e}b` are three names and one sight. A name that holds what this program writes around names stands between quotes.
 
 use std::collections::{HashMap, HashSet};
 

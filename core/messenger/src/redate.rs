@@ -5,6 +5,8 @@
 //! of a wild clock would last for as long as it was ahead: letters never put again, confirmations never due, seals never worn.
 //! Not here: what is made anew because others would refuse its date (`prekey.rs`, `own/chain.rs`).
 
+use std::time::Duration;
+
 use sotto_protocol::Timestamp;
 use sotto_protocol::limits::DATED_AHEAD_MAX;
 
@@ -24,14 +26,17 @@ const PAST: [(&str, &str, &str); 7] = [
 
 /// What is due within a day of being written, and no later.
 const SOON: (&str, &str) = ("peer_device", "confirm_due");
+/// That day.
+const SOON_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether there is such a date where it is seen at once: a look at the ends of two indexes, cheap enough for every turn.
 pub(crate) fn is_due(view: &impl Query, judging_now: Timestamp) -> Result<bool, StoreError> {
     let latest = latest(view, judging_now)?;
     let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM outbox WHERE state = 2 AND accepted_at > ?1)
                OR EXISTS (SELECT 1 FROM conversation WHERE last_at > ?1)
-               OR EXISTS (SELECT 1 FROM peer_device WHERE confirm_due IS NOT NULL AND confirm_due > ?1 + 86400000)";
-    Ok(view.one(sql, [ms(latest.after(DATED_AHEAD_MAX))], |_| Ok(()))?.is_some())
+               OR EXISTS (SELECT 1 FROM peer_device WHERE confirm_due IS NOT NULL AND confirm_due > ?2)";
+    let ahead = latest.after(DATED_AHEAD_MAX);
+    Ok(view.one(sql, [ms(ahead), ms(ahead.after(SOON_MAX))], |_| Ok(()))?.is_some())
 }
 
 /// Remembers a time that has surely passed.
@@ -51,11 +56,12 @@ fn latest(view: &impl Query, judging_now: Timestamp) -> Result<Timestamp, StoreE
 pub(crate) fn set_right(tx: &mut Tx<'_>, judging_now: Timestamp) -> Result<(), StoreError> {
     let latest = latest(tx, judging_now)?;
     let (now, ahead) = (ms(latest), ms(latest.after(DATED_AHEAD_MAX)));
+    let soon = ms(latest.after(DATED_AHEAD_MAX).after(SOON_MAX));
     for (table, column, matters) in PAST {
         tx.execute(&format!("UPDATE {table} SET {column} = ?1 WHERE {column} > ?2 AND {matters}"), [now, ahead])?;
     }
     let (table, column) = SOON;
-    tx.execute(&format!("UPDATE {table} SET {column} = ?1 WHERE {column} > ?2 + 86400000"), [now, ahead])?;
+    tx.execute(&format!("UPDATE {table} SET {column} = ?1 WHERE {column} > ?2"), [now, soon])?;
     tx.execute("UPDATE seen_inner SET day = ?1 WHERE day > ?2", [latest.day(), latest.after(DATED_AHEAD_MAX).day()])?;
     Ok(())
 }

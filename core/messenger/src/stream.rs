@@ -192,12 +192,14 @@ impl<'a> Connection<'a> {
         let (row, owner_key, id) = (own.row, own.owner_key.clone(), own.inbox);
         let inbox = first.inbox.clone();
         let mut deliveries = first.deliveries;
+        let mut size = bytes(&deliveries);
         let mut next = None;
-        while deliveries.len() < WINDOW_COUNT && bytes(&deliveries) < WINDOW_BYTES {
+        while deliveries.len() < WINDOW_COUNT && size < WINDOW_BYTES {
             let Some(Ok(frame)) = self.at_hand().await else { break };
             match read_frame(frame.clone())? {
                 Some(server_frame::Frame::Deliveries(more)) if more.inbox == inbox => {
-                    deliveries.extend(more.deliveries)
+                    size += bytes(&more.deliveries);
+                    deliveries.extend(more.deliveries);
                 }
                 _ => {
                     next = Some(frame);

@@ -15,10 +15,12 @@ fn every_command_prints_objects_with_the_promised_fields() {
     let stage = Stage::set();
     let alice = stage.profile("alice");
     let made = objects(&run(&alice, &["--json", "init", "--relay", stage.relay.address(), "--name", "alice"]));
+    assert_eq!(text(&made[0], "kind"), "account");
     has(&made[0], &["account", "device", "name", "published"]);
     let (bob, bob_id) = stage.person("bob");
     let invite = objects(&run(&alice, &["--json", "invite", "--uses", "2", "--expires", "1d", "--qr"]));
     assert_eq!(invite.len(), 1, "a picture is for people");
+    assert_eq!(text(&invite[0], "kind"), "invite");
     has(&invite[0], &["link", "expires_at", "uses", "published"]);
     let contact = ["kind", "id", "name", "own_name", "state", "blocked", "trust", "outdated"];
     // From standard input, where nobody else sees it.
@@ -42,11 +44,12 @@ fn every_command_prints_objects_with_the_promised_fields() {
     assert_eq!((text(&received[0], "text"), text(&received[0], "state")), ("-5".into(), "received".into()));
     has(&objects(&run(&bob, &["--json", "messages", "alice"]))[0], &message);
     let chats = objects(&run(&bob, &["--json", "chats"]));
+    assert_eq!(text(&chats[0], "kind"), "chat");
     has(&chats[0], &["id", "contact", "name", "last_at", "unread", "preview"]);
     assert!(objects(&run(&bob, &["--json", "read", "alice"])).is_empty());
     assert_eq!(objects(&run(&bob, &["--json", "chats"]))[0]["unread"], 0);
     let number = objects(&run(&alice, &["--json", "safety-number", "bob"]));
-    assert_eq!(text(&number[0], "safety_number").len(), 60);
+    assert_eq!((text(&number[0], "kind"), text(&number[0], "safety_number").len()), ("safety_number".into(), 60));
     for (words, state) in [
         ("rename bob robert", "accepted"),
         ("block robert", "accepted"),
@@ -55,6 +58,7 @@ fn every_command_prints_objects_with_the_promised_fields() {
     ] {
         let words: Vec<&str> = ["--json", "contacts"].into_iter().chain(words.split(' ')).collect();
         let changed = objects(&run(&alice, &words));
+        has(&changed[0], &contact);
         assert_eq!((text(&changed[0], "id"), text(&changed[0], "state")), (bob_id.clone(), state.to_owned()));
     }
     assert!(objects(&run(&alice, &["--json", "contacts"])).is_empty());

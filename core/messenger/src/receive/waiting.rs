@@ -164,7 +164,6 @@ impl Batch<'_, '_, '_> {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?, row.get::<_, i64>(3)?))
             },
         )?;
-        let mut installed = false;
         for (row, header, payload, reason) in waiting {
             if waited_for.iter().all(|why| why.code() != reason) {
                 continue;
@@ -176,11 +175,10 @@ impl Batch<'_, '_, '_> {
                 }
                 Err(Fault::Store(error)) => return Err(error),
                 Err(Fault::Refused(code)) => count_refusals(self.tx, code, 1)?,
-                Ok(has_installed) => installed |= has_installed,
+                Ok(_) => {}
             }
             self.tx.execute("DELETE FROM waiting WHERE id = ?1", [row])?;
         }
-        // Each time with one envelope fewer that waits.
-        if installed { self.retry(alias, &[Why::NoOpener]) } else { Ok(()) }
+        Ok(())
     }
 }
