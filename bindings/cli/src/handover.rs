@@ -122,9 +122,8 @@ async fn converse(
     let (reader, mut writer) = stream.into_split();
     // Only the profile's path may be no UTF-8, and over there it is known.
     let words = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    if write(&mut writer, &Request { words }).await.is_err() {
-        return Asked::NobodyThere;
-    }
+    // A first process that ends may have answered and left before it was asked: what it said is read all the same.
+    let _ = write(&mut writer, &Request { words }).await;
     let mut lines = BufReader::new(reader).lines();
     let (mut has_begun, mut handed_over) = (false, None);
     while let Ok(Some(line)) = lines.next_line().await {
@@ -175,6 +174,7 @@ impl Door {
     pub(crate) async fn close(mut self) {
         self.closing.send_replace(Some(Instant::now() + READER_PATIENCE));
         let _ = self.emptied.wait_for(|is_empty| *is_empty).await;
+        // Before the profile is free: afterwards it could be the next one's.
         let _ = std::fs::remove_file(&self.path);
         self.serving.abort();
     }
@@ -265,10 +265,9 @@ async fn serve(listener: UnixListener, mut host: Host, empty: watch::Sender<bool
 }
 
 async fn turn_away(stream: UnixStream) {
-    let (reader, mut writer) = stream.into_split();
+    let (_reader, mut writer) = stream.into_split();
     // It may leave without an answer; then it tries again.
     let _ = tokio::time::timeout(READER_PATIENCE, write(&mut writer, &Answer::Closing)).await;
-    drop(reader);
 }
 
 /// Lines of somebody who asks, none of them endless.
@@ -446,5 +445,15 @@ mod tests {
         let own = geteuid().as_raw();
         assert!(is_of(&one, own) && is_of(&other, own));
         assert!(!is_of(&one, own + 1));
+    }
+
+    #[tokio::test]
+    async fn what_a_first_process_said_before_it_was_asked_is_heard() {
+        let (own, mut first) = UnixStream::pair().unwrap();
+        first.write_all(b"\"closing\"\n").await.unwrap();
+        drop(first);
+        let (mut input, mut terminal) = (StandardInput::default(), Terminal::default());
+        let asked = converse(own, Path::new("profile"), &["sotto".into()], &mut input, &mut terminal).await;
+        assert!(matches!(asked, Asked::Closing));
     }
 }

@@ -27,8 +27,11 @@ use crate::profile;
 use crate::signals::{self, Signals};
 use crate::terminal::Terminal;
 
-/// How long a profile may be locked by something that does not answer: between a first process's lock and its socket, or the reverse.
-const LOCKED_MAX: Duration = Duration::from_secs(2);
+/// How long a profile may be locked by something that does not answer: between a first process's lock and its socket, or the reverse. A
+/// database is opened or closed then, on a disk that may be slow; and of many processes that come at once each does so for a moment.
+const LOCKED_MAX: Duration = Duration::from_secs(30);
+/// After that time whoever waits is told why nothing happens.
+const LOCKED_SILENTLY: Duration = Duration::from_secs(2);
 /// How long a first process may take to end what others asked of it: a command that waits for relays, and a reader that is slow.
 const CLOSING_MAX: Duration = Duration::from_secs(90);
 /// Between two tries.
@@ -71,7 +74,7 @@ async fn ask_or_open(
     let (begun, mut passphrase, mut input) = (Instant::now(), None, StandardInput::default());
     let asked_for = stay(&mut arguments.command).copied();
     let is_watching = matches!(arguments.command, Command::Sync { .. });
-    let (mut closing_since, mut locked_since) = (None, None);
+    let (mut closing, mut locked) = (Waiting::at_most(CLOSING_MAX), Waiting::at_most(LOCKED_MAX));
     loop {
         match handover::ask(profile, words, &mut input, terminal).await {
             Asked::Answered(code) => return Ok(code),
@@ -80,9 +83,9 @@ async fn ask_or_open(
             // Nothing that watching does may be done only once.
             Asked::BrokenOff if !is_watching => return Err(Failed::broken_off()),
             Asked::Closing => {
-                wait_for_lock(&mut closing_since, CLOSING_MAX).await?;
+                closing.pause(arguments.json, terminal).await?;
                 // What comes after it has time of its own.
-                locked_since = None;
+                locked.begin_anew();
                 continue;
             }
             Asked::BrokenOff | Asked::NobodyThere => {}
@@ -93,19 +96,44 @@ async fn ask_or_open(
         }
         match open(profile, &mut passphrase).await {
             Ok(messenger) => return serve(&messenger, profile, arguments, &mut input, terminal).await,
-            Err(Error::Store(StoreError::ProfileInUse)) => wait_for_lock(&mut locked_since, LOCKED_MAX).await?,
+            Err(Error::Store(StoreError::ProfileInUse)) => {
+                locked.pause(arguments.json, terminal).await?;
+                closing.begin_anew();
+            }
             Err(error) => return Err(error.into()),
         }
     }
 }
 
-/// Waits a little for a profile that is locked; fails once it has been for too long.
-async fn wait_for_lock(since: &mut Option<Instant>, longest: Duration) -> Result<(), Failed> {
-    if since.get_or_insert_with(Instant::now).elapsed() > longest {
-        return Err(Error::Store(StoreError::ProfileInUse).into());
+/// Waiting for a profile that somebody else has.
+struct Waiting {
+    since: Option<Instant>,
+    longest: Duration,
+    is_told: bool,
+}
+
+impl Waiting {
+    fn at_most(longest: Duration) -> Self {
+        Self { since: None, longest, is_told: false }
     }
-    tokio::time::sleep(PAUSE).await;
-    Ok(())
+
+    /// Somebody else has it now.
+    fn begin_anew(&mut self) {
+        self.since = None;
+    }
+
+    /// A little of it; fails once it has been too long.
+    async fn pause(&mut self, json: bool, terminal: &mut Terminal) -> Result<(), Failed> {
+        let waited = self.since.get_or_insert_with(Instant::now).elapsed();
+        if waited > self.longest {
+            return Err(Error::Store(StoreError::ProfileInUse).into());
+        }
+        if waited > LOCKED_SILENTLY && !std::mem::replace(&mut self.is_told, true) {
+            Output::new(json, terminal).note("(another process has this profile open: waiting for it)");
+        }
+        tokio::time::sleep(PAUSE).await;
+        Ok(())
+    }
 }
 
 /// How many seconds a command is to stay.

@@ -127,3 +127,32 @@ fn who_comes_while_the_first_process_ends_waits_for_it() {
     assert!(staying.wait().unwrap().success());
     assert_eq!(transcript(&alice, "bob"), ["slow", "patient"]);
 }
+
+#[test]
+fn of_many_that_come_at_once_each_is_done_once() {
+    let stage = Stage::set();
+    let (alice, _) = stage.person("alice");
+    let texts: Vec<String> = (0..60).map(|number| format!("text {number:02}")).collect();
+    let sending: Vec<_> = texts.iter().map(|text| alice.start(&["send", "me", text]).unwrap()).collect();
+    for mut process in sending {
+        let complaints = process.complaints();
+        assert!(process.wait().unwrap().success(), "{:?}", complaints.rest());
+    }
+    let mut said = transcript(&alice, "me");
+    said.sort();
+    assert_eq!(said, texts);
+}
+
+#[test]
+fn a_profile_that_is_held_by_something_silent_is_waited_for() {
+    let stage = Stage::set();
+    let (alice, _) = stage.person("alice");
+    let held = std::fs::File::open(alice.directory().join("lock")).unwrap();
+    held.lock().unwrap();
+    let mut sending = alice.start(&["send", "me", "after all"]).unwrap();
+    let complaints = sending.complaints();
+    assert!(complaints.next().unwrap().contains("waiting for it"));
+    held.unlock().unwrap();
+    assert!(sending.wait().unwrap().success());
+    assert_eq!(transcript(&alice, "me"), ["after all"]);
+}
