@@ -8,8 +8,8 @@ use serde::Deserialize;
 use sotto_protocol::RelayName;
 use sotto_protocol::limits::{HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX, RETENTION};
 
-use crate::inbox::InboxPolicy;
 use crate::limits::{RESERVE_BYTES, RESERVE_BYTES_DEVELOPMENT, RESERVE_BYTES_MIN, ShellLimits, StoreBounds};
+use crate::policy::InboxPolicy;
 
 /// An hour of a phone.
 const PROOF_OF_WORK_BITS_MAX: u32 = 32;

@@ -1,45 +1,14 @@
 //! Calls about inboxes: create by the relay's policy, delete, replace the manage key, peek.
 
-use sha2::{Digest, Sha256};
 use sotto_protocol::limits::{PEEK_BYTES_MAX, PEEK_COUNT_MAX};
 use sotto_protocol::relay::{InboxCreate, InboxDelete, InboxManageKey, Peek, Peeked};
 use sotto_protocol::{InboxId, Timestamp, work};
-use subtle::{Choice, ConstantTimeEq};
+use subtle::ConstantTimeEq as _;
 
 use crate::problem::{Problem, Response};
 use crate::relay::{Relay, id, key};
 use crate::store::{Caller, Creation, InboxKeys, Page};
 use crate::stream::delivery;
-
-/// Who may create inboxes and chains.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum InboxPolicy {
-    /// Everybody.
-    #[default]
-    Open,
-    /// Whoever knows one of the operator's codes.
-    Code(Vec<String>),
-    /// Nobody.
-    Closed,
-}
-
-impl InboxPolicy {
-    fn admits(&self, code: &str) -> bool {
-        match self {
-            Self::Open => true,
-            Self::Closed => false,
-            // Hashes are compared, so that neither content nor length of a code shows in the time.
-            Self::Code(codes) => codes
-                .iter()
-                .fold(Choice::from(0), |found, known| found | digest(known.as_bytes()).ct_eq(&digest(code.as_bytes())))
-                .into(),
-        }
-    }
-}
-
-fn digest(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
-}
 
 impl Relay {
     pub(crate) async fn create_inbox(&self, caller: Caller, message: InboxCreate) -> Result<Response, Problem> {
@@ -85,19 +54,5 @@ impl Relay {
         self.spend_peek(&caller, now)?;
         let deliveries = glimpse.envelopes.into_iter().map(delivery).collect();
         Ok(Response::message(&Peeked { deliveries, waiting: glimpse.waiting }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_code_is_asked_for_exactly_where_the_policy_says_so() {
-        let codes = InboxPolicy::Code(vec!["north".to_owned(), "south".to_owned()]);
-        assert!(codes.admits("south"));
-        assert!(!codes.admits("") && !codes.admits("sout"));
-        assert!(InboxPolicy::Open.admits(""));
-        assert!(!InboxPolicy::Closed.admits("south"));
     }
 }

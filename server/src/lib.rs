@@ -21,6 +21,7 @@ mod inbox;
 pub mod inspect;
 pub mod limits;
 mod metrics;
+mod policy;
 mod prekey;
 mod problem;
 mod relay;
@@ -35,8 +36,8 @@ mod token;
 use sotto_cipher as _;
 
 pub use auth::Request;
-pub use inbox::InboxPolicy;
 pub use metrics::Metrics;
+pub use policy::InboxPolicy;
 pub use problem::{Problem, Response};
 pub use relay::{Relay, RelayConfig};
 pub use stream::{StreamEnd, StreamSession};

@@ -16,9 +16,9 @@ use sotto_protocol::{Message, PROTOCOL_VERSION, RelayName, Timestamp};
 
 use crate::auth::{PeekNonces, Request, anonymous, signed};
 use crate::hub::Hub;
-use crate::inbox::InboxPolicy;
 use crate::limits::BODY_FIELDS_MAX;
 use crate::metrics::Metrics;
+use crate::policy::InboxPolicy;
 use crate::problem::{Problem, Response};
 use crate::store::{Caller, Denied, MailboxStore, PublicKey, Swept};
 use crate::stream::StreamSession;

@@ -11,11 +11,13 @@ use unicode_normalization::UnicodeNormalization as _;
 use unicode_security::skeleton;
 
 use crate::failed::Failed;
-use crate::output::ID_SHOWN;
 use crate::readable;
 
 /// The name that means this account.
 pub(crate) const MYSELF: &str = "me";
+
+/// Characters of an account id that are shown to people: enough to be typed instead of it.
+pub(crate) const ID_SHOWN: usize = 12;
 
 /// A name to show.
 #[derive(Clone, PartialEq, Eq, Debug)]

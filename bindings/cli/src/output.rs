@@ -7,12 +7,9 @@ use sotto_core::records::{CatchUp, Contact, ContactState, Conversation, Failure,
 
 use crate::age::Age;
 use crate::failed::Failed;
-use crate::names::Name;
+use crate::names::{ID_SHOWN, Name};
 use crate::readable;
 use crate::terminal::Sink;
-
-/// Characters of an account id that are shown to people: enough to be typed instead of it.
-pub(crate) const ID_SHOWN: usize = 12;
 
 /// Shows results in the form that was asked for.
 pub(crate) struct Output<'a> {
