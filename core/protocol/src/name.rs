@@ -20,12 +20,16 @@ pub fn check(name: &str) -> Result<(), DecodeError> {
 }
 
 /// Whether something in a name [`is_hidden`] and has nothing there to act on: a selector stands right behind a visible character, a
-/// joiner behind one or behind its selector, and that character is not of ASCII.
+/// joiner behind one or behind its selector, and that character is not of ASCII. An emoji's selector also stands between a key and its
+/// cap.
 #[must_use]
 pub fn hides(name: &str) -> bool {
-    let (mut selects, mut joins) = (false, false);
-    name.chars().any(|letter| {
+    let (mut selects, mut joins, mut is_key) = (false, false, false);
+    let mut letters = name.chars().peekable();
+    std::iter::from_fn(|| letters.next().map(|letter| (letter, letters.peek().copied()))).any(|(letter, next)| {
+        let is_behind_key = std::mem::replace(&mut is_key, matches!(letter, '0'..='9' | '#' | '*'));
         let has_purpose = match letter {
+            '\u{fe0f}' if is_behind_key => next == Some('\u{20e3}'),
             '\u{fe00}'..='\u{fe0f}' => std::mem::take(&mut selects),
             '\u{200c}' | '\u{200d}' => std::mem::take(&mut joins),
             _ => {
@@ -84,6 +88,12 @@ mod tests {
             "Bob\u{fe0f}",
             "❤\u{fe0f}\u{fe0f}",
             "❤\u{200d}\u{fe0f}",
+            "1\u{fe0f}",
+            "1\u{fe0f}2\u{20e3}",
+            "1\u{fe0e}\u{20e3}",
+            "1\u{fe0f}\u{fe0f}\u{20e3}",
+            "a\u{fe0f}\u{20e3}",
+            "1\u{200d}\u{20e3}",
             "é\u{200d}\u{200d}",
         ] {
             assert_eq!(check(name), Err(DecodeError::BadName), "{name:?}");
@@ -92,9 +102,18 @@ mod tests {
 
     #[test]
     fn what_a_writing_system_or_an_emoji_needs_is_part_of_a_name() {
-        for name in
-            ["علی\u{200c}رضا", "ක්\u{200d}රිස්", "Anna ❤\u{fe0f}", "❤\u{fe0f}\u{200d}🔥", "👩🏽\u{200d}💻", "Nguyễn", "שָׁלוֹם"]
-        {
+        for name in [
+            "DJ 1\u{fe0f}\u{20e3}",
+            "#\u{fe0f}\u{20e3}*\u{fe0f}\u{20e3}",
+            "7\u{20e3}",
+            "علی\u{200c}رضا",
+            "ක්\u{200d}රිස්",
+            "Anna ❤\u{fe0f}",
+            "❤\u{fe0f}\u{200d}🔥",
+            "👩🏽\u{200d}💻",
+            "Nguyễn",
+            "שָׁלוֹם",
+        ] {
             assert_eq!(check(name), Ok(()), "{name:?}");
         }
     }

@@ -118,9 +118,12 @@ HIDDEN = (
 
 def hides(name):
     may_follow = ""
-    for character in name:
+    for index, character in enumerate(name):
         code = ord(character)
-        if 0xFE00 <= code <= 0xFE0F:
+        if code == 0xFE0F and name[index - 1 : index] in set("0123456789#*"):
+            if name[index + 1 : index + 2] != "\u20e3":
+                return True
+        elif 0xFE00 <= code <= 0xFE0F:
             if "selector" not in may_follow:
                 return True
             may_follow = "joiner"

@@ -299,6 +299,12 @@ fn add_contents(scenarios: &mut Scenarios) {
     named("name-with-two-selectors", "bad-name", "A selector more than selects.", &|accept| {
         accept.name = "\u{2764}\u{fe0f}\u{fe0f}".to_owned();
     });
+    named("name-with-a-key", "accepted", "An emoji's selector between a key and its cap.", &|accept| {
+        accept.name = "DJ 1\u{fe0f}\u{20e3}".to_owned();
+    });
+    named("name-with-a-key-without-cap", "bad-name", "A selector behind a digit that stays one.", &|accept| {
+        accept.name = "DJ 1\u{fe0f}".to_owned();
+    });
     named("name-that-turns", "bad-name", "A mark that turns what follows.", &|accept| {
         accept.name = "Zo\u{200f}".to_owned()
     });
