@@ -4,7 +4,7 @@ use std::fs;
 
 use sotto_end_to_end::Profile;
 
-use super::stage::{Stage, binary, fails, run, transcript};
+use super::stage::{Stage, binary, fails, objects, run, text, transcript};
 
 /// A copy of a profile that nobody has open.
 fn copy(stage: &Stage, profile: &Profile, name: &str) -> Profile {
@@ -19,15 +19,25 @@ fn copy(stage: &Stage, profile: &Profile, name: &str) -> Profile {
 #[test]
 fn what_an_older_copy_is_asked_to_send_is_refused_and_not_queued() {
     let (stage, alice, bob) = Stage::contacts();
+    let (carol, _) = stage.person("carol");
     run(&bob, &["send", "me", "before"]);
     let old = copy(&stage, &bob, "old");
     run(&alice, &["send", "--wait", "bob", "acknowledged by the original"]);
     run(&bob, &["sync"]);
     assert_eq!(fails(&old, &["sync"]), "rolled_back");
     // New processes, which have not asked the relay yet.
-    for words in [&["send", "alice", "no"] as &[&str], &["send", "--wait=5", "alice", "no"], &["sync"]] {
+    let link = text(&objects(&run(&carol, &["--json", "invite"]))[0], "link");
+    for words in [
+        &["send", "alice", "no"] as &[&str],
+        &["send", "--wait=5", "alice", "no"],
+        &["sync"],
+        &["invite"],
+        &["join", &link],
+        &["contacts", "accept", "alice"],
+    ] {
         assert_eq!(fails(&old, words), "rolled_back", "{words:?}");
     }
+    assert_eq!(objects(&run(&old, &["--json", "contacts"])).len(), 1, "nobody was asked");
     assert!(transcript(&old, "alice").is_empty(), "nothing was queued");
     assert_eq!(transcript(&old, "me"), ["before"], "what is there can be read");
     // The original goes on.

@@ -20,9 +20,10 @@ impl Messenger {
     /// Makes an invite. The link works once the relays have its tokens, which [`Messenger::catch_up`] waits for.
     ///
     /// # Errors
-    /// [`InputError::OutOfRange`], [`Error::Store`].
+    /// [`InputError::OutOfRange`], [`Error::RolledBack`], [`Error::Store`].
     pub async fn invite(&self, options: InviteOptions) -> Result<InviteLink, Error> {
         options.check()?;
+        self.refuse_if_rolled_back()?;
         let made = self
             .engine()
             .write(move |engine, tx| {
@@ -38,9 +39,10 @@ impl Messenger {
     ///
     /// # Errors
     /// [`InviteError`] for a link that cannot be used, [`Error::Relay`] when their relay is not reached, [`Error::Peer`] when what they
-    /// published is refused. Nothing was changed then.
+    /// published is refused, [`Error::RolledBack`]. Nothing was changed then.
     pub async fn join(&self, link: &str) -> Result<AccountId, Error> {
         let invite: Invite = link.parse().map_err(|error: DecodeError| InviteError::Garbage(error))?;
+        self.refuse_if_rolled_back()?;
         let engine = self.engine();
         let now = engine.network_now();
         if invite.is_expired(now) {
@@ -96,8 +98,9 @@ impl Messenger {
     ///
     /// # Errors
     /// [`InputError::NotFound`], [`InputError::WrongState`] for somebody who has not asked, asked so long ago that they would not hear the
-    /// answer, or is blocked.
+    /// answer, or is blocked; [`Error::RolledBack`].
     pub async fn accept(&self, account: AccountId) -> Result<(), Error> {
+        self.refuse_if_rolled_back()?;
         let engine = self.engine();
         let received = engine
             .write(move |engine, tx| -> Result<_, Error> {

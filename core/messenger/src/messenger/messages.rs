@@ -28,10 +28,7 @@ impl Messenger {
         if text.len() > TEXT_BYTES_MAX {
             return Err(InputError::TooLong { what: "the text", bytes_max: TEXT_BYTES_MAX }.into());
         }
-        // It would never leave.
-        if self.engine().is_rolled_back() {
-            return Err(Error::RolledBack);
-        }
+        self.refuse_if_rolled_back()?;
         let sent = self.engine().write(move |engine, tx| store_text(engine, tx, &to, &text)).await?;
         self.engine().wake_couriers();
         self.engine().tell(Event::MessagesChanged);

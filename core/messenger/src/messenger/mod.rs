@@ -188,6 +188,12 @@ impl Messenger {
         &self.engine.0
     }
 
+    /// For whatever would be queued for others: from an older copy it would never leave, or nobody here would hear the answer. Who is
+    /// blocked, removed or called otherwise is not refused: that holds here, and shuts a door.
+    fn refuse_if_rolled_back(&self) -> Result<(), Error> {
+        if self.engine().is_rolled_back() { Err(Error::RolledBack) } else { Ok(()) }
+    }
+
     /// Ends the engine: tasks stop, the database closes behind the transaction under way. Later calls answer
     /// [`StoreError::Closed`].
     pub fn shut_down(&self) {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use sotto_core::{Messenger, danger};
+use sotto_core::{InviteOptions, Messenger, danger};
 use sotto_protocol::relay::{Attached, server_frame};
 use sotto_protocol::{Bytes, RelayAddress, RelayName};
 use sotto_sim::{Person, World};
@@ -28,12 +28,19 @@ async fn h1_an_old_copy_of_files_and_keystore_together_is_found_out_by_the_relay
     let old = world.back_up(&alice);
     bob.say("alice", "after the copy").await.unwrap();
     world.settle(&[&bob, &alice]).await.unwrap();
+    let link = bob.messenger.invite(InviteOptions::default()).await.unwrap().link;
+    world.settle(&[&bob]).await.unwrap();
     alice.messenger.shut_down();
     let secrets = old.secrets.copy();
     let alice = world.restore(old, secrets).await.unwrap();
     let before = world.network.envelopes().len();
     assert_eq!(alice.catch_up().await.map(drop).unwrap_err().code(), "rolled_back");
     let _ = alice.say("bob", "with an old ratchet").await;
+    // Nor is anything queued that would leave, or whose answer nobody here would hear.
+    let invite = alice.messenger.invite(InviteOptions::default()).await.map(drop).unwrap_err();
+    let join = alice.messenger.join(&link).await.map(drop).unwrap_err();
+    let accept = alice.messenger.accept(alice.messenger.contacts().await.unwrap()[0].id).await.unwrap_err();
+    assert_eq!([invite.code(), join.code(), accept.code()], ["rolled_back"; 3]);
     let _ = alice.catch_up().await;
     world.wait(std::time::Duration::from_secs(3600)).await;
     assert_eq!(world.network.envelopes().len(), before, "no ratchet moves");
