@@ -68,7 +68,7 @@ fn remedy(code: &str) -> Option<&'static str> {
         }
         "not_sent_yet" => "It leaves by itself while sotto runs: sotto sync.",
         "relay_asks_for_code" => "Ask who runs it, and give it: --relay-code CODE.",
-        "relay_refused" => "It takes nobody new, or the code is wrong: ask who runs it.",
+        "relay_refused" => "It takes nobody new, the code is wrong, or it does not know you any more: ask who runs it.",
         "out_of_range" => "An invite has 1 to 1,000 uses and holds 1h to 30d; an account has 1 to 4 relays.",
         "broken_off" => "Look whether it is done before you repeat it: sotto messages WHO.",
         "keystore_locked" => "Type the passphrase in a terminal, or set SOTTO_PASSPHRASE.",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sotto_core::protocol::AccountId;
-use sotto_core::records::{CatchUp, ContactState};
+use sotto_core::records::{CatchUp, ContactState, LETTER_REFUSED};
 use sotto_core::{Event, Messenger};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
@@ -57,10 +57,10 @@ pub(crate) async fn run(
     }
 }
 
-/// A relay that was not reached is a failure of this `sync`. One that refuses a letter is its recipient's choice: the letter is counted
-/// as waiting.
+/// A relay that was not reached is a failure of this `sync`, and so is one of ours that refuses us. One that refuses a letter is its
+/// recipient's choice: the letter is counted as waiting.
 fn judge(caught_up: &CatchUp) -> Result<(), Failed> {
-    let mut lost = caught_up.unreachable.iter().filter(|(_, code)| *code != "relay_refused").peekable();
+    let mut lost = caught_up.unreachable.iter().filter(|(_, code)| *code != LETTER_REFUSED).peekable();
     let Some((_, code)) = lost.peek() else { return Ok(()) };
     let code = *code;
     let relays: Vec<String> = lost.map(|(relay, code)| format!("{relay} ({code})")).collect();

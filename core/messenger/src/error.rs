@@ -11,6 +11,9 @@ use crate::relay_client::RelayError;
 use crate::store::StoreError;
 use crate::world::{SecretStoreError, TransportError};
 
+/// The code of a relay's refusal.
+pub(crate) const RELAY_REFUSED: &str = "relay_refused";
+
 /// Why a call did nothing.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Error {
@@ -149,7 +152,7 @@ impl Error {
                 RelayError::Transport(TransportError::TimedOut) => "relay_timed_out",
                 RelayError::Transport(TransportError::Broken) => "relay_broken",
                 RelayError::Refused(problem) if problem.code == "upgrade_required" => "upgrade_required",
-                RelayError::Refused(_) => "relay_refused",
+                RelayError::Refused(_) => RELAY_REFUSED,
                 RelayError::AsksForCode => "relay_asks_for_code",
                 RelayError::AsksForWork { .. } => "relay_asks_for_work",
                 RelayError::Malformed => "relay_malformed",

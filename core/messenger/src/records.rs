@@ -130,6 +130,10 @@ pub struct InviteLink {
     pub uses: u32,
 }
 
+/// The code of a relay that takes no letter of ours, because its owner does not want it or is gone: never that of a relay of ours that
+/// refuses us.
+pub const LETTER_REFUSED: &str = "letter_refused";
+
 /// What the engine knows of its relays and queues.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CatchUp {
@@ -141,6 +145,7 @@ pub struct CatchUp {
     pub waiting: u64,
     /// Whether everything that waited has been dealt with.
     pub is_complete: bool,
-    /// Relays that could not be reached, with the code of the error.
+    /// Relays with which not everything could be done, each with the code of the error: those that could not be reached, and those that
+    /// refuse. What fails at a relay of ours counts before what fails there on its way to others.
     pub unreachable: Vec<(RelayAddress, &'static str)>,
 }

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sotto_protocol::RelayAddress;
 use tokio::sync::Notify;
 
+use crate::error::RELAY_REFUSED;
 use crate::peer::DeviceRow;
+use crate::records::LETTER_REFUSED;
 
 /// Who is doing something.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -127,10 +129,17 @@ impl Snapshot {
 
     /// Devices whose letters do not get away, likewise.
     pub(crate) fn failing_devices(&self) -> Vec<(DeviceRow, &'static str)> {
-        self.failing(|doing| match doing {
+        let mut failing = self.failing(|doing| match doing {
             Doing::Courier(device) => Some(*device),
             Doing::Clerk(_) | Doing::Stream(_) | Doing::Witness(_) => None,
-        })
+        });
+        // Whatever a letter needs there, their list or their prekeys, is refused like the letter.
+        for (_, code) in &mut failing {
+            if *code == RELAY_REFUSED {
+                *code = LETTER_REFUSED;
+            }
+        }
+        failing
     }
 
     fn failing<T>(&self, wanted: impl Fn(&Doing) -> Option<T>) -> Vec<(T, &'static str)> {

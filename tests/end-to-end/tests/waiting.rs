@@ -38,6 +38,28 @@ fn what_no_relay_took_is_no_success_and_arrives_once_later() {
     assert_eq!(transcript(&bob, "alice"), ["too early", "interrupted"]);
 }
 
+#[test]
+fn a_letter_that_is_refused_is_its_recipients_choice_and_a_relay_of_ours_that_refuses_us_a_failure() {
+    let (mut stage, alice, bob) = Stage::contacts();
+    run(&bob, &["contacts", "block", "alice"]);
+    run(&alice, &["send", "bob", "not wanted"]);
+    let refused = objects(&run(&alice, &["--json", "sync"])).pop().unwrap();
+    assert_eq!((&refused["waiting"], &refused["unreachable"][0]["code"]), (&1.into(), &"letter_refused".into()));
+    // It comes back without anything that it had.
+    stage.relay.kill().unwrap();
+    std::fs::remove_dir_all(stage.path("relay")).unwrap();
+    stage.relay.restart().unwrap();
+    for profile in [&alice, &bob] {
+        let sync = profile.run(&["--json", "sync"]).unwrap();
+        assert_eq!(super::stage::failure(&sync), "relay_refused");
+        let summary = objects(&sync).pop().unwrap();
+        assert_eq!(
+            (&summary["complete"], &summary["unreachable"][0]["code"]),
+            (&false.into(), &"relay_refused".into())
+        );
+    }
+}
+
 /// Whether the process that has a profile open tells who comes to wait for its end.
 fn is_closing(profile: &Profile) -> bool {
     let mut stream = UnixStream::connect(profile.directory().join("sotto.sock")).expect("somebody listens");

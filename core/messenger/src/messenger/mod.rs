@@ -7,6 +7,7 @@
 mod contacts;
 mod messages;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ pub use sotto_crypto::manifest::DeviceKind;
 use crate::engine::{Engine, Event};
 use crate::error::{Error, InputError};
 use crate::own::{self, NewAccount};
-use crate::records::{Account, CatchUp};
+use crate::records::{Account, CatchUp, LETTER_REFUSED};
 use crate::relay_client::RelayClient;
 use crate::state::StateSeal;
 use crate::status::{Doing, Snapshot};
@@ -250,7 +251,7 @@ impl Messenger {
             }
         };
         let failing = moment.failing_devices();
-        let (waiting, devices) = engine
+        let (waiting, mut devices) = engine
             .read(move |_, view| {
                 let mut relays = Vec::with_capacity(failing.len());
                 for (device, code) in failing {
@@ -260,16 +261,16 @@ impl Messenger {
             })
             .await?;
         let (received, sent) = engine.status.counts();
-        let mut unreachable = moment.failing_relays();
-        unreachable.extend(devices);
-        unreachable.sort();
-        unreachable.dedup_by(|one, other| one.0 == other.0);
+        // Of several codes of one relay the last stands: what is somebody's choice hides no failure, and no device's one of our own.
+        devices.sort_by_key(|(_, code)| *code != LETTER_REFUSED);
+        let mut unreachable: BTreeMap<RelayAddress, &'static str> = devices.into_iter().collect();
+        unreachable.extend(moment.failing_relays());
         Ok(CatchUp {
             received: received - received_before,
             sent: sent - sent_before,
             waiting,
             is_complete: is_complete && unreachable.is_empty(),
-            unreachable,
+            unreachable: unreachable.into_iter().collect(),
         })
     }
 

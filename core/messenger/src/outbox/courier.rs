@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::manifests;
 use crate::own;
 use crate::peer::{self, DeviceRow, PeerInbox};
+use crate::records::LETTER_REFUSED;
 use crate::relay_client::RelayError;
 use crate::session::{self, Begun};
 use crate::status::Doing;
@@ -245,7 +246,7 @@ impl Verdict {
                 }
                 relay::SendOutcome::Refused => {
                     verdict.is_refused = true;
-                    verdict.failure = Some(("token_refused", None));
+                    verdict.failure = Some((LETTER_REFUSED, None));
                 }
                 relay::SendOutcome::Full => verdict.failure = Some(("inbox_full", retry_after)),
                 relay::SendOutcome::Busy | relay::SendOutcome::Unspecified => {
