@@ -11,7 +11,8 @@ use clap::{Parser, Subcommand};
 #[derive(Parser, Debug)]
 #[command(name = "sotto", version)]
 pub(crate) struct Arguments {
-    /// The profile's directory, one per device: $XDG_DATA_HOME/sotto or ~/.local/share/sotto unless given.
+    /// The profile's directory, one per device: $XDG_DATA_HOME/sotto or ~/.local/share/sotto unless given. No other user may write in
+    /// it, or in a directory above it up to your home; one like /tmp, where nobody renames what is another's, may be above it.
     #[arg(long, global = true, env = "SOTTO_PROFILE")]
     pub(crate) profile: Option<PathBuf>,
     /// Results as JSON, one object a line.

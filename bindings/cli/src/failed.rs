@@ -59,7 +59,7 @@ fn remedy(code: &str) -> Option<&'static str> {
         "no_profile" => "Make one: sotto init --relay ADDRESS --name NAME. Or say where it is: --profile DIR.",
         "profile_exists" => "Use it, or choose another directory: --profile DIR.",
         "profile_not_private" => {
-            "Somebody may have put something there. Look who could; if it is yours alone: chmod 700 DIR. Or choose another: --profile DIR."
+            "Somebody may have put something there, or may yet. Look who could; if it is yours alone: chmod go-w DIR. Or choose another: --profile DIR."
         }
         "no_home" => "Say where the profile is: --profile DIR.",
         "profile_in_use" => "Another process has it open and does not answer. Wait for it to end, or end it.",

@@ -4,6 +4,8 @@
 //! in it can put a link in the place of a file, or a socket of their own in the place of ours, and then has all of that. So nothing in
 //! it is opened before it was looked at: the directory is this user's and writable for nobody else, and none of its files is a link or
 //! somebody else's. What was planted before the permissions were mended is found by that too.
+//! Whoever may write in a directory above it can put another one in its place between the look and the use. So those are looked at too,
+//! and links that lead to a profile are followed once, before that.
 //! Not here: who is at the other end of the socket (`handover.rs`).
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
@@ -21,7 +23,10 @@ const NAME: &str = "sotto";
 const OURS: [&str; 4] = ["keys", "lock", "shown", "sotto."];
 /// What others may do with a file or a directory: write, or anything.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
+const WRITABLE_BY_GROUP: u32 = 0o020;
 const OPEN_TO_OTHERS: u32 = 0o077;
+/// In such a directory nobody renames or removes what is another's: /tmp is one.
+const STICKY: u32 = 0o1000;
 
 /// Where the profile is when nobody says: in the user's own place for data, never in whatever directory they happen to stand.
 pub(crate) fn default_directory() -> Result<PathBuf, Failed> {
@@ -29,6 +34,23 @@ pub(crate) fn default_directory() -> Result<PathBuf, Failed> {
     let from = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let data = from("XDG_DATA_HOME").or_else(|| from("HOME").map(|home| home.join(".local/share")));
     data.map(|data| data.join(NAME)).ok_or_else(|| Failed::new("no_home", "nothing says where this user's data is"))
+}
+
+/// Where a directory really is, without a link on the way; one that is not there yet, where it would be.
+///
+/// # Errors
+/// `profile_unreadable`.
+pub(crate) fn real(directory: &Path) -> Result<PathBuf, Failed> {
+    match fs::canonicalize(directory) {
+        Ok(real) => Ok(real),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match (directory.parent(), directory.file_name()) {
+            (Some(above), Some(name)) if above.as_os_str().is_empty() => Ok(real(Path::new("."))?.join(name)),
+            (Some(above), Some(name)) => Ok(real(above)?.join(name)),
+            // The directory above one that is not there: nothing is, whatever is asked of it.
+            _ => Ok(directory.to_owned()),
+        },
+        Err(error) => Err(unreadable(&error)),
+    }
 }
 
 /// Permissions that were found too wide and are right now, to be told.
@@ -66,6 +88,7 @@ pub(crate) fn check(directory: &Path) -> Result<Option<Repaired>, Failed> {
     if found.mode() & WRITABLE_BY_OTHERS != 0 {
         return Err(not_private("other users of this machine may write in the profile's directory"));
     }
+    check_above(&real(directory)?)?;
     let mut repaired = None;
     for entry in fs::read_dir(directory).map_err(|error| unreadable(&error))? {
         let entry = entry.map_err(|error| unreadable(&error))?;
@@ -94,6 +117,35 @@ pub(crate) fn check(directory: &Path) -> Result<Option<Repaired>, Failed> {
     Ok(repaired)
 }
 
+/// Looks at the directories above a profile up to the user's home, as OpenSSH does for its keys: each is root's or this user's, and
+/// writable for others only where they cannot rename what is not theirs. What is above a home is the affair of whoever made it.
+fn check_above(directory: &Path) -> Result<(), Failed> {
+    let own = rustix::process::geteuid().as_raw();
+    // A group with the user's number holds nobody else, where systems give every user one; there, directories are often the group's too.
+    let own_group = Some(rustix::process::getegid().as_raw()).filter(|group| *group == own);
+    let home = std::env::var_os("HOME").and_then(|home| fs::canonicalize(home).ok());
+    for above in directory.ancestors().skip(1) {
+        let found = match fs::metadata(above) {
+            Ok(found) => found,
+            // It is still to be made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(unreadable(&error)),
+        };
+        let shown = above.display();
+        if found.uid() != own && found.uid() != 0 {
+            return Err(not_private(&format!("{shown}, above the profile, belongs to another user")));
+        }
+        let tolerated = if own_group == Some(found.gid()) { WRITABLE_BY_GROUP } else { 0 };
+        if found.mode() & WRITABLE_BY_OTHERS & !tolerated != 0 && found.mode() & STICKY == 0 {
+            return Err(not_private(&format!("other users of this machine may write in {shown}, above the profile")));
+        }
+        if home.as_deref() == Some(above) {
+            break;
+        }
+    }
+    Ok(())
+}
+
 fn repair(keys: &Path, found: &Metadata) -> Result<Repaired, Failed> {
     let closed = open(keys).and_then(|file| file.set_permissions(Permissions::from_mode(0o600)));
     closed.map_err(|error| unreadable(&error))?;
@@ -106,6 +158,12 @@ fn not_private(message: &str) -> Failed {
 
 fn unreadable(error: &io::Error) -> Failed {
     Failed::new("profile_unreadable", format!("the profile's directory cannot be looked at: {error}"))
+}
+
+/// Whether something was not written because there is no room for it: on the disk, or for this user or this process.
+pub(crate) fn is_short_of_room(error: &io::Error) -> bool {
+    use io::ErrorKind;
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }
 
 /// A directory for a new profile, and what it takes to leave nothing of a failed attempt.
@@ -121,11 +179,9 @@ pub(crate) struct Made<'a> {
 pub(crate) fn make(directory: &Path) -> Result<Made<'_>, Failed> {
     let unmade = |error: io::Error| {
         let message = format!("the profile's directory cannot be made: {error}");
-        Failed::new(
-            if error.kind() == io::ErrorKind::StorageFull { "disk_full" } else { "profile_unreadable" },
-            message,
-        )
+        Failed::new(if is_short_of_room(&error) { "disk_full" } else { "profile_unreadable" }, message)
     };
+    check_above(&real(directory)?)?;
     let parents = directory.parent().filter(|parents| !parents.as_os_str().is_empty());
     if let Some(parents) = parents {
         DirBuilder::new().recursive(true).mode(0o700).create(parents).map_err(unmade)?;
@@ -192,6 +248,37 @@ mod tests {
             assert_eq!(refusal(directory.path()), is_refused, "{mode:o}");
         }
         assert_eq!(check(&directory.path().join("nothing")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_profile_is_where_links_lead_to_and_one_that_is_still_to_be_made_where_it_would_be() {
+        let place = tempfile::tempdir().unwrap();
+        let place = place.path().canonicalize().unwrap();
+        std::os::unix::fs::symlink("there", place.join("link")).unwrap();
+        assert_eq!(real(&place.join("link/new")).unwrap(), place.join("link/new"), "nothing is there yet");
+        fs::create_dir(place.join("there")).unwrap();
+        assert_eq!(real(&place.join("link")).unwrap(), place.join("there"));
+        assert_eq!(real(&place.join("link/new/newer")).unwrap(), place.join("there/new/newer"));
+        assert_eq!(real(Path::new("new")).unwrap(), std::env::current_dir().unwrap().join("new"));
+    }
+
+    #[test]
+    fn a_group_may_write_above_a_profile_only_where_it_is_the_users_own() {
+        use std::os::unix::fs::chown;
+        let place = tempfile::tempdir().unwrap();
+        let (above, profile) = (place.path().join("above"), place.path().join("above/profile"));
+        fs::create_dir_all(&profile).unwrap();
+        set_mode(&above, 0o770);
+        let own = rustix::process::geteuid().as_raw();
+        for group in [own, own + 1] {
+            // Only root gives a directory to any group.
+            if chown(&above, None, Some(group)).is_ok() {
+                let is_own = group == own && rustix::process::getegid().as_raw() == own;
+                assert_eq!(refusal(&profile), !is_own, "{group}");
+            }
+        }
+        set_mode(&above, 0o1770);
+        assert!(!refusal(&profile), "nobody renames there what is another's");
     }
 
     #[test]

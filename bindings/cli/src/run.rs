@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: Arguments, words: Vec<OsString>) -> ExitCode {
 }
 
 fn try_run(mut arguments: Arguments, words: &[OsString], terminal: &mut Terminal) -> Result<ExitCode, Failed> {
-    let profile = arguments.profile.take().map_or_else(profile::default_directory, Ok)?;
+    let profile = profile::real(&arguments.profile.take().map_or_else(profile::default_directory, Ok)?)?;
     if let Some(repaired) = profile::check(&profile)? {
         Output::new(arguments.json, terminal).warn("keys_were_open", &repaired.told());
     }

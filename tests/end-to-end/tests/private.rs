@@ -52,6 +52,35 @@ fn a_profile_that_others_may_write_in_is_not_opened_until_it_is_its_users_alone(
 }
 
 #[test]
+fn under_a_directory_in_which_others_may_rename_there_is_no_profile() {
+    let stage = Stage::set();
+    let (open, between) = (stage.path("open"), stage.path("open/between"));
+    for directory in [&open, &between] {
+        fs::create_dir(directory).unwrap();
+    }
+    let (alice, bob) = (Profile::at(binary(), &between.join("alice")), Profile::at(binary(), &between.join("bob")));
+    let init = ["init", "--relay", stage.relay.address(), "--name", "alice"];
+    run(&alice, &init);
+    for mode in [0o777, 0o703, 0o707] {
+        set_mode(&open, mode);
+        assert_eq!(fails(&alice, &["send", "me", "secret"]), "profile_not_private", "{mode:o}");
+        assert_eq!(fails(&bob, &init), "profile_not_private", "{mode:o}");
+        assert!(!bob.directory().exists(), "nothing was made");
+    }
+    // What a link hides.
+    let linked = Profile::at(binary(), &stage.path("linked"));
+    symlink(alice.directory(), linked.directory()).unwrap();
+    assert_eq!(fails(&linked, &["send", "me", "secret"]), "profile_not_private");
+    // Above a home everything is as its owner's system wants it.
+    let at_home = finish(alice.command(&["messages", "me"]).env("HOME", &between), b"").unwrap();
+    assert_eq!(at_home.code, Some(0), "{}", at_home.err);
+    for mode in [0o1777, 0o755] {
+        set_mode(&open, mode);
+        assert_eq!(transcript(&linked, "me"), [""; 0], "{mode:o}");
+    }
+}
+
+#[test]
 fn a_planted_link_gets_no_key_and_makes_no_file() {
     let stage = Stage::set();
     for (number, name) in ["keys.new", "keys", "lock", "shown.new", "sotto.sock.new"].into_iter().enumerate() {
