@@ -112,6 +112,23 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Whether it only shows what is stored.
+    pub(crate) const fn only_reads(&self) -> bool {
+        match self {
+            Self::Contacts { change: None } | Self::Chats | Self::Messages { .. } | Self::SafetyNumber { .. } => true,
+            Self::Init { .. }
+            | Self::Invite { .. }
+            | Self::Join { .. }
+            | Self::Contacts { change: Some(_) }
+            | Self::Send { .. }
+            | Self::Sync { .. }
+            | Self::Read { .. }
+            | Self::Demo { .. } => false,
+        }
+    }
+}
+
 #[derive(Subcommand, Debug)]
 pub(crate) enum ContactChange {
     /// Accepts a request.

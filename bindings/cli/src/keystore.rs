@@ -143,7 +143,7 @@ impl FileSecrets {
                 Zeroizing::new([SEALED, salt.as_slice(), &nonce, &sealed].concat())
             }
         };
-        replace(&self.path, &bytes).map_err(|_| SecretStoreError::Failed)
+        replace(&self.path, &bytes).map_err(|error| unwritten(&error))
     }
 
     fn change(&self, change: impl FnOnce(&mut Entries)) -> Result<(), SecretStoreError> {
@@ -158,7 +158,7 @@ impl FileSecrets {
             *state = State::Ours;
         }
         if entries.is_empty() {
-            return fs::remove_file(&self.path).map_err(|_| SecretStoreError::Failed);
+            return fs::remove_file(&self.path).map_err(|error| unwritten(&error));
         }
         self.store(&entries)
     }
@@ -170,7 +170,7 @@ impl FileSecrets {
         }
         let mut names = (1_u64..).map(|number| self.path.with_extension(format!("old-{number}")));
         let free = names.find(|name| !name.exists()).ok_or(SecretStoreError::Failed)?;
-        fs::rename(&self.path, free).map_err(|_| SecretStoreError::Failed)
+        fs::rename(&self.path, free).map_err(|error| unwritten(&error))
     }
 }
 
@@ -212,6 +212,10 @@ fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, SecretStoreError> {
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(|_| SecretStoreError::Failed)?;
     Ok(Some(bytes))
+}
+
+fn unwritten(error: &io::Error) -> SecretStoreError {
+    if profile::is_short_of_room(error) { SecretStoreError::Full } else { SecretStoreError::Failed }
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {

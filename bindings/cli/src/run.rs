@@ -94,7 +94,7 @@ async fn ask_or_open(
             // What it watched elsewhere counts.
             *remaining = seconds.saturating_sub(begun.elapsed().as_secs());
         }
-        match open(profile, &mut passphrase).await {
+        match open(profile, &mut passphrase, arguments, terminal).await {
             Ok(messenger) => return serve(&messenger, profile, arguments, &mut input, terminal).await,
             Err(Error::Store(StoreError::ProfileInUse)) => {
                 locked.pause(arguments.json, terminal).await?;
@@ -208,7 +208,24 @@ async fn init(arguments: &Arguments, profile: &Path, terminal: &mut Terminal) ->
     Ok(ExitCode::SUCCESS)
 }
 
-async fn open(profile: &Path, passphrase: &mut Option<Zeroizing<String>>) -> Result<Messenger, Error> {
+/// Opens the profile. On a disk without room, a command that only reads gets it to be read.
+async fn open(
+    profile: &Path,
+    passphrase: &mut Option<Zeroizing<String>>,
+    arguments: &Arguments,
+    terminal: &mut Terminal,
+) -> Result<Messenger, Error> {
+    match Messenger::open(world(secrets(profile, passphrase)?), profile).await {
+        Err(error) if error.code() == "disk_full" && arguments.command.only_reads() => {}
+        opened => return opened,
+    }
+    let messenger = Messenger::open_to_read(world(secrets(profile, passphrase)?), profile).await?;
+    let told = "the disk is full: what is here can be read, and nothing is sent or fetched until there is room";
+    Output::new(arguments.json, terminal).warn("disk_full", told);
+    Ok(messenger)
+}
+
+fn secrets(profile: &Path, passphrase: &mut Option<Zeroizing<String>>) -> Result<FileSecrets, Error> {
     let protection = match FileSecrets::needs_passphrase(profile)? {
         None => return Err(StoreError::Absent.into()),
         Some(false) => Protection::Plain,
@@ -217,7 +234,7 @@ async fn open(profile: &Path, passphrase: &mut Option<Zeroizing<String>>) -> Res
             None => passphrase.insert(ask_passphrase()?).clone(),
         }),
     };
-    Messenger::open(world(FileSecrets::open(profile, &protection)?), profile).await
+    Ok(FileSecrets::open(profile, &protection)?)
 }
 
 fn world(secrets: FileSecrets) -> World {

@@ -143,6 +143,7 @@ impl Error {
             Self::SecretStore(error) => match error {
                 SecretStoreError::Locked => "keystore_locked",
                 SecretStoreError::WrongPassphrase => "wrong_passphrase",
+                SecretStoreError::Full => "disk_full",
                 SecretStoreError::Failed => "keystore_failed",
             },
             Self::RolledBack => "rolled_back",
@@ -186,7 +187,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Store(error) => matches!(error, StoreError::ProfileInUse | StoreError::DiskFull | StoreError::Failed),
-            Self::SecretStore(error) => matches!(error, SecretStoreError::Locked | SecretStoreError::Failed),
+            Self::SecretStore(error) => !matches!(error, SecretStoreError::WrongPassphrase),
             Self::Relay(error) => error.is_retryable(),
             Self::RolledBack | Self::Invite(_) | Self::Peer { .. } | Self::Input(_) | Self::ShutDown => false,
         }

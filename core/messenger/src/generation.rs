@@ -11,20 +11,18 @@ use crate::world::SecretStore;
 /// Its name in the keystore.
 pub(crate) const SECRET: &str = "generation";
 
+/// Compares, and moves nothing: for a database that is only read.
+pub(crate) async fn compare(store: &Store, secrets: &dyn SecretStore) -> Result<(), Error> {
+    found_and_standing(store, secrets).await.map(drop)
+}
+
 /// Compares, then moves both on.
 pub(crate) async fn advance(store: &Store, secrets: &dyn SecretStore) -> Result<(), Error> {
-    let remembered = secrets.get(SECRET)?.and_then(|bytes| bytes.as_slice().try_into().ok().map(u64::from_be_bytes));
-    let found: i64 = store
-        .read(|view| view.one("SELECT value FROM meta WHERE key = 'generation'", [], |row| row.get(0)))
-        .await?
-        .ok_or(StoreError::Corrupt)?;
-    let found = crate::store::column::counter(found);
-    match standing(found, remembered) {
-        Standing::Current => {}
+    let (found, standing) = found_and_standing(store, secrets).await?;
+    if standing == Standing::Ahead {
         // The keystore first, so that the database is never two ahead of it; then on, like every opening: a copy made in between is
         // an old one from now on.
-        Standing::Ahead => secrets.put(SECRET, &found.to_be_bytes())?,
-        Standing::Copy => return Err(Error::RolledBack),
+        secrets.put(SECRET, &found.to_be_bytes())?;
     }
     let next = found + 1;
     store
@@ -34,6 +32,19 @@ pub(crate) async fn advance(store: &Store, secrets: &dyn SecretStore) -> Result<
         })
         .await?;
     Ok(secrets.put(SECRET, &next.to_be_bytes())?)
+}
+
+async fn found_and_standing(store: &Store, secrets: &dyn SecretStore) -> Result<(u64, Standing), Error> {
+    let remembered = secrets.get(SECRET)?.and_then(|bytes| bytes.as_slice().try_into().ok().map(u64::from_be_bytes));
+    let found: i64 = store
+        .read(|view| view.one("SELECT value FROM meta WHERE key = 'generation'", [], |row| row.get(0)))
+        .await?
+        .ok_or(StoreError::Corrupt)?;
+    let found = crate::store::column::counter(found);
+    match standing(found, remembered) {
+        Standing::Copy => Err(Error::RolledBack),
+        standing => Ok((found, standing)),
+    }
 }
 
 /// Writes down that a relay has shown this database to be a copy: later processes know it before they reach that relay.

@@ -140,6 +140,9 @@ pub enum SecretStoreError {
     /// The passphrase given does not open it.
     #[error("the passphrase is wrong")]
     WrongPassphrase,
+    /// No room to keep it. The same call will work when there is.
+    #[error("the disk is full: the keystore cannot be written")]
+    Full,
     /// It does not work on this device right now.
     #[error("the keystore failed")]
     Failed,

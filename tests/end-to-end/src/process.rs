@@ -29,6 +29,12 @@ impl Process {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map(Self)
     }
 
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// What it will print.
     pub fn lines(&mut self) -> Lines {
         Lines::of(self.0.stdout.take())

@@ -1,10 +1,8 @@
 //! Bad input and bad days: a typed code, and nothing changed.
 
-use std::process::Command;
-
 use sotto_core::protocol::Timestamp;
 use sotto_core::protocol::invite::Invite;
-use sotto_end_to_end::{Finished, Profile, Relay, finish};
+use sotto_end_to_end::{Relay, finish};
 
 use super::stage::{Stage, binary, fails, failure, objects, run, text, transcript};
 
@@ -61,46 +59,6 @@ fn what_is_no_text_is_refused_and_what_looks_like_an_option_is_said() {
     let too_long = alice.run_with_input(&["--json", "send", "me", "-"], &format!("{long}\n")).unwrap();
     assert_eq!(failure(&too_long), "too_long");
     assert_eq!(transcript(&alice, "me"), ["-5", "--json", "fine"]);
-}
-
-/// Runs a command whose files cannot grow: writing fails as on a full disk.
-fn on_a_full_disk(profile: &Profile, blocks: u32, words: &[&str]) -> Finished {
-    let command = profile.command(words);
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", &format!("ulimit -f {blocks}; exec \"$@\""), "sh"])
-        .arg(command.get_program())
-        .args(command.get_args());
-    finish(&mut shell, b"").expect("a shell")
-}
-
-#[test]
-fn a_full_disk_is_told_and_loses_nothing() {
-    let stage = Stage::set();
-    let (alice, _) = stage.person("alice");
-    run(&alice, &["send", "me", "before"]);
-    let long = "x".repeat(60_000);
-    assert_eq!(failure(&on_a_full_disk(&alice, 100, &["--json", "send", "me", &long])), "disk_full");
-    assert_eq!(transcript(&alice, "me"), ["before"]);
-    run(&alice, &["send", "me", "after"]);
-    assert_eq!(transcript(&alice, "me"), ["before", "after"]);
-}
-
-#[test]
-fn a_full_disk_leaves_no_half_of_an_account() {
-    let stage = Stage::set();
-    let init = ["--json", "init", "--relay", stage.relay.address(), "--name", "alice"];
-    // In blocks of 512 bytes: room for nothing, for the keys, for some of the database, for almost all of it.
-    for blocks in [0, 1, 8, 40, 200] {
-        let alice = stage.profile(&format!("alice-{blocks}"));
-        let full = on_a_full_disk(&alice, blocks, &init);
-        assert_eq!(failure(&full), if blocks == 0 { "keystore_failed" } else { "disk_full" }, "{blocks}: {full:?}");
-        let left: Vec<_> =
-            std::fs::read_dir(alice.directory()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left, ["lock"], "{blocks}");
-        run(&alice, &init);
-        run(&alice, &["send", "me", "room again"]);
-    }
 }
 
 #[test]

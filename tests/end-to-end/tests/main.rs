@@ -9,6 +9,7 @@ mod end_to_end {
     mod bad_input;
     mod begin;
     mod demo;
+    mod full_disk;
     mod handover;
     mod hostile;
     mod json;

@@ -155,15 +155,31 @@ impl Messenger {
     /// # Errors
     /// No profile, one that is in use, a wrong key, a damaged database, or one that was restored from an older copy.
     pub async fn open(world: World, directory: &Path) -> Result<Self, Error> {
-        check_build(&world)?;
-        let lock = ProfileLock::of_existing(directory)?;
-        let key = world.secrets.get(secret_name::DATABASE)?.ok_or(StoreError::WrongKey)?;
-        let key = DatabaseKey::from_bytes(key.as_slice().try_into().map_err(|_| StoreError::WrongKey)?);
+        let (lock, key) = unlock(&world, directory)?;
         Self::start(world, lock, &key).await
+    }
+
+    /// Opens an account on a disk without room, where [`Messenger::open`] fails with [`StoreError::DiskFull`] or
+    /// [`SecretStoreError::Full`]: what is there can be read. Nothing is sent or fetched, whatever would write answers
+    /// [`StoreError::DiskFull`], and that stays so until it is opened anew.
+    ///
+    /// # Errors
+    /// As [`Messenger::open`].
+    pub async fn open_to_read(world: World, directory: &Path) -> Result<Self, Error> {
+        let (lock, key) = unlock(&world, directory)?;
+        let store = Store::open_to_read(lock, &key, world.threading)?;
+        // No task is started: each of them would have something to write down first.
+        Ok(Self { engine: Arc::new(Running(Self::engine_on(store, world, &key).await?)) })
     }
 
     async fn start(world: World, lock: ProfileLock, key: &DatabaseKey) -> Result<Self, Error> {
         let store = Store::open(lock, key, world.threading)?;
+        let engine = Self::engine_on(store, world, key).await?;
+        engine.start();
+        Ok(Self { engine: Arc::new(Running(engine)) })
+    }
+
+    async fn engine_on(store: Store, world: World, key: &DatabaseKey) -> Result<Arc<Engine>, Error> {
         let (own, is_copy) = match Self::prepare(&store, &world, key).await {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -173,14 +189,16 @@ impl Messenger {
             }
         };
         let client = relay_client(&world);
-        let engine = Engine::new(store, own, client, world.clock, world.rng, Handle::current(), is_copy);
-        engine.start();
-        Ok(Self { engine: Arc::new(Running(engine)) })
+        Ok(Engine::new(store, own, client, world.clock, world.rng, Handle::current(), is_copy))
     }
 
-    /// The next generation, and then who we are; and whether this is known to be a copy.
+    /// The next generation where one can be written down, and then who we are; and whether this is known to be a copy.
     async fn prepare(store: &Store, world: &World, key: &DatabaseKey) -> Result<(own::Own, bool), Error> {
-        generation::advance(store, &*world.secrets).await?;
+        if store.is_only_read() {
+            generation::compare(store, &*world.secrets).await?;
+        } else {
+            generation::advance(store, &*world.secrets).await?;
+        }
         let seal = StateSeal::new(key);
         store.read(move |view| Ok((own::load(view, seal)?, generation::is_known_copy(view)?))).await
     }
@@ -233,6 +251,9 @@ impl Messenger {
     /// [`Error::RolledBack`], [`Error::Store`].
     pub async fn catch_up(&self, deadline: Duration) -> Result<CatchUp, Error> {
         let engine = self.engine();
+        if engine.store.is_only_read() {
+            return Err(StoreError::DiskFull.into());
+        }
         let (received_before, sent_before) = engine.status.counts();
         engine.network_hint();
         let mut over = engine.clock.sleep(deadline);
@@ -321,6 +342,15 @@ fn check_relays(profile: &NewProfile) -> Result<(), InputError> {
         return Err(InputError::OutOfRange { what: "the number of codes for relays" });
     }
     Ok(())
+}
+
+/// The lock and the key of a profile that is there.
+fn unlock(world: &World, directory: &Path) -> Result<(ProfileLock, DatabaseKey), Error> {
+    check_build(world)?;
+    let lock = ProfileLock::of_existing(directory)?;
+    let key = world.secrets.get(secret_name::DATABASE)?.ok_or(StoreError::WrongKey)?;
+    let key = key.as_slice().try_into().map_err(|_| StoreError::WrongKey)?;
+    Ok((lock, DatabaseKey::from_bytes(key)))
 }
 
 fn check_build(world: &World) -> Result<(), StoreError> {

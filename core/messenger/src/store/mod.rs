@@ -3,6 +3,7 @@
 //! Everything that must agree changes in one transaction: [`Store::write`] runs a closure inside one, on the writer's thread in
 //! production and inline on the caller in simulations (a paused clock does not wait for threads). A job is handed over the moment
 //! `write` is called, so a caller that drops the future loses the answer and nothing else.
+//! On a disk without room a profile can still be opened to be read: nothing is written then, and every write says that the disk is full.
 //! Invariants: all writes pass [`Tx::execute`]; a closure that fails leaves nothing; what cannot be read is an error, never absence.
 //! Not here: what the rows mean (each table's concept has a module of its own).
 
@@ -107,6 +108,7 @@ struct Inner {
     writer: Lane,
     readers: Lane,
     fail_at: FailAt,
+    is_only_read: bool,
     /// Held until the store is closed, whoever still has a handle then.
     lock: Mutex<Option<ProfileLock>>,
 }
@@ -191,10 +193,36 @@ impl Store {
     /// Opens the database of a profile whose lock is held; the lock goes when the store is closed.
     pub(crate) fn open(lock: ProfileLock, key: &DatabaseKey, threading: Threading) -> Result<Self, StoreError> {
         let store = Self::open_file(&lock.database(), key, OpenMode::Existing, threading)?;
-        if let Ok(mut held) = store.inner.lock.lock() {
+        store.hold(lock);
+        Ok(store)
+    }
+
+    /// As [`Self::open`] on a disk without room: see [`Self::is_only_read`].
+    pub(crate) fn open_to_read(lock: ProfileLock, key: &DatabaseKey, threading: Threading) -> Result<Self, StoreError> {
+        let reader = open::connect_only_reader(&lock.database(), key)?;
+        let readers = match threading {
+            Threading::Inline => Lane::inline(Some(reader)),
+            Threading::Threads => Lane::threads("sotto-reader", vec![reader])?,
+        };
+        let store = Self::over(Lane::inline(None), readers, true);
+        store.hold(lock);
+        Ok(store)
+    }
+
+    fn over(writer: Lane, readers: Lane, is_only_read: bool) -> Self {
+        let inner = Inner { writer, readers, fail_at: FailAt::default(), is_only_read, lock: Mutex::default() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    fn hold(&self, lock: ProfileLock) {
+        if let Ok(mut held) = self.inner.lock.lock() {
             *held = Some(lock);
         }
-        Ok(store)
+    }
+
+    /// Whether every write answers [`StoreError::DiskFull`], for as long as this store is open.
+    pub(crate) fn is_only_read(&self) -> bool {
+        self.inner.is_only_read
     }
 
     /// Makes the database of a new profile, filled by `fill` in one transaction. It is there whole, or not at all.
@@ -232,8 +260,7 @@ impl Store {
                 (Lane::threads("sotto-writer", vec![writer])?, Lane::threads("sotto-reader", readers)?)
             }
         };
-        let inner = Inner { writer, readers, fail_at: FailAt::default(), lock: Mutex::default() };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self::over(writer, readers, false))
     }
 
     /// Runs `work` in one write transaction. It commits when `work` succeeds; else, or when the commit fails, nothing happened.
@@ -243,6 +270,10 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
+        if self.is_only_read() {
+            let _ = sender.send(Err(StoreError::DiskFull.into()));
+            return Answer(receiver);
+        }
         let fail_at = self.inner.fail_at.clone();
         self.inner.writer.submit(Box::new(move |connection| {
             let result = run_write(connection, &fail_at, work);
@@ -276,7 +307,8 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
-        self.inner.writer.submit(Box::new(move |connection| {
+        let lane = if self.is_only_read() { &self.inner.readers } else { &self.inner.writer };
+        lane.submit(Box::new(move |connection| {
             let _ = sender.send(run_read(connection, work));
         }));
         Answer(receiver)

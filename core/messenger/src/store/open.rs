@@ -2,11 +2,13 @@
 //!
 //! A new database is filled under another name and renamed into place, so that what carries the real name is always whole: a device
 //! that dies while it makes its account has no profile, and may make one. The lock is taken before anything else and held throughout.
+//! Nothing is opened through a link that stands in the place of a profile's file.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -66,10 +68,14 @@ impl ProfileLock {
     }
 
     fn take(directory: &Path) -> Result<Self, StoreError> {
-        let path = directory.join(LOCK_NAME);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(from_io)?;
+        // SQLite counts a link anywhere in a path: those that lead to the directory are the caller's, and followed here.
+        let directory = directory.canonicalize().map_err(from_io)?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true);
+        refuse_links(&mut options);
+        let file = options.open(directory.join(LOCK_NAME)).map_err(from_io)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { directory: directory.to_owned(), file }),
+            Ok(()) => Ok(Self { directory, file }),
             Err(fs::TryLockError::WouldBlock) => Err(StoreError::ProfileInUse),
             Err(fs::TryLockError::Error(error)) => Err(from_io(error)),
         }
@@ -113,6 +119,15 @@ fn require(database: PathBuf) -> Result<(), StoreError> {
 }
 
 #[cfg(unix)]
+fn refuse_links(options: &mut OpenOptions) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+}
+
+#[cfg(not(unix))]
+fn refuse_links(_: &mut OpenOptions) {}
+
+#[cfg(unix)]
 fn sync_directory(directory: &Path) -> Result<(), StoreError> {
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(from_io)
 }
@@ -142,8 +157,9 @@ fn create_private_directory(directory: &Path) -> Result<(), StoreError> {
 
 #[expect(clippy::needless_pass_by_value, reason = "shaped for map_err")]
 fn from_io(error: std::io::Error) -> StoreError {
+    use std::io::ErrorKind;
     match error.kind() {
-        std::io::ErrorKind::StorageFull => StoreError::DiskFull,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => StoreError::DiskFull,
         kind => {
             tracing::warn!(?kind, "the profile directory cannot be used");
             StoreError::Failed
@@ -157,7 +173,7 @@ pub(super) fn connect(path: &Path, key: &DatabaseKey, mode: OpenMode) -> Result<
     if mode == OpenMode::Create {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
-    let mut connection = connect_with(path, key, flags)?;
+    let mut connection = connect_with(path, key, flags, "")?;
     connection.execute_batch(&format!(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
     ))?;
@@ -167,17 +183,28 @@ pub(super) fn connect(path: &Path, key: &DatabaseKey, mode: OpenMode) -> Result<
 
 /// A reader's connection.
 pub(super) fn connect_reader(path: &Path, key: &DatabaseKey) -> Result<Connection, StoreError> {
-    let connection = connect_with(path, key, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.execute_batch("PRAGMA query_only = ON;")?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    connect_with(path, key, flags, "PRAGMA query_only = ON;")
+}
+
+/// The only connection, on a disk without room: it reads what was committed, from the log too, and writes nothing. The index of the log,
+/// which two connections would share in a file, is in memory; closing leaves the log where it is.
+pub(super) fn connect_only_reader(path: &Path, key: &DatabaseKey) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = connect_with(path, key, flags, "PRAGMA query_only = ON; PRAGMA locking_mode = EXCLUSIVE;")?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    require_schema(&connection)?;
     Ok(connection)
 }
 
-fn connect_with(path: &Path, key: &DatabaseKey, flags: OpenFlags) -> Result<Connection, StoreError> {
-    let connection = Connection::open_with_flags(path, flags)?;
+/// `first` is run before anything is read.
+fn connect_with(path: &Path, key: &DatabaseKey, flags: OpenFlags, first: &str) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NOFOLLOW)?;
     let hex = Zeroizing::new(data_encoding::HEXLOWER.encode(key.as_bytes()));
     let pragma = Zeroizing::new(format!("PRAGMA key = \"x'{}'\";", hex.as_str()));
     connection.execute_batch(&pragma)?;
     connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;")?;
+    connection.execute_batch(first)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // The first read: with a wrong key, SQLCipher says here that this is no database.
@@ -185,9 +212,21 @@ fn connect_with(path: &Path, key: &DatabaseKey, flags: OpenFlags) -> Result<Conn
     Ok(connection)
 }
 
+fn schema_version(connection: &Connection) -> Result<i64, StoreError> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+/// A schema that is read as it is, because it cannot be changed now.
+fn require_schema(connection: &Connection) -> Result<(), StoreError> {
+    match schema_version(connection)? {
+        SCHEMA_VERSION => Ok(()),
+        older if older < SCHEMA_VERSION => Err(StoreError::DiskFull),
+        _ => Err(StoreError::TooNew),
+    }
+}
+
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    match version {
+    match schema_version(connection)? {
         SCHEMA_VERSION => Ok(()),
         0 => {
             let transaction = connection.transaction()?;
@@ -196,5 +235,47 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
             Ok(transaction.commit()?)
         }
         _ => Err(StoreError::TooNew),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::super::{Store, Threading};
+    use super::*;
+
+    const KEY: DatabaseKey = DatabaseKey::from_bytes([7; 32]);
+
+    async fn profile(directory: &Path) {
+        let lock = ProfileLock::of_new(directory).unwrap();
+        Store::create(&lock, &KEY, Threading::Inline, |_| Ok::<_, StoreError>(())).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn nothing_is_opened_or_made_through_a_link_in_the_place_of_a_profiles_file() {
+        let place = tempfile::tempdir().unwrap();
+        let (ours, elsewhere) = (place.path().join("ours"), place.path().join("elsewhere"));
+        profile(&ours).await;
+        profile(&elsewhere).await;
+        // A link to the directory is the caller's own.
+        let linked = place.path().join("linked");
+        symlink(&ours, &linked).unwrap();
+        Store::open(ProfileLock::of_existing(&linked).unwrap(), &KEY, Threading::Inline).unwrap().close();
+        // A database that is another's.
+        fs::remove_file(ours.join(FILE_NAME)).unwrap();
+        symlink(elsewhere.join(FILE_NAME), ours.join(FILE_NAME)).unwrap();
+        for open in [Store::open, Store::open_to_read] {
+            let lock = ProfileLock::of_existing(&ours).unwrap();
+            assert_eq!(open(lock, &KEY, Threading::Inline).map(drop).unwrap_err(), StoreError::Failed);
+        }
+        // A lock that is another's, and one that nobody has made yet.
+        let missing = place.path().join("missing");
+        for target in [elsewhere.join(LOCK_NAME), missing.clone()] {
+            fs::remove_file(ours.join(LOCK_NAME)).unwrap();
+            symlink(target, ours.join(LOCK_NAME)).unwrap();
+            assert_eq!(ProfileLock::of_existing(&ours).map(drop).unwrap_err(), StoreError::Failed);
+        }
+        assert!(!missing.exists());
     }
 }

@@ -114,6 +114,48 @@ async fn another_key_opens_nothing_and_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_account_on_a_disk_without_room_can_be_opened_to_be_read_and_changes_nothing() {
+    let (world, relay, alice, bob) = World::contacts(146).await;
+    let carol = world.person("carol", &[relay]).await.unwrap();
+    let link = carol.messenger.invite(InviteOptions::default()).await.unwrap().link;
+    world.settle(&[&carol]).await.unwrap();
+    bob.say("alice", "to be read").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let bob_id = bob.messenger.account().await.unwrap().id;
+    alice.messenger.shut_down();
+    let directory = alice.directory();
+    let (files, said) = (std::fs::read(database_of(&alice)).unwrap(), alice.dump());
+    alice.secrets.keep_nothing_new(true);
+    let calls = world.network.envelopes().len();
+    let reader = Messenger::open_to_read(world.world(&alice.secrets), directory).await.unwrap();
+    let texts = reader.messages(bob_id, None, 100).await.unwrap();
+    assert_eq!(texts.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(), ["to be read"]);
+    assert_eq!((reader.contacts().await.unwrap().len(), reader.conversations(None, 10).await.unwrap().len()), (1, 1));
+    let refused = [
+        reader.send_text(bob_id, "no".to_owned()).await.map(drop),
+        reader.mark_read(bob_id).await,
+        reader.invite(InviteOptions::default()).await.map(drop),
+        reader.join(&link).await.map(drop),
+        reader.block(bob_id).await,
+        reader.catch_up(std::time::Duration::from_secs(60)).await.map(drop),
+    ];
+    for refused in refused {
+        assert_eq!(refused.unwrap_err().code(), "disk_full");
+    }
+    let second = Messenger::open_to_read(world.world(&alice.secrets), directory).await.map(drop).unwrap_err();
+    assert_eq!(second.code(), "profile_in_use");
+    world.wait(std::time::Duration::from_secs(3600)).await;
+    reader.shut_down();
+    assert_eq!(world.network.envelopes().len(), calls, "nothing was sent");
+    assert!(std::fs::read(database_of(&alice)).unwrap() == files && alice.dump() == said);
+    alice.secrets.keep_nothing_new(false);
+    let alice = world.reopen(alice).await.unwrap();
+    alice.say("bob", "room again").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(bob.transcript("alice").await.unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_disk_is_said_by_invite_and_join_and_leaves_nothing_of_them() {
     let (world, relay, alice, _) = World::contacts(143).await;
     let carol = world.person("carol", &[relay]).await.unwrap();
