@@ -248,8 +248,8 @@ mod tests {
     const KEY: DatabaseKey = DatabaseKey::from_bytes([7; 32]);
 
     async fn profile(directory: &Path) {
-        let lock = ProfileLock::of_new(directory).unwrap();
-        Store::create(&lock, &KEY, Threading::Inline, |_| Ok::<_, StoreError>(())).await.unwrap();
+        let lock = ProfileLock::of_new(directory).expect("a lock");
+        Store::create(&lock, &KEY, Threading::Inline, |_| Ok::<_, StoreError>(())).await.expect("a database");
     }
 
     #[tokio::test]
