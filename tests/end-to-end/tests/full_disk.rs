@@ -119,7 +119,7 @@ impl Disk {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
         command
-            .arg("mount -t tmpfs -o size=2m,mode=0700 sotto \"$1\" && echo mounted && exec cat")
+            .arg("mount -t tmpfs -o size=2m,nr_inodes=40,mode=0700 sotto \"$1\" && echo mounted && exec cat")
             .arg("sh")
             .arg(place);
         let told = |error: Error| format!("unshare: {error}");
@@ -204,6 +204,13 @@ fn on_a_full_disk_what_is_there_is_read_and_what_is_refused_is_not_done_at_all()
     }
     assert_eq!((codes.first(), codes.last()), (Some(&Some(1)), Some(&Some(0))), "{codes:?}");
     disk.shell("rm \"$1/filling\"");
+    // Room enough, and no place for one more file, nor for a log where there is none.
+    let read = disk.run(&alice, READING[0]);
+    disk.shell("cd \"$1\"; while touch \"file-$((number += 1))\" 2>&-; do :; done");
+    is_read(&disk.run(&alice, READING[0]), &read.out);
+    assert_eq!(failure(&disk.run(&alice, &["--json", "send", "me", "no"])), "disk_full");
+    is_read(&disk.run(&alice, READING[0]), &read.out);
+    disk.shell("cd \"$1\"; rm file-*");
     let sent = disk.run(&alice, &["--json", "send", "--wait", "bob", "room again"]);
     assert_eq!(sent.code, Some(0), "{}", sent.err);
 }

@@ -192,7 +192,8 @@ impl Lane {
 impl Store {
     /// Opens the database of a profile whose lock is held; the lock goes when the store is closed.
     pub(crate) fn open(lock: ProfileLock, key: &DatabaseKey, threading: Threading) -> Result<Self, StoreError> {
-        let store = Self::open_file(&lock.database(), key, OpenMode::Existing, threading)?;
+        let store = Self::open_file(&lock.database(), key, OpenMode::Existing, threading);
+        let store = store.map_err(|error| lock.reason(error))?;
         store.hold(lock);
         Ok(store)
     }

@@ -91,6 +91,22 @@ impl ProfileLock {
         Ok(self.directory.join(NEW_FILE_NAME))
     }
 
+    /// Why the database could not be opened. SQLite does not tell why it could not make a file beside it: one that is made to find out does.
+    pub(super) fn reason(&self, error: StoreError) -> StoreError {
+        if error != StoreError::Failed {
+            return error;
+        }
+        let made = self.new_database().and_then(|path| {
+            let mut options = OpenOptions::new();
+            refuse_links(options.write(true).create_new(true));
+            options.open(path).map_err(from_io)
+        });
+        match made.and_then(|_| self.discard_new()) {
+            Err(StoreError::DiskFull) => StoreError::DiskFull,
+            _ => error,
+        }
+    }
+
     pub(super) fn discard_new(&self) -> Result<(), StoreError> {
         for companion in COMPANIONS {
             match fs::remove_file(self.directory.join(format!("{NEW_FILE_NAME}{companion}"))) {
@@ -188,13 +204,28 @@ pub(super) fn connect_reader(path: &Path, key: &DatabaseKey) -> Result<Connectio
 }
 
 /// The only connection, on a disk without room: it reads what was committed, from the log too, and writes nothing. The index of the log,
-/// which two connections would share in a file, is in memory; closing leaves the log where it is.
+/// which two connections would share in a file, is in memory; closing leaves the log where it is. Where there is no log none is made.
 pub(super) fn connect_only_reader(path: &Path, key: &DatabaseKey) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = connect_with(path, key, flags, "PRAGMA query_only = ON; PRAGMA locking_mode = EXCLUSIVE;")?;
+    let log = path.with_file_name(format!("{FILE_NAME}-wal"));
+    let connection = if log.try_exists().map_err(from_io)? {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        connect_with(path, key, flags, "PRAGMA query_only = ON; PRAGMA locking_mode = EXCLUSIVE;")?
+    } else {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        connect_with(Path::new(&unchanging(path)), key, flags, "PRAGMA query_only = ON;")?
+    };
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     require_schema(&connection)?;
     Ok(connection)
+}
+
+/// The name under which SQLite opens a database that nobody changes meanwhile: the profile's lock is held.
+fn unchanging(path: &Path) -> String {
+    let letter = |byte: &u8| match byte {
+        b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => char::from(*byte).to_string(),
+        byte => format!("%{byte:02x}"),
+    };
+    format!("file:{}?immutable=1", path.as_os_str().as_encoded_bytes().iter().map(letter).collect::<String>())
 }
 
 /// `first` is run before anything is read.
@@ -250,6 +281,37 @@ mod tests {
     async fn profile(directory: &Path) {
         let lock = ProfileLock::of_new(directory).expect("a lock");
         Store::create(&lock, &KEY, Threading::Inline, |_| Ok::<_, StoreError>(())).await.expect("a database");
+    }
+
+    #[tokio::test]
+    async fn a_database_is_read_alone_with_its_log_and_without_one_wherever_it_is() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("100% Zo\u{eb}?mode=memory#&x=1");
+        profile(&directory).await;
+        let database = directory.join(FILE_NAME);
+        let generation = |connection: &Connection| -> i64 {
+            connection.query_row("SELECT value FROM meta WHERE key = 'generation'", [], |row| row.get(0)).unwrap()
+        };
+        let change = "INSERT INTO meta (key, value) VALUES ('generation', 7)";
+        let writer = connect(&database, &KEY, OpenMode::Existing).unwrap();
+        writer.execute(change, []).unwrap();
+        drop(writer);
+        for has_log in [false, true] {
+            let log = directory.join("sotto.db-wal");
+            if has_log {
+                // As a process that was killed leaves it.
+                let writer = connect(&database, &KEY, OpenMode::Existing).unwrap();
+                writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+                writer.execute("UPDATE meta SET value = 8 WHERE key = 'generation'", []).unwrap();
+            }
+            assert_eq!(log.exists(), has_log);
+            let before = fs::read(&database).unwrap();
+            let reader = connect_only_reader(&database, &KEY).unwrap();
+            assert_eq!(generation(&reader), if has_log { 8 } else { 7 });
+            assert!(reader.execute(change, []).is_err());
+            drop(reader);
+            assert!(fs::read(&database).unwrap() == before && log.exists() == has_log);
+        }
     }
 
     #[tokio::test]
