@@ -6,6 +6,7 @@
 //! Asking   --our accept------> Accepted  (they scanned ours)
 //! Asking   --we scan theirs--> Accepted
 //! Accepted --their request---> Accepted  (they have removed us, and come back: a new pair)
+//! Accepted --we scan another-> Accepted  (they may have removed us: what leaves waits for their answer, what comes in is heard)
 //! Asked    --we scan another-> Asked     (the first was not answered)
 //! any      --remove----------> Removed   --we scan theirs--> Asked;  --their request--> Asking
 //! ```
@@ -19,10 +20,13 @@ mod way;
 
 pub use trust::Trust;
 pub(crate) use trust::{
-    ChainAddress, chain_read, distrust, forget_chain_before, led_to_chain, manifest_is_stale, manifest_read,
-    to_read_again, turn_back_to_chain, turn_to_chain,
+    ChainAddress, answered_from_chain, chain_read, distrust, forget_chain_before, led_to_chain, manifest_is_stale,
+    manifest_read, to_read_again, turn_back_to_chain,
 };
-pub(crate) use way::{PairOf, asked_at, pair_is_usable, set_invite, set_pair, set_reply};
+pub(crate) use way::{
+    PairOf, ask_again, asked_at, end_requests, forget_pair, has_asked_now, pair_is_usable, set_invite, set_pair,
+    set_reply,
+};
 
 use std::time::Duration;
 

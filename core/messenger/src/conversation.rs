@@ -146,15 +146,26 @@ pub(crate) fn touch(tx: &mut Tx<'_>, conversation: ConversationRow, arrivals: &A
     Ok(())
 }
 
-/// Moves our message forward; never back.
+/// Moves our message forward; never back. What a relay has taken may arrive whether or not its recipient is removed.
 pub(crate) fn advance(tx: &mut Tx<'_>, message: MessageRow, state: MessageState) -> Result<(), StoreError> {
-    let failure = match state {
-        MessageState::Failed(failure) => Some(failure.code()),
-        _ => None,
+    let (before, failure) = match state {
+        MessageState::Failed(Failure::Removed) => (MessageState::Sent, Some(Failure::Removed.code())),
+        MessageState::Failed(failure) => (MessageState::Delivered, Some(failure.code())),
+        _ => (state, None),
     };
     tx.execute(
-        "UPDATE message SET state = ?2, failure = ?3 WHERE id = ?1 AND state < ?2 AND (?3 IS NULL OR state < 3)",
-        params![message.0, state.code(), failure],
+        "UPDATE message SET state = ?2, failure = ?3 WHERE id = ?1 AND state < ?4",
+        params![message.0, state.code(), failure, before.code()],
+    )?;
+    Ok(())
+}
+
+/// A relay has taken our message. One that failed meanwhile because its recipient was removed may arrive all the same.
+pub(crate) fn taken(tx: &mut Tx<'_>, message: MessageRow) -> Result<(), StoreError> {
+    let removed = MessageState::Failed(Failure::Removed).code();
+    tx.execute(
+        "UPDATE message SET state = ?2, failure = NULL WHERE id = ?1 AND (state < ?2 OR (state = ?3 AND failure = ?4))",
+        params![message.0, MessageState::Sent.code(), removed, Failure::Removed.code()],
     )?;
     Ok(())
 }

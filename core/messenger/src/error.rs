@@ -61,8 +61,8 @@ pub enum InviteError {
     /// It is this account's own.
     #[error("this is your own invite")]
     Own,
-    /// Its owner is a contact already.
-    #[error("you are contacts already, or have asked already")]
+    /// It was used here already, and its owner is a contact or has been asked.
+    #[error("you have used this invite already")]
     AlreadyContact,
 }
 

@@ -14,6 +14,7 @@ use sotto_crypto::prekey::{seal_bundle, sign_kem_key, sign_last_resort_key, sign
 use sotto_protocol::limits::{BUNDLE_RENEWED, BUNDLE_VALID, DATED_AHEAD_MAX};
 use sotto_protocol::{Bytes, KeyId, Timestamp, relay};
 
+use crate::engine::Times;
 use crate::own::{self, Own, OwnInbox};
 use crate::seal;
 use crate::store::column::{ms, timestamp};
@@ -66,16 +67,18 @@ pub(crate) fn drained_at(view: &impl Query) -> Result<Timestamp, StoreError> {
     Ok(drained_at.flatten().map_or(Timestamp::EPOCH, timestamp))
 }
 
-/// Renews what is due `now`, erases what is over by every clock. While no relay has told the time nothing is retired and nothing erased: a
-/// key that retired too early by a clock that is behind would be erased too early as well.
+/// Renews what is due by the network's time, erases what is over by every clock. While no relay has told the time nothing is retired and
+/// nothing erased, and what retires does so by the later clock: a key that retired too early by a clock that is behind would be erased too
+/// early as well. A date that a clock ahead has made up is set right (`redate.rs`).
 pub(crate) fn upkeep(
     tx: &mut Tx<'_>,
     own: &Own,
     batch: i64,
-    now: Timestamp,
+    times: Times,
     sure_now: Option<Timestamp>,
     chance: &mut Chance<'_>,
 ) -> Result<(), StoreError> {
+    let now = times.network;
     let mut olm = own::olm(tx, &own.seal)?;
     let mut changed = sure_now.is_some_and(|sure_now| rotate_last_resort(&mut olm, sure_now));
     let made_at = newest_kem_key(tx)?;
@@ -83,9 +86,9 @@ pub(crate) fn upkeep(
     let is_dated_ahead = sure_now.is_some() && made_at.is_some_and(|made_at| made_at > now.after(DATED_AHEAD_MAX));
     // A last-resort key that has rotated is offered no longer: what was signed for it before ends before it is forgotten.
     if (changed || made_at.is_none_or(|made_at| now >= renewal_due_at(made_at, BUNDLE_RENEWED, now)))
-        && let Some(retired_at) = sure_now.or(made_at.is_none().then_some(now))
+        && (sure_now.is_some() || made_at.is_none())
     {
-        put_bundles(tx, own, batch, &olm, (now, retired_at), chance)?;
+        put_bundles(tx, own, batch, &olm, times, chance)?;
     }
     for inbox in &own.inboxes {
         let unused = tx
@@ -116,11 +119,11 @@ fn put_bundles(
     own: &Own,
     batch: i64,
     olm: &OlmAccount,
-    (now, retired_at): (Timestamp, Timestamp),
+    times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<(), StoreError> {
-    // Erasing goes by the same time: a date that one relay's clock had made up would keep the key.
-    tx.execute("UPDATE kem_key SET retired_at = ?1 WHERE retired_at IS NULL", [ms(retired_at)])?;
+    tx.execute("UPDATE kem_key SET retired_at = ?1 WHERE retired_at IS NULL", [ms(times.judging)])?;
+    let now = times.network;
     for inbox in &own.inboxes {
         put_bundle(tx, own, batch, olm, inbox, (now, now), chance)?;
     }

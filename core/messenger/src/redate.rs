@@ -1,6 +1,7 @@
 //! Dates that a wild clock has made up.
 //!
-//! What is dated here is dated by the network's time, which with one relay is that relay's clock. What was dated further ahead than others
+//! What is dated here is dated by the network's time, which with one relay is that relay's clock, or by the later of that and our own, where
+//! a date too early would make something forgotten too soon. What was dated further ahead than others
 //! believe, by every clock that we know now, was dated by a clock that has been set right since: it counts as dated now. Otherwise a minute
 //! of a wild clock would last for as long as it was ahead: letters never put again, confirmations never due, seals never worn.
 //! Not here: what is made anew because others would refuse its date (`prekey.rs`, `own/chain.rs`).
@@ -10,11 +11,12 @@ use std::time::Duration;
 use sotto_protocol::Timestamp;
 use sotto_protocol::limits::DATED_AHEAD_MAX;
 
+use crate::handshake::UNDER_WAY;
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
 /// Columns that hold when something happened here, with the rows in which it still matters.
-const PAST: [(&str, &str, &str); 7] = [
+const PAST: [(&str, &str, &str); 9] = [
     ("outbox", "accepted_at", "state = 2"),
     ("outbox", "encrypted_at", "state <= 2"),
     ("session", "created_at", "1"),
@@ -22,12 +24,16 @@ const PAST: [(&str, &str, &str); 7] = [
     ("waiting", "stored_at", "1"),
     ("conversation", "last_at", "1"),
     ("peer_device", "fresh_session_at", "1"),
+    ("contact", "asked_at", "state = 2"),
+    ("kem_key", "retired_at", "1"),
 ];
 
-/// What is due within a day of being written, and no later.
-const SOON: (&str, &str) = ("peer_device", "confirm_due");
+/// When a device hears what came of it: within a day of being written, and no later.
+const SOON: (&str, &str, &str) = ("peer_device", "confirm_due", "1");
 /// That day.
 const SOON_MAX: Duration = Duration::from_secs(24 * 3600);
+/// When nothing comes any more under an alias whose token was dropped, and how long after that.
+const DROPPED: (&str, &str, &str) = ("alias", "over_at", "dropped = 1");
 
 /// Whether there is such a date where it is seen at once: a look at the ends of two indexes, cheap enough for every turn.
 pub(crate) fn is_due(view: &impl Query, judging_now: Timestamp) -> Result<bool, StoreError> {
@@ -56,12 +62,18 @@ fn latest(view: &impl Query, judging_now: Timestamp) -> Result<Timestamp, StoreE
 pub(crate) fn set_right(tx: &mut Tx<'_>, judging_now: Timestamp) -> Result<(), StoreError> {
     let latest = latest(tx, judging_now)?;
     let (now, ahead) = (ms(latest), ms(latest.after(DATED_AHEAD_MAX)));
-    let soon = ms(latest.after(DATED_AHEAD_MAX).after(SOON_MAX));
     for (table, column, matters) in PAST {
         tx.execute(&format!("UPDATE {table} SET {column} = ?1 WHERE {column} > ?2 AND {matters}"), [now, ahead])?;
     }
-    let (table, column) = SOON;
-    tx.execute(&format!("UPDATE {table} SET {column} = ?1 WHERE {column} > ?2"), [now, soon])?;
+    for ((table, column, matters), last, most) in
+        [(SOON, latest, SOON_MAX), (DROPPED, latest.after(UNDER_WAY), UNDER_WAY)]
+    {
+        let ahead = latest.after(DATED_AHEAD_MAX).after(most);
+        tx.execute(
+            &format!("UPDATE {table} SET {column} = ?1 WHERE {column} > ?2 AND {matters}"),
+            [ms(last), ms(ahead)],
+        )?;
+    }
     tx.execute("UPDATE seen_inner SET day = ?1 WHERE day > ?2", [latest.day(), latest.after(DATED_AHEAD_MAX).day()])?;
     Ok(())
 }

@@ -134,6 +134,12 @@ pub(crate) fn begin_anew(tx: &mut Tx<'_>, inbox: InboxRow) -> Result<(), StoreEr
     Ok(())
 }
 
+/// A request begins a session: one that they have begun meanwhile carries none.
+pub(crate) fn begin_beside_theirs(tx: &mut Tx<'_>, inbox: InboxRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE session SET sending = 0 WHERE peer_inbox = ?1 AND sending = 1 AND inbound = 1", [inbox.0])?;
+    Ok(())
+}
+
 /// Whether a session that began with the last-resort key was accepted once: its first message is a replay.
 pub(crate) fn is_tombstone(view: &impl Query, session: &SessionId) -> Result<bool, StoreError> {
     Ok(view.one("SELECT 1 FROM session_tombstone WHERE session = ?1", [session.as_bytes()], |_| Ok(()))?.is_some())

@@ -102,7 +102,7 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
         redate::note_sure(tx, sure_now)?;
         redate::set_right(tx, times.judging)?;
     }
-    prekey::upkeep(tx, &engine.own, task::new_batch(tx)?, now, sure_now, &mut engine.chance())?;
+    prekey::upkeep(tx, &engine.own, task::new_batch(tx)?, times, sure_now, &mut engine.chance())?;
     let issued_at =
         tx.one("SELECT issued_at FROM account", [], |row| row.get(0))?.map(timestamp).ok_or(StoreError::Corrupt)?;
     if now >= prekey::renewal_due_at(issued_at, MANIFEST_RENEWED, now) {
@@ -116,6 +116,7 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
 fn forget_what_is_over(engine: &Engine, tx: &mut Tx<'_>, sure_now: Timestamp) -> Result<(), Error> {
     note_drained(engine, tx, sure_now)?;
     outbox::expire(tx, sure_now)?;
+    contact::end_requests(tx, sure_now)?;
     handshake::forget_old_invites(tx, sure_now)?;
     handshake::forget_old_aliases(tx, sure_now)?;
     receive::expire_waiting(tx, sure_now)?;

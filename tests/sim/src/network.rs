@@ -72,6 +72,7 @@ struct State {
     acks_are_lost: bool,
     stream_delay: Duration,
     clocks_ahead: Duration,
+    clocks_behind: Duration,
 }
 
 struct Entry {
@@ -168,8 +169,14 @@ impl Network {
         self.state().clocks_ahead = ahead;
     }
 
+    /// How far behind the world's clock all relays believe to be from now on.
+    pub fn set_clocks_behind(&self, behind: Duration) {
+        self.state().clocks_behind = behind;
+    }
+
     fn relays_now(&self) -> Timestamp {
-        self.inner.clock.now().after(self.state().clocks_ahead)
+        let state = self.state();
+        self.inner.clock.now().after(state.clocks_ahead).before(state.clocks_behind)
     }
 
     /// Whether acknowledgements on streams get lost on the way.

@@ -124,8 +124,21 @@ pub(super) fn believe(
     outbox::moved::follow(tx, row, now)
 }
 
+/// An answer says where the contact's manifests for us stand. A chain that is read already stays read up to where it was, and only an
+/// invite's, which ends with the invite, is left at once.
+pub(crate) fn answered_from_chain(tx: &mut Tx<'_>, contact: &Contact, chain: &ChainAddress) -> Result<(), StoreError> {
+    if contact.chain.relay == chain.relay && contact.chain.chain == chain.chain {
+        return Ok(());
+    }
+    if contact.reads_chain_of_invite() {
+        turn_to_chain(tx, contact.row, chain)
+    } else {
+        led_to_chain(tx, contact.row, chain)
+    }
+}
+
 /// The contact's manifests for us stand in another chain from now on. It is read before anything is sent.
-pub(crate) fn turn_to_chain(tx: &mut Tx<'_>, row: ContactRow, chain: &ChainAddress) -> Result<(), StoreError> {
+fn turn_to_chain(tx: &mut Tx<'_>, row: ContactRow, chain: &ChainAddress) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE contact SET relay = ?2, chain = ?3, chain_key = ?4, chain_next = 0, chain_is_new = 1, manifest_read_at = 0 WHERE id = ?1",
         params![row.0, chain.relay.to_string(), chain.chain.as_bytes(), chain.key.as_bytes()],

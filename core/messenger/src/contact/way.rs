@@ -44,9 +44,15 @@ impl Contact {
         self.pair_secret.is_some() && self.pair_is_ours
     }
 
-    /// Whether we wait for the answer to a request under that invite.
+    /// Whether we wait for the answer to a request of ours.
+    pub(crate) const fn is_asked(&self) -> bool {
+        matches!(self.state, ContactState::Asked | ContactState::Accepted) && self.claim.is_some()
+    }
+
+    /// Whether that invite is the one under which we asked last, answered or not.
     pub(crate) fn was_asked_under(&self, invite: &InviteSecret) -> bool {
-        self.state == ContactState::Asked && self.invite_secret.as_ref() == Some(invite)
+        matches!(self.state, ContactState::Asked | ContactState::Accepted)
+            && self.invite_secret.as_ref() == Some(invite)
     }
 
     /// Whether their lists are read from the chain of the invite that we scanned, for want of another.
@@ -57,15 +63,17 @@ impl Contact {
     /// How letters reach them, where anything does.
     pub(crate) fn way(&self) -> Option<Way> {
         match self.state {
-            ContactState::Asked => Some(Way::Invite(self.invite_secret.clone()?, self.claim?)),
+            ContactState::Asked | ContactState::Accepted if self.is_asked() => {
+                Some(Way::Invite(self.invite_secret.clone()?, self.claim?))
+            }
             ContactState::Accepted if self.pair_usable => Some(Way::Pair(self.pair_secret.clone()?)),
             ContactState::Accepted => Some(Way::Reply(self.reply_secret.clone()?)),
-            ContactState::Asking | ContactState::Removed => None,
+            ContactState::Asked | ContactState::Asking | ContactState::Removed => None,
         }
     }
 }
 
-/// What our request to them needs until they answer.
+/// What our request to them needs until they answer. The secret stays when they have: who scans the same invite again asks for nothing.
 pub(crate) fn set_invite(
     tx: &mut Tx<'_>,
     row: ContactRow,
@@ -74,8 +82,29 @@ pub(crate) fn set_invite(
     expires_at: Timestamp,
 ) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE contact SET invite_secret = ?2, claim = ?3, invite_expires_at = ?4, pair_secret = NULL, pair_usable = 0, reply_secret = NULL WHERE id = ?1",
+        "UPDATE contact SET invite_secret = ?2, claim = ?3, invite_expires_at = ?4 WHERE id = ?1",
         params![row.0, secret.as_bytes(), claim.as_ref(), ms(expires_at)],
+    )?;
+    Ok(())
+}
+
+/// Whoever is asked for the first time, or after they were removed, shares no secret with us.
+pub(crate) fn forget_pair(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET pair_secret = NULL, pair_usable = 0, reply_secret = NULL WHERE id = ?1", [row.0])?;
+    Ok(())
+}
+
+/// A contact is asked again. What we share stays as it is until they answer, and then gives way to what they have drawn, whoever drew it.
+pub(crate) fn ask_again(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET pair_is_ours = 0 WHERE id = ?1", [row.0])?;
+    Ok(())
+}
+
+/// Contacts who were asked again and have not answered while the invite held: all goes on as it was before. An answer counts all the same.
+pub(crate) fn end_requests(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET claim = NULL, invite_expires_at = NULL WHERE state = ?2 AND claim IS NOT NULL AND invite_expires_at <= ?1",
+        params![ms(now), ContactState::Accepted.code()],
     )?;
     Ok(())
 }
@@ -101,6 +130,12 @@ pub(crate) fn asked_at(view: &impl Query, row: ContactRow) -> Result<Timestamp, 
     asked_at.map(timestamp).ok_or(StoreError::Corrupt)
 }
 
+/// They ask, as they have before.
+pub(crate) fn has_asked_now(tx: &mut Tx<'_>, row: ContactRow, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET asked_at = ?2 WHERE id = ?1", params![row.0, ms(now)])?;
+    Ok(())
+}
+
 /// Who drew a pair secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum PairOf {
@@ -119,8 +154,7 @@ pub(crate) fn set_pair(
 ) -> Result<(), StoreError> {
     let is_ours = drawn_by == PairOf::Us;
     tx.execute(
-        "UPDATE contact SET pair_secret = ?2, pair_is_ours = ?3, pair_usable = NOT ?3, invite_secret = NULL, claim = NULL,
-             invite_expires_at = NULL WHERE id = ?1",
+        "UPDATE contact SET pair_secret = ?2, pair_is_ours = ?3, pair_usable = NOT ?3, claim = NULL, invite_expires_at = NULL WHERE id = ?1",
         params![row.0, secret.as_bytes(), is_ours],
     )?;
     Ok(())

@@ -8,6 +8,7 @@ use sotto_protocol::Timestamp;
 
 use super::tokens::{Dropped, drop_tokens};
 use crate::contact::ContactRow;
+use crate::engine::Times;
 use crate::error::Error;
 use crate::outbox;
 use crate::own::Own;
@@ -32,9 +33,9 @@ pub(super) fn stop_seals(tx: &mut Tx<'_>, contact: ContactRow) -> Result<(), Sto
 }
 
 /// A pair secret takes the place of whatever was before it.
-pub(super) fn end_pair(tx: &mut Tx<'_>, own: &Own, contact: ContactRow, now: Timestamp) -> Result<(), StoreError> {
-    drop_tokens(tx, own, contact, Dropped::Replaced, now)?;
-    outbox::anew::end_letters(tx, contact, now)
+pub(super) fn end_pair(tx: &mut Tx<'_>, own: &Own, contact: ContactRow, times: Times) -> Result<(), StoreError> {
+    drop_tokens(tx, own, contact, Dropped::Replaced, times.judging)?;
+    outbox::anew::end_letters(tx, contact, times.network)
 }
 
 /// Queues what the pair begins with, behind its tokens, and behind it the texts that nobody has confirmed.

@@ -42,6 +42,7 @@ async fn read_invite(engine: &Arc<Engine>, invite: Invite) -> Result<Reading, Er
         error => error,
     })?;
     let manifest = manifests::first_contact(&invite.account, &part, engine.judging_now())?;
+    catch_up_with(engine, &manifest).await?;
     let (id, expires_at) = (chain.chain, invite.expires_at);
     let introduced = engine
         .write(move |engine, tx| -> Result<_, StoreError> {
@@ -53,6 +54,21 @@ async fn read_invite(engine: &Arc<Engine>, invite: Invite) -> Result<Reading, Er
         .await?;
     let (manifest, claims) = introduced.inspect_err(|_| engine.tell(Event::ContactsChanged))?;
     Ok(Reading { chain, chain_next: part.next, manifest, claims, invite })
+}
+
+/// Somebody who is a contact keeps the list and the chain that are known. Where the invite's list is newer, that chain is read now.
+async fn catch_up_with(engine: &Arc<Engine>, manifest: &VerifiedManifest) -> Result<(), Error> {
+    let account = *manifest.account();
+    let known = engine.read(move |_, view| contact::by_account(view, &account)).await?;
+    if let Some(contact) = known
+        && contact.state == ContactState::Accepted
+        && manifest.head().order() > contact.head.order()
+        && let Err(error) = manifests::refresh(engine, contact.row).await
+    {
+        // The request goes where the known list says.
+        tracing::debug!(code = error.code(), "a contact's chain was not read");
+    }
+    Ok(())
 }
 
 /// Checks the owner's list beside what is known of them. That it shows their root key in two hands is kept.
@@ -139,23 +155,29 @@ fn store(
     }
     let changed = Received { contacts_changed: true, ..Received::default() };
     let known = contact::by_account(tx, &reading.invite.account)?;
+    if known.as_ref().is_some_and(|contact| contact.was_asked_under(&reading.invite.secret)) {
+        return Err(InviteError::AlreadyContact.into());
+    }
     match known.map(|contact| (contact.state, contact.row)) {
-        Some((ContactState::Accepted, _)) => return Err(InviteError::AlreadyContact.into()),
         Some((ContactState::Asking, row)) if can_be_answered(tx, row, engine.network_now())? => {
             forget_claim(tx, &reading.chain.chain)?;
-            accept(tx, &engine.own, row, engine.network_now(), &mut engine.chance())?;
+            accept(tx, &engine.own, row, engine.times(), &mut engine.chance())?;
             let waited_for = [Why::NotAnswered];
             let received =
                 receive::retry_waiting(tx, &engine.own, row, &waited_for, engine.times(), &mut engine.chance())?;
             return Ok(Ok(Received { contacts_changed: true, ..received }));
         }
-        Some((ContactState::Asking | ContactState::Asked | ContactState::Removed, _)) | None => {}
+        _ => {}
     }
-    let row = ask(tx, &engine.own, reading, claim, engine.network_now(), &mut engine.chance())?;
+    let row = ask(tx, &engine.own, reading, claim, engine.times(), &mut engine.chance())?;
     let contact = contact::by_row(tx, row)?;
     for (device, claimed) in claimed {
-        let device = peer::device_by_id(tx, row, device)?.ok_or(StoreError::Corrupt)?;
-        let inbox = peer::inboxes(tx, device.row)?.into_iter().next().ok_or(StoreError::Corrupt)?;
+        // Where the list of a contact that is known names other devices or inboxes, their prekeys are claimed when the request leaves.
+        let Some(device) = peer::device_by_id(tx, row, device)?.filter(|device| device.listed) else { continue };
+        let Some(inbox) = peer::inboxes(tx, device.row)?.into_iter().next() else { continue };
+        if !reading.is_claimed_at(&device.device, &inbox.inbox) {
+            continue;
+        }
         courier::store_claimed(engine, tx, &inbox, &encrypt::party(&contact, &device), claimed)?;
     }
     Ok(Ok(changed))

@@ -15,6 +15,7 @@ use sotto_protocol::{AccountId, ChainId, Timestamp, relay};
 use super::anew;
 use super::tokens::{Purpose, Quota, REPLY_VALID, put_tokens};
 use crate::contact::{self, ChainAddress, Contact, ContactRow, ContactState, NewContact, PairOf};
+use crate::engine::Times;
 use crate::error::{Error, InputError};
 use crate::own::{self, Chain, Own};
 use crate::records::InviteLink;
@@ -156,9 +157,10 @@ pub(crate) fn take_request(
     tx: &mut Tx<'_>,
     own: &Own,
     request: &ProvenRequest<'_>,
-    now: Timestamp,
+    times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<Requested, Error> {
+    let now = times.network;
     let invite =
         tx.one("SELECT uses_left, expires_at, auto_accept FROM invite WHERE id = ?1", [request.invite], |row| {
             Ok((row.get::<_, u32>(0)?, row.get::<_, i64>(1)?, row.get::<_, bool>(2)?))
@@ -196,9 +198,9 @@ pub(crate) fn take_request(
         tx.execute("UPDATE invite SET uses_left = uses_left - 1 WHERE id = ?1", [request.invite])?;
     }
     let row = begin(tx, request, known.as_ref(), now)?;
-    contact::set_reply(tx, row, request.reply_secret, request.invite, now)?;
+    contact::set_reply(tx, row, request.reply_secret, request.invite, times.judging)?;
     if accepts {
-        accept(tx, own, row, now, chance)?;
+        accept(tx, own, row, times, chance)?;
         return Ok(Requested::Accepted(row));
     }
     Ok(Requested::Taken(row))
@@ -211,7 +213,7 @@ fn begin(
     known: Option<&Contact>,
     now: Timestamp,
 ) -> Result<ContactRow, StoreError> {
-    if let Some(known) = known.filter(|contact| contact.state != ContactState::Asked) {
+    if let Some(known) = known.filter(|contact| !contact.is_asked()) {
         // They begin on a session of their own, and may not have what ours needs. When both ask at once both sessions are new.
         anew::stop_sessions(tx, known.row)?;
     }
@@ -234,19 +236,27 @@ pub(crate) fn can_be_answered(view: &impl Query, row: ContactRow, now: Timestamp
     Ok(now < contact::asked_at(view, row)?.after(REPLY_VALID))
 }
 
+/// A request has come again: by its sender's clock its time is not over, so a clock of ours was behind when it came first.
+pub(crate) fn was_asked_again(tx: &mut Tx<'_>, contact: &Contact, now: Timestamp) -> Result<(), StoreError> {
+    if contact.state == ContactState::Asking && !can_be_answered(tx, contact.row, now)? {
+        contact::has_asked_now(tx, contact.row, now)?;
+    }
+    Ok(())
+}
+
 /// Accepts a request: pair tokens first, then the answer.
 pub(crate) fn accept(
     tx: &mut Tx<'_>,
     own: &Own,
     row: ContactRow,
-    now: Timestamp,
+    times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
     let contact = contact::by_row(tx, row)?;
     if contact.state != ContactState::Asking {
         return Err(InputError::WrongState { what: "has not asked" }.into());
     }
-    anew::end_pair(tx, own, row, now)?;
+    anew::end_pair(tx, own, row, times)?;
     let pair = PairSecret::generate(chance);
     let batch = task::new_batch(tx)?;
     put_tokens(tx, own, batch, Purpose::Pair(row), Quota::default(), |inbox| pair.token(inbox, 0), chance)?;
@@ -255,5 +265,5 @@ pub(crate) fn accept(
     contact::conversation(tx, &own.account, &contact)?;
     let (card, _) = own::contacts_card(tx, own)?;
     let answer = Content::ContactAccept { name: own::name(tx)?, card, pair_secret: pair };
-    anew::begin_pair(tx, row, &answer, batch, now, chance)
+    anew::begin_pair(tx, row, &answer, batch, times.network, chance)
 }

@@ -5,11 +5,12 @@ use sotto_crypto::letter::{Card, Content};
 use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::secret::{PairSecret, ReplySecret, invite_chain, invite_proof};
 use sotto_protocol::invite::Invite;
-use sotto_protocol::{ChainId, ClaimId, InboxId, Timestamp};
+use sotto_protocol::{ChainId, ClaimId, DeviceId, InboxId, Timestamp};
 
 use super::anew;
 use super::tokens::{Purpose, Quota, REPLY_VALID, put_tokens};
 use crate::contact::{self, ChainAddress, ContactRow, ContactState, NewContact, PairOf};
+use crate::engine::Times;
 use crate::error::Error;
 use crate::outbox;
 use crate::own::{self, Own};
@@ -27,6 +28,14 @@ pub(crate) struct Reading {
     pub(crate) manifest: VerifiedManifest,
     /// Under which prekeys are claimed: the first that the relay takes.
     pub(crate) claims: Vec<ClaimId>,
+}
+
+impl Reading {
+    /// Whether a device's prekeys were claimed at that inbox.
+    pub(crate) fn is_claimed_at(&self, device: &DeviceId, inbox: &InboxId) -> bool {
+        let listed = self.manifest.device(device).and_then(|device| device.inboxes.first());
+        listed.is_some_and(|listed| listed.inbox == *inbox)
+    }
 }
 
 /// Where an invite's manifest chain is.
@@ -74,15 +83,44 @@ pub(crate) fn forget_claim(tx: &mut Tx<'_>, invite: &ChainId) -> Result<(), Stor
     Ok(())
 }
 
-/// Becomes somebody's contact to be: stores them, puts reply tokens, queues the request behind them.
+/// Becomes somebody's contact to be, or again: puts reply tokens, queues the request behind them.
 pub(crate) fn ask(
     tx: &mut Tx<'_>,
     own: &Own,
     reading: &Reading,
     claim: &ClaimId,
-    now: Timestamp,
+    times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<ContactRow, Error> {
+    let now = times.network;
+    forget_claim(tx, &reading.chain.chain)?;
+    let known = contact::by_account(tx, &reading.invite.account)?;
+    let accepted = known.filter(|contact| contact.state == ContactState::Accepted).map(|contact| contact.row);
+    let row = match accepted {
+        Some(row) => begin_with_contact(tx, row, now)?,
+        None => begin_with_stranger(tx, reading, now)?,
+    };
+    anew::stop_sessions(tx, row)?;
+    anew::stop_seals(tx, row)?;
+    contact::set_invite(tx, row, &reading.invite.secret, claim, reading.invite.expires_at)?;
+    let reply = ReplySecret::generate(chance);
+    let batch = task::new_batch(tx)?;
+    // By the later clock: an answer must not come too late because one was behind.
+    let quota = Quota { expires_at: Some(times.judging.after(REPLY_VALID)), ..Quota::default() };
+    put_tokens(tx, own, batch, Purpose::Reply(row), quota, |inbox| reply.token(inbox), chance)?;
+    let (card, _) = own::contacts_card(tx, own)?;
+    let manifest = own::contacts_manifest(tx)?;
+    let proof = invite_proof(&reading.invite.secret, &own.account, &reading.invite.account);
+    let request = Content::ContactRequest { name: own::name(tx)?, card, manifest, reply_secret: reply, proof };
+    outbox::queue_content(tx, row, &request, Some(batch), Some(reading.invite.expires_at), now, chance)?;
+    if accepted.is_some() {
+        outbox::anew::send_messages_again(tx, row)?;
+    }
+    Ok(row)
+}
+
+/// Somebody who is no contact, or was removed: what is known of them from now on is what their invite says.
+fn begin_with_stranger(tx: &mut Tx<'_>, reading: &Reading, now: Timestamp) -> Result<ContactRow, StoreError> {
     let new = NewContact {
         name: &reading.invite.name,
         state: ContactState::Asked,
@@ -90,22 +128,18 @@ pub(crate) fn ask(
         manifest: &reading.manifest,
         chain_next: reading.chain_next,
     };
-    forget_claim(tx, &reading.chain.chain)?;
     let row = contact::begin(tx, &new, now)?;
     // Nobody who is asked is owed anything: letters of a meeting before are over, and a request before this one is pointless.
     outbox::fail_all(tx, row, Failure::Removed, now)?;
-    anew::stop_sessions(tx, row)?;
-    anew::stop_seals(tx, row)?;
-    contact::set_invite(tx, row, &reading.invite.secret, claim, reading.invite.expires_at)?;
-    let reply = ReplySecret::generate(chance);
-    let batch = task::new_batch(tx)?;
-    let quota = Quota { expires_at: Some(now.after(REPLY_VALID)), ..Quota::default() };
-    put_tokens(tx, own, batch, Purpose::Reply(row), quota, |inbox| reply.token(inbox), chance)?;
-    let (card, _) = own::contacts_card(tx, own)?;
-    let manifest = own::contacts_manifest(tx)?;
-    let proof = invite_proof(&reading.invite.secret, &own.account, &reading.invite.account);
-    let request = Content::ContactRequest { name: own::name(tx)?, card, manifest, reply_secret: reply, proof };
-    outbox::queue_content(tx, row, &request, Some(batch), Some(reading.invite.expires_at), now, chance)?;
+    contact::forget_pair(tx, row)?;
+    Ok(row)
+}
+
+/// A contact, who may have removed us since. Until they answer nothing that is known of them changes, and letters of theirs are heard: if
+/// they have not, all goes on as it was.
+fn begin_with_contact(tx: &mut Tx<'_>, row: ContactRow, now: Timestamp) -> Result<ContactRow, StoreError> {
+    outbox::anew::end_letters(tx, row, now)?;
+    contact::ask_again(tx, row)?;
     Ok(row)
 }
 
@@ -118,23 +152,23 @@ pub(crate) fn answered(
     own: &Own,
     row: ContactRow,
     answer: &Answered,
-    now: Timestamp,
+    times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
     let contact = contact::by_row(tx, row)?;
     if contact.has_own_pair() && own.account < contact.account {
         return Ok(());
     }
-    anew::end_pair(tx, own, row, now)?;
+    anew::end_pair(tx, own, row, times)?;
     let batch = task::new_batch(tx)?;
     let token = |inbox: &InboxId| answer.pair_secret.token(inbox, 0);
     put_tokens(tx, own, batch, Purpose::Pair(row), Quota::default(), token, chance)?;
     contact::set_pair(tx, row, &answer.pair_secret, PairOf::Them)?;
     contact::set_state(tx, row, ContactState::Accepted)?;
     contact::set_name(tx, row, &answer.name)?;
-    contact::turn_to_chain(tx, row, &answer.chain)?;
+    contact::answered_from_chain(tx, &contact, &answer.chain)?;
     contact::conversation(tx, &own.account, &contact)?;
-    anew::begin_pair(tx, row, &Content::PairReady, batch, now, chance)
+    anew::begin_pair(tx, row, &Content::PairReady, batch, times.network, chance)
 }
 
 /// What an answer says, checked.

@@ -18,7 +18,7 @@ pub(super) const REPLY_VALID: Duration = Duration::from_secs(60 * 24 * 3600);
 
 /// How long after the end of its token something may still come under an alias: relays keep nothing longer, and a relay that is away for a
 /// week drops the token late.
-const UNDER_WAY: Duration = Duration::from_secs(RETENTION.as_secs() + 7 * 24 * 3600);
+pub(crate) const UNDER_WAY: Duration = Duration::from_secs(RETENTION.as_secs() + 7 * 24 * 3600);
 
 /// What an alias on one of our inboxes stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

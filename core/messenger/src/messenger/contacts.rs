@@ -36,6 +36,7 @@ impl Messenger {
     }
 
     /// Uses an invite: reads who made it, claims their prekeys, and asks them. Returns their account.
+    /// A contact is asked again, for they may have removed us: what was said to them and has not arrived waits for their answer.
     ///
     /// # Errors
     /// [`InviteError`] for a link that cannot be used, [`Error::Relay`] when their relay is not reached, [`Error::Peer`] when what they
@@ -54,7 +55,7 @@ impl Messenger {
         }
         let known = engine.read(move |_, view| contact::by_account(view, &account)).await?;
         match known {
-            Some(contact) if contact.state == ContactState::Accepted || contact.was_asked_under(&invite.secret) => {
+            Some(contact) if contact.was_asked_under(&invite.secret) => {
                 return Err(InviteError::AlreadyContact.into());
             }
             Some(contact) if contact.blocked => return Err(InputError::WrongState { what: "is blocked" }.into()),
@@ -112,7 +113,7 @@ impl Messenger {
                 if is_asking && !handshake::can_be_answered(tx, contact.row, engine.network_now())? {
                     return Err(InputError::WrongState { what: "has asked too long ago" }.into());
                 }
-                handshake::accept(tx, &engine.own, contact.row, engine.network_now(), &mut engine.chance())?;
+                handshake::accept(tx, &engine.own, contact.row, engine.times(), &mut engine.chance())?;
                 let waited_for = [Why::NotAnswered];
                 Ok(receive::retry_waiting(
                     tx,
@@ -150,7 +151,7 @@ impl Messenger {
     pub async fn block(&self, account: AccountId) -> Result<(), Error> {
         self.change_contact(account, |engine, tx, contact| {
             contact::set_blocked(tx, contact.row, true)?;
-            Ok(handshake::drop_tokens(tx, &engine.own, contact.row, Dropped::Blocked, engine.network_now())?)
+            Ok(handshake::drop_tokens(tx, &engine.own, contact.row, Dropped::Blocked, engine.judging_now())?)
         })
         .await
     }
@@ -169,7 +170,7 @@ impl Messenger {
                 }
                 contact::set_blocked(tx, contact.row, false)?;
                 if contact.state != ContactState::Removed {
-                    handshake::restore_tokens(tx, &engine.own, &contact, engine.network_now())?;
+                    handshake::restore_tokens(tx, &engine.own, &contact, engine.judging_now())?;
                 }
                 Ok(receive::retry_waiting(
                     tx,
@@ -186,7 +187,8 @@ impl Messenger {
         Ok(())
     }
 
-    /// Removes a contact: they can no longer reach us, and what was still to leave to them fails. What was said stays.
+    /// Removes a contact: they can no longer reach us, and what was still to leave to them fails. What was said stays; what a relay has
+    /// taken may arrive, and nobody will confirm it.
     ///
     /// # Errors
     /// [`InputError::NotFound`].
@@ -194,7 +196,7 @@ impl Messenger {
         self.change_contact(account, |engine, tx, contact| {
             contact::set_state(tx, contact.row, ContactState::Removed)?;
             outbox::fail_all(tx, contact.row, Failure::Removed, engine.network_now())?;
-            Ok(handshake::drop_tokens(tx, &engine.own, contact.row, Dropped::Removed, engine.network_now())?)
+            Ok(handshake::drop_tokens(tx, &engine.own, contact.row, Dropped::Removed, engine.judging_now())?)
         })
         .await
     }

@@ -21,7 +21,7 @@ use tokio::sync::broadcast;
 
 pub use sotto_crypto::manifest::DeviceKind;
 
-use crate::engine::{Engine, Event};
+use crate::engine::{Engine, Event, Times};
 use crate::error::{Error, InputError};
 use crate::own::{self, NewAccount};
 use crate::records::{Account, CatchUp, LETTER_REFUSED};
@@ -143,7 +143,8 @@ impl Messenger {
             let batch = task::new_batch(tx)?;
             new.store(tx, batch, &profile.name, profile.kind, &seal, now, &mut chance)?;
             let own = own::load(tx, seal)?;
-            prekey::upkeep(tx, &own, batch, now, None, &mut chance)?;
+            let times = Times { network: now, judging: now };
+            prekey::upkeep(tx, &own, batch, times, None, &mut chance)?;
             tx.execute("INSERT INTO meta (key, value) VALUES ('generation', 0)", [])?;
             Ok::<_, Error>(())
         })

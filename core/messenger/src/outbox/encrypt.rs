@@ -107,6 +107,9 @@ pub(crate) fn plan(
     let Some(inbox) = peer::inboxes(tx, device.row)?.into_iter().next() else { return Ok(Plan::Idle) };
     let owner = party(&contact, &device);
     take_back(tx, &device, &inbox, way.claim().is_none(), now)?;
+    if way.claim().is_some() {
+        session::begin_beside_theirs(tx, inbox.row)?;
+    }
     let has_session = session::has_sending(tx, inbox.row)?;
     let bundle = stored_bundle(tx, &inbox, &owner, times)?;
     let (true, Some(bundle)) = (has_session, bundle) else {

@@ -101,11 +101,15 @@ pub(crate) fn queue_content(
 }
 
 /// Condition: the row may leave now. `?1` is the device. Letters leave in the order in which they were queued: behind one that waits
-/// for relay calls the others wait too, because only the first of them tells the peer what to make of the next.
+/// for relay calls the others wait too, because only the first of them tells the peer what to make of the next. While we ask somebody who
+/// was a contact before, only the request leaves, which alone waits for such calls then: what is behind it goes the way that the answer
+/// opens.
 fn may_leave() -> String {
     format!(
         "peer_device = ?1 AND state < 2 AND id < coalesce((SELECT min(id) FROM outbox WHERE peer_device = ?1 AND state < 2
-         AND after_batch IS NOT NULL AND {LETTER_WAITS}), 9223372036854775807)"
+         AND after_batch IS NOT NULL AND {LETTER_WAITS}), 9223372036854775807)
+         AND (after_batch IS NOT NULL OR NOT EXISTS (SELECT 1 FROM peer_device JOIN contact ON contact.id = peer_device.contact
+             WHERE peer_device.id = ?1 AND contact.claim IS NOT NULL))"
     )
 }
 
@@ -120,6 +124,7 @@ pub(crate) fn destinations(view: &impl Query) -> Result<Vec<DeviceRow>, StoreErr
          )
          SELECT peer_device.id FROM busy JOIN peer_device ON peer_device.id = busy.device JOIN contact ON contact.id = peer_device.contact
          WHERE peer_device.listed = 1 AND contact.blocked = 0 AND contact.trust = 0 AND contact.state IN (1, 3)
+         AND (contact.claim IS NULL OR EXISTS (SELECT 1 FROM outbox WHERE peer_device = busy.device AND state < 2 AND after_batch IS NOT NULL))
          AND NOT EXISTS (
              SELECT 1 FROM outbox WHERE outbox.id = (SELECT min(id) FROM outbox WHERE peer_device = busy.device AND state < 2)
              AND outbox.after_batch IS NOT NULL AND {LETTER_WAITS}
@@ -143,7 +148,7 @@ pub(crate) fn accepted(tx: &mut Tx<'_>, rows: &[i64], now: Timestamp) -> Result<
             params![row, ms(now)],
         )?;
         if let Some(message) = message_of(tx, *row)? {
-            conversation::advance(tx, message, MessageState::Sent)?;
+            conversation::taken(tx, message)?;
         }
     }
     Ok(())
@@ -194,7 +199,8 @@ pub(crate) fn confirmed(tx: &mut Tx<'_>, device: DeviceRow, counter: u64, now: T
     Ok(true)
 }
 
-/// Everything to a contact that has not been confirmed fails: they were removed, or their answer never came.
+/// Nothing of what has not been confirmed is sent to a contact any more: they were removed, or their answer never came. What no relay has
+/// taken fails; the rest may arrive, and stays what it is: sent.
 pub(crate) fn fail_all(
     tx: &mut Tx<'_>,
     contact: ContactRow,

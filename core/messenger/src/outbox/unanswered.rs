@@ -28,7 +28,7 @@ const DOUBLINGS_MAX: u32 = 5;
 /// Inboxes whose session is unanswered, with the oldest letter that was accepted on it, how often it was made again, and whether a request
 /// waits. What was accepted on the sessions before it says nothing of this one.
 const UNANSWERED: &str = "
-    SELECT peer_inbox.id, min(outbox.accepted_at), peer_inbox.renewals, contact.state
+    SELECT peer_inbox.id, min(outbox.accepted_at), peer_inbox.renewals, contact.claim IS NOT NULL
     FROM outbox JOIN peer_inbox ON peer_inbox.id = outbox.peer_inbox
     JOIN session ON session.peer_inbox = peer_inbox.id AND session.sending = 1 AND session.answered = 0
     JOIN peer_device ON peer_device.id = outbox.peer_device JOIN contact ON contact.id = peer_device.contact
@@ -62,7 +62,7 @@ fn all(view: &impl Query) -> Result<Vec<Unanswered>, StoreError> {
             inbox: InboxRow(row.get(0)?),
             accepted_at: timestamp(row.get(1)?),
             renewals: row.get(2)?,
-            is_request: row.get::<_, i64>(3)? == 1,
+            is_request: row.get(3)?,
         })
     })
 }

@@ -129,7 +129,7 @@ impl Batch<'_, '_, '_> {
         }
         self.tx.execute(
             "INSERT OR IGNORE INTO seen_inner (hash, day) VALUES (?1, ?2)",
-            params![inner_hash, self.now.day()],
+            params![inner_hash, self.judging.day()],
         )?;
         let installed = match seal {
             UsedSeal::Installed { row, announce } => {
@@ -234,7 +234,7 @@ impl Batch<'_, '_, '_> {
             Content::ContactAccept { name, card, pair_secret } => {
                 let chain = handshake::chain_of(&card);
                 let answer = Answered { name, chain, pair_secret };
-                handshake::answered(self.tx, self.own, contact.row, &answer, self.now, self.chance)
+                handshake::answered(self.tx, self.own, contact.row, &answer, self.times(), self.chance)
                     .map_err(into_fault)?;
                 self.forget_contact(contact.row);
                 self.received.contacts_changed = true;
@@ -273,7 +273,8 @@ impl Batch<'_, '_, '_> {
     /// A listed device of an accepted contact used a one-time key that is gone: our next letter, which is made here, begins a session
     /// that both have.
     pub(super) fn answer_by_fresh_session(&mut self, contact: &Contact, device: DeviceRow) -> Result<(), StoreError> {
-        if contact.state != ContactState::Accepted {
+        // Nothing but the request leaves while we ask.
+        if contact.state != ContactState::Accepted || contact.is_asked() {
             return Ok(());
         }
         let due = self.tx.execute(

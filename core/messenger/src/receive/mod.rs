@@ -135,7 +135,8 @@ pub(crate) struct Batch<'t, 'c, 'r> {
     pub(super) own: &'t Own,
     pub(super) own_inbox: i64,
     pub(super) now: Timestamp,
-    /// What others signed is judged by this one.
+    /// What others signed is judged by this one, and what is forgotten some time later is dated by it: a clock that is behind must not make
+    /// that too soon. One that is ahead is set right (`redate.rs`).
     pub(super) judging: Timestamp,
     pub(super) chance: &'t mut Chance<'r>,
     contacts: HashMap<ContactRow, Contact>,
@@ -223,6 +224,10 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
             Purpose::Pair(contact) => self.take_letter(contact, false, incoming),
             Purpose::Reply(contact) => self.take_letter(contact, true, incoming),
         }
+    }
+
+    pub(super) const fn times(&self) -> Times {
+        Times { network: self.now, judging: self.judging }
     }
 
     /// What an alias stands for. It never stands for anything else.

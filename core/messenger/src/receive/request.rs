@@ -67,7 +67,7 @@ impl Batch<'_, '_, '_> {
         let request =
             ProvenRequest { invite, account: &sender.account, name: &name, list, reply_secret: &reply_secret };
         let requested =
-            handshake::take_request(self.tx, self.own, &request, self.now, self.chance).map_err(into_fault)?;
+            handshake::take_request(self.tx, self.own, &request, self.times(), self.chance).map_err(into_fault)?;
         let row = match requested {
             Requested::Ignored(code) => return Err(Fault::Refused(code)),
             Requested::Taken(row) => row,
@@ -136,6 +136,7 @@ impl Batch<'_, '_, '_> {
         let Content::ContactRequest { proof, .. } = content else { return Err(Fault::Refused("content_misplaced")) };
         self.check_proof(invite, &contact.account, &proof)?;
         self.keep_keys(contact, device, authentic)?;
+        handshake::was_asked_again(self.tx, contact, self.judging)?;
         Ok(false)
     }
 

@@ -148,7 +148,7 @@ impl Batch<'_, '_, '_> {
                 incoming.header,
                 incoming.payload,
                 i64::try_from(accepted_at_ms).unwrap_or(i64::MAX),
-                ms(self.now),
+                ms(self.judging),
                 why.code()
             ],
         )?;

@@ -135,11 +135,11 @@ CREATE TABLE contact (
     chain_before_key BLOB,
     trust            INTEGER NOT NULL DEFAULT 0,  -- 0 sound, 1 fork seen, 2 compromised
     pair_secret      BLOB,                    -- once accepted
-    pair_is_ours     INTEGER NOT NULL DEFAULT 0,  -- drawn here, with our answer
+    pair_is_ours     INTEGER NOT NULL DEFAULT 0,  -- drawn here, with our answer; theirs does not simply take its place
     pair_usable      INTEGER NOT NULL DEFAULT 0,  -- their tokens of it stand
     reply_secret     BLOB,                    -- theirs, for our answer
-    invite_secret    BLOB,                    -- of the invite we scanned, for our request
-    claim            BLOB,                    -- our claim id of it
+    invite_secret    BLOB,                    -- of the invite we scanned last, for our request
+    claim            BLOB,                    -- our claim id of it, while we wait for the answer; only the request leaves then
     invite_expires_at INTEGER,
     invite           INTEGER REFERENCES invite (id),  -- of ours that they used
     asked_at         INTEGER NOT NULL DEFAULT 0,  -- when we heard of it

@@ -10,19 +10,19 @@ use sotto_core::records::{ContactState, MessageState};
 use sotto_protocol::AccountId;
 use sotto_sim::{HeldPost, Person, World};
 
-async fn link(owner: &Person, auto_accept: bool) -> String {
+pub(crate) async fn link(owner: &Person, auto_accept: bool) -> String {
     let options = InviteOptions { auto_accept, ..InviteOptions::default() };
     let invite = owner.messenger.invite(options).await.expect("an invite is made");
     owner.catch_up().await.expect("its tokens are put");
     invite.link
 }
 
-async fn id(person: &Person) -> AccountId {
+pub(crate) async fn id(person: &Person) -> AccountId {
     person.messenger.account().await.expect("an account").id
 }
 
 /// Both are contacts of each other with one secret, know that its tokens stand, and hear of everything that they say.
-async fn are_contacts(world: &World, alice: &Person, bob: &Person, story: &str) {
+pub(crate) async fn are_contacts(world: &World, alice: &Person, bob: &Person, story: &str) {
     let to_alice = bob.say("alice", "to alice").await.expect("said");
     world.settle(&[bob, alice]).await.expect("they settle");
     let to_bob = alice.say("bob", "to bob").await.expect("said");
@@ -53,14 +53,14 @@ async fn are_contacts(world: &World, alice: &Person, bob: &Person, story: &str) 
     }
 }
 
-fn rows(person: &Person) -> Vec<String> {
+pub(crate) fn rows(person: &Person) -> Vec<String> {
     person.database().texts(
         "SELECT id || ':' || state || ':' || coalesce(counter, '-') || ':' || coalesce(message, '-') FROM outbox",
     )
 }
 
 /// Everything that is sent arrives in an order that the seed decides, some of it twice.
-async fn arrives_in_any_order(world: &World, post: &HeldPost, people: &[&Person], rng: &mut ChaCha20Rng) {
+pub(crate) async fn arrives_in_any_order(world: &World, post: &HeldPost, people: &[&Person], rng: &mut ChaCha20Rng) {
     let mut held = Vec::new();
     let mut again = 4;
     loop {

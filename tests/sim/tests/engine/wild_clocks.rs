@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sotto_core::InviteOptions;
-use sotto_core::records::MessageState;
+use sotto_core::records::{ContactState, MessageState};
 use sotto_sim::{Person, World};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -227,4 +227,129 @@ async fn g1_nothing_is_dated_back_behind_a_time_that_has_surely_passed() {
     world.wait(Duration::from_secs(300)).await;
     let moved = before - alice.database().number(last_at);
     assert!(moved < 3_600_000, "it moved back by {moved} ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn g1_a_request_that_came_while_the_relays_were_behind_can_be_accepted() {
+    let world = World::seeded(207);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    let invite = alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    alice.messenger.shut_down();
+    bob.messenger.join(&invite.link).await.unwrap();
+    bob.catch_up().await.unwrap();
+    world.network.set_clocks_behind(90 * DAY);
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    world.network.set_clocks_behind(Duration::ZERO);
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    alice.messenger.accept(bob.messenger.account().await.unwrap().id).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(bob.contact("alice").await.unwrap().state, ContactState::Accepted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn g1_a_request_that_came_while_all_clocks_were_behind_can_be_accepted_once_it_comes_again() {
+    let world = World::seeded(208);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    let invite = alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    bob.messenger.join(&invite.link).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let bob_id = bob.messenger.account().await.unwrap().id;
+    let asked_at = world.now().before(90 * DAY).as_ms();
+    alice.database().change(&format!("UPDATE contact SET asked_at = {asked_at}"));
+    assert_eq!(alice.messenger.accept(bob_id).await.unwrap_err().code(), "wrong_state");
+    world.wait(25 * HOUR).await;
+    alice.messenger.accept(bob_id).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(bob.contact("alice").await.unwrap().state, ContactState::Accepted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn g1_a_request_that_came_while_a_clock_was_ahead_is_not_accepted_for_as_long_as_that() {
+    let world = World::seeded(209);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    let invite = alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    alice.messenger.shut_down();
+    bob.messenger.join(&invite.link).await.unwrap();
+    bob.catch_up().await.unwrap();
+    bob.messenger.shut_down();
+    alice.clock.set_ahead(30 * DAY);
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    alice.clock.set_right();
+    assert!(is_ahead(&world, &alice, "SELECT asked_at FROM contact"), "her clock was believed");
+    let [alice] = world.switched_off([alice], 3 * DAY).await.unwrap();
+    world.wait(2 * HOUR).await;
+    assert!(!is_ahead(&world, &alice, "SELECT asked_at FROM contact"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn g1_an_alias_that_ends_while_the_relays_are_behind_is_not_forgotten_when_they_are_right() {
+    let (world, alice, bob) = acquainted(210).await;
+    world.network.set_clocks_behind(90 * DAY);
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    alice.messenger.remove(bob.messenger.account().await.unwrap().id).await.unwrap();
+    alice.catch_up().await.unwrap();
+    world.network.set_clocks_behind(Duration::ZERO);
+    let dropped = "SELECT count(*) FROM alias WHERE dropped = 1";
+    let before = alice.database().number(dropped);
+    assert!(before > 0);
+    bob.messenger.shut_down();
+    let [alice] = world.switched_off([alice], 3 * DAY).await.unwrap();
+    world.wait(2 * HOUR).await;
+    assert_eq!(alice.database().number(dropped), before, "what is under way is still recognised");
+    let [alice] = world.switched_off([alice], 40 * DAY).await.unwrap();
+    world.wait(2 * HOUR).await;
+    assert_eq!(alice.database().number(dropped), 0, "and not for ever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn g1_an_alias_that_ends_while_a_clock_is_ahead_is_forgotten_all_the_same() {
+    let (world, alice, bob) = acquainted(211).await;
+    alice.clock.set_ahead(200 * DAY);
+    alice.messenger.remove(bob.messenger.account().await.unwrap().id).await.unwrap();
+    alice.clock.set_right();
+    let dropped = "SELECT count(*) FROM alias WHERE dropped = 1";
+    assert!(alice.database().number(dropped) > 0);
+    bob.messenger.shut_down();
+    let [alice] = world.switched_off([alice], 3 * DAY).await.unwrap();
+    world.wait(2 * HOUR).await;
+    let [alice] = world.switched_off([alice], 40 * DAY).await.unwrap();
+    world.wait(2 * HOUR).await;
+    assert_eq!(alice.database().number(dropped), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d4_a_key_that_retires_while_a_clock_is_behind_is_kept_when_it_is_right_again() {
+    let (world, alice, bob) = acquainted(212).await;
+    let keys = kem_keys(&alice);
+    bob.messenger.shut_down();
+    alice.messenger.shut_down();
+    world.wait(3 * DAY).await;
+    alice.clock.set_behind(60 * DAY);
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    world.wait(HOUR).await;
+    assert_eq!(
+        alice.database().number("SELECT count(*) FROM kem_key WHERE retired_at IS NOT NULL"),
+        1,
+        "it is renewed"
+    );
+    alice.clock.set_right();
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    world.wait(3 * HOUR).await;
+    let left = kem_keys(&alice);
+    assert!(keys.iter().all(|key| left.contains(key)), "letters under it may be under way");
 }
