@@ -353,3 +353,21 @@ async fn d4_a_key_that_retires_while_a_clock_is_behind_is_kept_when_it_is_right_
     let left = kem_keys(&alice);
     assert!(keys.iter().all(|key| left.contains(key)), "letters under it may be under way");
 }
+
+#[tokio::test(start_paused = true)]
+async fn d4_a_key_that_retires_while_a_clock_is_ahead_is_not_kept_for_as_long_as_that() {
+    let (world, alice, bob) = acquainted(213).await;
+    let ahead = "SELECT max(retired_at) FROM kem_key";
+    bob.messenger.shut_down();
+    alice.messenger.shut_down();
+    world.wait(3 * DAY).await;
+    alice.clock.set_ahead(30 * DAY);
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    world.wait(HOUR).await;
+    alice.clock.set_right();
+    assert!(is_ahead(&world, &alice, ahead), "her clock was believed");
+    let [alice] = world.switched_off([alice], 3 * DAY).await.unwrap();
+    world.wait(2 * HOUR).await;
+    assert!(!is_ahead(&world, &alice, ahead));
+}
