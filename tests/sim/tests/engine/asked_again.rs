@@ -8,6 +8,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use sotto_core::InviteOptions;
 use sotto_core::records::{ContactState, Failure, MessageState};
+use sotto_protocol::Bytes;
 use sotto_protocol::request::path;
 use sotto_sim::{Fate, HeldPost, Person, World};
 
@@ -293,4 +294,30 @@ async fn e5_what_a_relay_takes_while_its_recipient_is_removed_is_sent() {
     assert!(failed.load(Ordering::SeqCst), "he removed her before he knew");
     assert_eq!(alice.transcript("bob").await.unwrap(), ["on its way"]);
     assert_eq!(state(&bob, sending.number).await, MessageState::Sent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn e1_a_request_goes_on_a_session_of_its_own_whatever_session_they_begin_meanwhile() {
+    for seed in 310..316 {
+        let (world, _, alice, bob) = World::contacts(seed).await;
+        let of_alice = link(&alice, true).await;
+        // His reply tokens cannot be put for now, and the request waits for them.
+        world.network.meddle(Some(Box::new(|call| match call.path {
+            path::TOKEN_PUT => Fate::Fails(503, Bytes::new()),
+            _ => Fate::Passes,
+        })));
+        bob.messenger.join(&of_alice).await.unwrap();
+        let kept = bob.say("alice", "behind the request").await.unwrap();
+        alice.database().change("UPDATE session SET sending = 0");
+        alice.say("bob", "on another session").await.unwrap();
+        for person in [&alice, &bob] {
+            let _ = person.messenger.catch_up(Duration::from_secs(5)).await.unwrap();
+        }
+        assert_eq!(bob.transcript("alice").await.unwrap().len(), 2, "she is heard meanwhile");
+        world.network.meddle(None);
+        world.settle(&[&bob, &alice]).await.unwrap();
+        assert_eq!(alice.refused("prekey_message_expected"), 0, "seed {seed}");
+        are_contacts(&world, &alice, &bob, &format!("a session of its own, seed {seed}")).await;
+        assert_eq!(state(&bob, kept.number).await, MessageState::Delivered);
+    }
 }
