@@ -6,21 +6,23 @@
 use sotto_protocol::{Bytes, RelayAddress, work};
 
 use crate::relay_client::{RelayClient, RelayError};
+use crate::world::Isolation;
 
 /// Half a minute of a phone for every inbox. A relay that asks for more only wants to keep a device busy.
 const WORK_BITS_MAX: u32 = 24;
 /// Tries between two looks at whether anybody still waits: a millisecond or so.
 const TRIES: u64 = 2_048;
 
-/// The proof of work that a relay wants to see for a new name, empty where it wants none. One that is `known` is used as long as it will do.
+/// The proof of work that a relay wants to see for a new name, empty where it wants none; found out on the name's own connection. One that is `known` is used as long as it will do.
 pub(crate) async fn prove(
     client: &RelayClient,
     relay: &RelayAddress,
+    isolation: Isolation,
     name: &[u8],
     code: &str,
     known: &[u8],
 ) -> Result<Bytes, RelayError> {
-    let terms = Terms::read(&client.features(relay).await?);
+    let terms = Terms::read(&client.features(relay, isolation).await?);
     if terms.asks_for_code && code.is_empty() {
         return Err(RelayError::AsksForCode);
     }

@@ -15,7 +15,7 @@ use crate::relay_client::RelayError;
 use crate::status::Doing;
 use crate::store::StoreError;
 use crate::task::{self, Kind, Subject, Task};
-use crate::world::Chance;
+use crate::world::{Chance, Isolation};
 use crate::{admission, own, prekey};
 
 /// Starts a clerk per relay that has calls waiting, and wakes it when there are more.
@@ -210,7 +210,7 @@ async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task, refusal
             let body = match append {
                 Some(first) if first.previous.is_empty() => {
                     let known = refusals.0.get(&task.subject).map(|refused| refused.proof.clone()).unwrap_or_default();
-                    let (body, proof) = admitted(engine, relay, first, &known).await?;
+                    let (body, proof) = admitted(engine, relay, isolation, first, &known).await?;
                     if let Some(refused) = refusals.0.get_mut(&task.subject) {
                         refused.proof = proof;
                     }
@@ -244,11 +244,12 @@ fn append(body: &Bytes) -> Result<relay::ChainAppend, StoreError> {
 async fn admitted(
     engine: &Engine,
     relay: &RelayAddress,
+    isolation: Isolation,
     append: relay::ChainAppend,
     known: &Bytes,
 ) -> Result<(Bytes, Bytes), RelayError> {
     let code = engine.own.inboxes_at(relay).next().map(|own| own.relay_code.clone()).unwrap_or_default();
-    let proof = admission::prove(&engine.client, relay, &append.chain, &code, known).await?;
+    let proof = admission::prove(&engine.client, relay, isolation, &append.chain, &code, known).await?;
     let append = relay::ChainAppend { invite_code: code, proof_of_work: proof.clone(), ..append };
     Ok((append.encode_to_vec().into(), proof))
 }

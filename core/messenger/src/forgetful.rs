@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::params;
-use sotto_protocol::request::path;
-use sotto_protocol::{RelayAddress, relay};
+use sotto_protocol::{Bytes, RelayAddress};
 
 use crate::engine::Engine;
 use crate::error::Error;
@@ -55,11 +54,9 @@ pub(crate) async fn look_at_chains(engine: Arc<Engine>, relay: RelayAddress) {
 async fn mend_chains(engine: &Arc<Engine>, relay: &RelayAddress) -> Result<(), Error> {
     let at = relay.to_string();
     for (chain, written) in engine.read(move |_, view| own::ends_of_chains(view, &at)).await? {
-        let body = relay::ChainRead { chain: chain.into(), from: u64::MAX };
-        let answer = engine.client.anonymous::<relay::ChainEntries>(relay, path::CHAIN_READ, &body).await;
-        let (left, is_gone) = match answer {
+        let (left, is_gone) = match engine.client.end_of_own_chain(relay, chain).await {
             Ok(answer) => (answer.head.map(|head| head.hash).unwrap_or_default(), false),
-            Err(error) if error.is("refused") => (sotto_protocol::Bytes::new(), true),
+            Err(error) if error.is("refused") => (Bytes::new(), true),
             Err(error) => return Err(error.into()),
         };
         if left == written.as_slice() || (!is_gone && left.len() != written.len()) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 use sotto_protocol::request::{Authorization, path};
-use sotto_protocol::{Bytes, Message, RelayAddress, RelayName, Timestamp, decode, relay};
+use sotto_protocol::{Bytes, ChainId, Message, RelayAddress, RelayName, Timestamp, decode, relay};
 
 use crate::relay_clocks::RelayClocks;
 use crate::world::{Answer, Call, Clock, Isolation, Rng, Transport, TransportError};
@@ -132,21 +132,42 @@ impl RelayClient {
         &self.transport
     }
 
-    /// An anonymous call.
+    /// An anonymous call, about what is not ours.
     pub(crate) async fn anonymous<R: Message + Default>(
         &self,
         relay: &RelayAddress,
         path: &'static str,
         body: &impl Message,
     ) -> Result<R, RelayError> {
+        self.unsigned(relay, Isolation::Anonymous, path, body).await
+    }
+
+    async fn unsigned<R: Message + Default>(
+        &self,
+        relay: &RelayAddress,
+        isolation: Isolation,
+        path: &'static str,
+        body: &impl Message,
+    ) -> Result<R, RelayError> {
         let body = body.encode_to_vec().into();
-        let call = Call { relay: relay.clone(), isolation: Isolation::Anonymous, path, body, authorization: None };
+        let call = Call { relay: relay.clone(), isolation, path, body, authorization: None };
         read_answer(self.transport.call(call).await?)
     }
 
-    /// What a relay says of itself to everybody.
-    pub(crate) async fn features(&self, relay: &RelayAddress) -> Result<Vec<String>, RelayError> {
-        let (isolation, path) = (Isolation::Anonymous, path::WELL_KNOWN);
+    /// The end of a chain of ours, asked for on that chain's own connection: nobody else reads some of them, so whatever leaves on a
+    /// connection that asks for one is its owner's (PROTOCOL A7).
+    pub(crate) async fn end_of_own_chain(
+        &self,
+        relay: &RelayAddress,
+        chain: ChainId,
+    ) -> Result<relay::ChainEntries, RelayError> {
+        let body = relay::ChainRead { chain: chain.into(), from: u64::MAX };
+        self.unsigned(relay, Isolation::Chain(chain), path::CHAIN_READ, &body).await
+    }
+
+    /// What a relay says of itself to everybody. Asked on the connection of what it is asked for: only who makes something asks.
+    pub(crate) async fn features(&self, relay: &RelayAddress, isolation: Isolation) -> Result<Vec<String>, RelayError> {
+        let path = path::WELL_KNOWN;
         let call = Call { relay: relay.clone(), isolation, path, body: Bytes::new(), authorization: None };
         let answer = self.transport.call(call).await?;
         if answer.status != 200 {

@@ -60,7 +60,10 @@ async fn answer(request: HttpRequest, guest: &Arc<Guest>) -> HttpResponse {
     let response = match read_body(&parts, body, guest, &load).await {
         Ok(body) => {
             let request = into_request(parts, body);
-            guest.witness(kind(&request));
+            // The page about itself is nobody's.
+            if request.path != path::WELL_KNOWN {
+                guest.witness(kind(&request));
+            }
             load.is_whole();
             guest.door.relay.handle(request, now()).await
         }

@@ -73,7 +73,7 @@ pub(crate) fn invite(
     let chain_row = own::begin_chain(tx, batch, Chain::Invite, &home, chain, &key, &own.seal, now, chance)?;
     let expires_at = whole_hours(now.after(options.valid_for));
     let row = tx.insert(
-        "INSERT INTO invite (secret, own_chain, uses_left, expires_at, auto_accept, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO invite (secret, own_chain, uses, uses_left, expires_at, auto_accept, created_at) VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6)",
         params![secret.as_bytes(), chain_row, options.uses, ms(expires_at), options.auto_accept, ms(now)],
     )?;
     let quota = Quota { expires_at: Some(expires_at), puts_per_claim: INVITE_PUTS_PER_CLAIM, claims: options.uses };

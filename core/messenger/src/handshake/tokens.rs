@@ -198,7 +198,8 @@ pub(crate) fn restore_tokens(tx: &mut Tx<'_>, own: &Own, contact: &Contact, now:
     Ok(())
 }
 
-/// Puts every token at an inbox again, as it was, and drops those again that are to let nobody in: its relay may have forgotten both.
+/// Puts every token at an inbox again, as it was, and drops those again that are to let nobody in: its relay may have forgotten both. An
+/// invite that is used up is not put again: it would let in as many as before.
 pub(crate) fn put_tokens_again(
     tx: &mut Tx<'_>,
     inbox: &OwnInbox,
@@ -206,20 +207,19 @@ pub(crate) fn put_tokens_again(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let rows = tx.all(
-        "SELECT alias, token_hash, over_at, dropped OR coalesce(contact.blocked, 0), alias.invite,
-             coalesce(uses_left, 0) + (SELECT count(*) FROM contact AS met WHERE met.invite = alias.invite)
+        "SELECT alias, token_hash, over_at, dropped OR coalesce(contact.blocked, 0), invite.uses
          FROM alias LEFT JOIN contact ON contact.id = alias.contact LEFT JOIN invite ON invite.id = alias.invite
-         WHERE own_inbox = ?1 ORDER BY alias",
+         WHERE own_inbox = ?1 AND coalesce(uses_left, 1) > 0 ORDER BY alias",
         [inbox.row],
         |row| {
             let expires_at = row.get::<_, Option<i64>>(2)?.map(|over_at| timestamp(over_at).before(UNDER_WAY));
-            let is_invite = row.get::<_, Option<i64>>(4)?.is_some();
+            let uses: Option<u32> = row.get(4)?;
             let token = relay::Token {
                 hash: Bytes::copy_from_slice(&row.get::<_, [u8; 32]>(1)?),
                 alias: row.get(0)?,
                 expires_at_ms: expires_at.map_or(0, Timestamp::as_ms),
-                puts_per_claim: if is_invite { INVITE_PUTS_PER_CLAIM } else { 0 },
-                claims: if is_invite { row.get(5)? } else { 0 },
+                puts_per_claim: if uses.is_some() { INVITE_PUTS_PER_CLAIM } else { 0 },
+                claims: uses.unwrap_or(0),
                 one_time_keys_per_claim: 1,
                 ..Default::default()
             };

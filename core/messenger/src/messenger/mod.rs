@@ -109,9 +109,10 @@ impl Messenger {
             NewAccount::generate(&profile.relays, &profile.relay_codes, world.clock.now(), &mut Chance(&*world.rng));
         for inbox in &new.inboxes {
             let mut call = inbox.create_call();
-            call.proof_of_work =
-                admission::prove(&client, &inbox.relay, inbox.inbox.as_bytes(), &call.invite_code, &[]).await?;
-            let (isolation, body) = (Isolation::Inbox(inbox.inbox), prost::Message::encode_to_vec(&call).into());
+            let isolation = Isolation::Inbox(inbox.inbox);
+            let (name, code) = (inbox.inbox.as_bytes(), &call.invite_code);
+            call.proof_of_work = admission::prove(&client, &inbox.relay, isolation, name, code, &[]).await?;
+            let body = prost::Message::encode_to_vec(&call).into();
             client.signed::<Empty>(&inbox.relay, isolation, path::INBOX_CREATE, body, &inbox.owner_key).await?;
         }
         let key = DatabaseKey::from_bytes(Chance(&*world.rng).bytes());

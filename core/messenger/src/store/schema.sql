@@ -78,6 +78,7 @@ CREATE TABLE invite (
     id          INTEGER PRIMARY KEY,
     secret      BLOB NOT NULL,
     own_chain   INTEGER NOT NULL REFERENCES own_chain (id),
+    uses        INTEGER NOT NULL,             -- how many it was made for
     uses_left   INTEGER NOT NULL,
     expires_at  INTEGER NOT NULL,
     auto_accept INTEGER NOT NULL,

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sotto_core::InviteOptions;
+use sotto_core::world::Isolation;
 use sotto_protocol::relay::server_frame;
 use sotto_protocol::request::path;
-use sotto_protocol::{Bytes, RelayAddress};
+use sotto_protocol::{Bytes, ChainId, Message as _, RelayAddress};
 use sotto_relay::store::{SqliteOptions, SqliteStore};
 use sotto_relay::{Relay, RelayConfig};
 use sotto_sim::{Fate, Person, World};
@@ -189,4 +190,70 @@ async fn c1_a_relay_that_says_at_every_attach_that_it_has_forgotten_is_told_agai
     bob.say("alice", "hello").await.unwrap();
     world.settle(&[&bob, &alice]).await.unwrap();
     assert_eq!(alice.transcript("bob").await.unwrap(), ["hello"]);
+}
+
+/// From now on every relay says of every inbox that nothing was acknowledged there.
+fn forget_acknowledgements(world: &World) {
+    world.network.lie(Some(Box::new(|_, frame| {
+        if let server_frame::Frame::Attached(attached) = frame {
+            attached.acked = 0;
+        }
+    })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a7_an_own_list_is_never_asked_for_on_the_connection_of_anonymous_calls() {
+    let (world, _, alice, bob) = World::contacts(310).await;
+    bob.say("alice", "hello").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    bob.messenger.shut_down();
+    let before = world.network.traffic().len();
+    forget_acknowledgements(&world);
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    world.wait(Duration::from_secs(60)).await;
+    let own = alice.database().blobs("SELECT chain FROM own_chain");
+    assert_eq!(own.len(), 4, "of own devices, of contacts, and of two invites");
+    let traffic = world.network.traffic().split_off(before);
+    let read = |chain: &[u8]| {
+        let is_of_it = |call: &&sotto_sim::Traffic| call.path == path::CHAIN_READ && call.body[2..34] == *chain;
+        traffic.iter().filter(is_of_it).map(|call| call.isolation).collect::<Vec<_>>()
+    };
+    for chain in own {
+        let own_connection = Isolation::Chain(ChainId::try_from(&*chain).unwrap());
+        assert_eq!(read(&chain), [own_connection]);
+    }
+    // What follows goes to others, on a connection that nothing of hers was asked on.
+    assert!(traffic.iter().all(|call| call.isolation != Isolation::Anonymous));
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_a_used_up_invite_stays_used_up_at_a_relay_that_is_told_again() {
+    let world = World::seeded(311);
+    let relay = world.network.add_relay("relay.example");
+    let alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
+    let bob = world.person("bob", std::slice::from_ref(&relay)).await.unwrap();
+    // An invite of one use, whose user is counted under a later one; another invite of two, of which one is left.
+    world.introduce(&alice, &bob).await.unwrap();
+    bob.messenger.remove(alice.messenger.account().await.unwrap().id).await.unwrap();
+    bob.catch_up().await.unwrap();
+    let invite = alice.messenger.invite(InviteOptions { uses: 2, auto_accept: true, ..Default::default() });
+    let invite = invite.await.unwrap();
+    alice.catch_up().await.unwrap();
+    bob.messenger.join(&invite.link).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(alice.database().texts("SELECT uses_left || '' FROM invite ORDER BY id"), ["0", "1"]);
+    bob.say("alice", "hello").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let before = world.network.traffic().len();
+    forget_acknowledgements(&world);
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let traffic = world.network.traffic().split_off(before);
+    let puts = traffic.iter().filter(|call| call.path == path::TOKEN_PUT);
+    let tokens = puts.flat_map(|call| sotto_protocol::relay::TokenPut::decode(call.body.clone()).unwrap().tokens);
+    let invites: Vec<u32> = tokens.filter(|token| token.puts_per_claim > 0).map(|token| token.claims).collect();
+    assert_eq!(invites, [2], "the one that is not used up, with as many claims as it was made for");
 }
