@@ -3,13 +3,15 @@
 //!
 //! What is read is verified from the head known on; an older list, a fork or a second certificate changes nothing but the contact's
 //! [`Trust`], and is shown. A gap says nothing of the account: whoever served the chain left something out, and it is read again.
+//! Invariant: a part is judged against what is known of its own chain. While one is read, a letter may lead to another chain, whose
+//! entries have hashes of their own: what was read of the one before is dropped, and the new one is read.
 //! Not here: what trust means (`contact/trust.rs`).
 
 use std::sync::Arc;
 
 use sotto_crypto::manifest::{History, HistoryError, Known, ManifestError, VerifiedManifest, open_entry, read_chain};
 use sotto_protocol::request::path;
-use sotto_protocol::{AccountId, Bytes, Timestamp, relay};
+use sotto_protocol::{AccountId, Bytes, ChainId, Timestamp, relay};
 
 use crate::contact::{self, ChainAddress, Contact, ContactRow, Trust};
 use crate::engine::Engine;
@@ -21,9 +23,14 @@ use crate::store::{Query, StoreError, Tx};
 
 /// The most answers that one reading takes: a chain that is longer was not compacted by anyone honest.
 const ANSWERS_MAX: usize = 16;
+/// How often a reading begins anew because the contact has turned to another chain meanwhile. Honest ones do so once, with their answer;
+/// one who does so all the time makes nobody read all the time.
+const READINGS_MAX: usize = 3;
 
 /// A part of a chain, decrypted.
 pub(crate) struct Part {
+    /// Which chain. Entries of one chain say nothing of another's.
+    chain: ChainId,
     /// A snapshot first, where the chain no longer holds what was asked for singly.
     pub(crate) snapshot: bool,
     pub(crate) entries: Vec<Bytes>,
@@ -35,7 +42,7 @@ pub(crate) struct Part {
 
 /// Reads a chain from an index to its end.
 pub(crate) async fn read(client: &RelayClient, chain: &ChainAddress, from: u64) -> Result<Part, Error> {
-    let mut part = Part { snapshot: false, entries: Vec::new(), next: from, is_shorter: false };
+    let mut part = Part { chain: chain.chain, snapshot: false, entries: Vec::new(), next: from, is_shorter: false };
     for _ in 0..ANSWERS_MAX {
         let body = relay::ChainRead { chain: chain.chain.into(), from: part.next };
         let answer: relay::ChainEntries = client.anonymous(&chain.relay, path::CHAIN_READ, &body).await?;
@@ -69,11 +76,29 @@ pub(crate) async fn read(client: &RelayClient, chain: &ChainAddress, from: u64) 
 
 /// Reads a contact's chain again, stores what it says, and tries again what waited for it.
 pub(crate) async fn refresh(engine: &Arc<Engine>, row: ContactRow) -> Result<(), Error> {
+    for _ in 0..READINGS_MAX {
+        if read_once(engine, row).await? == Reading::Heeded {
+            return Ok(());
+        }
+    }
+    Err(Error::Peer { code: "manifest_overtaken" })
+}
+
+/// What came of a reading.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// It was judged, and stored.
+    Heeded,
+    /// The contact's lists stand in another chain by now: it says nothing.
+    Overtaken,
+}
+
+async fn read_once(engine: &Arc<Engine>, row: ContactRow) -> Result<Reading, Error> {
     let contact = engine.read(move |_, view| contact::by_row(view, row)).await?;
     if let Some(before) = &contact.chain_before
         && read_before(engine, &contact, before).await?
     {
-        return Ok(());
+        return Ok(Reading::Heeded);
     }
     // The epoch that heals a fork may stand anywhere in the chain, also before the entry at which we stopped.
     let from = if contact.trust == Trust::Sound { contact.chain_next } else { 0 };
@@ -83,11 +108,12 @@ pub(crate) async fn refresh(engine: &Arc<Engine>, row: ContactRow) -> Result<(),
     if part.is_shorter || from > 0 && follows_on_other(engine, row, &part).await? {
         part = Arc::new(read(&engine.client, &contact.chain, 0).await?);
     }
-    let mut received = engine.write(move |engine, tx| store(engine, tx, row, &part)).await??;
+    let stored = engine.write(move |engine, tx| store(engine, tx, row, &part)).await?;
+    let Some(mut received) = stored.transpose()? else { return Ok(Reading::Overtaken) };
     // What still names a head or a device that this reading did not find is no reason to read again at once.
     received.stale.clear();
     engine.after_receive(&received);
-    Ok(())
+    Ok(Reading::Heeded)
 }
 
 /// Reads the chain that a contact has led us from. Says whether the root key has spoken there, and all is read.
@@ -97,7 +123,8 @@ async fn read_before(engine: &Arc<Engine>, contact: &Contact, before: &ChainAddr
         Ok(part) => part,
         // Whoever moves to another chain deletes the one before.
         Err(Error::Relay(error)) if error.is("refused") => {
-            engine.write(move |_, tx| contact::forget_chain_before(tx, row)).await?;
+            let gone = before.chain;
+            engine.write(move |_, tx| contact::forget_chain_before(tx, row, &gone)).await?;
             return Ok(false);
         }
         // It says nothing today, and the chain that is read beside it does.
@@ -106,20 +133,22 @@ async fn read_before(engine: &Arc<Engine>, contact: &Contact, before: &ChainAddr
     if from_later_epoch(contact, &part.entries).is_empty() {
         return Ok(false);
     }
-    let mut received = engine
+    let stored = engine
         .write(move |engine, tx| -> Result<_, StoreError> {
             let contact = contact::by_row(tx, row)?;
+            if contact.chain_before.as_ref().is_none_or(|before| before.chain != part.chain) {
+                return Ok(None);
+            }
             let later = Part { entries: from_later_epoch(&contact, &part.entries).to_vec(), snapshot: false, ..part };
             // Only what is verified turns us back; a list that merely claims a later epoch changes nothing.
             if !matches!(judge_later(&contact, &later, engine.judging_now())?, Ok(Some(_))) {
                 return Ok(None);
             }
             contact::turn_back_to_chain(tx, row)?;
-            store(engine, tx, row, &later).map(Some)
+            store(engine, tx, row, &later)
         })
-        .await?
-        .transpose()?
-        .unwrap_or_default();
+        .await?;
+    let mut received = stored.transpose()?.unwrap_or_default();
     received.stale.clear();
     let is_read = engine.read(move |_, view| contact::by_row(view, row)).await?.chain_before.is_none();
     engine.after_receive(&received);
@@ -130,18 +159,38 @@ async fn read_before(engine: &Arc<Engine>, contact: &Contact, before: &ChainAddr
 /// no other reading takes it back.
 async fn follows_on_other(engine: &Arc<Engine>, row: ContactRow, part: &Arc<Part>) -> Result<bool, Error> {
     let part = Arc::clone(part);
-    let judged = engine.read(move |engine, view| judge(&contact::by_row(view, row)?, &part, engine.judging_now()));
+    let judged = engine.read(move |engine, view| -> Result<_, StoreError> {
+        let contact = contact::by_row(view, row)?;
+        if contact.chain.chain != part.chain {
+            return Ok(Ok(None));
+        }
+        judge(&contact, &part, engine.judging_now())
+    });
     Ok(matches!(judged.await?, Err(ManifestError::History(HistoryError::Unlinked | HistoryError::Older))))
 }
 
+/// Judges a part of the chain in which the contact's lists stand, and stores what it says. `None`: they stand in another one by now.
 fn store(
     engine: &Engine,
     tx: &mut Tx<'_>,
     row: ContactRow,
     part: &Part,
-) -> Result<Result<receive::Received, Error>, StoreError> {
+) -> Result<Option<Result<receive::Received, Error>>, StoreError> {
     let contact = contact::by_row(tx, row)?;
-    let newest = match judge(&contact, part, engine.judging_now())? {
+    if contact.chain.chain != part.chain {
+        return Ok(None);
+    }
+    heed(engine, tx, &contact, part).map(Some)
+}
+
+fn heed(
+    engine: &Engine,
+    tx: &mut Tx<'_>,
+    contact: &Contact,
+    part: &Part,
+) -> Result<Result<receive::Received, Error>, StoreError> {
+    let row = contact.row;
+    let newest = match judge(contact, part, engine.judging_now())? {
         Ok(newest) => newest,
         Err(error) => {
             tracing::warn!(%error, "a contact's manifest is refused");

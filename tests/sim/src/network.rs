@@ -71,6 +71,7 @@ struct State {
     liar: Option<Liar>,
     acks_are_lost: bool,
     stream_delay: Duration,
+    chain_delay: Duration,
     clocks_ahead: Duration,
     clocks_behind: Duration,
 }
@@ -189,6 +190,11 @@ impl Network {
         self.state().stream_delay = delay;
     }
 
+    /// How long the answers to readings of chains are under way from now on. What they say is of when they were asked.
+    pub fn delay_chain_reads(&self, delay: Duration) {
+        self.state().chain_delay = delay;
+    }
+
     /// A transport to all relays.
     #[must_use]
     pub fn transport(&self) -> Arc<dyn Transport> {
@@ -259,6 +265,10 @@ impl Transport for InProcess {
                 version: Some(sotto_protocol::PROTOCOL_VERSION.to_string()),
             };
             let response = relay.handle(request, self.0.relays_now()).await;
+            if call.path == path::CHAIN_READ {
+                let delay = self.0.state().chain_delay;
+                self.0.pass(delay).await;
+            }
             if answer_is_lost {
                 return Err(TransportError::Broken);
             }

@@ -160,18 +160,19 @@ pub(crate) fn led_to_chain(tx: &mut Tx<'_>, row: ContactRow, chain: &ChainAddres
 /// The root key has spoken in the chain that they led us from: whoever led us away from it did not know, or did not want us to.
 pub(crate) fn turn_back_to_chain(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE contact SET relay = chain_before_relay, chain = chain_before, chain_key = chain_before_key, chain_next = 0, chain_is_new = 0
+        "UPDATE contact SET relay = chain_before_relay, chain = chain_before, chain_key = chain_before_key, chain_next = 0, chain_is_new = 0,
+             chain_before_relay = NULL, chain_before = NULL, chain_before_key = NULL
          WHERE id = ?1 AND chain_before IS NOT NULL",
         [row.0],
     )?;
-    forget_chain_before(tx, row)
+    Ok(())
 }
 
-/// The chain before is gone, or no longer needed.
-pub(crate) fn forget_chain_before(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
+/// The chain before is gone.
+pub(crate) fn forget_chain_before(tx: &mut Tx<'_>, row: ContactRow, gone: &ChainId) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE contact SET chain_before_relay = NULL, chain_before = NULL, chain_before_key = NULL WHERE id = ?1",
-        [row.0],
+        "UPDATE contact SET chain_before_relay = NULL, chain_before = NULL, chain_before_key = NULL WHERE id = ?1 AND chain_before = ?2",
+        params![row.0, gone.as_bytes()],
     )?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sotto_core::records::Trust;
+use sotto_core::records::{ContactState, Trust};
 use sotto_protocol::Message as _;
 use sotto_protocol::relay::{ChainEntries, ChainHead, ChainRead};
 use sotto_protocol::request::path;
@@ -59,6 +59,62 @@ async fn b5_a_newer_head_in_a_letter_is_fetched_at_once() {
     world.wait(Duration::from_secs(15)).await;
     assert_eq!(bob.database().number(version), alice.database().number("SELECT version FROM account"));
     assert!(bob.database().number(version) > 1);
+}
+
+/// Which chains were read since then, in order.
+fn chains_read(world: &World, since: usize) -> Vec<Vec<u8>> {
+    let calls = world.network.traffic().split_off(since);
+    let readings = calls.iter().filter(|call| call.path == path::CHAIN_READ);
+    readings.map(|call| ChainRead::decode(call.body.clone()).expect("a reading").chain.to_vec()).collect()
+}
+
+/// The story: bob has asked under an invite, and reads the invite's chain before he asks again. Alice has signed her list again meanwhile, so
+/// that this chain holds a second version; and while bob's reading is under way, her answer leads him to the chain of her contacts, whose
+/// second version has a hash of its own. What came of the reading was stored for the new chain, her first text showed "another list", and
+/// bob distrusted her for good.
+#[tokio::test(start_paused = true)]
+async fn b5_a_reading_that_another_chain_overtakes_says_nothing() {
+    let world = World::seeded(905);
+    let relay = world.network.add_relay("relay.example");
+    let alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
+    let bob = world.person("bob", std::slice::from_ref(&relay)).await.unwrap();
+    world.wait(Duration::from_secs(3600)).await;
+    let options = sotto_core::InviteOptions { valid_for: 30 * DAY, ..Default::default() };
+    let invite = alice.messenger.invite(options).await.unwrap();
+    alice.catch_up().await.unwrap();
+    bob.messenger.join(&invite.link).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let of_invite = bob.database().blobs("SELECT chain FROM contact");
+    // An hour later bob's relay has nothing for him: a day after that his request is due again.
+    world.wait(Duration::from_secs(3600)).await;
+    let bob = world.reopen(bob).await.unwrap();
+    bob.catch_up().await.unwrap();
+    bob.messenger.shut_down();
+    let [alice] = world.switched_off([alice], 8 * DAY).await.unwrap();
+    world.wait(Duration::from_secs(3600)).await;
+    assert!(alice.database().number("SELECT version FROM account") > 1, "she has signed again");
+    alice.messenger.accept(alice.contact("bob").await.unwrap().id).await.unwrap();
+    alice.catch_up().await.unwrap();
+    // The courier begins after 15 seconds, the answer comes a second later, and two seconds later what the courier asked for.
+    world.network.delay_chain_reads(Duration::from_secs(3));
+    world.network.delay_streams(Duration::from_secs(16));
+    let calls = world.network.traffic().len();
+    let bob = world.reopen(bob).await.unwrap();
+    world.wait(Duration::from_secs(17)).await;
+    assert_eq!(bob.contact("alice").await.unwrap().state, ContactState::Accepted);
+    assert!(chains_read(&world, calls) == of_invite, "the reading of the invite's chain is under way");
+    world.wait(Duration::from_secs(10)).await;
+    let now = bob.database().blobs("SELECT chain FROM contact");
+    assert!(chains_read(&world, calls).contains(&now[0]), "then the chain is read that she has led to");
+    let version = bob.database().number("SELECT version FROM contact");
+    assert_eq!(version, alice.database().number("SELECT version FROM account"));
+    assert_eq!(bob.database().number("SELECT chain_is_new FROM contact"), 0);
+    bob.say("alice", "hello alice").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    alice.say("bob", "hello bob").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(trust(&bob).await, Trust::Sound);
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["hello alice", "hello bob"]);
 }
 
 #[tokio::test(start_paused = true)]
