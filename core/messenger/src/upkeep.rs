@@ -30,6 +30,10 @@ pub(crate) const CONFIRMATION_LIFETIME: Duration = Duration::from_secs(37 * 24 *
 /// How long inner hashes are kept: relays hold nothing longer than the retention, and repeats of sends for a week more.
 const SEEN_FOR: Duration = Duration::from_secs(RETENTION.as_secs() + 7 * 24 * 3600);
 
+/// The devices that may hear what was received, where they have to.
+const MAY_HEAR: &str = "peer_device JOIN contact ON contact.id = peer_device.contact
+    WHERE confirm_due IS NOT NULL AND listed = 1 AND contact.state = 3 AND contact.blocked = 0";
+
 /// Turn after turn, each when something is due.
 pub(crate) async fn run(engine: Arc<Engine>) {
     let mut failures = Backoff::default();
@@ -81,9 +85,8 @@ fn due_at(engine: &Engine, view: &Connection) -> Result<Timestamp, StoreError> {
     }
     let issued_at =
         view.one("SELECT issued_at FROM account", [], |row| row.get(0))?.map(timestamp).ok_or(StoreError::Corrupt)?;
-    let confirm_at = view.one("SELECT min(confirm_due) FROM peer_device WHERE confirm_due IS NOT NULL", [], |row| {
-        row.get::<_, Option<i64>>(0)
-    })?;
+    let confirm_at =
+        view.one(&format!("SELECT min(confirm_due) FROM {MAY_HEAR}"), [], |row| row.get::<_, Option<i64>>(0))?;
     let knows_the_time = engine.client.has_heard_the_time();
     let dies_at = view.one(
         "SELECT min(dies_at) FROM outbox WHERE dies_at IS NOT NULL AND state <= 2 AND ?1",
@@ -137,12 +140,10 @@ fn note_drained(engine: &Engine, tx: &mut Tx<'_>, now: Timestamp) -> Result<(), 
 
 /// Letters that carry nothing but what was received, to devices that heard nothing from us for too long.
 fn confirm_what_is_due(engine: &Engine, tx: &mut Tx<'_>, now: Timestamp) -> Result<(), Error> {
-    let due = tx.all(
-        "SELECT peer_device.id FROM peer_device JOIN contact ON contact.id = peer_device.contact
-         WHERE confirm_due <= ?1 AND contact.state = 3 AND contact.blocked = 0",
-        [ms(now)],
-        |row| row.get(0).map(DeviceRow),
-    )?;
+    let due: Vec<_> =
+        tx.all(&format!("SELECT peer_device.id FROM {MAY_HEAR} AND confirm_due <= ?1"), [ms(now)], |row| {
+            row.get(0).map(DeviceRow)
+        })?;
     let content = Content::Confirmation.encode().map_err(|_| StoreError::Failed)?;
     for device in &due {
         let message_id = MessageId::from_bytes(engine.chance().bytes());
@@ -154,8 +155,8 @@ fn confirm_what_is_due(engine: &Engine, tx: &mut Tx<'_>, now: Timestamp) -> Resu
             after_batch: None,
         };
         outbox::queue(tx, *device, &letter)?;
+        tx.execute("UPDATE peer_device SET confirm_due = NULL WHERE id = ?1", [device.0])?;
     }
-    // Where nothing may be confirmed, nothing is owed.
-    tx.execute("UPDATE peer_device SET confirm_due = NULL WHERE confirm_due <= ?1", params![ms(now)])?;
+    // The others are owed it still: somebody blocked hears when they no longer are, and whoever is removed begins anew.
     Ok(())
 }

@@ -198,6 +198,22 @@ async fn e4_nothing_is_confirmed_to_somebody_who_is_blocked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn e4_what_was_owed_before_a_blocking_is_confirmed_within_a_day_of_its_end() {
+    let (world, _, alice, bob) = World::contacts(576).await;
+    let said = bob.say("alice", "before the block").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let state = async || bob.messenger.message(said.number).await.unwrap().state;
+    let bob_id = bob.messenger.account().await.unwrap().id;
+    alice.messenger.block(bob_id).await.unwrap();
+    world.wait(50 * HOUR).await;
+    assert_eq!(state().await, MessageState::Sent);
+    alice.messenger.unblock(bob_id).await.unwrap();
+    world.wait(24 * HOUR).await;
+    assert_eq!(state().await, MessageState::Delivered);
+    assert_eq!(alice.database().number("SELECT count(*) FROM peer_device WHERE confirm_due IS NOT NULL"), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_disk_is_said_and_the_same_call_works_when_there_is_room() {
     let (world, _, alice, bob) = World::contacts(77).await;
     let mut told = 0;
