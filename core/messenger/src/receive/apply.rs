@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rusqlite::params;
 use sotto_crypto::letter::{Channel, Content, ContentError, Letter};
+use sotto_crypto::manifest::HeadNews;
 use sotto_crypto::olm::PrekeyUsed;
 use sotto_protocol::letter::OlmKind;
 use sotto_protocol::{ConversationId, MessageId, Timestamp};
@@ -199,17 +200,20 @@ impl Batch<'_, '_, '_> {
         if contact.chain_is_new || contact.state == ContactState::Asked {
             return Ok(());
         }
-        let known = &contact.head;
-        if letter.head.order() > known.order() {
-            self.received.stale.push(contact.row);
-            if letter.head.epoch > known.epoch {
-                // Devices may have been removed: nothing is sent before that list was read.
-                contact::manifest_is_stale(self.tx, contact.row)?;
+        match contact.head.news(&letter.head) {
+            HeadNews::Same | HeadNews::Older => {}
+            HeadNews::Newer => {
+                self.received.stale.push(contact.row);
+                if letter.head.epoch > contact.head.epoch {
+                    // Devices may have been removed: nothing is sent before that list was read.
+                    contact::manifest_is_stale(self.tx, contact.row)?;
+                }
             }
-        } else if letter.head.order() == known.order() && letter.head.hash != known.hash {
-            contact::distrust(self.tx, contact.row, Trust::Forked)?;
-            self.forget_contact(contact.row);
-            self.received.contacts_changed = true;
+            HeadNews::Fork => {
+                contact::distrust(self.tx, contact.row, Trust::Forked)?;
+                self.forget_contact(contact.row);
+                self.received.contacts_changed = true;
+            }
         }
         Ok(())
     }
