@@ -4,10 +4,10 @@
 
 use rusqlite::{Row, params};
 use sotto_crypto::manifest::{Device, VerifiedManifest};
-use sotto_protocol::{ClaimId, DeviceId, InboxId, RelayAddress};
+use sotto_protocol::{ClaimId, DeviceId, InboxId, RelayAddress, Timestamp};
 
 use crate::contact::ContactRow;
-use crate::store::column::{counter, stored};
+use crate::store::column::{counter, ms, stored};
 use crate::store::{Query, StoreError, Tx};
 
 /// Row of a contact's device.
@@ -154,6 +154,7 @@ pub(crate) fn list_devices(
     tx: &mut Tx<'_>,
     contact: ContactRow,
     manifest: &VerifiedManifest,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE peer_inbox SET listed = 0 WHERE peer_device IN (SELECT id FROM peer_device WHERE contact = ?1)",
@@ -163,13 +164,17 @@ pub(crate) fn list_devices(
     for device in manifest.devices() {
         list_device(tx, contact, device)?;
     }
+    tx.execute(
+        "UPDATE peer_device SET left_at = ?2 WHERE contact = ?1 AND listed = 0 AND left_at IS NULL",
+        params![contact.0, ms(now)],
+    )?;
     Ok(())
 }
 
 fn list_device(tx: &mut Tx<'_>, contact: ContactRow, device: &Device) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO peer_device (contact, device, ed25519, curve25519, listed) VALUES (?1, ?2, ?3, ?4, 1)
-         ON CONFLICT (contact, device) DO UPDATE SET listed = 1",
+         ON CONFLICT (contact, device) DO UPDATE SET listed = 1, left_at = NULL",
         params![contact.0, device.id.as_ref(), device.ed25519, device.curve25519],
     )?;
     let row = device_by_id(tx, contact, &device.id)?.ok_or(StoreError::Corrupt)?.row;

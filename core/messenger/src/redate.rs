@@ -16,7 +16,7 @@ use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
 /// Columns that hold when something happened here, with the rows in which it still matters.
-const PAST: [(&str, &str, &str); 9] = [
+const PAST: [(&str, &str, &str); 10] = [
     ("outbox", "accepted_at", "state = 2"),
     ("outbox", "encrypted_at", "state <= 2"),
     ("session", "created_at", "1"),
@@ -26,6 +26,7 @@ const PAST: [(&str, &str, &str); 9] = [
     ("peer_device", "fresh_session_at", "1"),
     ("contact", "asked_at", "state = 2"),
     ("kem_key", "retired_at", "1"),
+    ("peer_device", "left_at", "1"),
 ];
 
 /// When a device hears what came of it: within a day of being written, and no later.

@@ -89,12 +89,23 @@ impl Forger {
 
     /// The first manifest of a later epoch, which the root key has certified.
     pub fn manifest_of_a_later_epoch(&mut self, epochs_on: u32, now: Timestamp) -> VerifiedManifest {
+        let devices = self.known.devices().to_vec();
+        self.manifest_of_a_later_epoch_with(epochs_on, &devices, now)
+    }
+
+    /// Likewise, with other devices.
+    pub fn manifest_of_a_later_epoch_with(
+        &mut self,
+        epochs_on: u32,
+        devices: &[Device],
+        now: Timestamp,
+    ) -> VerifiedManifest {
         let list_key = ListKey::generate(&mut self.rng);
         let of = self.known.certificate().epoch();
         let number = of.number + epochs_on;
         let epoch = Epoch { number, list_key: list_key.public(), continues: None, home: of.home.clone() };
         let certificate = Certificate::issue(&self.root, epoch, now);
-        self.sign_devices(&certificate, &list_key, 1, None, now, self.known.devices())
+        self.sign_devices(&certificate, &list_key, 1, None, now, devices)
     }
 
     /// The next manifest with other devices.

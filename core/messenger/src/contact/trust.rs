@@ -106,6 +106,8 @@ pub(super) fn believe(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let head = manifest.head();
+    let known: Option<u32> = tx.one("SELECT epoch FROM contact WHERE id = ?1", [row.0], |row| row.get(0))?;
+    let is_later_epoch = known.is_some_and(|known| known < head.epoch);
     tx.execute(
         "UPDATE contact SET trust = CASE WHEN trust = ?6 AND epoch < ?3 THEN ?7 ELSE trust END,
              chain_before = CASE WHEN epoch < ?3 THEN NULL ELSE chain_before END,
@@ -120,8 +122,8 @@ pub(super) fn believe(
             Trust::Sound.code()
         ],
     )?;
-    peer::list_devices(tx, row, manifest)?;
-    outbox::moved::follow(tx, row, now)
+    peer::list_devices(tx, row, manifest, now)?;
+    if is_later_epoch { outbox::moved::follow(tx, row, now) } else { Ok(()) }
 }
 
 /// An answer says where the contact's manifests for us stand. A chain that is read already stays read up to where it was, and only an

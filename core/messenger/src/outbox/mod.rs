@@ -4,7 +4,8 @@
 //! Queued --encrypt--> Encrypted --a relay took it--> Accepted --the device confirmed--> Confirmed (bytes gone, kept for resends)
 //!                     Encrypted --its first message is too old--> Queued
 //! any    --its time is over, or the contact is gone--> Failed
-//! any    --the device left its list--> Failed, and Queued for the devices that are listed
+//! any    --the device left its list, for too long--> Failed
+//! any    --the device left its list, and the root key has named others--> Failed, and Queued for those
 //! ```
 //! In the state column these are 0, 1, 2, 3 and 4.
 //! Invariant: the ratchet step and the ciphertext are committed together before any byte leaves the device, so a crash repeats the
@@ -219,18 +220,22 @@ pub(crate) fn fail_all(
 pub(crate) fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
     let rows = tx.all("SELECT id FROM outbox WHERE state <= 2 AND dies_at <= ?1", [ms(now)], |row| row.get(0))?;
     rows.into_iter().try_for_each(|row| fail(tx, row, Failure::Expired, now))?;
+    moved::expire(tx, now)?;
     tx.execute("DELETE FROM outbox WHERE ended_at <= ?1", [ms(now.before(RESENDS))])?;
     Ok(())
 }
 
+/// A letter fails; its message does with the last of them, when no device has it or may have it yet.
 fn fail(tx: &mut Tx<'_>, row: i64, failure: Failure, now: Timestamp) -> Result<(), StoreError> {
-    if let Some(message) = message_of(tx, row)? {
-        conversation::advance(tx, message, MessageState::Failed(failure))?;
-    }
     tx.execute(
         "UPDATE outbox SET state = 4, olm = NULL, content = NULL, ended_at = ?2 WHERE id = ?1",
         params![row, ms(now)],
     )?;
+    let Some(message) = message_of(tx, row)? else { return Ok(()) };
+    let lives = tx.one("SELECT 1 FROM outbox WHERE message = ?1 AND state <= 3 LIMIT 1", [message.0], |_| Ok(()))?;
+    if lives.is_none() {
+        conversation::advance(tx, message, MessageState::Failed(failure))?;
+    }
     Ok(())
 }
 

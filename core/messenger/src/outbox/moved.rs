@@ -1,44 +1,94 @@
 //! Letters to devices that left their contact's list.
 //!
-//! Nothing is sent to a device that is not listed. What it has not confirmed goes to the devices that are (PROTOCOL H4): to each once, in
-//! the order in which it was queued, behind what waits for that device already.
+//! Nothing is sent to a device that is not listed, and nothing of before goes to another in its place because a list says so (PROTOCOL E6):
+//! whoever holds a list key, with a linked device or a stolen one, could have all that the owner's device has not confirmed. It is kept: the
+//! device may be listed again. The root key's word for a later epoch moves it (PROTOCOL H4): to the devices that are listed, to each once,
+//! in the order in which it was queued, behind what waits for that device already. Where neither happens for long enough it fails, and
+//! the message shows that, unless another device has it or may have it yet.
+//! Not here: a device that replaces itself within its epoch. That takes its own signature beside the list key's, and no list carries one.
+
+use std::time::Duration;
 
 use rusqlite::params;
 use sotto_crypto::letter::Content;
 use sotto_protocol::Timestamp;
+use sotto_protocol::limits::MANIFEST_VALID;
 
+use super::fail;
 use crate::contact::ContactRow;
 use crate::peer;
+use crate::records::Failure;
 use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
 
-/// Turns letters of a contact from devices that left to those that are listed. A confirmation is for the device that it is for, and over.
+/// What a device that left has not confirmed is kept for as long as the list is fresh that names it no more: whoever can will have signed
+/// another by then, and everybody will have read it.
+const KEPT: Duration = MANIFEST_VALID;
+
+/// The letters for one listed device, `?2`, of those that devices of the contact `?1` have left behind: what it has, or waits for already, it
+/// does not get again. A confirmation is for the device that it is for, and over. One pass over the outbox: there may be thousands.
+const FOLLOW: &str = "
+    INSERT INTO outbox (peer_device, message, content, message_id, state, sent_at, dies_at, after_batch)
+    SELECT ?2, message, content, message_id, 0, sent_at, dies_at, after_batch
+    FROM outbox JOIN peer_device ON peer_device.id = outbox.peer_device
+    WHERE peer_device.contact = ?1 AND peer_device.listed = 0 AND outbox.state <= 2 AND outbox.content IS NOT ?3
+    AND message_id NOT IN (SELECT message_id FROM outbox WHERE peer_device = ?2 AND state <= 3)
+    GROUP BY message_id ORDER BY min(outbox.id)";
+
+/// Letters of devices that left so long ago. In two parts, each of which an index answers: what was encrypted has a counter.
+const LEFT_BEHIND: &str = "
+    SELECT id FROM outbox WHERE state < 2 AND peer_device IN (SELECT id FROM peer_device WHERE left_at <= ?1)
+    UNION
+    SELECT id FROM outbox WHERE state <= 2 AND counter IS NOT NULL AND peer_device IN (SELECT id FROM peer_device WHERE left_at <= ?1)";
+
+/// Turns letters of a contact from devices that left to those that the list of a later epoch names.
 pub(crate) fn follow(tx: &mut Tx<'_>, contact: ContactRow, now: Timestamp) -> Result<(), StoreError> {
-    let left: Vec<i64> = tx.all(
-        "SELECT outbox.id FROM peer_device JOIN outbox ON outbox.peer_device = peer_device.id
-         WHERE peer_device.contact = ?1 AND peer_device.listed = 0 AND outbox.state <= 2 ORDER BY outbox.id",
-        [contact.0],
-        |row| row.get(0),
-    )?;
-    if left.is_empty() {
-        return Ok(());
-    }
     let confirmation = Content::Confirmation.encode().map_err(|_| StoreError::Failed)?;
-    let listed = peer::listed_devices(tx, contact)?;
-    for row in left {
-        for device in &listed {
-            tx.execute(
-                "INSERT INTO outbox (peer_device, message, content, message_id, state, sent_at, dies_at, after_batch)
-                 SELECT ?2, message, content, message_id, 0, sent_at, dies_at, after_batch FROM outbox AS moved
-                 WHERE id = ?1 AND content IS NOT ?3
-                 AND NOT EXISTS (SELECT 1 FROM outbox WHERE peer_device = ?2 AND message_id = moved.message_id AND state <= 3)",
-                params![row, device.0, confirmation.as_ref()],
-            )?;
-        }
-        tx.execute(
-            "UPDATE outbox SET state = 4, olm = NULL, content = NULL, ended_at = ?2 WHERE id = ?1",
-            params![row, ms(now)],
-        )?;
+    for device in peer::listed_devices(tx, contact)? {
+        tx.execute(FOLLOW, params![contact.0, device.0, confirmation.as_ref()])?;
     }
+    tx.execute(
+        "UPDATE outbox SET state = 4, olm = NULL, content = NULL, ended_at = ?2 WHERE state <= 2
+         AND peer_device IN (SELECT id FROM peer_device WHERE contact = ?1 AND listed = 0)",
+        params![contact.0, ms(now)],
+    )?;
     Ok(())
+}
+
+/// What devices have left behind for too long fails.
+pub(super) fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let rows: Vec<i64> = tx.all(LEFT_BEHIND, [ms(now.before(KEPT))], |row| row.get(0))?;
+    rows.into_iter().try_for_each(|row| fail(tx, row, Failure::Expired, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::{FOLLOW, LEFT_BEHIND};
+
+    /// What SQLite would do, one step a line.
+    fn plan(query: &str) -> Vec<String> {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("../store/schema.sql")).unwrap();
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+        let mut rows = statement.raw_query();
+        let mut plan = Vec::new();
+        while let Some(row) = rows.next().unwrap() {
+            plan.push(row.get(3).unwrap());
+        }
+        plan
+    }
+
+    #[test]
+    fn what_was_left_behind_moves_in_one_pass_and_is_not_looked_for_letter_by_letter() {
+        let plan = plan(FOLLOW);
+        assert!(!plan.iter().any(|step| step.contains("CORRELATED")), "{plan:?}");
+    }
+
+    #[test]
+    fn what_was_left_behind_for_too_long_is_found_by_indexes() {
+        let plan = plan(LEFT_BEHIND);
+        assert!(!plan.iter().any(|step| step.contains("SCAN")), "{plan:?}");
+    }
 }

@@ -156,6 +156,7 @@ CREATE TABLE peer_device (
     ed25519       BLOB NOT NULL,
     curve25519    BLOB NOT NULL,
     listed        INTEGER NOT NULL,           -- in the newest manifest
+    left_at       INTEGER,                    -- when we read that it is listed no more; null: it is
     counter_sent  INTEGER NOT NULL DEFAULT 0, -- last counter given to a letter for it
     confirmed     INTEGER NOT NULL DEFAULT 0, -- highest contiguous counter it says it has
     received      INTEGER NOT NULL DEFAULT 0, -- highest contiguous counter received from it
@@ -165,6 +166,7 @@ CREATE TABLE peer_device (
     fresh_session_at INTEGER NOT NULL DEFAULT 0, -- when a missing one-time key was last answered by a new session
     UNIQUE (contact, device)
 ) STRICT;
+CREATE INDEX peer_device_left ON peer_device (left_at) WHERE left_at IS NOT NULL;
 CREATE INDEX peer_device_confirm ON peer_device (confirm_due) WHERE confirm_due IS NOT NULL;
 
 -- Counters received beyond a hole.

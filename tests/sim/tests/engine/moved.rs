@@ -1,46 +1,160 @@
-//! What was queued for a device goes to those that take its place on the list, and never to one that left.
+//! What was queued for a device that left its list: kept for it, moved by the root key's word, and never lost unnoticed.
 
 use std::time::Duration;
 
-use sotto_core::records::MessageState;
+use sotto_core::records::{Failure, MessageState};
+use sotto_crypto::manifest::Device;
 use sotto_protocol::{DeviceId, InboxId};
-use sotto_sim::{Forger, World};
+use sotto_sim::{Forger, Person, World};
 
-#[tokio::test(start_paused = true)]
-async fn h4_what_a_device_that_left_has_not_confirmed_goes_to_the_listed_one_once_and_in_order() {
-    let (world, _, alice, bob) = World::contacts(196).await;
-    let mut forger = Forger::new(&alice, &bob);
-    alice.messenger.shut_down();
-    // At the relay and unconfirmed, and another one queued before bob learns of the new list.
-    let first = bob.say("alice", "taken by the relay").await.unwrap();
-    bob.catch_up().await.unwrap();
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A device that somebody puts in the place of the one that is listed.
+fn another_device(forger: &Forger, world: &World) -> Device {
     let mut device = forger.known().devices()[0].clone();
     let olm = sotto_crypto::olm::OlmAccount::generate(world.now());
     device.id = DeviceId::from_bytes([9; 16]);
     (device.ed25519, device.curve25519) = (olm.ed25519(), olm.curve25519());
     device.inboxes[0].inbox = InboxId::from_bytes([9; 16]);
-    let replaced = forger.manifest_with_devices(&[device], world.now());
-    forger.serve(&world.network, &[&replaced]);
-    world.wait(Duration::from_secs(25 * 3600)).await;
+    device
+}
+
+/// How many messages wait for devices that are listed, and for those that are not.
+fn waiting(bob: &Person) -> [i64; 2] {
+    [1, 0].map(|listed| {
+        bob.database().number(&format!(
+            "SELECT count(*) FROM outbox JOIN peer_device ON peer_device.id = peer_device
+             WHERE message IS NOT NULL AND state <= 2 AND listed = {listed}"
+        ))
+    })
+}
+
+async fn state(bob: &Person, message: &sotto_core::records::Message) -> MessageState {
+    bob.messenger.message(message.number).await.expect("it is there").state
+}
+
+#[tokio::test(start_paused = true)]
+async fn e6_a_device_that_takes_anothers_place_within_an_epoch_gets_nothing_of_before() {
+    for declares in [false, true] {
+        let (world, _, alice, bob) = World::contacts(197).await;
+        let mut forger = Forger::new(&alice, &bob);
+        alice.messenger.shut_down();
+        // At the relay and unconfirmed, and another one queued before bob learns of the new list.
+        let first = bob.say("alice", "taken by the relay").await.unwrap();
+        bob.catch_up().await.unwrap();
+        let mut device = another_device(&forger, &world);
+        // The list key vouches for that, and nobody else.
+        device.replaces = declares.then(|| forger.known().devices()[0].id);
+        let list = forger.manifest_with_devices(&[device], world.now());
+        forger.serve(&world.network, &[&list]);
+        world.wait(DAY + Duration::from_secs(3600)).await;
+        let sent = world.network.envelopes_to(&alice).len();
+        let second = bob.say("alice", "queued").await.unwrap();
+        let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
+        assert_eq!(bob.database().number("SELECT version FROM contact"), i64::from(list.head().version));
+        assert_eq!(world.network.envelopes_to(&alice).len(), sent, "nothing is sent to the device that left");
+        assert_eq!(waiting(&bob), [0, 2], "and nothing of before is for the one in its place");
+        let third = bob.say("alice", "to the list as it is").await.unwrap();
+        assert_eq!(waiting(&bob), [1, 2]);
+        // The list names alice's device again, in the same epoch: everything that is hers is there.
+        let back = forger.manifest(2, Some(list.head().hash), world.now());
+        forger.serve(&world.network, &[&list, &back]);
+        world.wait(DAY + Duration::from_secs(3600)).await;
+        let alice = world.reopen(alice).await.unwrap();
+        world.settle(&[&bob, &alice]).await.unwrap();
+        bob.say("alice", "now I read the list").await.unwrap();
+        world.settle(&[&bob, &alice]).await.unwrap();
+        world.settle(&[&alice, &bob]).await.unwrap();
+        let has = alice.transcript("bob").await.unwrap();
+        assert_eq!(has, ["taken by the relay", "queued", "now I read the list"]);
+        world.wait(DAY + Duration::from_secs(3600)).await;
+        world.settle(&[&bob, &alice]).await.unwrap();
+        for message in [&first, &second] {
+            assert_eq!(state(&bob, message).await, MessageState::Delivered);
+        }
+        assert_eq!(state(&bob, &third).await, MessageState::Queued);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn e6_what_a_device_left_behind_fails_after_37_days_and_says_so() {
+    let (world, _, alice, bob) = World::contacts(198).await;
+    let mut forger = Forger::new(&alice, &bob);
+    alice.messenger.shut_down();
+    let said = bob.say("alice", "nobody confirms this").await.unwrap();
+    bob.catch_up().await.unwrap();
+    let list = forger.manifest_with_devices(&[another_device(&forger, &world)], world.now());
+    forger.serve(&world.network, &[&list]);
+    world.wait(DAY + Duration::from_secs(3600)).await;
+    let of_new_list = bob.say("alice", "before this leaves, the list is read").await.unwrap();
+    let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
+    let [mut bob] = world.switched_off([bob], 36 * DAY).await.unwrap();
+    assert_eq!(state(&bob, &said).await, MessageState::Sent, "the device may be listed again");
+    [bob] = world.switched_off([bob], 3 * DAY).await.unwrap();
+    for message in [said, of_new_list] {
+        assert_eq!(state(&bob, &message).await, MessageState::Failed(Failure::Expired));
+    }
+    assert_eq!(waiting(&bob), [0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn e6_a_message_that_one_device_left_behind_has_not_failed_while_another_may_have_it() {
+    let (world, _, alice, bob) = World::contacts(199).await;
+    let mut forger = Forger::new(&alice, &bob);
+    alice.messenger.shut_down();
+    let both = [forger.known().devices()[0].clone(), another_device(&forger, &world)];
+    let list = forger.manifest_with_devices(&both, world.now());
+    forger.serve(&world.network, &[&list]);
+    bob.database().change("UPDATE contact SET manifest_read_at = 0");
+    bob.say("alice", "before this leaves, the list is read").await.unwrap();
+    let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
+    let said = bob.say("alice", "to both").await.unwrap();
+    let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
+    assert_eq!(waiting(&bob), [3, 0]);
+    // The second device leaves again.
+    let without = forger.manifest(2, Some(list.head().hash), world.now());
+    forger.serve(&world.network, &[&list, &without]);
+    bob.database().change("UPDATE contact SET manifest_read_at = 0");
+    bob.say("alice", "and again").await.unwrap();
+    let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
+    assert!(waiting(&bob)[1] > 0);
+    let [bob] = world.switched_off([bob], 39 * DAY).await.unwrap();
+    assert_eq!(waiting(&bob), [3, 0]);
+    assert_eq!(state(&bob, &said).await, MessageState::Sent, "alice's own device may have it yet");
+    let alice = world.reopen(alice).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    world.wait(DAY + Duration::from_secs(3600)).await;
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(state(&bob, &said).await, MessageState::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h4_what_a_device_that_left_has_not_confirmed_goes_to_those_of_a_later_epoch_once_and_in_order() {
+    let (world, _, alice, bob) = World::contacts(196).await;
+    let mut forger = Forger::new(&alice, &bob);
+    alice.messenger.shut_down();
+    let first = bob.say("alice", "taken by the relay").await.unwrap();
+    bob.catch_up().await.unwrap();
+    // In the next epoch another device is listed, in the one after it alice's again.
+    let device = another_device(&forger, &world);
+    let moved = forger.manifest_of_a_later_epoch_with(1, &[device], world.now());
+    forger.serve(&world.network, &[&moved]);
+    world.wait(DAY + Duration::from_secs(3600)).await;
     let sent = world.network.envelopes_to(&alice).len();
     let second = bob.say("alice", "queued").await.unwrap();
     let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
     assert_eq!(world.network.envelopes_to(&alice).len(), sent, "nothing is sent to the device that left");
-    let number = |sql: &str| bob.database().number(sql);
-    let of_listed = "FROM outbox JOIN peer_device ON peer_device.id = peer_device WHERE message IS NOT NULL AND state <= 2 AND listed";
-    assert_eq!(number(&format!("SELECT count(*) {of_listed} = 1")), 2);
-    assert_eq!(number(&format!("SELECT count(*) {of_listed} = 0")), 0, "nothing waits for it either");
-    // Then the list names the device again that alice has.
-    let back = forger.manifest_of_a_later_epoch(1, world.now());
-    forger.serve(&world.network, &[&replaced, &back]);
-    world.wait(Duration::from_secs(25 * 3600)).await;
+    assert_eq!(waiting(&bob), [2, 0], "nothing waits for it either");
+    let back = forger.manifest_of_a_later_epoch(2, world.now());
+    forger.serve(&world.network, &[&moved, &back]);
+    world.wait(DAY + Duration::from_secs(3600)).await;
     let alice = world.reopen(alice).await.unwrap();
     world.settle(&[&bob, &alice]).await.unwrap();
     assert_eq!(alice.transcript("bob").await.unwrap(), ["taken by the relay", "queued"], "each once");
-    world.wait(Duration::from_secs(25 * 3600)).await;
+    world.wait(DAY + Duration::from_secs(3600)).await;
     world.settle(&[&bob, &alice]).await.unwrap();
-    for message in [first, second] {
-        assert_eq!(bob.messenger.message(message.number).await.unwrap().state, MessageState::Delivered);
+    for message in [&first, &second] {
+        assert_eq!(state(&bob, message).await, MessageState::Delivered);
     }
     assert_eq!(bob.catch_up().await.unwrap().waiting, 0);
 }
