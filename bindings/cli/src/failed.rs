@@ -80,6 +80,9 @@ fn remedy(code: &str) -> Option<&'static str> {
             "Is it running, and is the address right? What was queued leaves by itself; sotto sync tries again now."
         }
         "relay_certificate" => "Somebody may stand in between, or the relay has a new key: ask who runs it.",
+        "clocks_apart" => {
+            "Set this device's clock, or tell who runs the relay that its clock is wrong. Nothing was made."
+        }
         "relay_malformed" => "This does not look like a Sotto relay. Is the address right?",
         "relay_unproven" => {
             "It claims that more of your mail was fetched than it can prove. Nothing is lost; tell who runs it, or use another."

@@ -156,6 +156,7 @@ impl Error {
                 RelayError::Refused(_) => RELAY_REFUSED,
                 RelayError::AsksForCode => "relay_asks_for_code",
                 RelayError::AsksForWork { .. } => "relay_asks_for_work",
+                RelayError::ClocksApart => "clocks_apart",
                 RelayError::Malformed => "relay_malformed",
                 RelayError::Unproven => "relay_unproven",
             },

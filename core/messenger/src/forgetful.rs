@@ -35,7 +35,7 @@ pub(crate) fn tell_again(engine: &Engine, tx: &mut Tx<'_>, inbox: &OwnInbox) -> 
     }
     let batch = task::new_batch(tx)?;
     handshake::put_tokens_again(tx, inbox, batch, now)?;
-    prekey::put_again(tx, &engine.own, batch, inbox, now, &mut engine.chance())?;
+    prekey::put_again(tx, &engine.own, batch, inbox, (now, engine.sure_now()), &mut engine.chance())?;
     tx.execute(
         "UPDATE own_inbox SET told_again_at = ?2, told_again_batch = ?3 WHERE id = ?1",
         params![inbox.row, ms(now), batch],

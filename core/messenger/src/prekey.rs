@@ -1,18 +1,20 @@
 //! Our prekeys: what strangers and contacts claim from our relays before their first letter.
 //!
-//! A bundle is renewed every 48 hours with a new KEM key; one-time keys are topped up on the same schedule and when many were used.
+//! A bundle is renewed every 48 hours with a new KEM key; one-time keys have a schedule of their own (`one_time.rs`).
 //! A retired KEM key is erased once every relay has been drained a week after its retirement, at the latest after 37 days (PROTOCOL
 //! D4); until then letters sealed to it may still arrive. The last-resort key rotates no faster, because vodozemac keeps two.
 //! Everything is decided and written in one transaction; the relay hears of it through tasks.
+
+mod one_time;
 
 use std::time::Duration;
 
 use rusqlite::params;
 use sotto_crypto::kem::KemPrivateKey;
 use sotto_crypto::olm::OlmAccount;
-use sotto_crypto::prekey::{seal_bundle, sign_kem_key, sign_last_resort_key, sign_one_time_key};
+use sotto_crypto::prekey::{seal_bundle, sign_kem_key, sign_last_resort_key};
 use sotto_protocol::limits::{BUNDLE_RENEWED, BUNDLE_VALID, DATED_AHEAD_MAX};
-use sotto_protocol::{Bytes, KeyId, Timestamp, relay};
+use sotto_protocol::{KeyId, Timestamp, relay};
 
 use crate::engine::Times;
 use crate::own::{self, Own, OwnInbox};
@@ -22,10 +24,8 @@ use crate::store::{Query, StoreError, Tx};
 use crate::task::{self, Subject};
 use crate::world::Chance;
 
-/// One-time keys to have at each relay: a busy day of new contacts and session resets.
-const ONE_TIME_KEYS: usize = 50;
-/// Below this they are made anew.
-const ONE_TIME_KEYS_LOW: i64 = 25;
+pub(crate) use one_time::{one_time_key_used, one_time_keys_left};
+
 /// How long every relay must have been drained after a KEM key retired before it is erased early.
 const DRAINED_AFTER_RETIREMENT: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -37,17 +37,13 @@ pub(crate) fn renewal_due_at(made_at: Timestamp, period: Duration, now: Timestam
 
 /// When [`upkeep`] has something to do. What renews retires, and what retires erases: neither is due before a relay has told the time.
 pub(crate) fn due_at(view: &impl Query, now: Timestamp, knows_the_time: bool) -> Result<Option<Timestamp>, StoreError> {
-    let low = view.one(
-        "SELECT 1 FROM own_inbox WHERE owner_key_sealed IS NOT NULL AND one_time_unused < ?1 LIMIT 1",
-        [ONE_TIME_KEYS_LOW],
-        |_| Ok(()),
-    )?;
-    let newest = newest_kem_key(view)?;
-    if low.is_some() || newest.is_none() {
-        return Ok(Some(Timestamp::EPOCH));
+    let Some(newest) = newest_kem_key(view)? else { return Ok(Some(Timestamp::EPOCH)) };
+    let one_time = one_time::due_at(view, knows_the_time)?;
+    if !knows_the_time {
+        return Ok(one_time);
     }
-    let renewed_at = newest.map(|made_at| renewal_due_at(made_at, BUNDLE_RENEWED, now));
-    Ok(if knows_the_time { renewed_at.into_iter().chain(erasure_due_at(view)?).min() } else { None })
+    let renewed_at = renewal_due_at(newest, BUNDLE_RENEWED, now);
+    Ok([Some(renewed_at), erasure_due_at(view)?, one_time].into_iter().flatten().min())
 }
 
 /// When the oldest retired KEM key must go: at once when every relay has been drained for long enough.
@@ -91,13 +87,8 @@ pub(crate) fn upkeep(
         put_bundles(tx, own, batch, &olm, times, chance)?;
     }
     for inbox in &own.inboxes {
-        let unused = tx
-            .one("SELECT one_time_unused FROM own_inbox WHERE id = ?1", [inbox.row], |row| row.get::<_, i64>(0))?
-            .unwrap_or(0);
-        if unused < ONE_TIME_KEYS_LOW || is_dated_ahead {
-            changed = true;
-            put_one_time_keys(tx, own, batch, &mut olm, inbox, now, chance)?;
-        }
+        let make = if is_dated_ahead { one_time::replace } else { one_time::upkeep };
+        changed |= make(tx, own, batch, &mut olm, inbox, (now, sure_now), chance)?;
     }
     if changed {
         own::store_olm(tx, &own.seal, &olm, chance)?;
@@ -154,31 +145,6 @@ fn put_bundle(
     task::queue(tx, batch, &inbox.relay, Subject::Inbox(inbox.inbox), task::Kind::PrekeyPut, &body)
 }
 
-/// A whole new stack of one-time keys in place of what is left of the old one: the call may be made twice, and a stack that grows each
-/// time would be refused as too high, and hold up everything behind it. The account is to be stored.
-fn put_one_time_keys(
-    tx: &mut Tx<'_>,
-    own: &Own,
-    batch: i64,
-    olm: &mut OlmAccount,
-    inbox: &OwnInbox,
-    now: Timestamp,
-    chance: &mut Chance<'_>,
-) -> Result<(), StoreError> {
-    let mut one_time = Vec::with_capacity(ONE_TIME_KEYS);
-    for key in olm.generate_one_time_keys(ONE_TIME_KEYS) {
-        let signed = sign_one_time_key(olm, &own.party.name(), key.id, &key.key, now);
-        one_time.push(Bytes::from(signed.seal_one_time(&inbox.prekey_key, &inbox.inbox, chance)));
-    }
-    let body = relay::PrekeyPut { inbox: inbox.inbox.into(), one_time, replace_one_time: true, ..Default::default() };
-    task::queue(tx, batch, &inbox.relay, Subject::Inbox(inbox.inbox), task::Kind::PrekeyPut, &body)?;
-    tx.execute(
-        "UPDATE own_inbox SET one_time_unused = ?2 WHERE id = ?1",
-        params![inbox.row, i64::try_from(ONE_TIME_KEYS).unwrap_or(i64::MAX)],
-    )?;
-    Ok(())
-}
-
 /// New prekeys for an inbox whose relay may hand out old ones. Those that it has keep their private halves, and no renewal is put off: a
 /// relay that says so again and again neither ends a key that letters are under way to, nor keeps one alive.
 pub(crate) fn put_again(
@@ -186,13 +152,13 @@ pub(crate) fn put_again(
     own: &Own,
     batch: i64,
     inbox: &OwnInbox,
-    now: Timestamp,
+    (now, sure_now): (Timestamp, Option<Timestamp>),
     chance: &mut Chance<'_>,
 ) -> Result<(), StoreError> {
     let mut olm = own::olm(tx, &own.seal)?;
     let made_at = newest_kem_key(tx)?.unwrap_or(now);
     put_bundle(tx, own, batch, &olm, inbox, (now, made_at), chance)?;
-    put_one_time_keys(tx, own, batch, &mut olm, inbox, now, chance)?;
+    one_time::replace(tx, own, batch, &mut olm, inbox, (now, sure_now), chance)?;
     own::store_olm(tx, &own.seal, &olm, chance)
 }
 
@@ -216,12 +182,6 @@ fn forget_tombstones(tx: &mut Tx<'_>, olm: &OlmAccount) -> Result<(), StoreError
     Ok(())
 }
 
-/// What the relay says of the one-time keys that it still has: whoever claims some tells nobody.
-pub(crate) fn one_time_keys_left(tx: &mut Tx<'_>, own_inbox: i64, count: u32) -> Result<(), StoreError> {
-    tx.execute("UPDATE own_inbox SET one_time_unused = ?2 WHERE id = ?1", params![own_inbox, count])?;
-    Ok(())
-}
-
 fn erase_retired(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
     let drained = ms(drained_at(tx)?.before(DRAINED_AFTER_RETIREMENT));
     // An opener that waits here has been drained and not been opened: its key stays until the last day of any.
@@ -238,10 +198,4 @@ pub(crate) fn kem_key(view: &impl Query, own: &Own, key_id: &KeyId) -> Result<Op
     let sealed: Option<Vec<u8>> =
         view.one("SELECT private_sealed FROM kem_key WHERE key_id = ?1", [key_id.as_ref()], |row| row.get(0))?;
     sealed.map(|sealed| own.seal.open("kem_key", key_id.as_ref(), &sealed)).transpose()
-}
-
-/// A one-time key was used up: one fewer waits at that relay.
-pub(crate) fn one_time_key_used(tx: &mut Tx<'_>, own_inbox: i64) -> Result<(), StoreError> {
-    tx.execute("UPDATE own_inbox SET one_time_unused = max(0, one_time_unused - 1) WHERE id = ?1", [own_inbox])?;
-    Ok(())
 }

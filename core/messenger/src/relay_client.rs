@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
+use sotto_protocol::limits::DATED_AHEAD_MAX;
 use sotto_protocol::request::{Authorization, path};
 use sotto_protocol::{Bytes, ChainId, Message, RelayAddress, RelayName, Timestamp, decode, relay};
 
@@ -34,6 +35,9 @@ pub enum RelayError {
         /// Leading zero bits.
         bits: u32,
     },
+    /// The relay's clock and ours are more than a day apart.
+    #[error("the relay's clock and this device's are more than a day apart")]
+    ClocksApart,
     /// The relay sent what no relay sends.
     #[error("the relay's answer makes no sense")]
     Malformed,
@@ -78,7 +82,7 @@ impl RelayError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Transport(_) | Self::Malformed | Self::Unproven => true,
+            Self::Transport(_) | Self::ClocksApart | Self::Malformed | Self::Unproven => true,
             Self::AsksForCode | Self::AsksForWork { .. } => false,
             Self::Refused(problem) => {
                 matches!(problem.code.as_str(), "unavailable" | "rate_limited" | "full" | "clock_skew" | "replayed")
@@ -101,9 +105,12 @@ impl RelayError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused(problem) => problem.retry_after_ms.map(Duration::from_millis),
-            Self::Transport(_) | Self::AsksForCode | Self::AsksForWork { .. } | Self::Malformed | Self::Unproven => {
-                None
-            }
+            Self::Transport(_)
+            | Self::AsksForCode
+            | Self::AsksForWork { .. }
+            | Self::ClocksApart
+            | Self::Malformed
+            | Self::Unproven => None,
         }
     }
 }
@@ -188,6 +195,29 @@ impl RelayClient {
     ) -> Result<R, RelayError> {
         match self.signed_once(relay, isolation, path, body.clone(), signer).await {
             Err(RelayError::Refused(Problem { code, now_ms: Some(now_ms), .. })) if code == "clock_skew" => {
+                self.learn_clock(relay.name(), Timestamp::from_ms(now_ms));
+                self.signed_once(relay, isolation, path, body, signer).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// A signed call that makes what is dated for good: not where the relay's clock and ours are more than a day apart. One of the two is
+    /// wrong, and nobody here knows which.
+    pub(crate) async fn signed_where_clocks_agree<R: Message + Default>(
+        &self,
+        relay: &RelayAddress,
+        isolation: Isolation,
+        path: &'static str,
+        body: Bytes,
+        signer: &dyn Signer,
+    ) -> Result<R, RelayError> {
+        match self.signed_once(relay, isolation, path, body.clone(), signer).await {
+            Err(RelayError::Refused(Problem { code, now_ms: Some(now_ms), .. })) if code == "clock_skew" => {
+                let apart = Duration::from_millis(now_ms.abs_diff(self.clocks.own_now().as_ms()));
+                if apart > DATED_AHEAD_MAX {
+                    return Err(RelayError::ClocksApart);
+                }
                 self.learn_clock(relay.name(), Timestamp::from_ms(now_ms));
                 self.signed_once(relay, isolation, path, body, signer).await
             }

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sotto_crypto::self_test;
-use sotto_protocol::RelayAddress;
 use sotto_protocol::limits::{INBOXES_PER_DEVICE_MAX, NAME_BYTES_MAX};
 use sotto_protocol::request::path;
+use sotto_protocol::{RelayAddress, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 
@@ -96,7 +96,7 @@ impl Messenger {
     /// Makes an account with its inboxes at its relays, and opens it. Must be called within a tokio runtime, which then runs the engine.
     ///
     /// # Errors
-    /// Bad input, a relay that cannot be reached or refuses, a directory that holds a profile already or is in use. Nothing was made here
+    /// Bad input, a relay that cannot be reached, refuses, or has a clock more than a day from ours, a directory that holds a profile already or is in use. Nothing was made here
     /// then. A device that dies meanwhile leaves no profile either: the same call works afterwards.
     pub async fn create(world: World, directory: &Path, profile: NewProfile) -> Result<Self, Error> {
         check_name(&profile.name)?;
@@ -105,19 +105,21 @@ impl Messenger {
         // Held from here on: whoever else tries meanwhile is told that the profile is in use, and undoes nothing of ours.
         let lock = ProfileLock::of_new(directory)?;
         let client = relay_client(&world);
-        let new =
-            NewAccount::generate(&profile.relays, &profile.relay_codes, world.clock.now(), &mut Chance(&*world.rng));
+        let new = NewAccount::generate(&profile.relays, &profile.relay_codes, &mut Chance(&*world.rng));
         for inbox in &new.inboxes {
             let mut call = inbox.create_call();
             let isolation = Isolation::Inbox(inbox.inbox);
             let (name, code) = (inbox.inbox.as_bytes(), &call.invite_code);
             call.proof_of_work = admission::prove(&client, &inbox.relay, isolation, name, code, &[]).await?;
             let body = prost::Message::encode_to_vec(&call).into();
-            client.signed::<Empty>(&inbox.relay, isolation, path::INBOX_CREATE, body, &inbox.owner_key).await?;
+            let (path, owner_key) = (path::INBOX_CREATE, &inbox.owner_key);
+            client.signed_where_clocks_agree::<Empty>(&inbox.relay, isolation, path, body, owner_key).await?;
         }
+        // Certificate, lists and first keys are judged by others' clocks.
+        let now = client.network_now();
         let key = DatabaseKey::from_bytes(Chance(&*world.rng).bytes());
         let made = match put_secrets(&*world.secrets, &key, &new) {
-            Ok(()) => Self::fill(&world, &lock, &key, new, profile).await,
+            Ok(()) => Self::fill(&world, &lock, &key, new, now, profile).await,
             Err(error) => Err(error.into()),
         };
         if let Err(error) = made {
@@ -134,10 +136,11 @@ impl Messenger {
         lock: &ProfileLock,
         key: &DatabaseKey,
         new: NewAccount,
+        now: Timestamp,
         profile: NewProfile,
     ) -> Result<(), Error> {
         let seal = StateSeal::new(key);
-        let (rng, now) = (Arc::clone(&world.rng), world.clock.now());
+        let rng = Arc::clone(&world.rng);
         Store::create(lock, key, world.threading, move |tx| {
             let mut chance = Chance(&*rng);
             // One batch: the lists that are begun here wait for the prekeys.

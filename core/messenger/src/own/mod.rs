@@ -98,29 +98,22 @@ impl Own {
     }
 }
 
-/// An account about to be made: everything drawn, nothing stored.
+/// An account about to be made: everything drawn that has no date, nothing stored.
 pub(crate) struct NewAccount {
     pub(crate) root: RootKey,
     list_key: ListKey,
-    olm: OlmAccount,
     device: DeviceId,
     pub(crate) inboxes: Vec<OwnInbox>,
 }
 
 impl NewAccount {
-    /// Draws all keys.
-    pub(crate) fn generate(
-        relays: &[RelayAddress],
-        relay_codes: &[String],
-        now: Timestamp,
-        chance: &mut Chance<'_>,
-    ) -> Self {
+    /// Draws its keys. Those of Olm have a date, and are drawn when it is stored.
+    pub(crate) fn generate(relays: &[RelayAddress], relay_codes: &[String], chance: &mut Chance<'_>) -> Self {
         let codes = relay_codes.iter().cloned().chain(std::iter::repeat_with(String::new));
         let relays = relays.iter().cloned().zip(codes);
         Self {
             root: RootKey::generate(chance),
             list_key: ListKey::generate(chance),
-            olm: OlmAccount::generate(now),
             device: DeviceId::from_bytes(chance.bytes()),
             inboxes: (1..)
                 .zip(relays)
@@ -146,6 +139,7 @@ impl NewAccount {
             .first()
             .map(|inbox| inbox.relay.clone())
             .ok_or(crate::error::InputError::Empty { what: "the list of relays" })?;
+        let olm = OlmAccount::generate(now);
         let epoch = Epoch { number: 1, list_key: self.list_key.public(), continues: None, home: home.clone() };
         let certificate = Certificate::issue(&self.root, epoch, now);
         tx.execute(
@@ -159,12 +153,12 @@ impl NewAccount {
                 certificate.signature(),
                 ms(now),
                 self.device.as_ref(),
-                seal.seal("account.olm", b"1", &self.olm, chance),
+                seal.seal("account.olm", b"1", &olm, chance),
             ],
         )?;
         tx.execute(
             "INSERT INTO own_device (id, device, kind, ed25519, curve25519, added_at) VALUES (1, ?1, ?2, ?3, ?4, ?5)",
-            params![self.device.as_ref(), i32::from(kind), self.olm.ed25519(), self.olm.curve25519(), ms(now)],
+            params![self.device.as_ref(), i32::from(kind), olm.ed25519(), olm.curve25519(), ms(now)],
         )?;
         for (position, inbox) in (0_i64..).zip(&self.inboxes) {
             tx.execute(

@@ -48,6 +48,7 @@ CREATE TABLE own_inbox (
     bundle_put_at     INTEGER NOT NULL DEFAULT 0,  -- when the current bundle was made
     drained_at        INTEGER NOT NULL DEFAULT 0,  -- when the relay last said that nothing more waits
     one_time_unused   INTEGER NOT NULL DEFAULT 0,  -- one-time keys at the relay, as it last said, less those used since
+    one_time_made_at  INTEGER NOT NULL DEFAULT 0,  -- when the newest stack of one-time keys was made for it
     told_again_at     INTEGER NOT NULL DEFAULT 0,  -- when the relay, which had forgotten something, was last told everything again
     told_again_batch  INTEGER NOT NULL DEFAULT 0   -- the batch of calls that did so
 ) STRICT;

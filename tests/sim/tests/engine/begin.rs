@@ -1,11 +1,13 @@
 //! Making an account, and finding contacts by what people type: nobody takes anybody's place.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sotto_core::records::ContactState;
 use sotto_core::world::{SecretStore as _, SecretStoreError};
 use sotto_core::{InviteOptions, Messenger, NewProfile};
 use sotto_protocol::RelayAddress;
+use sotto_protocol::request::path;
 use sotto_relay::store::{SqliteOptions, SqliteStore};
 use sotto_relay::{InboxPolicy, Relay, RelayConfig};
 use sotto_sim::{MemorySecrets, Person, World};
@@ -189,4 +191,23 @@ async fn catching_up_tells_of_letters_that_wait_for_a_contacts_relay() {
     world.network.set_down(&two, false);
     let caught_up = alice.catch_up().await.unwrap();
     assert_eq!((caught_up.waiting, caught_up.is_complete), (0, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn b1_an_account_is_dated_by_its_relay_and_not_made_where_the_clocks_are_more_than_a_day_apart() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let world = World::seeded(312);
+    let relay = world.network.add_relay("relay.example");
+    world.network.set_clocks_ahead(25 * HOUR);
+    let refused = world.person("alice", std::slice::from_ref(&relay)).await.map(drop).unwrap_err();
+    assert!(refused.code() == "clocks_apart" && refused.is_retryable());
+    let created = || world.network.traffic().iter().filter(|call| call.path == path::INBOX_CREATE).count();
+    assert_eq!(created(), 1, "the call that the relay refused: nothing was made there");
+    world.network.set_clocks_ahead(23 * HOUR);
+    let alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
+    assert_eq!(created(), 3);
+    let now = i64::try_from(world.now().after(23 * HOUR).as_ms()).unwrap();
+    for date in ["SELECT issued_at FROM account", "SELECT added_at FROM own_device", "SELECT created_at FROM kem_key"] {
+        assert_eq!(alice.database().number(date), now, "{date}");
+    }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use sotto_core::InviteOptions;
-use sotto_protocol::Message as _;
+use sotto_protocol::relay::{PrekeyCount, PrekeyPut, server_frame};
 use sotto_protocol::request::path;
-use sotto_sim::{Fate, Flaw, Person, Prekeys, World};
+use sotto_protocol::{Message as _, RelayAddress};
+use sotto_sim::{Fate, Flaw, Person, Prekeys, Traffic, World};
 
 /// What begins with prekeys, and must not when they are refused.
 fn begun(person: &Person) -> Vec<Vec<String>> {
@@ -165,7 +166,7 @@ async fn d5_what_was_dated_by_a_wild_clock_is_made_anew_as_soon_as_the_clock_is_
     let alice = world.reopen(alice).await.unwrap();
     alice.catch_up().await.unwrap();
     // One-time keys are made anew in the meantime as well.
-    alice.database().change("UPDATE own_inbox SET one_time_unused = 0");
+    alice.database().change("UPDATE own_inbox SET one_time_unused = 0, one_time_made_at = 1");
     world.wait(Duration::from_secs(2 * 3600)).await;
     assert!(alice.database().number("SELECT min(one_time_unused) FROM own_inbox") > 0, "they were");
     assert!(
@@ -185,4 +186,81 @@ async fn d5_what_was_dated_by_a_wild_clock_is_made_anew_as_soon_as_the_clock_is_
     bob.say("alice", "reached").await.unwrap();
     world.settle(&[&bob, &alice]).await.unwrap();
     assert_eq!(alice.transcript("bob").await.unwrap(), ["reached"]);
+}
+
+/// How many stacks of one-time keys were put at a relay.
+fn stacks(world: &World, relay: &RelayAddress) -> usize {
+    let is_put = |call: &&Traffic| call.path == path::PREKEY_PUT && call.relay == *relay.name();
+    let traffic = world.network.traffic();
+    let puts = traffic.iter().filter(is_put).filter_map(|call| PrekeyPut::decode(call.body.clone()).ok());
+    puts.filter(|put| !put.one_time.is_empty()).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a5_no_answer_of_a_relay_makes_more_than_a_stack_in_two_days_nor_ends_the_keys_of_another() {
+    let world = World::seeded(205);
+    let relays = [world.network.add_relay("one.example"), world.network.add_relay("two.example")];
+    let mut alice = world.person("alice", &relays).await.unwrap();
+    let options = InviteOptions { auto_accept: true, ..InviteOptions::default() };
+    let invite = alice.messenger.invite(options).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let carol = world.person("carol", &relays[..1]).await.unwrap();
+    carol.catch_up().await.unwrap();
+    carol.messenger.join(&invite.link).await.unwrap();
+    carol.messenger.shut_down();
+    let liar = relays[1].name().clone();
+    world.network.meddle(Some(Box::new(move |call| {
+        if call.path == path::PREKEY_PUT && call.relay == liar {
+            return Fate::Answered(PrekeyCount { one_time: 0 }.encode_to_vec().into());
+        }
+        Fate::Passes
+    })));
+    assert_eq!(stacks(&world, &relays[1]), 1);
+    // As after any answer of hers.
+    alice.database().change("UPDATE own_inbox SET one_time_unused = 0 WHERE position = 1");
+    for hour in 0..50 {
+        alice = world.reopen(alice).await.unwrap();
+        alice.catch_up().await.unwrap();
+        assert_eq!(stacks(&world, &relays[1]), if hour < 48 { 1 } else { 2 }, "after {hour} hours");
+        world.wait(Duration::from_secs(3600)).await;
+    }
+    assert_eq!(stacks(&world, &relays[0]), 2, "the one of one.example is another relay's, and carol's is there");
+    world.network.meddle(None);
+    let carol = world.reopen(carol).await.unwrap();
+    world.settle(&[&carol, &alice]).await.unwrap();
+    assert_eq!(alice.contact("carol").await.unwrap().state, sotto_core::records::ContactState::Accepted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a5_a_relay_that_has_forgotten_hands_out_no_key_twice_though_it_is_no_time_for_new_ones() {
+    let (world, relay, alice, bob) = World::contacts(206).await;
+    bob.say("alice", "hello").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    bob.messenger.shut_down();
+    let before = stacks(&world, &relay);
+    world.network.lie(Some(Box::new(|_, frame| {
+        if let server_frame::Frame::Attached(attached) = frame {
+            attached.acked = 0;
+        }
+    })));
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    assert_eq!(stacks(&world, &relay), before);
+    assert_eq!(alice.database().number("SELECT one_time_unused FROM own_inbox"), 0, "as the relay itself says");
+    world.network.lie(None);
+    let [alice] = world.switched_off([alice], Duration::from_secs(49 * 3600)).await.unwrap();
+    assert_eq!(stacks(&world, &relay), before + 1);
+    assert!(alice.database().number("SELECT one_time_unused FROM own_inbox") > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a5_a_stack_that_stands_for_a_month_is_replaced() {
+    let world = World::seeded(207);
+    let relay = world.network.add_relay("relay.example");
+    let alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let [alice] = world.switched_off([alice], Duration::from_secs(29 * 86_400)).await.unwrap();
+    assert_eq!(stacks(&world, &relay), 1);
+    let [_] = world.switched_off([alice], Duration::from_secs(2 * 86_400)).await.unwrap();
+    assert_eq!(stacks(&world, &relay), 2);
 }
