@@ -65,7 +65,8 @@ pub const ONE_TIME_KEYS_PER_INBOX_A_DAY: u32 = 200;
 pub const CLAIM_REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long an expired token is remembered, so that putting it again does not renew what it has used up.
 pub const TOKEN_REMEMBERED: Duration = Duration::from_secs(37 * 24 * 3600);
-/// Entries of a chain that are held singly: a writer compacts long before.
+/// Entries of a chain that are held singly: of a list of eight kilobytes, which is the largest account's, weekly ones of ten years; of most
+/// people's, more than anybody's life. Nobody compacts meanwhile, but who goes on behind a head that a relay has fallen back to.
 pub const CHAIN_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// How long the relay must have run with a wall clock that is ahead before it believes it: longer than it takes anybody to notice
@@ -145,8 +146,9 @@ impl StoreBounds {
 pub struct ShellLimits {
     /// Open connections: at 16 KiB each, a quarter of a gibibyte.
     pub connections_max: usize,
-    /// Open connections from one IPv4 address or IPv6 /64: a large household behind one router. An IPv6 /48 gets sixteen times that.
-    /// 0: any number, for a relay behind a proxy.
+    /// Open connections from one IPv4 address or IPv6 /64, besides streams with an inbox attached: what a thousand phones behind one
+    /// carrier's address have open when each of them sends now and then. An IPv6 /48 gets four times that. 0: any number, for a relay
+    /// behind a proxy.
     pub connections_per_address_max: usize,
     /// TLS handshakes that are computed at the same time: half the cores, so that a flood of them leaves the others to everybody
     /// who is connected.
@@ -187,7 +189,7 @@ impl Default for ShellLimits {
     fn default() -> Self {
         Self {
             connections_max: 16_384,
-            connections_per_address_max: 64,
+            connections_per_address_max: 256,
             handshakes_max: std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
             handshakes_per_address_max: 4,
             handshake_timeout: Duration::from_secs(10),
@@ -206,6 +208,9 @@ impl Default for ShellLimits {
     }
 }
 
+/// How many streams with an inbox attached an address may have for each connection of the other kind: with the default a thousand phones,
+/// a sixteenth of all places. Each of them holds an inbox, which an operator may ask something for.
+pub const ATTACHED_PER_CONNECTION: usize = 4;
 /// Calls below this, answer included, count as small: letters and what keeps an inbox going.
 pub const SMALL_CALL_BYTES_MAX: usize = 64 * 1024;
 /// Which part of `load_bytes_max` they have for themselves: with a quarter, a thousand of them come in at once however full the rest is.

@@ -15,7 +15,7 @@ use super::guest::Guest;
 use super::memory::Memory;
 use super::network::{Network, Origin};
 use super::turns::{Share, Turns};
-use crate::limits::ShellLimits;
+use crate::limits::{ATTACHED_PER_CONNECTION, ShellLimits};
 use crate::relay::Relay;
 
 /// See the file's story.
@@ -39,8 +39,21 @@ struct Inside {
 
 /// What one network has here.
 struct Present {
-    count: usize,
+    /// Streams with an inbox attached.
+    attached: usize,
+    /// All other connections.
+    others: usize,
     handshakes: Share,
+}
+
+impl Inside {
+    fn change(&mut self, origin: Origin, change: impl Fn(&mut Present)) {
+        for network in origin.networks() {
+            if let Some(present) = self.networks.get_mut(&network) {
+                change(present);
+            }
+        }
+    }
 }
 
 impl Door {
@@ -63,8 +76,8 @@ impl Door {
         }
         let per_address_max = self.limits.connections_per_address_max;
         let is_full = |network: Network| {
-            let present = inside.networks.get(&network).map_or(0, |present| present.count);
-            per_address_max > 0 && present >= network.connections(per_address_max)
+            let others = inside.networks.get(&network).map_or(0, |present| present.others);
+            per_address_max > 0 && others >= network.connections(per_address_max)
         };
         if origin.networks().any(is_full) {
             return None;
@@ -72,9 +85,9 @@ impl Door {
         let handshakes_max = self.limits.handshakes_per_address_max;
         let mut handshakes = None;
         for network in origin.networks() {
-            let new = || Present { count: 0, handshakes: Share::new(handshakes_max) };
+            let new = || Present { attached: 0, others: 0, handshakes: Share::new(handshakes_max) };
             let present = inside.networks.entry(network).or_insert_with(new);
-            present.count += 1;
+            present.others += 1;
             // The first is the narrowest, and whose turns it takes.
             handshakes.get_or_insert_with(|| present.handshakes.clone());
         }
@@ -85,16 +98,37 @@ impl Door {
         Some(Guest::new(Arc::clone(self), origin, id, handshakes))
     }
 
+    /// An inbox was attached on a connection: it counts among those from now on, where the wider bound has room. Says whether it does.
+    pub(crate) fn attach(&self, origin: Origin) -> bool {
+        let mut inside = self.inside();
+        let attached_max = self.limits.connections_per_address_max.saturating_mul(ATTACHED_PER_CONNECTION);
+        let is_full = |network: Network| {
+            let attached = inside.networks.get(&network).map_or(0, |present| present.attached);
+            attached_max > 0 && attached >= network.connections(attached_max)
+        };
+        if origin.networks().any(is_full) {
+            return false;
+        }
+        inside
+            .change(origin, |present| (present.attached, present.others) = (present.attached + 1, present.others - 1));
+        true
+    }
+
+    /// The last inbox on a connection that counted among those is attached no more.
+    pub(crate) fn detach(&self, origin: Origin) {
+        let back =
+            |present: &mut Present| (present.attached, present.others) = (present.attached - 1, present.others + 1);
+        self.inside().change(origin, back);
+    }
+
     /// Gives a connection's place back.
     pub(crate) fn let_out(&self, origin: Origin) {
         let mut inside = self.inside();
         inside.count -= 1;
+        inside.change(origin, |present| present.others -= 1);
         for network in origin.networks() {
-            if let Some(present) = inside.networks.get_mut(&network) {
-                present.count -= 1;
-                if present.count == 0 {
-                    inside.networks.remove(&network);
-                }
+            if inside.networks.get(&network).is_some_and(|present| present.attached + present.others == 0) {
+                inside.networks.remove(&network);
             }
         }
         drop(inside);
@@ -144,8 +178,8 @@ mod tests {
         let come =
             |site: u32, household: u32| door.let_in(format!("2001:db8:{site:x}:{household:x}::1").parse().unwrap());
         let mut inside: Vec<Guest> =
-            (0..16).flat_map(|household| [come(1, household), come(1, household)]).flatten().collect();
-        assert_eq!(inside.len(), 32);
+            (0..4).flat_map(|household| [come(1, household), come(1, household)]).flatten().collect();
+        assert_eq!(inside.len(), 8);
         assert!(come(1, 0).is_none() && come(1, 99).is_none(), "another household of a full site");
         inside.push(come(2, 99).unwrap());
         inside.push(door.let_in("192.0.2.1".parse().unwrap()).unwrap());
@@ -153,5 +187,27 @@ mod tests {
         assert!(come(1, 99).is_some(), "a place that is free is given again");
         drop(inside);
         assert!(door.inside().networks.is_empty());
+    }
+
+    #[test]
+    fn a_carriers_address_holds_a_thousand_attached_phones_and_others_besides() {
+        let door = door(ShellLimits::default());
+        let come = || door.let_in("192.0.2.1".parse().unwrap());
+        let phones: Vec<Guest> = (0..1_000).map(|_| come().expect("there is room")).inspect(attach).collect();
+        let mut others: Vec<Guest> = std::iter::from_fn(come).collect();
+        assert_eq!(others.len(), door.limits.connections_per_address_max, "those that own nothing have a bound");
+        others.iter().for_each(attach);
+        let more: Vec<Guest> = std::iter::from_fn(come).collect();
+        assert_eq!(more.len(), 24, "and so have those that do");
+        // Whose inbox was taken over is one of the others again, until its connection ends.
+        phones[0].set_attached(false);
+        others.pop();
+        assert!(come().is_none());
+        drop((phones, others, more));
+        assert!(door.inside().networks.is_empty());
+    }
+
+    fn attach(guest: &Guest) {
+        guest.set_attached(true);
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Guest {
     /// Told when one of its calls had to make room for another.
     pub(crate) sent_away: Arc<Notify>,
     is_stream: AtomicBool,
+    /// Whether it counts among the streams with an inbox.
+    is_attached: AtomicBool,
     calls: Mutex<Calls>,
 }
 
@@ -35,7 +37,8 @@ struct Calls {
 impl Guest {
     pub(crate) fn new(door: Arc<Door>, origin: Origin, id: ConnectionId, handshakes: Share) -> Self {
         let calls = Mutex::new(Calls { next_number: 0, open: BTreeMap::new(), active_at: Instant::now() });
-        Self { door, origin, id, handshakes, sent_away: Arc::default(), is_stream: AtomicBool::new(false), calls }
+        let (is_stream, is_attached) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { door, origin, id, handshakes, sent_away: Arc::default(), is_stream, is_attached, calls }
     }
 
     pub(crate) fn witness(&self, kind: CallKind) {
@@ -47,6 +50,22 @@ impl Guest {
     /// From now on the stream looks after itself.
     pub(crate) fn become_stream(&self) {
         self.is_stream.store(true, Ordering::Relaxed);
+    }
+
+    /// An inbox is attached on it, or none any more. Told by its stream alone, one after the other.
+    pub(crate) fn set_attached(&self, is_attached: bool) {
+        match (self.is_attached(), is_attached) {
+            (false, true) => self.is_attached.store(self.door.attach(self.origin), Ordering::Relaxed),
+            (true, false) => {
+                self.door.detach(self.origin);
+                self.is_attached.store(false, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn is_attached(&self) -> bool {
+        self.is_attached.load(Ordering::Relaxed)
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
@@ -85,6 +104,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
+        self.set_attached(false);
         self.door.let_out(self.origin);
     }
 }

@@ -1,7 +1,7 @@
 //! What counts as one address, and the larger network that it shares a bound with.
 //!
 //! Of IPv6 a household gets a /64, so that is one address here. Whoever runs a site gets a /48, which is 65,536 of those: its
-//! households have bounds in common, wide enough for a provider that gives each phone a /64 of one /48.
+//! households have bounds in common, wide enough for a provider that gives four thousand phones a /64 each of one /48.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -15,7 +15,7 @@ pub(crate) enum Network {
 }
 
 /// How many times a household's connections all households of a site may have together.
-const SITE_CONNECTIONS: usize = 16;
+const SITE_CONNECTIONS: usize = 4;
 /// How many times a household's memory: with all of it, a site holds a quarter of the whole.
 const SITE_MEMORY: usize = 2;
 

@@ -62,6 +62,7 @@ async fn exchange(socket: &mut WebSocket, session: &mut StreamSession, guest: &G
     let mut ping_at = Instant::now() + limits.ping_interval;
     let mut was_heard = true;
     loop {
+        guest.set_attached(session.is_attached());
         // Also once the last inbox was taken over.
         attach_by = match session.is_attached() {
             true => None,

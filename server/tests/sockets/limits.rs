@@ -127,6 +127,24 @@ async fn one_address_gets_its_share_of_connections_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_stream_with_an_inbox_takes_no_place_from_the_calls_of_its_address() {
+    let server = server(|limits| limits.connections_per_address_max = 1).await;
+    let bob = Device::register(server.address).await;
+    server.reaches("sotto_relay_connections 0").await;
+    let mut stream = WsClient::open(server.address).await;
+    assert!(post(&mut server.connect().await, path::SEND, "", b"").await.is_none(), "it might attach nothing");
+    stream.attach(&bob).await;
+    stream.drain().await;
+    let mut one = server.connect().await;
+    assert!(post(&mut one, path::SEND, "", b"").await.is_some());
+    assert!(post(&mut server.connect().await, path::SEND, "", b"").await.is_none());
+    drop((one, stream));
+    server.reaches("sotto_relay_connections 0").await;
+    assert_serves(&server).await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_stream_that_attaches_nothing_is_closed() {
     let server = server(|limits| limits.attach_timeout = SHORT).await;
     let mut stream = WsClient::open(server.address).await;
