@@ -71,7 +71,7 @@ struct State {
     liar: Option<Liar>,
     acks_are_lost: bool,
     stream_delay: Duration,
-    chain_delay: Duration,
+    answer_delay: Option<(&'static str, Duration)>,
     clocks_ahead: Duration,
     clocks_behind: Duration,
 }
@@ -190,9 +190,9 @@ impl Network {
         self.state().stream_delay = delay;
     }
 
-    /// How long the answers to readings of chains are under way from now on. What they say is of when they were asked.
-    pub fn delay_chain_reads(&self, delay: Duration) {
-        self.state().chain_delay = delay;
+    /// How long the answers to calls of one kind are under way from now on. What they say is of when they were asked.
+    pub fn delay_answers(&self, path: &'static str, delay: Duration) {
+        self.state().answer_delay = Some((path, delay));
     }
 
     /// A transport to all relays.
@@ -265,8 +265,8 @@ impl Transport for InProcess {
                 version: Some(sotto_protocol::PROTOCOL_VERSION.to_string()),
             };
             let response = relay.handle(request, self.0.relays_now()).await;
-            if call.path == path::CHAIN_READ {
-                let delay = self.0.state().chain_delay;
+            let answer_delay = self.0.state().answer_delay;
+            if let Some((_, delay)) = answer_delay.filter(|(path, _)| *path == call.path) {
                 self.0.pass(delay).await;
             }
             if answer_is_lost {

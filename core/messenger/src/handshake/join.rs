@@ -43,9 +43,14 @@ async fn read_invite(engine: &Arc<Engine>, invite: Invite) -> Result<Reading, Er
     })?;
     let manifest = manifests::first_contact(&invite.account, &part, engine.judging_now())?;
     catch_up_with(engine, &manifest).await?;
-    let (id, expires_at) = (chain.chain, invite.expires_at);
+    let (id, expires_at, secret) = (chain.chain, invite.expires_at, invite.secret.clone());
     let introduced = engine
         .write(move |engine, tx| -> Result<_, StoreError> {
+            // The same link was used twice at once, and the other was faster: nothing more is claimed.
+            let known = contact::by_account(tx, manifest.account())?;
+            if known.is_some_and(|contact| contact.was_asked_under(&secret)) {
+                return Ok(Err(InviteError::AlreadyContact.into()));
+            }
             Ok(match believe(engine, tx, &manifest)? {
                 Ok(()) => Ok((manifest, remember_claim(tx, &id, expires_at, &engine.chance())?)),
                 Err(error) => Err(error),

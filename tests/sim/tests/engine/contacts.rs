@@ -1,11 +1,12 @@
 //! Invites, requests, answers, blocking: who reaches whom, and what is learned by those who do not.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sotto_core::records::{ContactState, MessageState};
 use sotto_core::{Error, InviteError, InviteOptions};
 use sotto_crypto::secret::PairSecret;
-use sotto_protocol::relay::Send;
+use sotto_protocol::relay::{PrekeyClaim, Send};
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, InboxId, Message as _, RelayAddress};
 use sotto_sim::{Envelope, Fate, Person, Prekeys, World};
@@ -235,7 +236,7 @@ async fn c1_blocking_drops_the_tokens_at_every_inbox_and_unblocking_restores_the
     alice.messenger.block(bob_id).await.unwrap();
     alice.catch_up().await.unwrap();
     let drops = world.network.traffic().into_iter().filter(|call| call.path == path::TOKEN_DROP);
-    let at: std::collections::BTreeSet<_> = drops.map(|call| call.relay).collect();
+    let at: BTreeSet<_> = drops.map(|call| call.relay).collect();
     assert_eq!(at.len(), 2, "one at each relay");
     let said = bob.say("alice", "are you there?").await.unwrap();
     for _ in 0..3 {
@@ -331,6 +332,29 @@ async fn c1_an_answer_that_arrives_while_its_sender_is_blocked_counts_once_that_
     world.settle(&[&bob, &alice]).await.unwrap();
     assert_eq!(bob.contact("alice").await.unwrap().state, ContactState::Accepted, "{:?}", bob.refusals());
     assert_eq!(bob.transcript("alice").await.unwrap(), ["and behind it"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_a_link_that_is_used_twice_at_once_is_asked_under_once() {
+    for slow in [path::CHAIN_READ, path::PREKEY_CLAIM] {
+        let world = World::seeded(543);
+        let relays = [world.network.add_relay("relay.example")];
+        let alice = world.person("alice", &relays).await.unwrap();
+        let bob = world.person("bob", &relays).await.unwrap();
+        let link = link(&alice, 2, false).await;
+        world.network.delay_answers(slow, Duration::from_secs(2));
+        let (one, other) = tokio::join!(bob.messenger.join(&link), bob.messenger.join(&link));
+        assert!(one.is_ok() != other.is_ok(), "{slow}: {one:?}, {other:?}");
+        assert_eq!(one.and(other).unwrap_err().code(), "already_contact", "{slow}");
+        assert_eq!(bob.database().number("SELECT count(*) FROM outbox"), 1, "{slow}");
+        assert_eq!(bob.database().number("SELECT count(DISTINCT batch) FROM alias WHERE purpose = 2"), 1);
+        let calls = world.network.traffic().into_iter().filter(|call| call.path == path::PREKEY_CLAIM);
+        let claims: BTreeSet<_> = calls.map(|call| PrekeyClaim::decode(call.body).unwrap().claim).collect();
+        assert_eq!(claims.len(), 1, "{slow}: the other use of the invite is still there");
+        world.settle(&[&bob, &alice]).await.unwrap();
+        assert_eq!(alice.contact("bob").await.unwrap().state, ContactState::Asking);
+        assert_eq!(alice.database().number("SELECT uses_left FROM invite"), 1, "{slow}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -96,7 +96,7 @@ async fn b5_a_reading_that_another_chain_overtakes_says_nothing() {
     alice.messenger.accept(alice.contact("bob").await.unwrap().id).await.unwrap();
     alice.catch_up().await.unwrap();
     // The courier begins after 15 seconds, the answer comes a second later, and two seconds later what the courier asked for.
-    world.network.delay_chain_reads(Duration::from_secs(3));
+    world.network.delay_answers(path::CHAIN_READ, Duration::from_secs(3));
     world.network.delay_streams(Duration::from_secs(16));
     let calls = world.network.traffic().len();
     let bob = world.reopen(bob).await.unwrap();
