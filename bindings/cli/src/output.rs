@@ -75,7 +75,6 @@ impl<'a> Output<'a> {
             Kind::Text => message.text.clone(),
             Kind::Unknown if message.text.is_empty() => "(something that this version does not know)".to_owned(),
             Kind::Unknown => message.text.clone(),
-            Kind::Unreadable => "(could not be opened)".to_owned(),
         };
         let object = json!({
             "id": message.id.to_string(),
@@ -185,7 +184,6 @@ const fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Text => "text",
         Kind::Unknown => "unknown",
-        Kind::Unreadable => "unreadable",
     }
 }
 

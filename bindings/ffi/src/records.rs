@@ -222,8 +222,6 @@ mirror! {
         Text = records::Kind::Text,
         /// Something that this version does not know; the text is its fallback.
         Unknown = records::Kind::Unknown,
-        /// Something that could not be opened.
-        Unreadable = records::Kind::Unreadable,
     }
 }
 

@@ -72,7 +72,6 @@ impl Kind {
         match self {
             Self::Text => 1,
             Self::Unknown => 2,
-            Self::Unreadable => 3,
         }
     }
 
@@ -80,7 +79,6 @@ impl Kind {
         match code {
             1 => Ok(Self::Text),
             2 => Ok(Self::Unknown),
-            3 => Ok(Self::Unreadable),
             _ => Err(StoreError::Corrupt),
         }
     }
@@ -100,17 +98,9 @@ pub(crate) struct NewMessage<'a> {
     pub(crate) state: MessageState,
 }
 
-/// Stores a message and moves its conversation up; `None` when it is there already, or was.
+/// Stores a message; `None` when it is there already.
 pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewMessage<'_>) -> Result<Option<MessageRow>, StoreError> {
     let sender = new.sender.map_or(SELF, |contact| contact.0);
-    let gone = tx.one(
-        "SELECT 1 FROM seen_message WHERE conversation = ?1 AND sender = ?2 AND message_id = ?3",
-        params![new.conversation.0, sender, new.message_id.as_ref()],
-        |_| Ok(()),
-    )?;
-    if gone.is_some() {
-        return Ok(None);
-    }
     let inserted = tx.execute(
         "INSERT INTO message (conversation, sender, message_id, sent_at, received_at, kind, text, content, state)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",

@@ -87,8 +87,6 @@ pub enum Kind {
     Text,
     /// Something that this version does not know; `text` is its fallback, and the bytes are kept.
     Unknown,
-    /// Something that could not be opened; the sender was told or will be.
-    Unreadable,
 }
 
 /// How far a message is.

@@ -124,7 +124,6 @@ fn forget_what_is_over(engine: &Engine, tx: &mut Tx<'_>, sure_now: Timestamp) ->
     handshake::forget_old_aliases(tx, sure_now)?;
     receive::expire_waiting(tx, sure_now)?;
     tx.execute("DELETE FROM seen_inner WHERE day < ?1", [sure_now.before(SEEN_FOR).day()])?;
-    tx.execute("DELETE FROM seen_message WHERE dies_at <= ?1", [ms(sure_now)])?;
     Ok(())
 }
 

@@ -115,8 +115,8 @@ impl OlmAccount {
     }
 
     /// How many private halves of one-time keys are kept.
-    #[must_use]
-    pub fn one_time_key_count(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn one_time_key_count(&self) -> usize {
         self.account.stored_one_time_key_count()
     }
 
@@ -137,12 +137,6 @@ impl OlmAccount {
         let made = generate_last_resort(&mut self.account, now);
         self.last_resort_before = Some(std::mem::replace(&mut self.last_resort, made));
         made
-    }
-
-    /// Erases the private half of the last-resort key before the current one.
-    pub fn forget_last_resort_before(&mut self) {
-        self.account.forget_fallback_key();
-        self.last_resort_before = None;
     }
 
     /// Begins a session with a peer's device, from the keys that its manifest and its relay gave.

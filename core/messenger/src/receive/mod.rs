@@ -107,7 +107,7 @@ pub(crate) fn receive(
     for delivery in deliveries {
         last = last.max(stored(delivery.sequence));
         let incoming = Incoming { alias: delivery.alias, header: &delivery.header, payload: &delivery.payload };
-        batch.take_or_keep(&incoming, delivery.accepted_at_ms)?;
+        batch.take_or_keep(&incoming)?;
     }
     let mut received = batch.finish()?;
     if last > cursor {
@@ -196,7 +196,7 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
     }
 
     /// Takes an envelope; where it must wait, stores it; where it is refused, counts that.
-    fn take_or_keep(&mut self, incoming: &Incoming<'_>, accepted_at_ms: u64) -> Result<(), StoreError> {
+    fn take_or_keep(&mut self, incoming: &Incoming<'_>) -> Result<(), StoreError> {
         match self.take(incoming) {
             Ok(installed) => {
                 if installed {
@@ -208,7 +208,7 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
                 tracing::debug!(code, "an envelope was refused");
                 count_refusals(self.tx, code, 1)
             }
-            Err(Fault::Wait(why)) => self.keep(incoming, accepted_at_ms, why),
+            Err(Fault::Wait(why)) => self.keep(incoming, why),
             Err(Fault::Store(error)) => Err(error),
         }
     }

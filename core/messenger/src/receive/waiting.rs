@@ -106,7 +106,7 @@ pub(super) fn retry_answered(
 
 impl Batch<'_, '_, '_> {
     /// Stores an envelope that waits.
-    pub(super) fn keep(&mut self, incoming: &Incoming<'_>, accepted_at_ms: u64, why: Why) -> Result<(), StoreError> {
+    pub(super) fn keep(&mut self, incoming: &Incoming<'_>, why: Why) -> Result<(), StoreError> {
         // What was not acknowledged, or is the same again under another number, waits once.
         let waits = self.tx.one(
             "SELECT 1 FROM waiting WHERE own_inbox = ?1 AND alias = ?2 AND header = ?3 AND payload = ?4",
@@ -141,13 +141,12 @@ impl Batch<'_, '_, '_> {
             return count_refusals(self.tx, "too_many_waiting", 1);
         }
         self.tx.execute(
-            "INSERT INTO waiting (own_inbox, alias, header, payload, accepted_at, stored_at, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO waiting (own_inbox, alias, header, payload, stored_at, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![
                 self.own_inbox,
                 incoming.alias,
                 incoming.header,
                 incoming.payload,
-                i64::try_from(accepted_at_ms).unwrap_or(i64::MAX),
                 ms(self.judging),
                 why.code()
             ],

@@ -45,7 +45,6 @@ CREATE TABLE own_inbox (
     manage_key_sealed BLOB NOT NULL,
     relay_code        TEXT NOT NULL DEFAULT '', -- what the relay's operator wants to see before something is made there
     cursor            INTEGER NOT NULL DEFAULT 0,  -- highest sequence number ever dealt with: nothing above it was acknowledged
-    bundle_put_at     INTEGER NOT NULL DEFAULT 0,  -- when the current bundle was made
     drained_at        INTEGER NOT NULL DEFAULT 0,  -- when the relay last said that nothing more waits
     one_time_unused   INTEGER NOT NULL DEFAULT 0,  -- one-time keys at the relay, as it last said, less those used since
     one_time_made_at  INTEGER NOT NULL DEFAULT 0,  -- when the newest stack of one-time keys was made for it
@@ -258,7 +257,7 @@ CREATE TABLE message (
     message_id   BLOB NOT NULL,
     sent_at      INTEGER NOT NULL,            -- by the sender's clock
     received_at  INTEGER NOT NULL,            -- by ours
-    kind         INTEGER NOT NULL,            -- 1 text, 2 unknown body, 3 placeholder for what could not be opened
+    kind         INTEGER NOT NULL,            -- 1 text, 2 unknown body
     text         TEXT NOT NULL,               -- what is shown
     content      BLOB NOT NULL,               -- the Content as it travelled
     state        INTEGER NOT NULL,            -- ours: 0 queued, 1 sending, 2 sent, 3 delivered, 4 read, 5 failed; theirs: 10
@@ -267,15 +266,6 @@ CREATE TABLE message (
 CREATE UNIQUE INDEX message_once ON message (conversation, sender, message_id);
 -- In it the row numbers of a conversation stand in order: a page costs the same in a long conversation.
 CREATE INDEX message_by_conversation ON message (conversation);
-
--- Ids of messages that are gone, so that they do not come back: a message row is its own witness while it lives.
-CREATE TABLE seen_message (
-    conversation INTEGER NOT NULL,
-    sender       INTEGER NOT NULL,
-    message_id   BLOB NOT NULL,
-    dies_at      INTEGER NOT NULL,
-    PRIMARY KEY (conversation, sender, message_id)
-) STRICT, WITHOUT ROWID;
 
 -- Hashes of inner ciphertexts, by day, looked up before any ratchet is touched.
 CREATE TABLE seen_inner (
@@ -335,7 +325,6 @@ CREATE TABLE waiting (
     alias       INTEGER NOT NULL,
     header      BLOB NOT NULL,
     payload     BLOB NOT NULL,
-    accepted_at INTEGER NOT NULL,
     stored_at   INTEGER NOT NULL,
     reason      INTEGER NOT NULL              -- 1 no opener, 2 unknown device, 3 no answer yet, 4 distrusted contact, 5 blocked
 ) STRICT;

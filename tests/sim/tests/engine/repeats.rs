@@ -24,21 +24,6 @@ async fn e3_a_message_id_is_shown_once_under_however_many_counters_it_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn e3_a_message_that_is_gone_does_not_come_back() {
-    let (world, _, alice, bob) = World::contacts(131).await;
-    alice.say("bob", "gone").await.unwrap();
-    world.settle(&[&alice, &bob]).await.unwrap();
-    bob.database().change(
-        "INSERT INTO seen_message SELECT conversation, sender, message_id, received_at + 3200000000 FROM message;
-         UPDATE conversation SET last_message = NULL; DELETE FROM message;",
-    );
-    alice.database().change(ONCE_MORE);
-    alice.say("bob", "another").await.unwrap();
-    world.settle(&[&alice, &bob]).await.unwrap();
-    assert_eq!(bob.transcript("alice").await.unwrap(), ["another"]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn e3_inner_hashes_outlive_what_relays_keep_by_7_days_and_no_longer() {
     let (world, _, alice, bob) = World::contacts(132).await;
     alice.say("bob", "remembered").await.unwrap();
