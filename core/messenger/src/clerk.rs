@@ -8,15 +8,15 @@ use sotto_protocol::label::chain_entry_hash;
 use sotto_protocol::{Bytes, Message as _, RelayAddress, Timestamp, relay};
 use tokio::sync::{Notify, watch};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Word};
 use crate::error::Error;
 use crate::outbox::backoff::{Backoff, REFUSED_DELAY_MAX};
 use crate::relay_client::RelayError;
-use crate::status::Doing;
+use crate::status::{Doing, State};
 use crate::store::StoreError;
 use crate::task::{self, Kind, Subject, Task};
-use crate::world::{Chance, Isolation};
-use crate::{admission, own, prekey};
+use crate::world::{Chance, Isolation, TransportError};
+use crate::{admission, own, prekey, second_copy};
 
 /// Starts a clerk per relay that has calls waiting, and wakes it when there are more.
 pub(crate) async fn run(engine: Arc<Engine>) {
@@ -40,7 +40,11 @@ async fn run_clerk(engine: Arc<Engine>, relay: RelayAddress, wake: Arc<Notify>) 
     let mut backoff = Backoff::default();
     let mut refusals = Refusals::default();
     let (mut hint, mut retry) = (engine.hints(), engine.retries());
+    wait_for_witness(&engine, &relay, &wake).await;
     loop {
+        if engine.is_rolled_back() {
+            return;
+        }
         match work_off(&engine, &relay, &mut refusals).await {
             Ok(None) => {
                 backoff.reset();
@@ -65,6 +69,32 @@ async fn run_clerk(engine: Arc<Engine>, relay: RelayAddress, wake: Arc<Notify>) 
                     backoff.reset();
                 }
             }
+        }
+    }
+}
+
+/// Nothing is published while this may be a copy of a profile that has gone on elsewhere (PROTOCOL H1): not before our relays have said
+/// what they remember of us, and never at one that does not say it. What is queued for a relay that is away counts as tried.
+async fn wait_for_witness(engine: &Arc<Engine>, relay: &RelayAddress, wake: &Notify) {
+    engine.witnessed().await;
+    loop {
+        let words = engine.words();
+        match engine.word_of(relay) {
+            Word::Spoken => return,
+            Word::Away => {
+                let code = match engine.status.of(&Doing::Stream(relay.clone())) {
+                    Some(State::Failing(code)) => code,
+                    _ => Error::from(RelayError::Transport(TransportError::Broken)).code(),
+                };
+                engine.status.failed(Doing::Clerk(relay.clone()), code);
+                tried_in_vain(engine, relay, None).await;
+            }
+            Word::Silent => {}
+        }
+        tokio::select! {
+            biased;
+            () = words => {}
+            () = wake.notified() => {}
         }
     }
 }
@@ -222,8 +252,12 @@ async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task, refusal
                 // It is there from before a crash.
                 Err(RelayError::Refused(problem)) if head.is_some() && problem.head_hash() == head => Ok(()),
                 // Another head: the relay has lost entries, as after its operator brought a backup back. Readers find the newest list as
-                // a snapshot in place of whatever it still has.
+                // a snapshot in place of whatever it still has. Unless it is another copy of this profile that wrote there.
                 Err(RelayError::Refused(problem)) if problem.head_hash().is_some() => {
+                    if second_copy::has_written(engine, relay, chain).await? {
+                        engine.declare_rolled_back().await;
+                        return Err(Error::RolledBack);
+                    }
                     let head = problem.head_hash().unwrap_or_default();
                     engine.write(move |engine, tx| own::begin_behind(tx, &chain, &head, &mut engine.chance())).await?;
                     Err(RelayError::Refused(problem).into())

@@ -97,19 +97,33 @@ enum Again {
     No,
 }
 
-/// Our relays that have not spoken.
+/// Our relays, and whether they have said what they remember of us.
 #[derive(Default)]
 struct Silent {
-    /// Since the engine opened neither reached nor failed.
+    /// Since the engine opened neither reached nor failed, and still within the patience for that.
     not_asked: HashSet<RelayAddress>,
     /// Failed when they were last tried.
     away: HashSet<RelayAddress>,
+    /// Have spoken at least once since the engine opened.
+    spoken: HashSet<RelayAddress>,
+}
+
+/// What a relay has said of us since the engine opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Word {
+    /// What it remembers; or nothing is known of us there.
+    Spoken,
+    /// Nothing: it was tried and failed.
+    Away,
+    /// Nothing yet.
+    Silent,
 }
 
 impl Silent {
     /// Says whether it was away.
     fn spoke(&mut self, relay: &RelayAddress) -> bool {
         self.not_asked.remove(relay);
+        self.spoken.insert(relay.clone());
         self.away.remove(relay)
     }
 
@@ -133,7 +147,7 @@ impl Engine {
         let not_asked = own.inboxes.iter().map(|inbox| inbox.relay.clone()).collect();
         Arc::new(Self {
             post: Post::new(client.clone(), runtime.clone(), shut_down.subscribe()),
-            silent: watch::channel(Silent { not_asked, away: HashSet::new() }).0,
+            silent: watch::channel(Silent { not_asked, ..Silent::default() }).0,
             store,
             own,
             client,
@@ -155,8 +169,17 @@ impl Engine {
         })
     }
 
-    /// Starts the tasks.
+    /// Starts the tasks. A database that is known to be a copy gets none: it must not even be attached in the place of the one that
+    /// goes on.
     pub(crate) fn start(self: &Arc<Self>) {
+        if self.is_rolled_back() {
+            return;
+        }
+        let engine = Arc::clone(self);
+        self.spawn(async move {
+            engine.clock.sleep(WITNESS_PATIENCE).await;
+            engine.silent.send_modify(|silent| silent.not_asked.clear());
+        });
         self.spawn(dispatcher::run(Arc::clone(self)));
         self.spawn(clerk::run(Arc::clone(self)));
         self.spawn(upkeep::run(Arc::clone(self)));
@@ -294,14 +317,38 @@ impl Engine {
         self.silent.send_modify(|silent| silent.failed(relay));
     }
 
+    /// A relay of ours knows no inbox of ours, or no longer: there is nothing else that it could say.
+    pub(crate) fn refused_by(&self, relay: &RelayAddress) {
+        self.silent.send_modify(|silent| {
+            silent.failed(relay);
+            silent.spoken.insert(relay.clone());
+        });
+    }
+
     /// Ready once every relay of ours has said what it remembers, or could not be asked: a database that was restored from an older
     /// copy is found out before any of its ratchets moves (PROTOCOL H1). A relay that says neither holds letters up for a moment only.
     pub(crate) async fn witnessed(&self) {
+        // It ends with the engine only, and then this task has ended too.
+        let _ = self.silent.subscribe().wait_for(|silent| silent.not_asked.is_empty()).await;
+    }
+
+    /// What a relay has said since the engine opened. One where we have no inbox has nothing to say.
+    pub(crate) fn word_of(&self, relay: &RelayAddress) -> Word {
+        let silent = self.silent.borrow();
+        if silent.spoken.contains(relay) || self.own.inboxes_at(relay).next().is_none() {
+            Word::Spoken
+        } else if silent.away.contains(relay) {
+            Word::Away
+        } else {
+            Word::Silent
+        }
+    }
+
+    /// Ready when a relay has spoken or failed after the call.
+    pub(crate) fn words(&self) -> impl Future<Output = ()> + 'static {
         let mut silent = self.silent.subscribe();
-        tokio::select! {
-            biased;
-            _ = silent.wait_for(|silent| silent.not_asked.is_empty()) => {}
-            () = self.clock.sleep(WITNESS_PATIENCE) => {}
+        async move {
+            let _ = silent.changed().await;
         }
     }
 

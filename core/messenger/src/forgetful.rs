@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::own::OwnInbox;
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
-use crate::{handshake, own, prekey, task};
+use crate::{handshake, own, prekey, second_copy, task};
 
 /// Between two times that an inbox's relay is told again: nobody restores backups more often.
 const PAUSE: Duration = Duration::from_secs(3600);
@@ -61,6 +61,10 @@ async fn mend_chains(engine: &Arc<Engine>, relay: &RelayAddress) -> Result<(), E
         };
         if left == written.as_slice() || (!is_gone && left.len() != written.len()) {
             continue;
+        }
+        if !is_gone && second_copy::has_written(engine, relay, chain).await? {
+            engine.declare_rolled_back().await;
+            return Err(Error::RolledBack);
         }
         engine
             .write(move |engine, tx| {

@@ -38,6 +38,7 @@ mod redate;
 mod relay_client;
 mod relay_clocks;
 mod seal;
+mod second_copy;
 mod session;
 mod state;
 mod status;

@@ -20,6 +20,7 @@ use crate::peer;
 use crate::receive::{self, Why};
 use crate::relay_client::{RelayClient, RelayError};
 use crate::store::{Query, StoreError, Tx};
+use crate::world::Isolation;
 
 /// The most answers that one reading takes: a chain that is longer was not compacted by anyone honest.
 const ANSWERS_MAX: usize = 16;
@@ -40,12 +41,21 @@ pub(crate) struct Part {
     is_shorter: bool,
 }
 
-/// Reads a chain from an index to its end.
+/// Reads somebody's chain from an index to its end.
 pub(crate) async fn read(client: &RelayClient, chain: &ChainAddress, from: u64) -> Result<Part, Error> {
+    read_as(client, Isolation::Anonymous, chain, from).await
+}
+
+/// Reads a chain of ours, likewise.
+pub(crate) async fn read_own(client: &RelayClient, chain: &ChainAddress) -> Result<Part, Error> {
+    read_as(client, Isolation::Chain(chain.chain), chain, 0).await
+}
+
+async fn read_as(client: &RelayClient, isolation: Isolation, chain: &ChainAddress, from: u64) -> Result<Part, Error> {
     let mut part = Part { chain: chain.chain, snapshot: false, entries: Vec::new(), next: from, is_shorter: false };
     for _ in 0..ANSWERS_MAX {
         let body = relay::ChainRead { chain: chain.chain.into(), from: part.next };
-        let answer: relay::ChainEntries = client.anonymous(&chain.relay, path::CHAIN_READ, &body).await?;
+        let answer: relay::ChainEntries = client.unsigned(&chain.relay, isolation, path::CHAIN_READ, &body).await?;
         let head = answer.head.ok_or(RelayError::Malformed)?;
         part.is_shorter = head.index.saturating_add(1) < from;
         let open = |entry: &Bytes| {

@@ -149,7 +149,8 @@ impl RelayClient {
         self.unsigned(relay, Isolation::Anonymous, path, body).await
     }
 
-    async fn unsigned<R: Message + Default>(
+    /// A call that nobody signs. About what is ours it goes where our signed calls about that go, and never where we send (PROTOCOL A7).
+    pub(crate) async fn unsigned<R: Message + Default>(
         &self,
         relay: &RelayAddress,
         isolation: Isolation,

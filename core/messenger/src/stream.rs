@@ -47,7 +47,10 @@ pub(crate) async fn run(engine: Arc<Engine>, relay: RelayAddress) {
         if engine.is_rolled_back() {
             return;
         }
-        engine.heard_nothing_of(&relay);
+        match &error {
+            Error::Relay(error) if error.is_refusal() => engine.refused_by(&relay),
+            _ => engine.heard_nothing_of(&relay),
+        }
         let wait = backoff.failed(error.retry_after(), &engine.chance());
         if engine.wait_or_hint(wait, &mut hint).await {
             backoff.reset();
@@ -128,7 +131,13 @@ impl<'a> Connection<'a> {
     /// Heeds a frame. Returns another one that was read and is not heeded yet.
     async fn take(&mut self, frame: Bytes) -> Result<Option<Bytes>, Error> {
         match read_frame(frame)? {
-            Some(server_frame::Frame::Deliveries(deliveries)) => return self.deliveries(deliveries).await,
+            Some(server_frame::Frame::Deliveries(deliveries)) => {
+                if self.not_attached == 0 {
+                    // What a copy took would be lost to the one that goes on.
+                    self.engine.witnessed().await;
+                }
+                return self.deliveries(deliveries).await;
+            }
             Some(server_frame::Frame::Attached(attached)) => self.attached(&attached).await?,
             Some(server_frame::Frame::Drained(drained)) => self.drained(&drained).await?,
             Some(server_frame::Frame::Refused(_)) => return Err(RelayError::Refused(problem("refused")).into()),

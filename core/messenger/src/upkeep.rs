@@ -61,6 +61,9 @@ pub(crate) async fn run(engine: Arc<Engine>) {
 
 /// Does what is due; says how long nothing will be.
 async fn look_after(engine: &Arc<Engine>) -> Result<Duration, Error> {
+    if engine.is_rolled_back() {
+        return Ok(SLEEP_MAX);
+    }
     let due = engine.read(due_at).await?;
     if due <= engine.network_now() {
         engine.write(upkeep).await?;

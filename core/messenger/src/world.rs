@@ -46,7 +46,7 @@ pub enum Isolation {
     Anonymous,
     /// Calls signed by the owner or manage key of one inbox.
     Inbox(InboxId),
-    /// Calls signed by the write key of one chain.
+    /// Calls about one chain of ours, signed by its write key or not at all.
     Chain(ChainId),
 }
 

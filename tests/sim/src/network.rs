@@ -72,6 +72,7 @@ struct State {
     acks_are_lost: bool,
     stream_delay: Duration,
     answer_delay: Option<(&'static str, Duration)>,
+    slow: BTreeMap<RelayName, Duration>,
     clocks_ahead: Duration,
     clocks_behind: Duration,
 }
@@ -195,6 +196,11 @@ impl Network {
         self.state().answer_delay = Some((path, delay));
     }
 
+    /// How long a stream takes to open at this relay from now on.
+    pub fn delay_streams_of(&self, relay: &RelayAddress, delay: Duration) {
+        self.state().slow.insert(relay.name().clone(), delay);
+    }
+
     /// A transport to all relays.
     #[must_use]
     pub fn transport(&self) -> Arc<dyn Transport> {
@@ -277,8 +283,12 @@ impl Transport for InProcess {
     }
 
     fn stream(&self, relay: &RelayAddress) -> BoxFuture<'_, Result<Box<dyn RelayStream>, TransportError>> {
-        let (reached, delay) = (self.0.reach(relay), self.0.state().stream_delay);
         let name = relay.name().clone();
+        let delay = {
+            let state = self.0.state();
+            state.slow.get(&name).copied().unwrap_or(state.stream_delay)
+        };
+        let reached = self.0.reach(relay);
         Box::pin(async move {
             let (relay, is_down) = reached?;
             self.0.pass(delay).await;

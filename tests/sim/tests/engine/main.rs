@@ -6,6 +6,7 @@ mod asked_again;
 mod backups;
 mod begin;
 mod contacts;
+mod copies;
 mod counters;
 mod diverted;
 mod first_contact;
