@@ -247,8 +247,8 @@ impl StreamSession {
         Ok(())
     }
 
-    /// The signature is kept, and not verified: only who holds the owner key comes as far as this, a wrong one harms nobody but them, and
-    /// verifying would double what a message costs to drain.
+    /// The signature is kept, and not verified: only who holds the owner key comes as far as this, and verifying would double what a
+    /// message costs to drain. Of two who hold it, the one who signs falsely is not proven to the other, who is told of the number.
     fn acknowledge(&mut self, ack: &Ack) -> Result<(), StreamEnd> {
         let inbox = InboxId::try_from(ack.inbox.as_ref()).map_err(|_| StreamEnd::BadFrame)?;
         let delivered = self.attached.get_mut(&inbox).filter(|attachment| ack.sequence <= attachment.sent);

@@ -85,7 +85,7 @@ fn remedy(code: &str) -> Option<&'static str> {
         }
         "relay_malformed" => "This does not look like a Sotto relay. Is the address right?",
         "relay_unproven" => {
-            "It claims that more of your mail was fetched than it can prove. Nothing is lost; tell who runs it, or use another."
+            "It says that more of your mail was fetched than this device has. Either it does not tell the truth, or somebody runs a copy of this profile and took that mail."
         }
         "invite_garbage" => "Copy the whole link, from https:// to its end, and put it between quotes.",
         "invite_expired" | "invite_used_up" => "Ask for a new invite.",
