@@ -16,7 +16,7 @@ const STEPS: &[Step] = &[
     Step { name: "tests", run: rust_tests, script: None },
     Step { name: "end-to-end", run: end_to_end, script: None },
     Step { name: "doctests", run: doctests, script: None },
-    Step { name: "kills", run: kills::slice, script: None },
+    Step { name: "kills", run: kills::step, script: None },
     Step { name: "stock-sqlcipher", run: stock_sqlcipher, script: Some(STOCK_SQLCIPHER) },
     Step { name: "vectors", run: vectors, script: Some(VECTORS) },
     Step { name: "ffi", run: ffi_smoke_test, script: Some(FFI_SMOKE_TEST) },
