@@ -139,8 +139,8 @@ async fn c1_aliases_of_a_meeting_before_are_forgotten_with_what_waits_under_them
     assert!(alice.database().number(dropped) > 0 && bob.database().number(dropped) > 0);
     let later = world.now().after(20 * DAY).as_ms();
     alice.database().change(&format!(
-        "INSERT INTO waiting (own_inbox, alias, header, payload, accepted_at, stored_at, reason)
-         SELECT own_inbox, alias, x'00', x'00', 0, {later}, 1 FROM alias WHERE dropped = 1 LIMIT 1"
+        "INSERT INTO waiting (own_inbox, alias, header, payload, stored_at, reason)
+         SELECT own_inbox, alias, x'00', x'00', {later}, 1 FROM alias WHERE dropped = 1 LIMIT 1"
     ));
     let [alice, bob] = world.switched_off([alice, bob], 38 * DAY).await.unwrap();
     world.wait(Duration::from_secs(3600)).await;

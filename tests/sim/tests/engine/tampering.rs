@@ -138,8 +138,8 @@ async fn d3_aliases_of_one_contact_share_the_room_for_what_waits() {
             "INSERT INTO alias (own_inbox, alias, purpose, contact, token_hash, batch)
              SELECT id, {alias}, 1, (SELECT id FROM contact), randomblob(32), 0 FROM own_inbox;
              WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 64)
-             INSERT INTO waiting (own_inbox, alias, header, payload, accepted_at, stored_at, reason)
-             SELECT own_inbox.id, {alias}, randomblob(40), x'00', 0, {}, 1 FROM own_inbox, number",
+             INSERT INTO waiting (own_inbox, alias, header, payload, stored_at, reason)
+             SELECT own_inbox.id, {alias}, randomblob(40), x'00', {}, 1 FROM own_inbox, number",
             world.now().as_ms()
         ));
     }

@@ -69,8 +69,8 @@ async fn g1_what_came_in_under_a_wild_clock_is_confirmed_within_a_day_and_not_on
     assert!(is_ahead(&world, &alice, "SELECT max(confirm_due) FROM peer_device"), "the relay was believed");
     assert!(is_ahead(&world, &alice, "SELECT max(last_at) FROM conversation"));
     alice.database().change(
-        "INSERT INTO waiting (own_inbox, alias, header, payload, accepted_at, stored_at, reason)
-         VALUES (1, 1, x'00', x'00', 0, 4102444800000, 1)",
+        "INSERT INTO waiting (own_inbox, alias, header, payload, stored_at, reason)
+         VALUES (1, 1, x'00', x'00', 4102444800000, 1)",
     );
     let alice = world.reopen(alice).await.unwrap();
     alice.catch_up().await.unwrap();
@@ -93,8 +93,8 @@ async fn g1_what_came_in_under_a_wild_clock_is_confirmed_within_a_day_and_not_on
 fn wait_in_vain(world: &World, person: &Person) {
     let stored_at = world.now().as_ms();
     person.database().change(&format!(
-        "INSERT INTO waiting (own_inbox, alias, header, payload, accepted_at, stored_at, reason)
-         SELECT own_inbox, alias, x'00', x'00', 0, {stored_at}, 1 FROM alias LIMIT 1",
+        "INSERT INTO waiting (own_inbox, alias, header, payload, stored_at, reason)
+         SELECT own_inbox, alias, x'00', x'00', {stored_at}, 1 FROM alias LIMIT 1",
     ));
 }
 
