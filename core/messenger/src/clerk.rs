@@ -8,13 +8,14 @@ use sotto_protocol::label::chain_entry_hash;
 use sotto_protocol::{Bytes, Message as _, RelayAddress, Timestamp, relay};
 use tokio::sync::{Notify, watch};
 
-use crate::engine::{Engine, Word};
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::outbox::backoff::{Backoff, REFUSED_DELAY_MAX};
 use crate::relay_client::RelayError;
 use crate::status::{Doing, State};
 use crate::store::StoreError;
 use crate::task::{self, Kind, Subject, Task};
+use crate::witness::Word;
 use crate::world::{Chance, Isolation, TransportError};
 use crate::{admission, own, prekey, second_copy};
 
@@ -76,10 +77,10 @@ async fn run_clerk(engine: Arc<Engine>, relay: RelayAddress, wake: Arc<Notify>) 
 /// Nothing is published while this may be a copy of a profile that has gone on elsewhere (PROTOCOL H1): not before our relays have said
 /// what they remember of us, and never at one that does not say it. What is queued for a relay that is away counts as tried.
 async fn wait_for_witness(engine: &Arc<Engine>, relay: &RelayAddress, wake: &Notify) {
-    engine.witnessed().await;
+    engine.witness.is_complete().await;
     loop {
-        let words = engine.words();
-        match engine.word_of(relay) {
+        let word = engine.witness.next_word();
+        match engine.witness.word_of(relay) {
             Word::Spoken => return,
             Word::Away => {
                 let code = match engine.status.of(&Doing::Stream(relay.clone())) {
@@ -93,7 +94,7 @@ async fn wait_for_witness(engine: &Arc<Engine>, relay: &RelayAddress, wake: &Not
         }
         tokio::select! {
             biased;
-            () = words => {}
+            () = word => {}
             () = wake.notified() => {}
         }
     }

@@ -30,13 +30,12 @@ use crate::own::Own;
 use crate::relay_client::RelayClient;
 use crate::status::Status;
 use crate::store::{Answer, Store, StoreError, Tx};
+use crate::witness::{self, Witness};
 use crate::world::{Chance, Clock, Rng};
 use crate::{clerk, generation, manifests, receive, stream, upkeep};
 
 /// Events kept for a slow listener; one that falls behind reads the database instead.
 const EVENTS: usize = 1_024;
-/// How long letters wait for a relay that neither answers nor fails.
-const WITNESS_PATIENCE: Duration = Duration::from_secs(15);
 /// Between two readings of a contact's chain that letters asked for.
 const READING_PAUSE: Duration = Duration::from_secs(10);
 /// The same when the first of them failed.
@@ -83,7 +82,7 @@ pub(crate) struct Engine {
     hint: watch::Sender<u64>,
     /// Counts them too, and every time that a relay of ours came back. Streams do not listen to it: they would call each other.
     retry: watch::Sender<u64>,
-    silent: watch::Sender<Silent>,
+    pub(crate) witness: Witness,
     shut_down: watch::Sender<bool>,
     rolled_back: AtomicBool,
     /// Contacts whose chain is being read, and whether somebody has asked for another reading meanwhile.
@@ -97,42 +96,6 @@ enum Again {
     No,
 }
 
-/// Our relays, and whether they have said what they remember of us.
-#[derive(Default)]
-struct Silent {
-    /// Since the engine opened neither reached nor failed, and still within the patience for that.
-    not_asked: HashSet<RelayAddress>,
-    /// Failed when they were last tried.
-    away: HashSet<RelayAddress>,
-    /// Have spoken at least once since the engine opened.
-    spoken: HashSet<RelayAddress>,
-}
-
-/// What a relay has said of us since the engine opened.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Word {
-    /// What it remembers; or nothing is known of us there.
-    Spoken,
-    /// Nothing: it was tried and failed.
-    Away,
-    /// Nothing yet.
-    Silent,
-}
-
-impl Silent {
-    /// Says whether it was away.
-    fn spoke(&mut self, relay: &RelayAddress) -> bool {
-        self.not_asked.remove(relay);
-        self.spoken.insert(relay.clone());
-        self.away.remove(relay)
-    }
-
-    fn failed(&mut self, relay: &RelayAddress) {
-        self.not_asked.remove(relay);
-        self.away.insert(relay.clone());
-    }
-}
-
 impl Engine {
     pub(crate) fn new(
         store: Store,
@@ -144,10 +107,9 @@ impl Engine {
         is_copy: bool,
     ) -> Arc<Self> {
         let shut_down = watch::channel(false).0;
-        let not_asked = own.inboxes.iter().map(|inbox| inbox.relay.clone()).collect();
         Arc::new(Self {
             post: Post::new(client.clone(), runtime.clone(), shut_down.subscribe()),
-            silent: watch::channel(Silent { not_asked, ..Silent::default() }).0,
+            witness: Witness::new(own.inboxes.iter().map(|inbox| inbox.relay.clone())),
             store,
             own,
             client,
@@ -177,8 +139,8 @@ impl Engine {
         }
         let engine = Arc::clone(self);
         self.spawn(async move {
-            engine.clock.sleep(WITNESS_PATIENCE).await;
-            engine.silent.send_modify(|silent| silent.not_asked.clear());
+            engine.clock.sleep(witness::PATIENCE).await;
+            engine.witness.lose_patience();
         });
         self.spawn(dispatcher::run(Arc::clone(self)));
         self.spawn(clerk::run(Arc::clone(self)));
@@ -304,51 +266,9 @@ impl Engine {
     /// A relay of ours has said what it remembers of us. When it could not be reached before, the network is back: everything queued
     /// is due at once.
     pub(crate) fn heard_of(&self, relay: &RelayAddress) {
-        let mut was_away = false;
-        self.silent.send_modify(|silent| was_away = silent.spoke(relay));
-        if was_away {
+        if self.witness.spoke(relay) {
             self.retry.send_modify(|count| *count += 1);
             self.wake();
-        }
-    }
-
-    /// A relay of ours could not be asked.
-    pub(crate) fn heard_nothing_of(&self, relay: &RelayAddress) {
-        self.silent.send_modify(|silent| silent.failed(relay));
-    }
-
-    /// A relay of ours knows no inbox of ours, or no longer: there is nothing else that it could say.
-    pub(crate) fn refused_by(&self, relay: &RelayAddress) {
-        self.silent.send_modify(|silent| {
-            silent.failed(relay);
-            silent.spoken.insert(relay.clone());
-        });
-    }
-
-    /// Ready once every relay of ours has said what it remembers, or could not be asked: a database that was restored from an older
-    /// copy is found out before any of its ratchets moves (PROTOCOL H1). A relay that says neither holds letters up for a moment only.
-    pub(crate) async fn witnessed(&self) {
-        // It ends with the engine only, and then this task has ended too.
-        let _ = self.silent.subscribe().wait_for(|silent| silent.not_asked.is_empty()).await;
-    }
-
-    /// What a relay has said since the engine opened. One where we have no inbox has nothing to say.
-    pub(crate) fn word_of(&self, relay: &RelayAddress) -> Word {
-        let silent = self.silent.borrow();
-        if silent.spoken.contains(relay) || self.own.inboxes_at(relay).next().is_none() {
-            Word::Spoken
-        } else if silent.away.contains(relay) {
-            Word::Away
-        } else {
-            Word::Silent
-        }
-    }
-
-    /// Ready when a relay has spoken or failed after the call.
-    pub(crate) fn words(&self) -> impl Future<Output = ()> + 'static {
-        let mut silent = self.silent.subscribe();
-        async move {
-            let _ = silent.changed().await;
         }
     }
 

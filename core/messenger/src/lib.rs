@@ -5,7 +5,7 @@
 //!
 //! - [`messenger`](Messenger): the public API; [`records`]: what it returns; [`error`]: what can go wrong, by remedy
 //! - [`world`]: network, time, chance and keystore as traits; [`net`]: the real network
-//! - `store`: the database; `state`: ratchets and secrets sealed inside it; `generation`: told from an older copy
+//! - `store`: the database; `state`: ratchets and secrets sealed inside it; `generation`, `witness`, `second_copy`: told from an older copy
 //! - `own`, `prekey`: this account's identity, chains and prekeys; `admission`: what relays ask of new users; `contact`, `peer`, `manifests`: others'
 //! - `handshake`: invites, requests, answers; `conversation`: what was said
 //! - `outbox`, `task`: what still has to leave; `forgetful`: what a relay is told again; `receive`, `stream`: what comes in; `session`, `seal`: the keys of both
@@ -46,6 +46,7 @@ mod store;
 mod stream;
 mod task;
 mod upkeep;
+mod witness;
 pub mod world;
 
 pub use engine::Event;

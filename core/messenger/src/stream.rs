@@ -48,8 +48,8 @@ pub(crate) async fn run(engine: Arc<Engine>, relay: RelayAddress) {
             return;
         }
         match &error {
-            Error::Relay(error) if error.is_refusal() => engine.refused_by(&relay),
-            _ => engine.heard_nothing_of(&relay),
+            Error::Relay(error) if error.is_refusal() => engine.witness.refused(&relay),
+            _ => engine.witness.failed(&relay),
         }
         let wait = backoff.failed(error.retry_after(), &engine.chance());
         if engine.wait_or_hint(wait, &mut hint).await {
@@ -134,7 +134,7 @@ impl<'a> Connection<'a> {
             Some(server_frame::Frame::Deliveries(deliveries)) => {
                 if self.not_attached == 0 {
                     // What a copy took would be lost to the one that goes on.
-                    self.engine.witnessed().await;
+                    self.engine.witness.is_complete().await;
                 }
                 return self.deliveries(deliveries).await;
             }

@@ -16,7 +16,7 @@ struct Busy {
 
 /// Starts couriers as letters come. The first look waits until the second witness against a restored database has spoken.
 pub(crate) async fn run(engine: Arc<Engine>) {
-    engine.witnessed().await;
+    engine.witness.is_complete().await;
     let mut couriers = tokio::task::JoinSet::new();
     let mut busy: HashMap<tokio::task::Id, Busy> = HashMap::new();
     loop {
