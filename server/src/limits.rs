@@ -209,7 +209,8 @@ impl Default for ShellLimits {
 }
 
 /// How many streams with an inbox attached an address may have for each connection of the other kind: with the default a thousand phones,
-/// a sixteenth of all places. Each of them holds an inbox, which an operator may ask something for.
+/// a sixteenth of all places. Each of them holds an inbox, which an operator may ask something for. Thirteen addresses at both bounds fill
+/// a relay: whoever is attacked so lowers the one that the configuration has.
 pub const ATTACHED_PER_CONNECTION: usize = 4;
 /// Calls below this, answer included, count as small: letters and what keeps an inbox going.
 pub const SMALL_CALL_BYTES_MAX: usize = 64 * 1024;

@@ -82,7 +82,7 @@ async fn wait_for_witness(engine: &Arc<Engine>, relay: &RelayAddress, wake: &Not
         let word = engine.witness.next_word();
         match engine.witness.word_of(relay) {
             Word::Spoken => return,
-            Word::Away => {
+            Word::Away | Word::Silent => {
                 let code = match engine.status.of(&Doing::Stream(relay.clone())) {
                     Some(State::Failing(code)) => code,
                     _ => Error::from(RelayError::Transport(TransportError::Broken)).code(),
@@ -90,7 +90,6 @@ async fn wait_for_witness(engine: &Arc<Engine>, relay: &RelayAddress, wake: &Not
                 engine.status.failed(Doing::Clerk(relay.clone()), code);
                 tried_in_vain(engine, relay, None).await;
             }
-            Word::Silent => {}
         }
         tokio::select! {
             biased;
@@ -192,6 +191,9 @@ async fn work_off(
         }
         engine.status.working(Doing::Clerk(relay.clone()));
         for task in tasks {
+            if engine.is_rolled_back() {
+                return Err(Error::RolledBack);
+            }
             let (id, subject, kind) = (task.id, task.subject, task.kind);
             match perform(engine, relay, task, refusals).await {
                 Ok(()) => {

@@ -332,6 +332,7 @@ impl Engine {
         self.rolled_back.store(true, Ordering::SeqCst);
         // What could not be written down, the relay says again.
         let _ = self.write(|_, tx| generation::note_copy(tx).map_err(Error::from)).await;
+        self.status.progressed();
     }
 
     pub(crate) fn is_rolled_back(&self) -> bool {

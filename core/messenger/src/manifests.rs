@@ -118,7 +118,12 @@ async fn read_once(engine: &Arc<Engine>, row: ContactRow) -> Result<Reading, Err
     if part.is_shorter || from > 0 && follows_on_other(engine, row, &part).await? {
         part = Arc::new(read(&engine.client, &contact.chain, 0).await?);
     }
-    let stored = engine.write(move |engine, tx| store(engine, tx, row, &part)).await?;
+    let stored = engine
+        .write(move |engine, tx| -> Result<_, Error> {
+            // What waited for it is opened: no ratchet of a copy moves.
+            if engine.is_rolled_back() { Err(Error::RolledBack) } else { Ok(store(engine, tx, row, &part)?) }
+        })
+        .await?;
     let Some(mut received) = stored.transpose()? else { return Ok(Reading::Overtaken) };
     // What still names a head or a device that this reading did not find is no reason to read again at once.
     received.stale.clear();

@@ -1,25 +1,55 @@
 //! Whether another copy of this profile has written to a chain of ours: a third witness against a restored or copied database (PROTOCOL H1).
 //!
-//! A relay that came back from a backup shows less than we wrote. A list that is newer than ours, or another one under the same number,
-//! only the account's own list key can have signed; so no relay can make this up. A relay that hides such a list is not found out.
-//! One device writes an account's lists for now.
+//! A relay that came back from a backup shows less than we wrote. A list that is newer than all of ours, or another one that follows the
+//! same list of ours, only the account's own list key can have signed without us; so no relay can make this up. Lists of our other
+//! chains prove nothing: they carry the same numbers, and who reads two chains can put one's list into the other. A relay that hides
+//! such a list is not found out. One device writes an account's lists for now.
 
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use sotto_crypto::manifest::{Head, VerifiedManifest};
+use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::secret::ChainKey;
-use sotto_protocol::{AccountId, ChainId, RelayAddress};
+use sotto_protocol::limits::MANIFEST_RENEWED;
+use sotto_protocol::{AccountId, ChainId, RelayAddress, Timestamp};
 
 use crate::contact::ChainAddress;
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::manifests;
+use crate::store::column::timestamp;
 use crate::store::{Query as _, StoreError};
+use crate::{manifests, prekey, task};
+
+/// Whether a chain of ours at this relay shows it. Lists are renewed by the clock: until ours is due, or already waits to be appended,
+/// another copy has renewed none either, and nothing is asked. A chain that cannot be read shows nothing, and holds nobody up.
+pub(crate) async fn is_shown_by(engine: &Arc<Engine>, relay: &RelayAddress) -> Result<bool, Error> {
+    let at = relay.to_string();
+    let chain = engine.read(move |engine, view| could_show(view, &at, engine.network_now())).await?;
+    let Some(chain) = chain else { return Ok(false) };
+    match has_written(engine, relay, chain).await {
+        Err(Error::Relay(error)) => {
+            tracing::debug!(%error, "our own chain cannot be read");
+            Ok(false)
+        }
+        answer => answer,
+    }
+}
+
+fn could_show(view: &Connection, relay: &str, now: Timestamp) -> Result<Option<ChainId>, StoreError> {
+    // All chains are renewed together.
+    let found = view.one(
+        "SELECT chain, issued_at FROM own_chain, account WHERE relay = ?1 AND audience IN (0, 1) ORDER BY audience DESC LIMIT 1",
+        [relay],
+        |row| Ok((ChainId::from_bytes(row.get(0)?), timestamp(row.get(1)?))),
+    )?;
+    let Some((chain, issued_at)) = found else { return Ok(None) };
+    let is_due = now >= prekey::renewal_due_at(issued_at, MANIFEST_RENEWED, now);
+    Ok((is_due || task::is_written_to(view, &chain)?).then_some(chain))
+}
 
 /// Reads a chain of ours, and looks for a list in it that we did not write.
 pub(crate) async fn has_written(engine: &Arc<Engine>, relay: &RelayAddress, chain: ChainId) -> Result<bool, Error> {
-    let Some((account, key, _)) = engine.read(move |_, view| newest(view, &chain)).await? else { return Ok(false) };
+    let Some((account, key, _)) = engine.read(move |_, view| own(view, &chain)).await? else { return Ok(false) };
     let address = ChainAddress { relay: relay.clone(), chain, key };
     let part = match manifests::read_own(&engine.client, &address).await {
         Ok(part) => part,
@@ -29,32 +59,46 @@ pub(crate) async fn has_written(engine: &Arc<Engine>, relay: &RelayAddress, chai
         Err(error) => return Err(error),
     };
     // Afterwards: what we have written meanwhile is ours.
-    let Some((_, _, own)) = engine.read(move |_, view| newest(view, &chain)).await? else { return Ok(false) };
-    let mut heads = part
-        .entries
-        .into_iter()
-        .filter_map(|entry| VerifiedManifest::reload(&account, entry).ok())
-        .map(|list| list.head());
-    Ok(heads.any(|head| is_anothers(&head, &own)))
+    let Some((_, _, own)) = engine.read(move |_, view| own(view, &chain)).await? else { return Ok(false) };
+    let mut lists = part.entries.into_iter().filter_map(|entry| VerifiedManifest::reload(&account, entry).ok());
+    Ok(lists.any(|list| is_anothers(&Place::of(&list), &own)))
 }
 
-fn is_anothers(found: &Head, own: &Head) -> bool {
-    let (found_at, own_at) = ((found.epoch, found.version), (own.epoch, own.version));
-    found_at > own_at || found_at == own_at && found.hash != own.hash
+/// Where a list stands among ours.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Place {
+    /// Epoch and version: over all chains in ours, in one chain in what is found.
+    order: (u32, u32),
+    hash: [u8; 32],
+    previous: Option<[u8; 32]>,
 }
 
-type Newest = (AccountId, ChainKey, Head);
+impl Place {
+    fn of(list: &VerifiedManifest) -> Self {
+        Self { order: list.head().order(), hash: list.head().hash, previous: list.previous().copied() }
+    }
+}
 
-/// The account, the chain's key, and the head of the newest list that we wrote to it.
-fn newest(view: &Connection, chain: &ChainId) -> Result<Option<Newest>, StoreError> {
-    view.one(
-        "SELECT account.account, chain_key, own_chain.epoch, own_chain.version, hash FROM own_chain, account WHERE chain = ?1",
+fn is_anothers(found: &Place, own: &Place) -> bool {
+    let follows_the_same = found.previous.is_some() && found.previous == own.previous;
+    found.order > own.order || found.order == own.order && found.hash != own.hash && follows_the_same
+}
+
+type Own = (AccountId, ChainKey, Place);
+
+/// The account, the chain's key, and the place of the newest list that we wrote to it, with the newest number of all.
+fn own(view: &Connection, chain: &ChainId) -> Result<Option<Own>, StoreError> {
+    let found = view.one(
+        "SELECT account, chain_key, account.epoch, account.version, manifest FROM own_chain, account WHERE chain = ?1",
         [chain.as_ref()],
         |row| {
-            let head = Head { epoch: row.get(2)?, version: row.get(3)?, hash: row.get(4)? };
-            Ok((AccountId::from_bytes(row.get(0)?), ChainKey::from_bytes(row.get(1)?), head))
+            let account = AccountId::from_bytes(row.get(0)?);
+            Ok((account, ChainKey::from_bytes(row.get(1)?), (row.get(2)?, row.get(3)?), row.get::<_, Vec<u8>>(4)?))
         },
-    )
+    )?;
+    let Some((account, key, order, manifest)) = found else { return Ok(None) };
+    let manifest = VerifiedManifest::reload(&account, manifest.into()).map_err(|_| StoreError::Corrupt)?;
+    Ok(Some((account, key, Place { order, ..Place::of(&manifest) })))
 }
 
 #[cfg(test)]
@@ -62,14 +106,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn h1_only_a_newer_list_or_another_of_the_same_number_is_anothers() {
-        let head = |epoch, version, byte| Head { epoch, version, hash: [byte; 32] };
-        let own = head(1, 5, 5);
-        for ours in [head(1, 5, 5), head(1, 4, 4), head(1, 1, 9), head(0, 9, 9)] {
-            assert!(!is_anothers(&ours, &own));
+    fn h1_only_a_newer_list_or_another_one_behind_the_same_list_is_anothers() {
+        let place = |epoch, version, hash, previous: Option<u8>| Place {
+            order: (epoch, version),
+            hash: [hash; 32],
+            previous: previous.map(|byte| [byte; 32]),
+        };
+        let own = place(1, 5, 5, Some(4));
+        let ours = [place(1, 5, 5, Some(4)), place(1, 4, 4, Some(3)), place(1, 1, 1, None), place(0, 9, 9, Some(8))];
+        // Of another chain of ours, which was begun on its own.
+        let of_another_chain = [place(1, 5, 6, Some(7)), place(1, 5, 6, None)];
+        for found in ours.into_iter().chain(of_another_chain) {
+            assert!(!is_anothers(&found, &own), "{found:?}");
         }
-        for other in [head(1, 5, 6), head(1, 6, 5), head(2, 1, 1)] {
-            assert!(is_anothers(&other, &own));
+        for found in [place(1, 5, 6, Some(4)), place(1, 6, 6, Some(5)), place(2, 1, 1, None)] {
+            assert!(is_anothers(&found, &own), "{found:?}");
         }
+        assert!(!is_anothers(&place(1, 1, 2, None), &place(1, 1, 1, None)), "two chains that have just begun");
     }
 }

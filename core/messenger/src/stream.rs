@@ -6,6 +6,7 @@
 //! above every one that we know to have acknowledged means that another copy of this profile has lived. A relay that claims so much and
 //! has no such signature is at fault itself: that is shown, and its mail goes on coming.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,13 +24,16 @@ use crate::relay_client::{Problem, RelayError};
 use crate::status::Doing;
 use crate::store::column::ms;
 use crate::store::{Query, StoreError};
-use crate::world::{RelayStream, TransportError};
-use crate::{forgetful, receive};
+use crate::witness::Word;
+use crate::world::{BoxFuture, RelayStream, TransportError};
+use crate::{forgetful, receive, second_copy};
 
 /// A relay reads the next deliveries of its queue in well under a millisecond; a phone notices nothing of this wait.
 const AT_ONCE: Duration = Duration::from_millis(5);
 /// Relays say something every 270 seconds at the latest.
 const SILENCE_MAX: Duration = Duration::from_secs(330);
+/// How long a relay may take to say what it remembers of us, whatever else it says meanwhile: as long as it gives us for that.
+const ATTACH_MAX: Duration = Duration::from_secs(30);
 /// After another copy of this profile took the inbox over there is no use in taking it back at once.
 const AFTER_TAKEOVER: Duration = Duration::from_secs(60);
 
@@ -64,7 +68,8 @@ async fn live(engine: &Arc<Engine>, relay: &RelayAddress, backoff: &mut Backoff)
         engine,
         relay,
         stream: engine.client.transport().stream(relay).await.map_err(RelayError::from)?,
-        not_attached: 0,
+        attach_over: engine.clock.sleep(ATTACH_MAX),
+        not_attached: engine.own.inboxes_at(relay).map(|own| own.row).collect(),
         not_drained: 0,
     };
     connection.attach().await?;
@@ -89,7 +94,9 @@ struct Connection<'a> {
     engine: &'a Arc<Engine>,
     relay: &'a RelayAddress,
     stream: Box<dyn RelayStream>,
-    not_attached: usize,
+    attach_over: BoxFuture<'static, ()>,
+    /// Rows of inboxes of which the relay has not said what it remembers.
+    not_attached: BTreeSet<i64>,
     not_drained: usize,
 }
 
@@ -106,7 +113,7 @@ impl<'a> Connection<'a> {
         self.engine.client.learn_clock(&name, Timestamp::from_ms(challenge.now_ms));
         let attaches: Vec<relay::Attach> =
             self.engine.own.inboxes_at(self.relay).map(|own| attach(own, &name, &bytes)).collect();
-        (self.not_attached, self.not_drained) = (attaches.len(), attaches.len());
+        self.not_drained = attaches.len();
         self.engine.status.ended(Doing::Witness(self.relay.clone()));
         for attach in attaches {
             self.send(client_frame::Frame::Attach(attach)).await?;
@@ -119,6 +126,9 @@ impl<'a> Connection<'a> {
         tokio::select! {
             biased;
             frame = self.stream.next() => Ok(frame.transpose().map_err(RelayError::from)?),
+            () = &mut self.attach_over, if !self.not_attached.is_empty() => {
+                Err(RelayError::Transport(TransportError::TimedOut).into())
+            }
             () = self.engine.clock.sleep(SILENCE_MAX) => Err(RelayError::Transport(TransportError::TimedOut).into()),
         }
     }
@@ -132,10 +142,9 @@ impl<'a> Connection<'a> {
     async fn take(&mut self, frame: Bytes) -> Result<Option<Bytes>, Error> {
         match read_frame(frame)? {
             Some(server_frame::Frame::Deliveries(deliveries)) => {
-                if self.not_attached == 0 {
-                    // What a copy took would be lost to the one that goes on.
-                    self.engine.witness.is_complete().await;
-                }
+                self.attached_own(&deliveries.inbox)?;
+                // What a copy took would be lost to the one that goes on.
+                self.engine.witness.is_complete().await;
                 return self.deliveries(deliveries).await;
             }
             Some(server_frame::Frame::Attached(attached)) => self.attached(&attached).await?,
@@ -177,8 +186,13 @@ impl<'a> Connection<'a> {
             tracing::warn!("a relay claims that more was acknowledged than it can prove");
             self.engine.status.failed(Doing::Witness(self.relay.clone()), Error::from(RelayError::Unproven).code());
         }
-        self.not_attached = self.not_attached.saturating_sub(1);
-        if self.not_attached == 0 {
+        self.not_attached.remove(&row);
+        if self.not_attached.is_empty() {
+            let is_first = self.engine.witness.word_of(self.relay) != Word::Spoken;
+            if is_first && second_copy::is_shown_by(self.engine, self.relay).await? {
+                self.engine.declare_rolled_back().await;
+                return Err(Error::RolledBack);
+            }
             self.engine.heard_of(self.relay);
         }
         Ok(())
@@ -252,7 +266,7 @@ impl<'a> Connection<'a> {
     }
 
     async fn drained(&mut self, drained: &relay::Drained) -> Result<(), Error> {
-        let own = self.own(&drained.inbox)?.row;
+        let own = self.attached_own(&drained.inbox)?.row;
         // Keys are erased by it: a relay with a wild clock must not hurry that.
         if let Some(now) = self.engine.sure_now() {
             self.engine
@@ -270,6 +284,12 @@ impl<'a> Connection<'a> {
             self.engine.status.drained(self.relay);
         }
         Ok(())
+    }
+
+    /// An inbox of ours of which the relay has said what it remembers: before that it has nothing else to say of it.
+    fn attached_own(&self, inbox: &[u8]) -> Result<&'a OwnInbox, Error> {
+        let own = self.own(inbox)?;
+        if self.not_attached.contains(&own.row) { Err(RelayError::Malformed.into()) } else { Ok(own) }
     }
 
     fn own(&self, inbox: &[u8]) -> Result<&'a OwnInbox, Error> {

@@ -6,7 +6,7 @@
 //! silent --failed--> away --attached, or refused--> spoken (and away again when a later connection fails)
 //! ```
 //! Letters, in and out, wait until no relay is silent any more, and at most [`PATIENCE`]; what is published at a relay waits until that
-//! relay has spoken. What shows a copy to be one is judged where it is read (`stream.rs`, `second_copy.rs`).
+//! relay has spoken, and what waits for that goes on without it meanwhile. What shows a copy to be one is judged where it is read (`stream.rs`, `second_copy.rs`).
 
 use std::collections::HashSet;
 use std::future::Future;

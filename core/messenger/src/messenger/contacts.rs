@@ -161,6 +161,8 @@ impl Messenger {
     /// # Errors
     /// [`InputError::NotFound`], [`InputError::WrongState`] for somebody who is not blocked.
     pub async fn unblock(&self, account: AccountId) -> Result<(), Error> {
+        // What has waited is opened: ratchets move.
+        self.refuse_if_rolled_back()?;
         let engine = self.engine();
         let received = engine
             .write(move |engine, tx| -> Result<_, Error> {

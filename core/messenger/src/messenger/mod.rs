@@ -272,7 +272,10 @@ impl Messenger {
             }
             tokio::select! {
                 biased;
-                () = &mut over => break (false, engine.status.snapshot()),
+                () = &mut over => {
+                    self.refuse_if_rolled_back()?;
+                    break (false, engine.status.snapshot());
+                }
                 () = changed => {}
             }
         };

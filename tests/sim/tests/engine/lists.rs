@@ -90,7 +90,9 @@ async fn b5_a_reading_that_another_chain_overtakes_says_nothing() {
     let bob = world.reopen(bob).await.unwrap();
     bob.catch_up().await.unwrap();
     bob.messenger.shut_down();
-    let [alice] = world.switched_off([alice], 8 * DAY).await.unwrap();
+    // Her list is a week old then, and bob's is not: nothing else is read when he opens.
+    alice.database().change("UPDATE account SET issued_at = issued_at - 604800000");
+    let [alice] = world.switched_off([alice], 2 * DAY).await.unwrap();
     world.wait(Duration::from_secs(3600)).await;
     assert!(alice.database().number("SELECT version FROM account") > 1, "she has signed again");
     alice.messenger.accept(alice.contact("bob").await.unwrap().id).await.unwrap();

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use sotto_core::InviteOptions;
+use sotto_core::records::ContactState;
+use sotto_protocol::RelayAddress;
+use sotto_protocol::relay::{Tick, server_frame};
 use sotto_sim::{Backup, Person, World};
 
 /// Slower than couriers that do not wait, faster than the patience of those that do.
@@ -47,4 +51,52 @@ async fn h1_a_relay_that_neither_answers_nor_fails_holds_letters_up_for_a_moment
     assert_eq!(bob.transcript("alice").await.unwrap().len(), 0, "the witness has its time");
     world.wait(Duration::from_secs(15)).await;
     assert_eq!(bob.transcript("alice").await.unwrap(), ["soon"]);
+}
+
+/// From now on this relay never says what it remembers of anybody; it says the time instead.
+fn silence(world: &World, silent: &RelayAddress) {
+    let (silent, now_ms) = (silent.name().clone(), world.now().as_ms());
+    world.network.lie(Some(Box::new(move |relay, frame| {
+        if *relay == silent && matches!(frame, server_frame::Frame::Attached(_)) {
+            *frame = server_frame::Frame::Tick(Tick { now_ms });
+        }
+    })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn h1_a_relay_that_never_says_what_it_remembers_holds_up_no_first_contact() {
+    let world = World::seeded(112);
+    let relays = [world.network.add_relay("one.example"), world.network.add_relay("two.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays[..1]).await.unwrap();
+    silence(&world, &relays[1]);
+    let alice = world.reopen(alice).await.unwrap();
+    let options = InviteOptions { auto_accept: true, ..InviteOptions::default() };
+    let invite = alice.messenger.invite(options).await.unwrap();
+    // As long as a command waits.
+    let patience = Duration::from_secs(60);
+    let caught_up = alice.messenger.catch_up(patience).await.unwrap();
+    assert_eq!(caught_up.unreachable.len(), 1, "{caught_up:?}");
+    bob.messenger.join(&invite.link).await.unwrap();
+    bob.messenger.catch_up(patience).await.unwrap();
+    let _ = alice.messenger.catch_up(patience).await.unwrap();
+    bob.messenger.catch_up(patience).await.unwrap();
+    assert_eq!(bob.contact("alice").await.unwrap().state, ContactState::Accepted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h1_nothing_is_taken_from_a_relay_that_has_not_said_what_it_remembers() {
+    let (world, relay, alice, bob) = World::contacts(113).await;
+    alice.messenger.shut_down();
+    bob.say("alice", "waiting").await.unwrap();
+    bob.catch_up().await.unwrap();
+    silence(&world, &relay);
+    let alice = world.reopen(alice).await.unwrap();
+    let before = alice.database().blobs(RATCHETS);
+    let caught_up = alice.messenger.catch_up(Duration::from_secs(60)).await.unwrap();
+    assert_eq!(caught_up.unreachable, [(relay, "relay_malformed")]);
+    assert!(alice.database().blobs(RATCHETS) == before);
+    world.network.lie(None);
+    alice.catch_up().await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["waiting"]);
 }
