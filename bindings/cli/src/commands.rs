@@ -26,7 +26,7 @@ pub(crate) async fn init(
     let messenger = Messenger::create(world, profile, new).await?;
     let caught_up = messenger.catch_up(PATIENCE).await?;
     let account = messenger.account().await?;
-    let object = json!({ "kind": "account", "account": account.id.to_string(), "device": account.device.to_string(), "name": account.name, "published": caught_up.is_complete });
+    let object = json!({ "kind": "account", "account": account.id.to_string(), "device": account.device.to_string(), "name": account.name, "published": caught_up.is_published });
     output.show(&object, &format!("{}: account {}", readable::line(&account.name), account.id));
     output.note("(invite somebody: sotto invite)");
     Ok(messenger)
@@ -115,14 +115,14 @@ async fn invite(
 ) -> Result<(), Failed> {
     let invite = messenger.invite(options).await?;
     let caught_up = messenger.catch_up(PATIENCE).await?;
-    let object = json!({ "kind": "invite", "link": invite.link, "expires_at": invite.expires_at.as_ms(), "uses": invite.uses, "published": caught_up.is_complete });
+    let object = json!({ "kind": "invite", "link": invite.link, "expires_at": invite.expires_at.as_ms(), "uses": invite.uses, "published": caught_up.is_published });
     output.show(&object, &invite.link);
     if qr {
         let code = qrcode::QrCode::new(&invite.link)
             .map_err(|_| Failed::new("too_long", "the link does not fit a QR code"))?;
         output.picture(&code.render::<qrcode::render::unicode::Dense1x2>().build());
     }
-    if !caught_up.is_complete {
+    if !caught_up.is_published {
         output.note("(your relay could not be reached: the link works after the next sotto sync that does)");
     }
     Ok(())

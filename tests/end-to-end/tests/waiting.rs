@@ -45,6 +45,9 @@ fn a_letter_that_is_refused_is_its_recipients_choice_and_a_relay_of_ours_that_re
     run(&alice, &["send", "bob", "not wanted"]);
     let refused = objects(&run(&alice, &["--json", "sync"])).pop().unwrap();
     assert_eq!((&refused["waiting"], &refused["unreachable"][0]["code"]), (&1.into(), &"letter_refused".into()));
+    // It says nothing of us, and keeps nobody else from us.
+    let invite = objects(&run(&alice, &["--json", "invite"])).pop().unwrap();
+    assert_eq!(invite["published"], true);
     // It comes back without anything that it had.
     stage.relay.kill().unwrap();
     std::fs::remove_dir_all(stage.path("relay")).unwrap();

@@ -280,13 +280,13 @@ impl Messenger {
             }
         };
         let failing = moment.failing_devices();
-        let (waiting, mut devices) = engine
+        let (waiting, is_published, mut devices) = engine
             .read(move |_, view| {
                 let mut relays = Vec::with_capacity(failing.len());
                 for (device, code) in failing {
                     relays.extend(peer::inboxes(view, device)?.into_iter().next().map(|inbox| (inbox.relay, code)));
                 }
-                Ok::<_, Error>((outbox::waiting(view)?, relays))
+                Ok::<_, Error>((outbox::waiting(view)?, task::relays(view)?.is_empty(), relays))
             })
             .await?;
         let (received, sent) = engine.status.counts();
@@ -299,6 +299,7 @@ impl Messenger {
             sent: sent - sent_before,
             waiting,
             is_complete: is_complete && unreachable.is_empty(),
+            is_published,
             unreachable: unreachable.into_iter().collect(),
         })
     }
