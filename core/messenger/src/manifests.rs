@@ -48,7 +48,7 @@ pub(crate) async fn read(client: &RelayClient, chain: &ChainAddress, from: u64) 
 
 /// Reads a chain of ours, likewise.
 pub(crate) async fn read_own(client: &RelayClient, chain: &ChainAddress) -> Result<Part, Error> {
-    read_as(client, Isolation::Chain(chain.chain), chain, 0).await
+    read_as(client, Isolation::Reading(chain.chain), chain, 0).await
 }
 
 async fn read_as(client: &RelayClient, isolation: Isolation, chain: &ChainAddress, from: u64) -> Result<Part, Error> {

@@ -149,7 +149,7 @@ impl RelayClient {
         self.unsigned(relay, Isolation::Anonymous, path, body).await
     }
 
-    /// A call that nobody signs. About what is ours it goes where our signed calls about that go, and never where we send (PROTOCOL A7).
+    /// A call that nobody signs. About what is ours it goes neither where we sign nor where we send (PROTOCOL A7).
     pub(crate) async fn unsigned<R: Message + Default>(
         &self,
         relay: &RelayAddress,
@@ -162,7 +162,7 @@ impl RelayClient {
         read_answer(self.transport.call(call).await?)
     }
 
-    /// The end of a chain of ours, asked for on that chain's own connection: nobody else reads some of them, so whatever leaves on a
+    /// The end of a chain of ours, asked for on a connection of its own: nobody else reads some of them, so whatever leaves on a
     /// connection that asks for one is its owner's (PROTOCOL A7).
     pub(crate) async fn end_of_own_chain(
         &self,
@@ -170,7 +170,7 @@ impl RelayClient {
         chain: ChainId,
     ) -> Result<relay::ChainEntries, RelayError> {
         let body = relay::ChainRead { chain: chain.into(), from: u64::MAX };
-        self.unsigned(relay, Isolation::Chain(chain), path::CHAIN_READ, &body).await
+        self.unsigned(relay, Isolation::Reading(chain), path::CHAIN_READ, &body).await
     }
 
     /// What a relay says of itself to everybody. Asked on the connection of what it is asked for: only who makes something asks.

@@ -46,8 +46,10 @@ pub enum Isolation {
     Anonymous,
     /// Calls signed by the owner or manage key of one inbox.
     Inbox(InboxId),
-    /// Calls about one chain of ours, signed by its write key or not at all.
+    /// Calls signed by the write key of one chain.
     Chain(ChainId),
+    /// Readings of one chain of ours, unsigned: neither on a connection that signs nor where letters are sent.
+    Reading(ChainId),
 }
 
 /// What a relay answered.

@@ -222,7 +222,7 @@ async fn a7_an_own_list_is_never_asked_for_on_the_connection_of_anonymous_calls(
         traffic.iter().filter(is_of_it).map(|call| call.isolation).collect::<Vec<_>>()
     };
     for chain in own {
-        let own_connection = Isolation::Chain(ChainId::try_from(&*chain).unwrap());
+        let own_connection = Isolation::Reading(ChainId::try_from(&*chain).unwrap());
         assert_eq!(read(&chain), [own_connection]);
     }
     // What follows goes to others, on a connection that nothing of hers was asked on.
