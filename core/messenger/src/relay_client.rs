@@ -194,13 +194,7 @@ impl RelayClient {
         body: Bytes,
         signer: &dyn Signer,
     ) -> Result<R, RelayError> {
-        match self.signed_once(relay, isolation, path, body.clone(), signer).await {
-            Err(RelayError::Refused(Problem { code, now_ms: Some(now_ms), .. })) if code == "clock_skew" => {
-                self.learn_clock(relay.name(), Timestamp::from_ms(now_ms));
-                self.signed_once(relay, isolation, path, body, signer).await
-            }
-            answer => answer,
-        }
+        self.signed_on_its_time(relay, isolation, path, body, signer, Duration::MAX).await
     }
 
     /// A signed call that makes what is dated for good: not where the relay's clock and ours are more than a day apart. One of the two is
@@ -213,10 +207,22 @@ impl RelayClient {
         body: Bytes,
         signer: &dyn Signer,
     ) -> Result<R, RelayError> {
+        self.signed_on_its_time(relay, isolation, path, body, signer, DATED_AHEAD_MAX).await
+    }
+
+    async fn signed_on_its_time<R: Message + Default>(
+        &self,
+        relay: &RelayAddress,
+        isolation: Isolation,
+        path: &'static str,
+        body: Bytes,
+        signer: &dyn Signer,
+        apart_max: Duration,
+    ) -> Result<R, RelayError> {
         match self.signed_once(relay, isolation, path, body.clone(), signer).await {
             Err(RelayError::Refused(Problem { code, now_ms: Some(now_ms), .. })) if code == "clock_skew" => {
                 let apart = Duration::from_millis(now_ms.abs_diff(self.clocks.own_now().as_ms()));
-                if apart > DATED_AHEAD_MAX {
+                if apart > apart_max {
                     return Err(RelayError::ClocksApart);
                 }
                 self.learn_clock(relay.name(), Timestamp::from_ms(now_ms));

@@ -40,7 +40,10 @@ async fn h1_an_old_copy_of_files_and_keystore_together_is_found_out_by_the_relay
     let invite = alice.messenger.invite(InviteOptions::default()).await.map(drop).unwrap_err();
     let join = alice.messenger.join(&link).await.map(drop).unwrap_err();
     let accept = alice.messenger.accept(alice.messenger.contacts().await.unwrap()[0].id).await.unwrap_err();
-    assert_eq!([invite.code(), join.code(), accept.code()], ["rolled_back"; 3]);
+    // What has waited would be opened.
+    alice.messenger.block(alice.contact("bob").await.unwrap().id).await.unwrap();
+    let unblock = alice.messenger.unblock(alice.contact("bob").await.unwrap().id).await.unwrap_err();
+    assert_eq!([invite, join, accept, unblock].map(|error| error.code()), ["rolled_back"; 4]);
     let _ = alice.catch_up().await;
     world.wait(std::time::Duration::from_secs(3600)).await;
     assert_eq!(world.network.envelopes().len(), before, "no ratchet moves");

@@ -229,17 +229,23 @@ async fn g1_nothing_is_dated_back_behind_a_time_that_has_surely_passed() {
     assert!(moved < 3_600_000, "it moved back by {moved} ms");
 }
 
+/// Alice, who is away, and bob, whose request under her invite waits for her.
+async fn asked(seed: u64) -> (World, Person, Person) {
+    let world = World::seeded(seed);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.expect("it works");
+    let bob = world.person("bob", &relays).await.expect("it works");
+    let invite = alice.messenger.invite(InviteOptions::default()).await.expect("it is made");
+    alice.catch_up().await.expect("it is published");
+    alice.messenger.shut_down();
+    bob.messenger.join(&invite.link).await.expect("bob asks");
+    bob.catch_up().await.expect("it leaves");
+    (world, alice, bob)
+}
+
 #[tokio::test(start_paused = true)]
 async fn g1_a_request_that_came_while_the_relays_were_behind_can_be_accepted() {
-    let world = World::seeded(207);
-    let relays = [world.network.add_relay("relay.example")];
-    let alice = world.person("alice", &relays).await.unwrap();
-    let bob = world.person("bob", &relays).await.unwrap();
-    let invite = alice.messenger.invite(InviteOptions::default()).await.unwrap();
-    alice.catch_up().await.unwrap();
-    alice.messenger.shut_down();
-    bob.messenger.join(&invite.link).await.unwrap();
-    bob.catch_up().await.unwrap();
+    let (world, alice, bob) = asked(207).await;
     world.network.set_clocks_behind(90 * DAY);
     let alice = world.reopen(alice).await.unwrap();
     alice.catch_up().await.unwrap();
@@ -253,13 +259,8 @@ async fn g1_a_request_that_came_while_the_relays_were_behind_can_be_accepted() {
 
 #[tokio::test(start_paused = true)]
 async fn g1_a_request_that_came_while_all_clocks_were_behind_can_be_accepted_once_it_comes_again() {
-    let world = World::seeded(208);
-    let relays = [world.network.add_relay("relay.example")];
-    let alice = world.person("alice", &relays).await.unwrap();
-    let bob = world.person("bob", &relays).await.unwrap();
-    let invite = alice.messenger.invite(InviteOptions::default()).await.unwrap();
-    alice.catch_up().await.unwrap();
-    bob.messenger.join(&invite.link).await.unwrap();
+    let (world, alice, bob) = asked(208).await;
+    let alice = world.reopen(alice).await.unwrap();
     world.settle(&[&bob, &alice]).await.unwrap();
     let bob_id = bob.messenger.account().await.unwrap().id;
     let asked_at = world.now().before(90 * DAY).as_ms();
@@ -273,15 +274,7 @@ async fn g1_a_request_that_came_while_all_clocks_were_behind_can_be_accepted_onc
 
 #[tokio::test(start_paused = true)]
 async fn g1_a_request_that_came_while_a_clock_was_ahead_is_not_accepted_for_as_long_as_that() {
-    let world = World::seeded(209);
-    let relays = [world.network.add_relay("relay.example")];
-    let alice = world.person("alice", &relays).await.unwrap();
-    let bob = world.person("bob", &relays).await.unwrap();
-    let invite = alice.messenger.invite(InviteOptions::default()).await.unwrap();
-    alice.catch_up().await.unwrap();
-    alice.messenger.shut_down();
-    bob.messenger.join(&invite.link).await.unwrap();
-    bob.catch_up().await.unwrap();
+    let (world, alice, bob) = asked(209).await;
     bob.messenger.shut_down();
     alice.clock.set_ahead(30 * DAY);
     let alice = world.reopen(alice).await.unwrap();
