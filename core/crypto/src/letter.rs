@@ -5,21 +5,24 @@
 //! conversation. Nothing of the envelope goes into that comparison.
 //!
 //! - `letter/binding.rs`: the binding
-//! - `letter/content.rs`: what a letter says, and on which channel it may; `letter/text.rs`: texts and their ranges
+//! - `letter/content.rs`: what a letter says, and on which channel it may; `letter/text.rs`: texts and their ranges;
+//!   `letter/resend.rs`: what is to be sent again, and what will not be
 
 mod binding;
 mod content;
+mod resend;
 #[cfg(test)]
 mod tests;
 mod text;
 
 pub use binding::binding;
 pub use content::{Card, Channel, Content, ContentError};
+pub use resend::{Counters, GivenUp, ResendError, ResendRequest};
 pub use text::{Meaning, Range, Style, Text, TextError};
 
 use sotto_protocol::decode::{self, DecodeError};
 use sotto_protocol::letter::OlmKind;
-use sotto_protocol::limits::{COUNTER_MAX, SEALED_BYTES_MAX};
+use sotto_protocol::limits::{COUNTER_MAX, EARLIER_HASHES_MAX, SEALED_BYTES_MAX};
 use sotto_protocol::{Bytes, ConversationId, InboxId, Message, MessageId, Timestamp, letter};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -50,6 +53,9 @@ pub enum LetterError {
     /// What may still come begins at 1, and not behind the letter that says so.
     #[error("the letter says that it will not come itself")]
     BadOldest,
+    /// It names more ciphertexts of itself than it may.
+    #[error("the letter left too often before")]
+    TooManyEarlier,
     /// It begins a session and does not say where that is answered.
     #[error("a first letter without a reply inbox")]
     MissingReplyInbox,
@@ -81,6 +87,9 @@ pub struct Letter {
     pub reply_inbox: Option<InboxId>,
     /// Where it belongs; the 1:1 of the two accounts, or another.
     pub conversation: ConversationId,
+    /// Inner hashes of the ciphertexts in which the same letter left before, the last first: whoever could not open those puts it in
+    /// their place.
+    pub earlier: Vec<[u8; 32]>,
     /// An encoded [`Content`]: kept as it came, for bodies that a later version will understand.
     pub content: Bytes,
 }
@@ -102,6 +111,7 @@ impl Letter {
             opened: self.opened.map_or_else(Bytes::new, |opened| Bytes::copy_from_slice(opened.as_bytes())),
             reply_inbox: self.reply_inbox.map_or_else(Bytes::new, Bytes::from),
             conversation: if is_default { Bytes::new() } else { self.conversation.into() },
+            earlier: resend::hashes_to(&self.earlier),
             content: self.content.clone(),
         };
         Zeroizing::new(message.encode_to_vec())
@@ -121,6 +131,7 @@ pub struct UnverifiedLetter {
     opened: Option<Opened>,
     reply_inbox: Option<InboxId>,
     conversation: Option<ConversationId>,
+    earlier: Vec<[u8; 32]>,
     content: Bytes,
 }
 
@@ -140,6 +151,9 @@ impl UnverifiedLetter {
         if message.oldest == 0 || message.oldest > message.counter {
             return Err(LetterError::BadOldest);
         }
+        if message.earlier.len() > EARLIER_HASHES_MAX {
+            return Err(LetterError::TooManyEarlier);
+        }
         let reply_inbox = optional(&message.reply_inbox, |bytes| InboxId::try_from(bytes))?;
         if kind == OlmKind::Prekey && reply_inbox.is_none() {
             return Err(LetterError::MissingReplyInbox);
@@ -156,6 +170,7 @@ impl UnverifiedLetter {
             opened: optional(&message.opened, |bytes| array("opened", bytes).map(Opened::from_bytes))?,
             reply_inbox,
             conversation: optional(&message.conversation, |bytes| ConversationId::try_from(bytes))?,
+            earlier: resend::hashes(&message.earlier)?,
             content: message.content,
         })
     }
@@ -197,6 +212,7 @@ impl UnverifiedLetter {
             opened: self.opened,
             reply_inbox: self.reply_inbox,
             conversation,
+            earlier: self.earlier,
             content: self.content,
         })
     }

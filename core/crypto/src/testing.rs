@@ -123,6 +123,7 @@ impl Person {
             opened: None,
             reply_inbox: Some(self.inbox().inbox),
             conversation: ConversationId::between(&self.account(), &recipient.account()),
+            earlier: Vec::new(),
             content: Content::Text(Text::plain(words)).encode().unwrap(),
         }
     }

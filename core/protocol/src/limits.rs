@@ -80,6 +80,13 @@ pub const SEQUENCE_MAX: u64 = (1 << 63) - 1;
 /// Counter of a letter: one that comes every millisecond reaches it in a hundred million years, and every store can add to it.
 pub const COUNTER_MAX: u64 = (1 << 62) - 1;
 
+/// Ranges of counters in a resend request, or in the answer to one: what a relay lost in one night is a few. The rest is asked for later.
+pub const RESEND_RANGES_MAX: usize = 64;
+/// Inner hashes in a resend request, or in the answer to one: as many as wait under one alias.
+pub const RESEND_HASHES_MAX: usize = WAITING_CONTINUATIONS_MAX;
+/// Ciphertexts of one letter before it that a letter names: a failover, an unanswered session, a resend, and one more.
+pub const EARLIER_HASHES_MAX: usize = 4;
+
 /// Plaintext of a seal, before padding.
 pub const SEALED_BYTES_MAX: usize = 120 * 1024;
 /// A text message, in bytes of UTF-8: about forty pages.

@@ -6,6 +6,7 @@ from .relay import is_canonical
 from .wire import check_name, exactly, fields, labelled, message, require, sha256, u32
 
 TEXT_MAX, RANGES_MAX, LINK_MAX = 64 * 1024, 1_000, 2_048
+RESEND_MAX, EARLIER_MAX, COUNTER_MAX = 64, 4, 2**62 - 1
 
 HEAD = {1: ("epoch", "uint"), 2: ("version", "uint"), 3: ("hash", "bytes")}
 LETTER = {
@@ -21,6 +22,7 @@ LETTER = {
     10: ("conversation", "bytes"),
     11: ("content", "bytes"),
     12: ("oldest", "uint"),
+    13: ("earlier", ["bytes"]),
 }
 CARD = {1: ("account", "bytes"), 2: ("relay", "string"), 3: ("chain", "bytes"), 4: ("chain_key", "bytes")}
 RANGE = {1: ("start", "uint"), 2: ("length", "uint"), 3: ("style", "uint"), 4: ("mention", "bytes"), 5: ("link", "string")}
@@ -33,10 +35,20 @@ REQUEST = {
     5: ("proof", "bytes"),
 }
 ACCEPT = {1: ("name", "string"), 2: ("card", CARD), 3: ("pair_secret", "bytes")}
+COUNTERS = {1: ("first", "uint"), 2: ("last", "uint")}
+RESEND = {1: ("counters", [COUNTERS]), 2: ("inner_hashes", ["bytes"])}
+GIVEN_UP = {
+    1: ("missing", [COUNTERS]),
+    2: ("empty", [COUNTERS]),
+    3: ("missing_hashes", ["bytes"]),
+    4: ("empty_hashes", ["bytes"]),
+}
 CONTENT = {
     1: ("fallback", "string"),
     10: ("text", TEXT),
+    41: ("resend_request", RESEND),
     44: ("confirmation", {}),
+    45: ("given_up", GIVEN_UP),
     70: ("contact_request", REQUEST),
     71: ("contact_accept", ACCEPT),
     72: ("pair_ready", {}),
@@ -44,7 +56,9 @@ CONTENT = {
 }
 CHANNELS = {
     "text": ("contact", "own"),
+    "resend_request": ("contact",),
     "confirmation": ("contact",),
+    "given_up": ("contact",),
     "pair_ready": ("contact",),
     "card_change": ("contact",),
     "contact_request": ("invite",),
@@ -88,6 +102,7 @@ def letter(given):
     require(read["counter"] >= 1, "counter-zero")
     require(read["counter"] < 2**62, "counter-too-high")
     require(1 <= read["oldest"] <= read["counter"], "bad-oldest")
+    require(len(read["earlier"]) <= EARLIER_MAX, "too-many-earlier")
     require(len(read["reply_inbox"]) in (0, 16), "malformed")
     require(read["reply_inbox"] or given.text("olm_kind") == "normal", "missing-reply-inbox")
     exactly(32, read["binding"])
@@ -97,6 +112,8 @@ def letter(given):
     exactly(32, head["hash"])
     require(len(read["opener"]) in (0, 32) and len(read["opened"]) in (0, 16), "malformed")
     require(len(read["conversation"]) in (0, 32), "malformed")
+    for hash in read["earlier"]:
+        exactly(32, hash)
 
     require(given.hex("session_peer") == given.hex("sender_curve25519"), "wrong-sender")
     default = conversation_of(given.hex("sender_account"), given.hex("recipient_account"))
@@ -106,6 +123,7 @@ def letter(given):
     answer = [(name, read[name]) for name in ("message_id", "counter", "oldest", "confirmed", "sent_at")]
     answer += [("epoch", head["epoch"]), ("version", head["version"]), ("head", head["hash"])]
     answer += [(name, read[name]) for name in ("opener", "opened", "reply_inbox")]
+    answer += [("earlier", hash) for hash in read["earlier"]]
     return answer + [("conversation", conversation), ("content", read["content"])]
 
 
@@ -155,8 +173,46 @@ def check_card_change(change):
     return [("body", "card-change"), ("account", card["account"]), ("chain", card["chain"])]
 
 
+def check_ranges(ranges):
+    require(len(ranges) <= RESEND_MAX, "too-many-ranges")
+    end = -1
+    for item in ranges:
+        require(max(1, end + 2) <= item["first"] <= item["last"] <= COUNTER_MAX, "bad-range")
+        end = item["last"]
+
+
+def check_named(named, ranges, hashes):
+    for name in hashes:
+        for hash in named[name]:
+            exactly(32, hash)
+    require(any(named[name] for name in ranges + hashes), "nothing-named")
+    for name in ranges:
+        check_ranges(named[name])
+    require(sum(len(named[name]) for name in hashes) <= RESEND_MAX, "too-many-hashes")
+
+
+def shown_ranges(name, ranges):
+    return [(name, f"{item['first']} {item['last']}") for item in ranges]
+
+
+def check_resend_request(request):
+    check_named(request, ["counters"], ["inner_hashes"])
+    answer = [("body", "resend-request")] + shown_ranges("counters", request["counters"])
+    return answer + [("hash", hash) for hash in request["inner_hashes"]]
+
+
+def check_given_up(given_up):
+    check_named(given_up, ["missing", "empty"], ["missing_hashes", "empty_hashes"])
+    answer = [("body", "given-up")] + shown_ranges("missing", given_up["missing"])
+    answer += shown_ranges("empty", given_up["empty"])
+    answer += [("missing_hash", hash) for hash in given_up["missing_hashes"]]
+    return answer + [("empty_hash", hash) for hash in given_up["empty_hashes"]]
+
+
 CHECKS = {
     "text": check_text,
+    "resend_request": check_resend_request,
+    "given_up": check_given_up,
     "confirmation": lambda _: [("body", "confirmation")],
     "pair_ready": lambda _: [("body", "pair-ready")],
     "contact_request": check_request,

@@ -9,6 +9,7 @@ use sotto_protocol::letter::content::Body;
 use sotto_protocol::limits::{CHAIN_ENTRY_BYTES_MAX, SEALED_BYTES_MAX, TEXT_BYTES_MAX};
 use sotto_protocol::{AccountId, Bytes, ChainId, Message, RelayAddress, identity, letter, name};
 
+use super::resend::{GivenUp, ResendError, ResendRequest};
 use super::text::{Text, TextError};
 use crate::certificate::canonical_address;
 use crate::secret::{ChainKey, InviteProof, PairSecret, ReplySecret};
@@ -47,6 +48,9 @@ pub enum ContentError {
     /// A text that breaks a rule.
     #[error(transparent)]
     Text(#[from] TextError),
+    /// A list of letters that breaks a rule.
+    #[error(transparent)]
+    Resend(#[from] ResendError),
     /// A name that is empty, too long, or has control characters.
     #[error("not a name")]
     BadName,
@@ -78,6 +82,10 @@ pub enum Content {
     Text(Text),
     /// Carries nothing: the letter around it confirms.
     Confirmation,
+    /// What is to be sent again.
+    ResendRequest(ResendRequest),
+    /// What will not be.
+    GivenUp(GivenUp),
     /// The first letter of a scanner to the maker of an invite.
     ContactRequest {
         /// What the scanner wants to be called.
@@ -140,6 +148,8 @@ impl Content {
         let (fallback, body) = match self {
             Self::Text(text) => (String::new(), Some(Body::Text(text.to_message()?))),
             Self::Confirmation => (String::new(), Some(Body::Confirmation(letter::Confirmation {}))),
+            Self::ResendRequest(request) => (String::new(), Some(Body::ResendRequest(request.to_message()?))),
+            Self::GivenUp(given_up) => (String::new(), Some(Body::GivenUp(given_up.to_message()?))),
             Self::ContactRequest { name, card, manifest, reply_secret, proof } => {
                 let request = letter::ContactRequest {
                     name: check_name(name)?.to_owned(),
@@ -172,7 +182,12 @@ impl Content {
     pub const fn is_legal_on(&self, channel: Channel) -> bool {
         match self {
             Self::Text(_) => matches!(channel, Channel::Contact | Channel::Own),
-            Self::Confirmation | Self::PairReady | Self::CardChange(_) | Self::Unknown { .. } => {
+            Self::Confirmation
+            | Self::ResendRequest(_)
+            | Self::GivenUp(_)
+            | Self::PairReady
+            | Self::CardChange(_)
+            | Self::Unknown { .. } => {
                 matches!(channel, Channel::Contact)
             }
             Self::ContactRequest { .. } => matches!(channel, Channel::Invite),
@@ -184,6 +199,8 @@ impl Content {
         Ok(match body {
             Body::Text(text) => Self::Text(Text::from_message(text)?),
             Body::Confirmation(_) => Self::Confirmation,
+            Body::ResendRequest(request) => Self::ResendRequest(ResendRequest::from_message(&request)??),
+            Body::GivenUp(given_up) => Self::GivenUp(GivenUp::from_message(&given_up)??),
             Body::ContactRequest(request) => Self::ContactRequest {
                 name: check_name(&request.name)?.to_owned(),
                 card: Card::from_message(request.card)?,

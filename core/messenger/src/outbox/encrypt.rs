@@ -16,6 +16,7 @@ use sotto_crypto::secret::PrekeyKey;
 use sotto_protocol::limits::{BUNDLE_RENEWED, MANIFEST_READ_AGAIN, RETENTION};
 use sotto_protocol::{Bytes, ClaimId, ConversationId, EnvelopeId, InboxId, MessageId, RelayAddress, Timestamp, Token};
 
+use super::inner_hashes::InnerHashes;
 use super::may_leave;
 use crate::contact::{self, Contact, ContactRow, Trust};
 use crate::conversation::{self, MessageRow};
@@ -263,6 +264,7 @@ struct Waiting {
     message_id: MessageId,
     sent_at: Timestamp,
     counter: Option<u64>,
+    left: InnerHashes,
 }
 
 fn encrypt_all(
@@ -310,13 +312,15 @@ fn encrypt_all(
             reply_inbox: (session.session.next_kind() == sotto_protocol::letter::OlmKind::Prekey)
                 .then_some(reply_inbox),
             conversation: ConversationId::between(&own.account, &route.contact.account),
+            earlier: waiting.left.named(),
             content: waiting.content.into(),
         };
         let message =
             session.session.encrypt(&letter.encode(&own.party, &recipient)).map_err(|_| StoreError::Corrupt)?;
         let envelope = EnvelopeId::new(now, chance.bytes());
         tx.execute(
-            "UPDATE outbox SET state = 1, counter = ?2, peer_inbox = ?3, olm_kind = ?4, olm = ?5, envelope = ?6, encrypted_at = ?7 WHERE id = ?1",
+            "UPDATE outbox SET state = 1, counter = ?2, peer_inbox = ?3, olm_kind = ?4, olm = ?5, envelope = ?6, encrypted_at = ?7,
+                 inner = ?8, inner_before = ?9 WHERE id = ?1",
             params![
                 waiting.row,
                 stored(counter),
@@ -324,7 +328,9 @@ fn encrypt_all(
                 i32::from(message.kind()),
                 message.bytes().as_ref(),
                 envelope.as_ref(),
-                ms(now)
+                ms(now),
+                message.inner_hash(),
+                waiting.left.before_the_next(),
             ],
         )?;
         if let Some(row) = waiting.message {
@@ -373,7 +379,8 @@ fn already_encrypted(
 
 fn waiting(tx: &Tx<'_>, device: DeviceRow, limit: i64) -> Result<Vec<Waiting>, StoreError> {
     let sql = format!(
-        "SELECT outbox.id, outbox.message, coalesce(outbox.content, message.content), outbox.message_id, outbox.sent_at, outbox.counter
+        "SELECT outbox.id, outbox.message, coalesce(outbox.content, message.content), outbox.message_id, outbox.sent_at, outbox.counter,
+                outbox.inner, outbox.inner_before
          FROM outbox LEFT JOIN message ON message.id = outbox.message
          WHERE outbox.id IN (SELECT id FROM outbox WHERE {} AND state = 0 ORDER BY id LIMIT ?2) ORDER BY outbox.id",
         may_leave()
@@ -386,6 +393,7 @@ fn waiting(tx: &Tx<'_>, device: DeviceRow, limit: i64) -> Result<Vec<Waiting>, S
             message_id: MessageId::from_bytes(row.get(3)?),
             sent_at: timestamp(row.get(4)?),
             counter: row.get::<_, Option<i64>>(5)?.map(counter),
+            left: InnerHashes::read(row.get(6)?, row.get(7)?),
         })
     })
 }

@@ -12,6 +12,7 @@
 //! same bytes and never a ratchet step. A row, and its message, lives until the recipient's device has confirmed it.
 //! - `encrypt.rs`: rows into ciphertexts, one transaction for many
 //! - `courier.rs`: the task that carries one device's letters to its relay, and comes back with the answer
+//! - `inner_hashes.rs`: in which ciphertexts a letter has left
 //! - `backoff.rs`: when to try again; `unanswered.rs`: first messages that nobody answered, made again; `anew.rs`: a
 //!   contact is met again; `moved.rs`: a device left its list
 
@@ -20,6 +21,7 @@ pub(crate) mod backoff;
 pub(crate) mod courier;
 pub(crate) mod dispatcher;
 pub(crate) mod encrypt;
+mod inner_hashes;
 pub(crate) mod moved;
 pub(crate) mod post;
 pub(crate) mod unanswered;

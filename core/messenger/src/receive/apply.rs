@@ -222,7 +222,7 @@ impl Batch<'_, '_, '_> {
         match content {
             Content::Text(text) => self.say(contact, letter, Kind::Text, &text.body)?,
             Content::Unknown { fallback } => self.say(contact, letter, Kind::Unknown, &fallback)?,
-            Content::Confirmation => {}
+            Content::Confirmation | Content::ResendRequest(_) | Content::GivenUp(_) => {}
             // Under a token of a pair before, it tells of that pair.
             Content::PairReady if !handshake::is_current_pair(self.tx, self.own_inbox, alias)? => {}
             Content::PairReady => {
@@ -364,6 +364,7 @@ pub(super) const fn content_code(error: &ContentError) -> &'static str {
     match error {
         ContentError::Misplaced => "content_misplaced",
         ContentError::BadName => "name_refused",
+        ContentError::Resend(_) => "resend_refused",
         ContentError::Text(_) => "text_refused",
         ContentError::Malformed(_) | ContentError::BodyCount { .. } | ContentError::FallbackTooLong { .. } => {
             "content_malformed"

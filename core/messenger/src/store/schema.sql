@@ -289,6 +289,8 @@ CREATE TABLE outbox (
     peer_inbox  INTEGER REFERENCES peer_inbox (id),
     olm_kind    INTEGER,
     olm         BLOB,
+    inner       BLOB,                         -- hash of the inner ciphertext that it was given last: what it is asked for by
+    inner_before BLOB,                        -- hashes of those before, the last first, one behind the other
     envelope    BLOB,
     encrypted_at INTEGER,
     accepted_at INTEGER,
@@ -302,6 +304,10 @@ CREATE INDEX outbox_behind ON outbox (peer_device, id) WHERE state < 2 AND after
 CREATE INDEX outbox_dying ON outbox (dies_at) WHERE dies_at IS NOT NULL;
 CREATE INDEX outbox_ended ON outbox (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX outbox_accepted ON outbox (accepted_at) WHERE state = 2;
+CREATE INDEX outbox_by_inner ON outbox (inner) WHERE inner IS NOT NULL;
+CREATE INDEX outbox_sent_again ON outbox (peer_device) WHERE inner_before IS NOT NULL;
+-- What is over, for whoever asks for it again.
+CREATE INDEX outbox_over ON outbox (peer_device, counter) WHERE state > 2 AND counter IS NOT NULL;
 CREATE INDEX outbox_by_message ON outbox (message) WHERE message IS NOT NULL;
 
 -- Signed calls that still have to be made, in order per (relay, subject).

@@ -1,7 +1,7 @@
 //! Bindings, letters and what they say; conversations and safety numbers.
 
 use sotto_crypto::Party;
-use sotto_crypto::letter::{Card, Content, Letter, Meaning, Range, Style, Text};
+use sotto_crypto::letter::{Card, Content, Counters, GivenUp, Letter, Meaning, Range, ResendRequest, Style, Text};
 use sotto_crypto::manifest::Head;
 use sotto_crypto::seal::{Opened, OpenerHash};
 use sotto_crypto::secret::{ChainKey, InviteProof, PairSecret, ReplySecret, invite_proof};
@@ -18,6 +18,7 @@ pub(crate) fn add(scenarios: &mut Scenarios) {
     add_letters(scenarios);
     add_contents(scenarios);
     add_requests(scenarios);
+    add_resends(scenarios);
     add_texts(scenarios);
 }
 
@@ -64,6 +65,7 @@ fn example(alice: &Person) -> Letter {
         opened: None,
         reply_inbox: Some(alice.inbox().inbox),
         conversation: ConversationId::between(&alice.account(), &Person::new(2).account()),
+        earlier: Vec::new(),
         content: Content::Text(Text::plain("Grüezi")).encode().ok().unwrap(),
     }
 }
@@ -159,6 +161,15 @@ fn add_letters(scenarios: &mut Scenarios) {
     changed("counter-too-high", "counter-too-high", "No store counts so far.", &|message| message.counter = 1 << 62);
     changed("no-oldest", "bad-oldest", "It does not say what may still come.", &|message| message.oldest = 0);
     changed("oldest-behind-it", "bad-oldest", "What may still come begins behind it.", &|message| message.oldest = 4);
+    changed("left-four-times-before", "accepted", "It left in four other ciphertexts before.", &|message| {
+        message.earlier = (1..=4).map(|number| Bytes::from(vec![number; 32])).collect();
+    });
+    changed("left-five-times-before", "too-many-earlier", "One more than it may name.", &|message| {
+        message.earlier = vec![Bytes::from_static(&[1; 32]); 5];
+    });
+    changed("short-earlier", "malformed", "An earlier ciphertext's hash of another length.", &|message| {
+        message.earlier = vec![Bytes::from_static(&[1; 31])];
+    });
     changed("no-reply-inbox", "missing-reply-inbox", "A first letter that says not where to answer.", &|message| {
         message.reply_inbox.clear();
     });
@@ -205,6 +216,8 @@ fn add_contents(scenarios: &mut Scenarios) {
     for (body, content, legal) in [
         ("text", Content::Text(Text::plain("Grüezi")), ["contact", "own"].as_slice()),
         ("confirmation", Content::Confirmation, &["contact"]),
+        ("resend-request", Content::ResendRequest(resend_request()), &["contact"]),
+        ("given-up", Content::GivenUp(given_up()), &["contact"]),
         ("pair-ready", Content::PairReady, &["contact"]),
         ("card-change", Content::CardChange(card()), &["contact"]),
         ("contact-request", request, &["invite"]),
@@ -376,6 +389,58 @@ fn add_requests(scenarios: &mut Scenarios) {
     let short = changed(&|request| request.proof.truncate(31));
     let about = "A proof of another length.";
     scenarios.add("short-proof", vector("malformed", about, invite, &requester, &owner, &short));
+}
+
+const fn counters(first: u64, last: u64) -> Counters {
+    Counters { first, last }
+}
+
+fn resend_request() -> ResendRequest {
+    ResendRequest { counters: vec![counters(3, 3), counters(5, 9)], inner_hashes: vec![[1; 32], [2; 32]] }
+}
+
+fn given_up() -> GivenUp {
+    GivenUp {
+        missing: vec![counters(3, 3)],
+        empty: vec![counters(1, 2), counters(5, 9)],
+        missing_hashes: vec![[1; 32]],
+        empty_hashes: vec![[2; 32]],
+    }
+}
+
+fn add_resends(scenarios: &mut Scenarios) {
+    let vector = |expect: &str, about: &str, body: Body| {
+        let content = letter::Content { fallback: String::new(), body: Some(body) }.encode_to_vec();
+        Vector::refused("content", expect, about).text("channel", "contact").hex("content", content)
+    };
+    let range = |first: u64, last: u64| letter::Counters { first, last };
+    let hash = Bytes::from_static(&[7; 32]);
+    let mut asked = |scenario: &str, expect: &str, about: &str, counters: Vec<letter::Counters>, hashes: Vec<Bytes>| {
+        let body = Body::ResendRequest(letter::ResendRequest { counters, inner_hashes: hashes });
+        scenarios.add(&format!("resend-{scenario}"), vector(expect, about, body));
+    };
+    let end = (1 << 62) - 1;
+    asked("of-nothing", "nothing-named", "It asks for nothing.", vec![], vec![]);
+    asked("of-all", "accepted", "Everything from a counter on.", vec![range(7, end)], vec![]);
+    asked("beyond-all", "bad-range", "A counter that no letter has.", vec![range(7, end + 1)], vec![]);
+    asked("from-zero", "bad-range", "Letters count from 1.", vec![range(0, 1)], vec![]);
+    asked("backwards", "bad-range", "A range that ends before it begins.", vec![range(2, 1)], vec![]);
+    asked("touching", "bad-range", "Two ranges that are one.", vec![range(1, 2), range(3, 4)], vec![]);
+    asked("disordered", "bad-range", "Ranges out of order.", vec![range(5, 6), range(1, 2)], vec![]);
+    asked("short-hash", "malformed", "A hash of another length.", vec![], vec![Bytes::from_static(&[7; 31])]);
+    let apart = |count: u64| (1..=count).map(|number| range(2 * number, 2 * number)).collect::<Vec<_>>();
+    asked("as-much", "accepted", "As much as it may ask for.", apart(64), vec![hash.clone(); 64]);
+    asked("too-many-ranges", "too-many-ranges", "A range more.", apart(65), vec![]);
+    asked("too-many-hashes", "too-many-hashes", "A hash more.", vec![], vec![hash.clone(); 65]);
+    let mut given_up = |scenario: &str, expect: &str, about: &str, message: letter::GivenUp| {
+        scenarios.add(&format!("given-up-{scenario}"), vector(expect, about, Body::GivenUp(message)));
+    };
+    given_up("nothing", "nothing-named", "It gives up nothing.", letter::GivenUp::default());
+    let message = letter::GivenUp { empty: vec![range(4, 3)], ..Default::default() };
+    given_up("backwards", "bad-range", "A range that ends before it begins.", message);
+    let (missing_hashes, empty_hashes) = (vec![hash.clone(); 32], vec![hash.clone(); 33]);
+    let message = letter::GivenUp { missing_hashes, empty_hashes, ..Default::default() };
+    given_up("too-many-hashes", "too-many-hashes", "More hashes than were asked for, in both lists.", message);
 }
 
 fn add_texts(scenarios: &mut Scenarios) {

@@ -1,7 +1,7 @@
 //! The code of every refusal.
 
 use sotto_crypto::certificate::CertificateError;
-use sotto_crypto::letter::{ContentError, LetterError, TextError};
+use sotto_crypto::letter::{ContentError, LetterError, ResendError, TextError};
 use sotto_crypto::manifest::{DevicesError, HistoryError, ManifestError};
 use sotto_crypto::olm::OlmError;
 use sotto_crypto::prekey::PrekeyError;
@@ -110,6 +110,7 @@ pub(crate) fn letter(error: &LetterError) -> &'static str {
         LetterError::CounterZero => "counter-zero",
         LetterError::CounterTooHigh => "counter-too-high",
         LetterError::BadOldest => "bad-oldest",
+        LetterError::TooManyEarlier => "too-many-earlier",
         LetterError::MissingReplyInbox => "missing-reply-inbox",
         LetterError::RedundantConversation => "redundant-conversation",
     }
@@ -126,6 +127,10 @@ pub(crate) fn content(error: &ContentError) -> &'static str {
         ContentError::Text(TextError::EmptyRange) => "empty-range",
         ContentError::Text(TextError::RangeBeyondEnd) => "range-beyond-end",
         ContentError::Text(TextError::BadMeaning(error)) => decode(error),
+        ContentError::Resend(ResendError::Nothing) => "nothing-named",
+        ContentError::Resend(ResendError::TooManyRanges { .. }) => "too-many-ranges",
+        ContentError::Resend(ResendError::TooManyHashes { .. }) => "too-many-hashes",
+        ContentError::Resend(ResendError::BadRange) => "bad-range",
         ContentError::BadName => "bad-name",
         ContentError::FallbackTooLong { .. } => "fallback-too-long",
     }

@@ -2,7 +2,7 @@
 
 use sotto_crypto::certificate::Certificate;
 use sotto_crypto::kem::KemPrivateKey;
-use sotto_crypto::letter::{Channel, Content, Letter, UnverifiedLetter, binding as bind};
+use sotto_crypto::letter::{Channel, Content, Counters, Letter, UnverifiedLetter, binding as bind};
 use sotto_crypto::manifest::{Head, History, Known, VerifiedManifest, open_entry};
 use sotto_crypto::olm::OlmMessage;
 use sotto_crypto::prekey::{Bundle, open_one_time};
@@ -128,6 +128,7 @@ fn vouching(opener: OpenerHash) -> Letter {
         opened: None,
         reply_inbox: None,
         conversation: ConversationId::from_bytes([0; 32]),
+        earlier: Vec::new(),
         content: Bytes::new(),
     }
 }
@@ -220,6 +221,7 @@ pub(crate) fn letter(vector: &Vector) -> Outcome {
     let answers = answers.hex("opened", letter.opened.map_or_else(Vec::new, |opened| opened.as_bytes().to_vec()));
     let answers =
         answers.hex("reply_inbox", letter.reply_inbox.map_or_else(Vec::new, |inbox| inbox.as_bytes().to_vec()));
+    let answers = letter.earlier.iter().fold(answers, |answers, hash| answers.hex("earlier", hash));
     Ok(answers.hex("conversation", letter.conversation).hex("content", letter.content).0)
 }
 
@@ -236,6 +238,16 @@ pub(crate) fn content(vector: &Vector) -> Outcome {
     Ok(match content {
         Content::Text(text) => answers.text("body", "text").text("ranges", text.ranges.len()).text("text", text.body).0,
         Content::Confirmation => answers.text("body", "confirmation").0,
+        Content::ResendRequest(request) => {
+            let answers = ranges(answers.text("body", "resend-request"), "counters", &request.counters);
+            hashes(answers, "hash", &request.inner_hashes).0
+        }
+        Content::GivenUp(given_up) => {
+            let answers = ranges(answers.text("body", "given-up"), "missing", &given_up.missing);
+            let answers = ranges(answers, "empty", &given_up.empty);
+            let answers = hashes(answers, "missing_hash", &given_up.missing_hashes);
+            hashes(answers, "empty_hash", &given_up.empty_hashes).0
+        }
         Content::ContactRequest { name, card, manifest, reply_secret, proof } => {
             let answers = answers.text("body", "contact-request").text("name", name).hex("account", card.account);
             let answers = answers.hex("manifest", manifest).hex("reply_secret", reply_secret.as_bytes());
@@ -251,6 +263,14 @@ pub(crate) fn content(vector: &Vector) -> Outcome {
         }
         Content::Unknown { fallback } => answers.text("body", "unknown").text("fallback", fallback).0,
     })
+}
+
+fn ranges(answers: Answers, name: &str, ranges: &[Counters]) -> Answers {
+    ranges.iter().fold(answers, |answers, range| answers.text(name, format!("{} {}", range.first, range.last)))
+}
+
+fn hashes(answers: Answers, name: &str, hashes: &[[u8; 32]]) -> Answers {
+    hashes.iter().fold(answers, |answers, hash| answers.hex(name, hash))
 }
 
 pub(crate) fn contact_request(vector: &Vector) -> Outcome {
