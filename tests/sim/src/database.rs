@@ -38,7 +38,7 @@ impl Person {
     /// How often each reason to refuse an envelope was met.
     #[must_use]
     pub fn refusals(&self) -> BTreeMap<String, i64> {
-        self.database().pairs("SELECT code, count FROM refusal").into_iter().collect()
+        self.database().refusals()
     }
 
     /// How often one of them was.
@@ -64,6 +64,12 @@ impl Database {
     /// When they fail.
     pub fn change(&self, sql: &str) {
         self.0.execute_batch(sql).expect("a test's statement runs");
+    }
+
+    /// How often each reason to refuse an envelope was met.
+    #[must_use]
+    pub fn refusals(&self) -> BTreeMap<String, i64> {
+        self.pairs("SELECT code, count FROM refusal").into_iter().collect()
     }
 
     /// The number that a query finds; 0 when it finds none.

@@ -4,15 +4,24 @@
 //! keystore that a test can copy, lock and roll back. [`World`] puts a whole network of people together. [`Envelope`] and [`Database`]
 //! show what passed on the wire and what stands in a profile, and let a test change both. Everything runs on one thread: stores work
 //! inline, so a paused clock never waits for a thread.
+//!
+//! The proving ground stands on the same parts: a [`schedule`] drawn from a seed is [played](play) with every byte of chance drawn from that
+//! seed too, and what must be true is looked at after every step and in the end.
 
+mod chance;
 mod database;
 mod envelope;
 mod forger;
 mod held;
 mod network;
+mod passage;
 mod people;
+pub mod play;
 mod prekeys;
+mod record;
+pub mod schedule;
 mod secrets;
+mod weather;
 
 pub use database::{Database, hex};
 pub use envelope::{Envelope, envelopes_of};
@@ -22,6 +31,7 @@ pub use network::{Fate, Liar, Meddler, Network, Traffic};
 pub use people::{Backup, Person, World};
 pub use prekeys::{Flaw, Prekeys};
 pub use secrets::MemorySecrets;
+pub use weather::Weather;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

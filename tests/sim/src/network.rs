@@ -1,18 +1,24 @@
 //! Relays by name, transports to them, and whoever sits between.
 //!
 //! Every call is written down as it passes, with its body: tests read there what a relay could. A [meddler](Network::meddle) decides
-//! what becomes of each call, which is how answers get lost, batches change and relays lie.
+//! what becomes of each call, which is how answers get lost, batches change and relays lie. What lies between one device and one relay is
+//! its [`Weather`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sotto_core::world::{Answer, BoxFuture, Call, Clock, Isolation, RelayStream, Rng, Transport, TransportError};
-use sotto_protocol::relay::{ClientFrame, ServerFrame, client_frame, server_frame};
-use sotto_protocol::request::path;
+use sotto_core::world::{Call, Clock, Isolation, Rng, Transport, TransportError};
+use sotto_protocol::relay::{ServerFrame, server_frame};
 use sotto_protocol::{Bytes, Message as _, RelayAddress, RelayName, Timestamp};
 use sotto_relay::store::{SqliteOptions, SqliteStore};
-use sotto_relay::{Relay, RelayConfig, Request, StreamSession};
+use sotto_relay::{Relay, RelayConfig};
+use tokio::sync::watch;
+
+use crate::chance::Chance;
+use crate::passage::InProcess;
+use crate::record::Record;
+use crate::weather::Weather;
 
 /// A call as a relay saw it: on which isolated connection, and whether it was signed.
 #[derive(Clone, PartialEq, Eq)]
@@ -75,11 +81,15 @@ struct State {
     slow: BTreeMap<RelayName, Duration>,
     clocks_ahead: Duration,
     clocks_behind: Duration,
+    weathers: BTreeMap<(usize, RelayName), watch::Sender<Weather>>,
+    /// What the weather does, once there is any.
+    chance: Option<Chance>,
+    record: Option<Record>,
 }
 
 struct Entry {
     relay: Arc<Relay>,
-    is_down: tokio::sync::watch::Sender<bool>,
+    is_down: watch::Sender<bool>,
 }
 
 impl Network {
@@ -133,7 +143,7 @@ impl Network {
 
     /// Puts a relay in the place of its name; who was connected to the old one is not any more.
     pub fn put_relay(&self, address: &RelayAddress, relay: Arc<Relay>) {
-        let entry = Entry { relay, is_down: tokio::sync::watch::channel(false).0 };
+        let entry = Entry { relay, is_down: watch::channel(false).0 };
         self.state().relays.insert(address.name().clone(), entry);
     }
 
@@ -176,7 +186,7 @@ impl Network {
         self.state().clocks_behind = behind;
     }
 
-    fn relays_now(&self) -> Timestamp {
+    pub(crate) fn relays_now(&self) -> Timestamp {
         let state = self.state();
         self.inner.clock.now().after(state.clocks_ahead).before(state.clocks_behind)
     }
@@ -204,11 +214,82 @@ impl Network {
     /// A transport to all relays.
     #[must_use]
     pub fn transport(&self) -> Arc<dyn Transport> {
-        Arc::new(InProcess(self.clone()))
+        Arc::new(InProcess { network: self.clone(), device: None })
+    }
+
+    /// A device's transport to all relays, through the weather that lies between it and each of them.
+    #[must_use]
+    pub fn transport_of(&self, device: usize) -> Arc<dyn Transport> {
+        Arc::new(InProcess { network: self.clone(), device: Some(device) })
+    }
+
+    /// What lies between a device and a relay from now on.
+    pub fn set_weather(&self, device: usize, relay: &RelayAddress, weather: Weather) {
+        self.weather(device, relay.name()).send_replace(weather);
+    }
+
+    /// What lies there now.
+    #[must_use]
+    pub fn weather_at(&self, device: usize, relay: &RelayAddress) -> Weather {
+        *self.weather(device, relay.name()).borrow()
+    }
+
+    fn weather(&self, device: usize, relay: &RelayName) -> watch::Sender<Weather> {
+        let mut state = self.state();
+        let weather = state.weathers.entry((device, relay.clone()));
+        weather.or_insert_with(|| watch::channel(Weather::default()).0).clone()
+    }
+
+    pub(crate) fn weather_between(&self, device: usize, relay: &RelayName) -> watch::Receiver<Weather> {
+        self.weather(device, relay).subscribe()
+    }
+
+    /// What the weather does now.
+    pub(crate) fn roll<T>(&self, choose: impl FnOnce(&mut Chance) -> T) -> T {
+        let mut state = self.state();
+        let rng = &self.inner.rng;
+        let chance = state.chance.get_or_insert_with(|| {
+            let mut seed = [0; 8];
+            rng.fill(&mut seed);
+            Chance::new(u64::from_le_bytes(seed), 0)
+        });
+        choose(chance)
+    }
+
+    /// From now on everything that passes goes into a hash.
+    pub fn begin_record(&self) {
+        self.state().record = Some(Record::default());
+    }
+
+    /// Puts something into the hash, with the time.
+    pub fn record(&self, parts: &[&[u8]]) {
+        let now = self.inner.clock.now();
+        if let Some(record) = &mut self.state().record {
+            record.add(now, parts);
+        }
+    }
+
+    /// The hash of everything that has passed since it was begun.
+    #[must_use]
+    pub fn recorded(&self) -> Option<[u8; 32]> {
+        self.state().record.as_ref().map(Record::hash)
+    }
+
+    pub(crate) fn answer_delay(&self, path: &str) -> Duration {
+        self.state().answer_delay.filter(|(of, _)| *of == path).map(|(_, delay)| delay).unwrap_or_default()
+    }
+
+    pub(crate) fn stream_delay(&self, relay: &RelayName) -> Duration {
+        let state = self.state();
+        state.slow.get(relay).copied().unwrap_or(state.stream_delay)
+    }
+
+    pub(crate) fn are_acks_lost(&self) -> bool {
+        self.state().acks_are_lost
     }
 
     /// Writes a call down and asks the meddler.
-    fn judge(&self, traffic: Traffic) -> Fate {
+    pub(crate) fn judge(&self, traffic: Traffic) -> Fate {
         let mut state = self.state();
         let fate = match &mut state.meddler {
             Some(meddler) => meddler(&traffic),
@@ -219,7 +300,7 @@ impl Network {
     }
 
     /// A frame as it comes out of a relay's stream.
-    fn said(&self, relay: &RelayName, bytes: Bytes) -> Bytes {
+    pub(crate) fn said(&self, relay: &RelayName, bytes: Bytes) -> Bytes {
         let mut state = self.state();
         match (&mut state.liar, ServerFrame::decode(bytes.clone())) {
             (Some(liar), Ok(ServerFrame { frame: Some(mut frame) })) => {
@@ -230,107 +311,10 @@ impl Network {
         }
     }
 
-    fn reach(
-        &self,
-        address: &RelayAddress,
-    ) -> Result<(Arc<Relay>, tokio::sync::watch::Receiver<bool>), TransportError> {
+    pub(crate) fn reach(&self, address: &RelayAddress) -> Result<(Arc<Relay>, watch::Receiver<bool>), TransportError> {
         let state = self.state();
         let entry = state.relays.get(address.name()).ok_or(TransportError::Unreachable)?;
         let is_down = entry.is_down.subscribe();
         if *is_down.borrow() { Err(TransportError::Unreachable) } else { Ok((Arc::clone(&entry.relay), is_down)) }
-    }
-}
-
-struct InProcess(Network);
-
-impl Transport for InProcess {
-    fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, TransportError>> {
-        Box::pin(async move {
-            let (relay, _) = self.0.reach(&call.relay)?;
-            let traffic = Traffic {
-                relay: call.relay.name().clone(),
-                isolation: call.isolation,
-                path: call.path,
-                signed: call.authorization.is_some(),
-                body: call.body.clone(),
-            };
-            let (body, answer_is_lost) = match self.0.judge(traffic) {
-                Fate::Passes => (call.body, false),
-                Fate::AnswerLost => (call.body, true),
-                Fate::Becomes(body) => (body, false),
-                Fate::Lost => return Err(TransportError::Unreachable),
-                Fate::Answered(body) => return Ok(Answer { status: 200, body }),
-                Fate::Fails(status, body) => return Ok(Answer { status, body }),
-            };
-            let request = Request {
-                method: if call.path == path::WELL_KNOWN { "GET" } else { "POST" }.to_owned(),
-                path: call.path.to_owned(),
-                body,
-                authorization: call.authorization,
-                has_cookie: false,
-                version: Some(sotto_protocol::PROTOCOL_VERSION.to_string()),
-            };
-            let response = relay.handle(request, self.0.relays_now()).await;
-            let answer_delay = self.0.state().answer_delay;
-            if let Some((_, delay)) = answer_delay.filter(|(path, _)| *path == call.path) {
-                self.0.pass(delay).await;
-            }
-            if answer_is_lost {
-                return Err(TransportError::Broken);
-            }
-            Ok(Answer { status: response.status, body: response.body })
-        })
-    }
-
-    fn stream(&self, relay: &RelayAddress) -> BoxFuture<'_, Result<Box<dyn RelayStream>, TransportError>> {
-        let name = relay.name().clone();
-        let delay = {
-            let state = self.0.state();
-            state.slow.get(&name).copied().unwrap_or(state.stream_delay)
-        };
-        let reached = self.0.reach(relay);
-        Box::pin(async move {
-            let (relay, is_down) = reached?;
-            self.0.pass(delay).await;
-            let mut challenge = [0; 32];
-            self.0.inner.rng.fill(&mut challenge);
-            let session = relay.open_stream(challenge, self.0.relays_now());
-            Ok(Box::new(Stream { name, session, is_down, network: self.0.clone() }) as Box<dyn RelayStream>)
-        })
-    }
-}
-
-fn is_ack(frame: &Bytes) -> bool {
-    ClientFrame::decode(frame.clone()).is_ok_and(|frame| matches!(frame.frame, Some(client_frame::Frame::Ack(_))))
-}
-
-struct Stream {
-    name: RelayName,
-    session: StreamSession,
-    is_down: tokio::sync::watch::Receiver<bool>,
-    network: Network,
-}
-
-impl RelayStream for Stream {
-    fn send(&mut self, frame: Bytes) -> BoxFuture<'_, Result<(), TransportError>> {
-        Box::pin(async move {
-            if *self.is_down.borrow() {
-                return Err(TransportError::Broken);
-            }
-            if self.network.state().acks_are_lost && is_ack(&frame) {
-                return Ok(());
-            }
-            self.session.receive(&frame).await.map_err(|_| TransportError::Broken)
-        })
-    }
-
-    fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, TransportError>>> {
-        Box::pin(async move {
-            tokio::select! {
-                biased;
-                _ = self.is_down.wait_for(|is_down| *is_down) => Some(Err(TransportError::Broken)),
-                frame = self.session.next() => frame.map(|frame| Ok(self.network.said(&self.name, frame))),
-            }
-        })
     }
 }

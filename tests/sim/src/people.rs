@@ -182,7 +182,7 @@ impl World {
 }
 
 /// A directory in memory where there is one: nothing here tests the disk, and thousands of syncs would take most of the time.
-fn temporary() -> TempDir {
+pub(crate) fn temporary() -> TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
     made.expect("a temporary directory can be made")

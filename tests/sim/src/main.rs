@@ -1,0 +1,123 @@
+//! The proving ground as a program: many seeds, or one with its story. `cargo xtask sim` starts it, once per core.
+#![expect(clippy::print_stdout, reason = "a program for the terminal")]
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use sotto_sim::play::{Played, play};
+use sotto_sim::schedule::{Schedule, Step, shrink};
+
+/// What to play.
+struct Wanted {
+    from: u64,
+    seeds: u64,
+    /// From one seed to the next: so many processes share the seeds.
+    stride: u64,
+    /// No new seed is begun after this.
+    within: Option<Duration>,
+    /// Only these steps of the one seed.
+    only: Option<BTreeSet<usize>>,
+    shrinks: bool,
+    plants: bool,
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = match read(&words) {
+        Ok(wanted) => wanted,
+        Err(what) => {
+            eprintln!("{what}");
+            return ExitCode::from(2);
+        }
+    };
+    let begun = Instant::now();
+    let (mut played, mut failed, mut texts) = (0_u64, 0_u64, 0);
+    for number in 0..wanted.seeds {
+        if wanted.within.is_some_and(|within| begun.elapsed() > within) {
+            break;
+        }
+        let seed = wanted.from + number * wanted.stride;
+        let schedule = schedule(seed, &wanted);
+        let one = play(&schedule);
+        played += 1;
+        texts += one.texts;
+        if one.violation.is_some() {
+            failed += 1;
+        }
+        let is_alone = wanted.seeds == 1;
+        if is_alone || one.violation.is_some() {
+            tell(&schedule, &one, &wanted);
+        }
+    }
+    println!("played {played} failed {failed} texts {texts} ms {}", begun.elapsed().as_millis());
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn schedule(seed: u64, wanted: &Wanted) -> Schedule {
+    let whole = Schedule::of_seed(seed);
+    let whole = if wanted.plants { whole.and(Step::Forget(0)) } else { whole };
+    match &wanted.only {
+        Some(places) => whole.only(&places.iter().copied().collect::<Vec<_>>()),
+        None => whole,
+    }
+}
+
+fn tell(schedule: &Schedule, played: &Played, wanted: &Wanted) {
+    let seed = schedule.seed;
+    let Some(violation) = &played.violation else {
+        println!("{}{}\nnothing broke; hash {}", schedule.cast, played.story.join("\n"), sotto_sim::hex(&played.hash));
+        return;
+    };
+    println!("seed {seed} failed: {violation}");
+    let planted = if wanted.plants { " --plant" } else { "" };
+    if !wanted.shrinks {
+        if wanted.seeds == 1 {
+            println!("{}{}", schedule.cast, played.story.join("\n"));
+        }
+        println!("its story: cargo xtask sim --seed {seed}{planted} --shrink\n");
+        return;
+    }
+    let shrunk =
+        shrink(schedule, |shorter| play(shorter).violation.is_some_and(|now| now.promise == violation.promise));
+    let (plays, shrunk) = (shrunk.plays, shrunk.schedule);
+    println!(
+        "{} of {} steps are enough (found in {plays} plays):\n\n{}{}\n",
+        shrunk.steps.len(),
+        schedule.steps.len(),
+        shrunk.cast,
+        play(&shrunk).story.join("\n")
+    );
+    println!("again: cargo xtask sim --seed {seed}{planted} --only {}\n", list(&shrunk.places()));
+}
+
+fn list(places: &[usize]) -> String {
+    if places.is_empty() {
+        return "none".to_owned();
+    }
+    places.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn read(words: &[String]) -> Result<Wanted, String> {
+    let mut wanted = Wanted { from: 1, seeds: 1, stride: 1, within: None, only: None, shrinks: false, plants: false };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
+        let number = |value: &String| value.parse::<u64>().map_err(|_| format!("{word} wants a number"));
+        match word.as_str() {
+            "--seed" => (wanted.from, wanted.seeds) = (number(value()?)?, 1),
+            "--from" => wanted.from = number(value()?)?,
+            "--seeds" => wanted.seeds = number(value()?)?,
+            "--stride" => wanted.stride = number(value()?)?,
+            "--within" => wanted.within = Some(Duration::from_secs(number(value()?)?)),
+            "--only" => {
+                let places = value()?.split(',').filter(|place| *place != "none").map(str::parse);
+                wanted.only = Some(places.collect::<Result<_, _>>().map_err(|_| "--only wants places".to_owned())?);
+            }
+            "--shrink" => wanted.shrinks = true,
+            "--plant" => wanted.plants = true,
+            _ => return Err(format!("{word} is unknown")),
+        }
+    }
+    Ok(wanted)
+}

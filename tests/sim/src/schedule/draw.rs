@@ -1,0 +1,159 @@
+//! A schedule from a seed.
+
+use std::time::Duration;
+
+use super::{Cast, PEOPLE, RELAYS, RELAYS_DIE, RELAYS_FORGET, Schedule, Step};
+use crate::Weather;
+use crate::chance::Chance;
+
+/// Steps of a schedule.
+const STEPS: (u64, u64) = (6, 22);
+/// Of a hundred pairs so many are contacts before anything else happens; the others meet on the way.
+const MET_BEFORE: u32 = 80;
+/// Writes after which a device dies: a send takes a dozen, a batch of deliveries a few more.
+const WRITE_MAX: u64 = 40;
+const DAY: u64 = 24 * 3_600;
+/// All nights of a schedule together: what waits on a relay lives for thirty days, and nobody is promised more.
+const NIGHTS: Duration = Duration::from_secs(25 * DAY);
+
+impl Schedule {
+    /// The schedule of a seed.
+    #[must_use]
+    pub fn of_seed(seed: u64) -> Self {
+        let mut chance = Chance::new(seed, u64::from_be_bytes(*b"schedule"));
+        let cast = cast(&mut chance);
+        let mut steps = Vec::new();
+        let mut late = Vec::new();
+        for owner in 0..cast.people.len() {
+            for scanner in owner + 1..cast.people.len() {
+                let (owner, scanner) = if chance.percent(50) { (owner, scanner) } else { (scanner, owner) };
+                let to = if chance.percent(MET_BEFORE) { &mut steps } else { &mut late };
+                to.push(Step::Meet { owner, scanner });
+            }
+        }
+        for _ in 0..chance.between(STEPS.0, STEPS.1) {
+            steps.push(step(&mut chance, &cast));
+            // Most of what happens is followed by somebody who speaks, and by time.
+            if chance.percent(60) {
+                steps.push(say(&mut chance, &cast));
+            }
+            if chance.percent(60) {
+                steps.push(Step::Wait(wait(&mut chance)));
+            }
+        }
+        let mut nights = Duration::ZERO;
+        steps.retain(|step| {
+            let Step::Night(night) = step else { return true };
+            let fits = nights + *night <= NIGHTS;
+            nights += if fits { *night } else { Duration::ZERO };
+            fits
+        });
+        for meet in late {
+            steps.insert(chance.index(steps.len()), meet);
+        }
+        Self { seed, cast, steps: steps.into_iter().enumerate().collect() }
+    }
+}
+
+fn cast(chance: &mut Chance) -> Cast {
+    let relays = 2 + chance.index(RELAYS.len() - 1);
+    // Two are cheap, and most of what can go wrong goes wrong between two.
+    let count = if chance.percent(60) { 2 } else { 3 + chance.index(PEOPLE.len() - 2) };
+    let own = |chance: &mut Chance| {
+        let first = chance.index(relays);
+        let second = (first + 1 + chance.index(relays - 1)) % relays;
+        if chance.percent(50) { vec![first] } else { vec![first, second] }
+    };
+    Cast { relays, people: (0..count).map(|_| own(chance)).collect(), devices: (0..count).collect() }
+}
+
+fn say(chance: &mut Chance, cast: &Cast) -> Step {
+    let device = chance.index(cast.devices.len());
+    let from = cast.devices[device];
+    let to = (from + 1 + chance.index(cast.people.len() - 1)) % cast.people.len();
+    let texts = if chance.percent(10) { 30 } else { 1 + chance.index(3) };
+    Step::Say { device, to, texts }
+}
+
+/// From within one instruction of another to a quarter of an hour: engines that run for longer meet nothing new, and cost time.
+fn wait(chance: &mut Chance) -> Duration {
+    match chance.index(5) {
+        0 => Duration::from_millis(chance.between(0, 20)),
+        1 => Duration::from_millis(chance.between(20, 3_000)),
+        2 | 3 => Duration::from_secs(chance.between(3, 120)),
+        _ => Duration::from_secs(chance.between(120, 900)),
+    }
+}
+
+fn step(chance: &mut Chance, cast: &Cast) -> Step {
+    let device = chance.index(cast.devices.len());
+    let relay = chance.index(cast.relays);
+    match chance.between(0, 99) {
+        0..=21 => say(chance, cast),
+        22..=27 => Step::Night(Duration::from_secs(match chance.index(4) {
+            0 => chance.between(3_600, DAY),
+            1 | 2 => chance.between(DAY, 8 * DAY),
+            _ => chance.between(8 * DAY, 24 * DAY),
+        })),
+        28..=37 => Step::Kill(device),
+        38..=45 => Step::KillAtWrite { device, write: chance.between(1, WRITE_MAX) },
+        46..=51 => Step::Off(device),
+        52..=57 => Step::On(device),
+        58..=62 => Step::RelayDown(relay),
+        63..=66 => Step::RelayUp(relay),
+        67..=70 => Step::RelayRestarts(relay),
+        71 if RELAYS_FORGET => Step::RelayCopied(relay),
+        72 if RELAYS_FORGET => Step::RelayRestored(relay),
+        73 if RELAYS_DIE => Step::RelayDies(relay),
+        71..=77 => Step::Cut { device, relay },
+        78..=81 => Step::Mend { device, relay },
+        82..=93 => Step::Weather { device, relay, weather: weather(chance) },
+        _ => Step::Clock { device, seconds: clock(chance) },
+    }
+}
+
+fn weather(chance: &mut Chance) -> Weather {
+    let latency_ms_min = chance.between(0, 300);
+    let losses = [0, 0, 5, 20][chance.index(4)];
+    let repeats = [0, 10, 30][chance.index(3)];
+    Weather {
+        latency_ms_min,
+        latency_ms_max: latency_ms_min + [0, 50, 2_000][chance.index(3)],
+        losses,
+        repeats,
+        is_cut: false,
+    }
+}
+
+fn clock(chance: &mut Chance) -> i64 {
+    let seconds = match chance.index(4) {
+        0 => 0,
+        1 => chance.between(1, 600),
+        2 => chance.between(600, 2 * DAY),
+        _ => chance.between(2 * DAY, 60 * DAY),
+    };
+    let seconds = seconds.cast_signed();
+    if chance.percent(50) { seconds } else { -seconds }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_has_one_schedule_and_others_have_others() {
+        assert_eq!(Schedule::of_seed(5), Schedule::of_seed(5));
+        assert_ne!(Schedule::of_seed(5).steps, Schedule::of_seed(6).steps);
+    }
+
+    #[test]
+    fn everything_that_can_happen_is_drawn_sooner_or_later() {
+        let drawn: Vec<_> = (0..200).flat_map(|seed| Schedule::of_seed(seed).steps).collect();
+        let mut kinds: Vec<_> = drawn.iter().map(|(_, step)| std::mem::discriminant(step)).collect();
+        kinds.sort_by_key(|kind| format!("{kind:?}"));
+        kinds.dedup();
+        // All but what is planted, and what the two constants leave out.
+        let left_out = 1 + 2 * usize::from(!RELAYS_FORGET) + usize::from(!RELAYS_DIE);
+        assert_eq!(kinds.len(), 19 - left_out);
+    }
+}

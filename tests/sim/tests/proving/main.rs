@@ -1,0 +1,40 @@
+//! The proving ground proves something: one seed is one story, and what breaks is told and found again.
+//!
+//! The many seeds are `cargo xtask sim`; the few here are for whoever changes the ground itself.
+
+use sotto_sim::play::{Promise, play};
+use sotto_sim::schedule::{Schedule, Step, shrink};
+
+#[test]
+fn two_runs_of_one_seed_give_the_same_hash_of_everything_that_passed() {
+    for seed in [1, 2, 3] {
+        let schedule = Schedule::of_seed(seed);
+        let (one, again) = (play(&schedule), play(&schedule));
+        assert_eq!(one, again, "seed {seed}");
+        assert_ne!(one.hash, play(&Schedule::of_seed(seed + 100)).hash);
+    }
+}
+
+#[test]
+fn a_few_seeds_keep_every_promise() {
+    for seed in 10..14 {
+        let played = play(&Schedule::of_seed(seed));
+        assert_eq!(played.violation, None, "seed {seed}:\n{}", played.story.join("\n"));
+    }
+}
+
+/// A device forgets what it has received: no engine can heal that, so it must be told, and found again in a few steps.
+#[test]
+fn a_planted_fault_is_told_as_a_story_and_shrinks_to_what_is_needed_for_it() {
+    let whole = Schedule::of_seed(1).and(Step::Forget(0));
+    let played = play(&whole);
+    let violation = played.violation.expect("a text is gone");
+    assert!([Promise::DeliveredIsTrue, Promise::EverythingArrives].contains(&violation.promise), "{violation}");
+    assert!(played.story.iter().any(|line| line.contains("forgets the last text")));
+    assert!(played.story.iter().any(|line| line.contains("BROKEN")));
+    let fails = |schedule: &Schedule| play(schedule).violation.is_some_and(|now| now.promise == violation.promise);
+    let shrunk = shrink(&whole, fails).schedule;
+    assert!(shrunk.steps.len() <= 5, "{:?}", shrunk.steps);
+    assert_eq!(play(&shrunk).violation.map(|now| now.promise), Some(violation.promise));
+    assert_eq!(shrunk, whole.only(&shrunk.places()));
+}
