@@ -8,7 +8,7 @@ use std::ffi::{c_int, c_long};
 use std::mem::MaybeUninit;
 
 use crate::disk::FileId;
-use crate::machine::directory_synced;
+use crate::machine::{Cut, sync_directory};
 
 /// As the C library's.
 ///
@@ -41,13 +41,15 @@ pub(crate) fn set_system_error(number: c_int) {
 
 fn sync(call: c_long, file: c_int) -> c_int {
     // SAFETY: the kernel takes any number for a file, and touches no memory of ours. It leaves its error where the C library does.
-    let result = unsafe { libc::syscall(call, file) };
-    if result == 0
-        && let Some(directory) = directory_of(file)
-    {
-        directory_synced(directory);
-    }
-    c_int::try_from(result).unwrap_or(-1)
+    let by_kernel = || unsafe { libc::syscall(call, file) } == 0;
+    let is_synced = match directory_of(file) {
+        None => by_kernel(),
+        Some(directory) => sync_directory(directory, by_kernel).unwrap_or_else(|Cut| {
+            set_system_error(libc::EIO);
+            false
+        }),
+    };
+    if is_synced { 0 } else { -1 }
 }
 
 fn directory_of(file: c_int) -> Option<FileId> {

@@ -41,13 +41,15 @@ pub(crate) struct Disk {
     root_id: FileId,
     durable: Names,
     images: BTreeMap<FileId, Image>,
+    /// The names as they were when the power went: whoever has not noticed may still change them.
+    at_cut: Option<Names>,
 }
 
 impl Disk {
     /// Everything below `root` is on the disk already.
     pub(crate) fn of(root: &Path) -> io::Result<Self> {
         let root_id = id(root)?;
-        Ok(Self { root: root.to_owned(), root_id, durable: names(root)?, images: BTreeMap::new() })
+        Ok(Self { root: root.to_owned(), root_id, durable: names(root)?, images: BTreeMap::new(), at_cut: None })
     }
 
     /// Whether its bytes have to be told.
@@ -70,16 +72,24 @@ impl Disk {
         self.images.entry(file).or_default()
     }
 
-    /// Somebody synced a directory: its entries are durable as they are now. Directories of other machines are none of ours.
+    /// What happens to names from now on does not reach the disk.
+    pub(crate) fn freeze(&mut self) -> io::Result<()> {
+        self.at_cut = Some(names(&self.root)?);
+        Ok(())
+    }
+
+    /// Whether it is one of these directories.
+    pub(crate) fn has_directory(&self, directory: FileId) -> bool {
+        directory == self.root_id || names(&self.root).is_ok_and(|names| find(&names, directory).is_some())
+    }
+
+    /// Somebody synced a directory: its entries are durable as they are now.
     pub(crate) fn sync_directory(&mut self, directory: FileId) -> io::Result<()> {
         let now = names(&self.root)?;
-        let path = if directory == self.root_id {
-            PathBuf::new()
-        } else {
-            match now.iter().find(|(_, entry)| entry.id == directory && entry.is_directory) {
-                Some((path, _)) => path.clone(),
-                None => return Ok(()),
-            }
+        let path = match find(&now, directory) {
+            Some(path) => path.clone(),
+            None if directory == self.root_id => PathBuf::new(),
+            None => return Ok(()),
         };
         let is_in = |entry: &PathBuf| entry.parent() == Some(path.as_path());
         self.durable.retain(|entry, _| !is_in(entry));
@@ -89,7 +99,7 @@ impl Disk {
 
     /// Makes the files what a power cut may leave. Nobody may have one of them open.
     pub(crate) fn lose_power(&mut self, chance: &mut impl Rng) -> io::Result<()> {
-        let now = names(&self.root)?;
+        let now = self.at_cut.take().map_or_else(|| names(&self.root), Ok)?;
         let kept = self.kept_names(&now, chance);
         let mut files = Vec::new();
         for (path, entry) in kept {
@@ -151,6 +161,10 @@ impl Disk {
         }
         kept
     }
+}
+
+fn find(names: &Names, directory: FileId) -> Option<&PathBuf> {
+    names.iter().find(|(_, entry)| entry.id == directory && entry.is_directory).map(|(path, _)| path)
 }
 
 pub(crate) fn id(path: &Path) -> io::Result<FileId> {

@@ -6,13 +6,18 @@
 
 #![cfg(target_os = "linux")]
 
+pub mod conversation;
 mod directories;
 mod disk;
 mod image;
 mod machine;
+mod play;
+pub mod relay;
 mod vfs;
+mod wire;
 
 pub use machine::{LeftOut, Machine};
+pub use play::{Numbers, Violation};
 
 use std::path::Path;
 

@@ -87,7 +87,7 @@ impl Machine {
 
     /// The power is cut now.
     pub fn cut(&self) {
-        self.0.state().is_cut = true;
+        self.0.state().cut();
     }
 
     /// Whether it is.
@@ -112,6 +112,15 @@ impl Machine {
         state.disk.lose_power(&mut ChaCha20Rng::seed_from_u64(seed)).expect("a test's directory can be written");
         state.is_cut = false;
         state.cut_at = None;
+    }
+}
+
+impl State {
+    fn cut(&mut self) {
+        if !self.is_cut {
+            self.is_cut = true;
+            self.disk.freeze().expect("a machine's directory can be read");
+        }
     }
 }
 
@@ -143,7 +152,9 @@ impl Power {
         // The write that the power goes in may have arrived too.
         change(&mut state.disk);
         state.steps += 1;
-        state.is_cut = state.cut_at.is_some_and(|step| state.steps >= step);
+        if state.cut_at.is_some_and(|step| state.steps >= step) {
+            state.cut();
+        }
         if state.is_cut { Err(Cut) } else { Ok(()) }
     }
 
@@ -183,16 +194,19 @@ impl Power {
     }
 }
 
-/// A directory was synced, by whomever.
-pub(crate) fn directory_synced(directory: FileId) {
+/// A directory is synced, by whomever: `sync` does it, and only where there is power.
+pub(crate) fn sync_directory(directory: FileId, sync: impl FnOnce() -> bool) -> Result<bool, Cut> {
     let all: Vec<_> = machines().iter().filter_map(Weak::upgrade).collect();
-    for machine in all {
-        let mut state = machine.state();
-        // Without power nothing is synced any more; a machine whose directory has gone has no use for it.
-        if !state.is_cut {
-            drop(state.disk.sync_directory(directory));
-        }
+    let Some(machine) = all.into_iter().find(|machine| machine.state().disk.has_directory(directory)) else {
+        return Ok(sync());
+    };
+    machine.step()?;
+    let is_synced = sync();
+    if is_synced {
+        // A machine whose directory has gone has no use for it.
+        drop(machine.state().disk.sync_directory(directory));
     }
+    Ok(is_synced)
 }
 
 fn machines() -> MutexGuard<'static, Vec<Weak<Power>>> {

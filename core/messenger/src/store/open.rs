@@ -124,8 +124,12 @@ impl ProfileLock {
         if log.try_exists().map_err(from_io)? {
             return Err(StoreError::Failed);
         }
-        fs::rename(self.directory.join(NEW_FILE_NAME), self.database()).map_err(from_io)?;
-        sync_directory(&self.directory)
+        let new = self.directory.join(NEW_FILE_NAME);
+        fs::rename(&new, self.database()).map_err(from_io)?;
+        sync_directory(&self.directory).inspect_err(|_| {
+            // Its maker takes the key back: a database with the real name would be one that nobody opens.
+            let _ = fs::rename(self.database(), &new);
+        })
     }
 }
 
@@ -148,6 +152,16 @@ fn sync_directory(directory: &Path) -> Result<(), StoreError> {
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(from_io)
 }
 
+/// As [`sync_directory`] for one that may be somebody else's: what must not be read cannot be synced either.
+#[cfg(unix)]
+fn sync_directory_above(path: &Path) -> Result<(), StoreError> {
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match File::open(above).and_then(|directory| directory.sync_all()) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced.map_err(from_io),
+    }
+}
+
 #[cfg(not(unix))]
 fn sync_directory(_: &Path) -> Result<(), StoreError> {
     Ok(())
@@ -160,10 +174,15 @@ pub(super) enum OpenMode {
     Existing,
 }
 
+/// Its name, and those of the directories that are made above it, are synced: a power cut would take the profile along with them.
 #[cfg(unix)]
 fn create_private_directory(directory: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::DirBuilderExt as _;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(from_io)
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let above: Vec<&Path> = directory.ancestors().skip(1).take_while(is_missing).collect();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(from_io)?;
+    // Its own name also where it was there: whoever made it may have been killed before this.
+    std::iter::once(directory).chain(above).try_for_each(sync_directory_above)
 }
 
 #[cfg(not(unix))]
