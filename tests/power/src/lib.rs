@@ -2,7 +2,10 @@
 //!
 //! [`Machine`] is a directory whose power can be cut, at any write or sync of SQLite's. What comes back is what a disk may hold then:
 //! everything that was synced, and of the rest a part that a seed decides. SQLite, both stores and the engine run on it unchanged.
-//! Modules: `vfs` (SQLite's calls), `directories` (syncs of directories), `machine` (power), `disk` (names), `image` (bytes).
+//! [`relay::play`] asks a relay's store for everything, [`conversation::play`] lets two people talk; both compare what comes back with
+//! what was answered.
+//! Modules: `vfs` (SQLite's calls), `directories` (syncs of directories), `machine` (power), `disk` (names), `image` (bytes), `wire` (what
+//! relays said), `play` (chance and counts).
 
 #![cfg(target_os = "linux")]
 
@@ -17,7 +20,7 @@ mod vfs;
 mod wire;
 
 pub use machine::{LeftOut, Machine};
-pub use play::{Numbers, Violation};
+pub use play::{Numbers, Violation, alone};
 
 use std::path::Path;
 

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use sotto_power::conversation::{self, Victim};
-use sotto_power::{LeftOut, Numbers, Violation, relay};
+use sotto_power::{LeftOut, Numbers, Violation, alone, relay};
 
 /// What is played.
 #[derive(Clone, Copy)]
@@ -25,9 +25,9 @@ type Play = (&'static str, fn(u64, LeftOut) -> Result<Numbers, Violation>);
 
 const PLAYS: [Play; 4] = [
     ("a relay's store", relay::play),
-    ("the relay", |seed, left_out| alone(conversation::play(seed, Victim::Relay, left_out))),
-    ("the devices", |seed, left_out| alone(conversation::play(seed, Victim::Device, left_out))),
-    ("an account being made", |seed, left_out| alone(conversation::play_beginning(seed, left_out))),
+    ("the relay", |seed, left_out| alone(seed, move || conversation::play(seed, Victim::Relay, left_out))),
+    ("the devices", |seed, left_out| alone(seed, move || conversation::play(seed, Victim::Device, left_out))),
+    ("an account being made", |seed, left_out| alone(seed, move || conversation::play_beginning(seed, left_out))),
 ];
 
 fn main() -> ExitCode {
@@ -100,10 +100,4 @@ fn tell(seed: u64, name: &str, violation: &Violation, left_out: LeftOut) {
     if left_out == LeftOut::Nothing {
         println!("  again: cargo xtask power --from {seed} --seeds 1");
     }
-}
-
-/// One play on a thread and a clock of its own.
-fn alone(play: impl Future<Output = Result<Numbers, Violation>>) -> Result<Numbers, Violation> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.map_err(|error| Violation(error.to_string()))?.block_on(play)
 }

@@ -22,6 +22,8 @@ impl fmt::Display for Violation {
 pub struct Numbers {
     /// Power cuts.
     pub cuts: u64,
+    /// Writes, syncs and the like on the machines that were cut.
+    pub steps: u64,
     /// Envelopes that a relay accepted.
     pub accepted: u64,
     /// Texts that somebody said.
@@ -32,8 +34,27 @@ impl Numbers {
     /// Both.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
-        Self { cuts: self.cuts + other.cuts, accepted: self.accepted + other.accepted, texts: self.texts + other.texts }
+        Self {
+            cuts: self.cuts + other.cuts,
+            steps: self.steps + other.steps,
+            accepted: self.accepted + other.accepted,
+            texts: self.texts + other.texts,
+        }
     }
+}
+
+/// Plays on a thread, a clock and a source of randomness of its own: one seed plays the same twice.
+///
+/// # Errors
+/// The first promise that was broken.
+pub fn alone<P>(seed: u64, play: impl FnOnce() -> P + Send) -> Result<Numbers, Violation>
+where
+    P: Future<Output = Result<Numbers, Violation>>,
+{
+    sotto_entropy::on_seeded_thread(seed, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.map_err(|error| Violation(error.to_string()))?.block_on(play())
+    })
 }
 
 /// The same choices for the same seed.

@@ -40,6 +40,7 @@ pub fn play(seed: u64, left_out: LeftOut) -> Result<Numbers, Violation> {
         stage.come_back()?;
         stage.check()?;
     }
+    stage.numbers.steps = stage.machine.steps();
     Ok(stage.numbers)
 }
 

@@ -5,7 +5,7 @@
 
 use crate::checkout::{Checkout, run};
 use crate::step::{Failure, Outcome, Step, run_all};
-use crate::{kills, machine, policy, python, tree};
+use crate::{kills, machine, policy, power, python, tree};
 
 const STEPS: &[Step] = &[
     Step { name: "format", run: is_formatted, script: None },
@@ -17,6 +17,7 @@ const STEPS: &[Step] = &[
     Step { name: "end-to-end", run: end_to_end, script: None },
     Step { name: "doctests", run: doctests, script: None },
     Step { name: "kills", run: kills::step, script: None },
+    Step { name: "power", run: power::step, script: None },
     Step { name: "stock-sqlcipher", run: stock_sqlcipher, script: Some(STOCK_SQLCIPHER) },
     Step { name: "vectors", run: vectors, script: Some(VECTORS) },
     Step { name: "ffi", run: ffi_smoke_test, script: Some(FFI_SMOKE_TEST) },
