@@ -20,8 +20,8 @@ mod way;
 
 pub use trust::Trust;
 pub(crate) use trust::{
-    ChainAddress, answered_from_chain, chain_read, distrust, forget_chain_before, led_to_chain, manifest_is_stale,
-    manifest_read, to_read_again, turn_back_to_chain,
+    ChainAddress, answered_from_chain, chain_read, distrust, forget_chain_before, led_to_chain, manifest_is_due,
+    manifest_is_stale, manifest_read, to_read_again, turn_back_to_chain,
 };
 pub(crate) use way::{
     PairOf, ask_again, asked_at, end_requests, forget_pair, has_asked_now, pair_is_usable, set_invite, set_pair,

@@ -26,6 +26,7 @@ use crate::conversation::MessageRow;
 use crate::error::Error;
 use crate::outbox::dispatcher;
 use crate::outbox::post::Post;
+use crate::outbox::reach::Reach;
 use crate::own::Own;
 use crate::relay_client::RelayClient;
 use crate::status::Status;
@@ -67,6 +68,7 @@ pub(crate) struct Engine {
     pub(crate) own: Own,
     pub(crate) client: RelayClient,
     pub(crate) post: Arc<Post>,
+    pub(crate) reach: Reach,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) status: Status,
@@ -115,6 +117,7 @@ impl Engine {
             client,
             clock,
             rng,
+            reach: Reach::default(),
             status: Status::default(),
             runtime,
             events: broadcast::channel(EVENTS).0,
@@ -302,6 +305,7 @@ impl Engine {
     /// The network may be back: everything queued is due at once.
     pub(crate) fn network_hint(&self) {
         self.status.new_round();
+        self.reach.forget();
         self.hint.send_modify(|count| *count += 1);
         self.retry.send_modify(|count| *count += 1);
         self.wake();

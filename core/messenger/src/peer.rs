@@ -7,6 +7,7 @@ use sotto_crypto::manifest::{Device, VerifiedManifest};
 use sotto_protocol::{ClaimId, DeviceId, InboxId, RelayAddress, Timestamp};
 
 use crate::contact::ContactRow;
+use crate::outbox;
 use crate::store::column::{counter, ms, stored};
 use crate::store::{Query, StoreError, Tx};
 
@@ -168,7 +169,7 @@ pub(crate) fn list_devices(
         "UPDATE peer_device SET left_at = ?2 WHERE contact = ?1 AND listed = 0 AND left_at IS NULL",
         params![contact.0, ms(now)],
     )?;
-    Ok(())
+    outbox::again::leave_unlisted_inboxes(tx, contact)
 }
 
 fn list_device(tx: &mut Tx<'_>, contact: ContactRow, device: &Device) -> Result<(), StoreError> {

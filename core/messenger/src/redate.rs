@@ -16,8 +16,9 @@ use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
 /// Columns that hold when something happened here, with the rows in which it still matters.
-const PAST: [(&str, &str, &str); 11] = [
+const PAST: [(&str, &str, &str); 12] = [
     ("outbox", "accepted_at", "state = 2"),
+    ("relay_out", "since", "1"),
     ("outbox", "encrypted_at", "state <= 2"),
     ("own_inbox", "one_time_made_at", "1"),
     ("session", "created_at", "1"),

@@ -134,6 +134,12 @@ pub(crate) fn begin_anew(tx: &mut Tx<'_>, inbox: InboxRow) -> Result<(), StoreEr
     Ok(())
 }
 
+/// The next letter to that inbox begins a new session, whatever was heard on the one before.
+pub(crate) fn stop_sending(tx: &mut Tx<'_>, inbox: InboxRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE session SET sending = 0 WHERE peer_inbox = ?1 AND sending = 1", [inbox.0])?;
+    Ok(())
+}
+
 /// A request begins a session: one that they have begun meanwhile carries none.
 pub(crate) fn begin_beside_theirs(tx: &mut Tx<'_>, inbox: InboxRow) -> Result<(), StoreError> {
     tx.execute("UPDATE session SET sending = 0 WHERE peer_inbox = ?1 AND sending = 1 AND inbound = 1", [inbox.0])?;

@@ -18,7 +18,9 @@ use sotto_protocol::{Bytes, InboxId, Message, RelayAddress, RelayName, Timestamp
 
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::outbox::again;
 use crate::outbox::backoff::Backoff;
+use crate::outbox::reach::Place;
 use crate::own::OwnInbox;
 use crate::relay_client::{Problem, RelayError};
 use crate::status::Doing;
@@ -193,6 +195,7 @@ impl<'a> Connection<'a> {
                 self.engine.declare_rolled_back().await;
                 return Err(Error::RolledBack);
             }
+            again::has_taken(self.engine, Place::Relay(self.relay.clone())).await?;
             self.engine.heard_of(self.relay);
         }
         Ok(())

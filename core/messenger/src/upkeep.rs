@@ -97,7 +97,8 @@ fn due_at(engine: &Engine, view: &Connection) -> Result<Timestamp, StoreError> {
         |row| row.get::<_, Option<i64>>(0),
     )?;
     let others = [confirm_at.flatten(), dies_at.flatten()].into_iter().flatten().map(timestamp);
-    let others = others.chain(outbox::unanswered::due_at(view)?).chain(prekey::due_at(view, now, knows_the_time)?);
+    let others = others.chain(outbox::unanswered::due_at(view)?).chain(outbox::again::due_at(view)?);
+    let others = others.chain(prekey::due_at(view, now, knows_the_time)?);
     Ok(others.fold(prekey::renewal_due_at(issued_at, MANIFEST_RENEWED, now), Timestamp::min))
 }
 
@@ -115,6 +116,7 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
         own::renew_manifest(tx, &engine.own.seal, now, &mut engine.chance())?;
     }
     confirm_what_is_due(engine, tx, now)?;
+    outbox::again::renew(tx, now)?;
     outbox::unanswered::renew(tx, now)?;
     sure_now.map_or(Ok(()), |sure_now| forget_what_is_over(engine, tx, sure_now))
 }

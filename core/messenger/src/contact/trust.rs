@@ -139,10 +139,10 @@ pub(crate) fn answered_from_chain(tx: &mut Tx<'_>, contact: &Contact, chain: &Ch
     }
 }
 
-/// The contact's manifests for us stand in another chain from now on. It is read before anything is sent.
+/// The contact's manifests for us stand in another chain from now on. It is read before anything is sent, if it can be.
 fn turn_to_chain(tx: &mut Tx<'_>, row: ContactRow, chain: &ChainAddress) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE contact SET relay = ?2, chain = ?3, chain_key = ?4, chain_next = 0, chain_is_new = 1, manifest_read_at = 0 WHERE id = ?1",
+        "UPDATE contact SET relay = ?2, chain = ?3, chain_key = ?4, chain_next = 0, chain_is_new = 1, manifest_read_at = min(manifest_read_at, 1) WHERE id = ?1",
         params![row.0, chain.relay.to_string(), chain.chain.as_bytes(), chain.key.as_bytes()],
     )?;
     Ok(())
@@ -179,7 +179,14 @@ pub(crate) fn forget_chain_before(tx: &mut Tx<'_>, row: ContactRow, gone: &Chain
     Ok(())
 }
 
-/// The manifest must be read again before anything is sent: a letter named a head that we do not know.
+/// The manifest should be read again before anything is sent: perhaps it says where to now. Where its relay cannot be asked, what is known
+/// will do.
+pub(crate) fn manifest_is_due(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET manifest_read_at = min(manifest_read_at, 1) WHERE id = ?1", [row.0])?;
+    Ok(())
+}
+
+/// The manifest must be read again before anything is sent: a letter named an epoch that we do not know.
 pub(crate) fn manifest_is_stale(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
     tx.execute("UPDATE contact SET manifest_read_at = 0 WHERE id = ?1", [row.0])?;
     Ok(())

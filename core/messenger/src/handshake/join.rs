@@ -13,7 +13,7 @@ use crate::contact::{self, ContactState};
 use crate::engine::{Engine, Event};
 use crate::error::{Error, InviteError};
 use crate::manifests::{self, Unbelieved};
-use crate::outbox::{courier, encrypt};
+use crate::outbox::{courier, plan};
 use crate::peer;
 use crate::receive::{self, Received, Why};
 use crate::relay_client::RelayError;
@@ -183,7 +183,7 @@ fn store(
         if !reading.is_claimed_at(&device.device, &inbox.inbox) {
             continue;
         }
-        courier::store_claimed(engine, tx, &inbox, &encrypt::party(&contact, &device), claimed)?;
+        courier::store_claimed(engine, tx, &inbox, &plan::party(&contact, &device), claimed)?;
     }
     Ok(Ok(changed))
 }

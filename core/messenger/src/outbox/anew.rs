@@ -31,7 +31,7 @@ pub(crate) fn send_messages_again(tx: &mut Tx<'_>, contact: ContactRow) -> Resul
     for (row, number) in rows.into_iter().zip(last.saturating_add(1)..) {
         tx.execute(
             "UPDATE outbox SET id = ?2, state = 0, counter = NULL, peer_inbox = NULL, olm_kind = NULL, olm = NULL, envelope = NULL,
-                 encrypted_at = NULL, accepted_at = NULL, after_batch = NULL WHERE id = ?1",
+                 encrypted_at = NULL, accepted_at = NULL, after_batch = NULL, to_inbox = NULL, again_at = NULL, tries = 0 WHERE id = ?1",
             params![row, number],
         )?;
     }

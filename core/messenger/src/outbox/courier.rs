@@ -3,6 +3,7 @@
 //! One runs per device that has letters waiting, so one slow peer or relay delays nobody else; it ends when nothing is left. It keeps
 //! nothing but its backoff: everything it must not forget is in the database.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,22 +14,27 @@ use sotto_crypto::secret::PrekeyKey;
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, EnvelopeId, Timestamp, relay};
 
+use super::again;
 use super::backoff::Backoff;
-use super::encrypt::{self, Claim, Parcel, Plan};
+use super::plan::{self, Claim, Parcel, Plan};
 use super::post::Sealed;
+use super::reach::Place;
 use crate::contact;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::manifests;
 use crate::own;
-use crate::peer::{self, DeviceRow, PeerInbox};
+use crate::peer::{self, DeviceRow, InboxRow, PeerInbox};
 use crate::records::LETTER_REFUSED;
 use crate::relay_client::RelayError;
 use crate::session::{self, Begun};
 use crate::status::Doing;
 use crate::store::column::ms;
 use crate::store::{StoreError, Tx};
-use crate::world::Chance;
+use crate::world::{Chance, Isolation, TransportError};
+
+/// A relay that has not answered for so long is passed over while it may still answer: a phone on a bad network has sent its batch by then.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Runs until the device has no letters that may leave.
 pub(crate) async fn run(engine: Arc<Engine>, device: DeviceRow) {
@@ -75,6 +81,16 @@ struct Failure {
     retry_after: Option<Duration>,
     /// The inbox does not want our letters, its token is gone, or what its owner published is not acceptable: time alone will hardly help.
     is_refusal: bool,
+    /// Who is passed over from now on, where there is another.
+    shut: Option<Place>,
+}
+
+impl Failure {
+    /// It came of what was asked for an inbox.
+    fn at(self, inbox: &PeerInbox, is_of_relay: bool) -> Self {
+        let shut = if is_of_relay { Place::Relay(inbox.relay.clone()) } else { Place::Inbox(inbox.row) };
+        Self { shut: Some(shut), ..self }
+    }
 }
 
 impl From<Error> for Failure {
@@ -84,7 +100,7 @@ impl From<Error> for Failure {
             Error::Peer { .. } => true,
             _ => false,
         };
-        Self { code: error.code(), retry_after: error.retry_after(), is_refusal }
+        Self { code: error.code(), retry_after: error.retry_after(), is_refusal, shut: None }
     }
 }
 
@@ -94,26 +110,28 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl From<RelayError> for Failure {
-    fn from(error: RelayError) -> Self {
-        Error::from(error).into()
-    }
+/// A call about an inbox brought nothing: its relay has no time for anybody, or none for us.
+fn failed_at(inbox: &PeerInbox, error: Error) -> Failure {
+    let is_of_relay = match &error {
+        Error::Relay(error) => !error.is_refusal() || error.is("unavailable"),
+        _ => false,
+    };
+    let is_of_inbox = matches!(error, Error::Relay(_) | Error::Peer { .. });
+    let failure = Failure::from(error);
+    if is_of_inbox { failure.at(inbox, is_of_relay) } else { failure }
 }
 
 async fn step(engine: &Arc<Engine>, device: DeviceRow) -> Result<Progress, Failure> {
     if engine.is_rolled_back() {
         return Ok(Progress::Nothing);
     }
-    let plan = engine
-        .write(move |engine, tx| encrypt::plan(tx, &engine.own, device, engine.times(), &mut engine.chance()))
-        .await?;
-    match plan {
+    match engine.write(move |engine, tx| plan::plan(engine, tx, device)).await? {
         Plan::Idle => Ok(Progress::Nothing),
         Plan::ReadManifest(contact) => {
             let read = manifests::refresh(engine, contact).await;
             if let Err(Error::Relay(error)) = &read {
                 tracing::debug!(%error, "a contact's list cannot be had now");
-                let tried = engine.write(move |engine, tx| encrypt::manifest_was_tried(tx, contact, engine.times()));
+                let tried = engine.write(move |engine, tx| plan::manifest_was_tried(tx, contact, engine.times()));
                 if tried.await? {
                     return Ok(Progress::Prepared);
                 }
@@ -121,19 +139,53 @@ async fn step(engine: &Arc<Engine>, device: DeviceRow) -> Result<Progress, Failu
             read?;
             Ok(Progress::Prepared)
         }
+        Plan::Ask(inbox) => or_elsewhere(engine, device, ask(engine, &inbox).await).await,
         Plan::Claim(claim) => {
-            claim_prekeys(engine, claim).await?;
-            Ok(Progress::Prepared)
+            let claimed = claim_prekeys(engine, claim).await;
+            or_elsewhere(engine, device, claimed).await
         }
         Plan::Send(parcel) => {
             engine.status.working(Doing::Courier(device));
-            send(engine, device, parcel).await
+            let sent = send(engine, device, parcel).await;
+            or_elsewhere(engine, device, sent).await
         }
     }
 }
 
+/// Where a step failed at an inbox that another can stand in for, the letters go there at once.
+async fn or_elsewhere(
+    engine: &Arc<Engine>,
+    device: DeviceRow,
+    step: Result<Progress, Failure>,
+) -> Result<Progress, Failure> {
+    let Err(failure) = step else { return step };
+    let Some(place) = failure.shut.clone() else { return Err(failure) };
+    again::is_passed_over(engine, place, failure.retry_after).await?;
+    let inboxes = engine.read(move |_, view| peer::inboxes(view, device)).await?;
+    let has_another = inboxes.iter().any(|inbox| !engine.reach.is_shut(inbox));
+    if has_another { Ok(Progress::Prepared) } else { Err(failure) }
+}
+
+/// Asks a relay that did not answer whether it is back.
+async fn ask(engine: &Arc<Engine>, inbox: &PeerInbox) -> Result<Progress, Failure> {
+    let asked =
+        soon(engine, false, async { Ok(engine.client.features(&inbox.relay, Isolation::Anonymous).await?) }).await;
+    asked.map_err(|error| failed_at(inbox, error))?;
+    again::has_taken(engine, Place::Relay(inbox.relay.clone())).await?;
+    Ok(Progress::Prepared)
+}
+
+/// The answer to a call, or none when it does not come soon: where there is another relay, that is the better bet then.
+async fn soon<T>(engine: &Engine, is_only: bool, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        answer = call => answer,
+        () = engine.clock.sleep(PATIENCE), if !is_only => Err(RelayError::Transport(TransportError::TimedOut).into()),
+    }
+}
+
 /// Claims a bundle, and a one-time key where a session must begin, and begins it.
-async fn claim_prekeys(engine: &Arc<Engine>, claim: Claim) -> Result<(), Failure> {
+async fn claim_prekeys(engine: &Arc<Engine>, claim: Claim) -> Result<Progress, Failure> {
     let token = Bytes::copy_from_slice(claim.token.as_bytes());
     let body = relay::PrekeyClaim {
         inbox: claim.inbox.inbox.into(),
@@ -141,16 +193,21 @@ async fn claim_prekeys(engine: &Arc<Engine>, claim: Claim) -> Result<(), Failure
         claim: claim.claim.into(),
         bundle_only: claim.bundle_only,
     };
-    let claimed: relay::PrekeyClaimed = engine.client.anonymous(&claim.inbox.relay, path::PREKEY_CLAIM, &body).await?;
-    let inbox = claim.inbox.row;
+    let call = async {
+        Ok(engine.client.anonymous::<relay::PrekeyClaimed>(&claim.inbox.relay, path::PREKEY_CLAIM, &body).await?)
+    };
+    let claimed = soon(engine, claim.is_only, call).await.map_err(|error| failed_at(&claim.inbox, error))?;
+    let inbox = claim.inbox.clone();
     let stored = engine.write(move |engine, tx| store_claimed(engine, tx, &claim.inbox, &claim.owner, &claimed)).await;
+    let row = inbox.row;
     if matches!(stored, Err(Error::Peer { .. })) {
         // The same claim is answered with the same for a month: what its owner puts meanwhile is had only under another.
         engine
-            .write(move |_, tx| tx.execute("UPDATE peer_inbox SET claim = NULL WHERE id = ?1", [inbox.0]).map(drop))
+            .write(move |_, tx| tx.execute("UPDATE peer_inbox SET claim = NULL WHERE id = ?1", [row.0]).map(drop))
             .await?;
     }
-    stored.map_err(Failure::from)
+    stored.map_err(|error| failed_at(&inbox, error))?;
+    Ok(Progress::Prepared)
 }
 
 /// Checks what was claimed for an inbox, and begins a session with it where there is none.
@@ -191,6 +248,25 @@ fn refused(code: &'static str, error: &dyn std::fmt::Display) -> Error {
 
 /// Seals the letters now (KEM keys rotate), offers them, and writes down what the relay said of each.
 async fn send(engine: &Arc<Engine>, device: DeviceRow, parcel: Parcel) -> Result<Progress, Failure> {
+    let items = seal(engine, &parcel)?;
+    let call = async { Ok(engine.post.send(&parcel.inbox.relay, Sealed { items }).await?) };
+    let results = soon(engine, parcel.is_only, call).await.map_err(|error| failed_at(&parcel.inbox, error))?;
+    again::has_taken(engine, Place::Relay(parcel.inbox.relay.clone())).await?;
+    let verdict = Verdict::of(&parcel, &results);
+    let (accepted, trouble) = (verdict.accepted.len(), verdict.trouble);
+    let inbox = parcel.inbox.row;
+    engine.write(move |engine, tx| write_down(engine, tx, device, inbox, &verdict)).await.map_err(Failure::from)?;
+    if accepted > 0 {
+        engine.status.sent(accepted);
+    }
+    if let Some(trouble) = trouble {
+        return Err(trouble.failure(&parcel.inbox));
+    }
+    again::has_taken(engine, Place::Inbox(inbox)).await?;
+    Ok(Progress::Sent)
+}
+
+fn seal(engine: &Engine, parcel: &Parcel) -> Result<Vec<(relay::SendItem, Bytes)>, Failure> {
     let mut items = Vec::with_capacity(parcel.letters.len());
     for letter in &parcel.letters {
         let mut chance = engine.chance();
@@ -199,9 +275,10 @@ async fn send(engine: &Arc<Engine>, device: DeviceRow, parcel: Parcel) -> Result
         } else {
             parcel.maker.seal_opener(&engine.own.party.name(), &letter.message, &mut chance)
         };
-        let envelope = sealed.map_err(|_| Failure { code: "letter_too_long", retry_after: None, is_refusal: false })?;
+        let too_long = |_| Failure { code: "letter_too_long", retry_after: None, is_refusal: false, shut: None };
+        let envelope = sealed.map_err(too_long)?;
         let item = relay::SendItem {
-            inbox: parcel.inbox.into(),
+            inbox: parcel.inbox.inbox.into(),
             token: Bytes::copy_from_slice(parcel.token.as_bytes()),
             envelope: letter.envelope.into(),
             header: envelope.header.into(),
@@ -211,64 +288,83 @@ async fn send(engine: &Arc<Engine>, device: DeviceRow, parcel: Parcel) -> Result
         };
         items.push((item, Bytes::from(envelope.payload)));
     }
-    let results = engine.post.send(&parcel.relay, Sealed { items }).await?;
-    let verdict = Verdict::of(&parcel, &results);
-    let accepted = verdict.accepted.len();
-    let (refusal, is_refusal) = (verdict.failure, verdict.is_refused);
-    engine.write(move |engine, tx| write_down(engine, tx, device, &verdict)).await.map_err(Failure::from)?;
-    if accepted > 0 {
-        engine.status.sent(accepted);
-    }
-    match refusal {
-        Some((code, retry_after)) => Err(Failure { code, retry_after, is_refusal }),
-        None => Ok(Progress::Sent),
-    }
+    Ok(items)
 }
 
 /// What a relay said of a parcel's letters.
 struct Verdict {
     accepted: Vec<i64>,
     stale: Vec<i64>,
-    is_refused: bool,
-    failure: Option<(&'static str, Option<Duration>)>,
+    trouble: Option<Trouble>,
+}
+
+/// Why not all were taken: the gravest reason.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Trouble {
+    Stale,
+    Busy(Option<Duration>),
+    Full(Option<Duration>),
+    Refused,
 }
 
 impl Verdict {
     fn of(parcel: &Parcel, results: &[relay::SendResult]) -> Self {
-        let mut verdict = Self { accepted: Vec::new(), stale: Vec::new(), is_refused: false, failure: None };
+        let mut verdict = Self { accepted: Vec::new(), stale: Vec::new(), trouble: None };
         for (letter, result) in parcel.letters.iter().zip(results) {
             let retry_after = (result.retry_after_ms > 0).then(|| Duration::from_millis(result.retry_after_ms));
-            match result.outcome() {
-                relay::SendOutcome::Accepted => verdict.accepted.push(letter.row),
+            let trouble = match result.outcome() {
+                relay::SendOutcome::Accepted => {
+                    verdict.accepted.push(letter.row);
+                    continue;
+                }
                 relay::SendOutcome::Stale => {
                     verdict.stale.push(letter.row);
-                    verdict.failure = Some(("envelope_stale", None));
+                    Trouble::Stale
                 }
-                relay::SendOutcome::Refused => {
-                    verdict.is_refused = true;
-                    verdict.failure = Some((LETTER_REFUSED, None));
-                }
-                relay::SendOutcome::Full => verdict.failure = Some(("inbox_full", retry_after)),
-                relay::SendOutcome::Busy | relay::SendOutcome::Unspecified => {
-                    verdict.failure = Some(("relay_busy", retry_after))
-                }
-            }
+                relay::SendOutcome::Refused => Trouble::Refused,
+                relay::SendOutcome::Full => Trouble::Full(retry_after),
+                relay::SendOutcome::Busy | relay::SendOutcome::Unspecified => Trouble::Busy(retry_after),
+            };
+            verdict.trouble = verdict.trouble.max(Some(trouble));
         }
         verdict
     }
 }
 
-fn write_down(engine: &Engine, tx: &mut Tx<'_>, device: DeviceRow, verdict: &Verdict) -> Result<(), StoreError> {
+impl Trouble {
+    /// Why the rest has to be offered again, and who is passed over until then.
+    fn failure(self, inbox: &PeerInbox) -> Failure {
+        let (code, retry_after) = match self {
+            Self::Stale => ("envelope_stale", None),
+            Self::Busy(retry_after) => ("relay_busy", retry_after),
+            Self::Full(retry_after) => ("inbox_full", retry_after),
+            Self::Refused => (LETTER_REFUSED, None),
+        };
+        let failure = Failure { code, retry_after, is_refusal: self == Self::Refused, shut: None };
+        if self == Self::Stale { failure } else { failure.at(inbox, matches!(self, Self::Busy(_))) }
+    }
+}
+
+fn write_down(
+    engine: &Engine,
+    tx: &mut Tx<'_>,
+    device: DeviceRow,
+    inbox: InboxRow,
+    verdict: &Verdict,
+) -> Result<(), StoreError> {
     let now: Timestamp = engine.network_now();
     super::accepted(tx, &verdict.accepted, now)?;
+    if !verdict.accepted.is_empty() {
+        plan::letters_were_taken(tx, inbox)?;
+    }
     for row in &verdict.stale {
         let envelope = EnvelopeId::new(now, engine.chance().bytes());
         tx.execute("UPDATE outbox SET envelope = ?2 WHERE id = ?1 AND state = 1", params![row, envelope.as_ref()])?;
     }
-    if verdict.is_refused {
+    if verdict.trouble == Some(Trouble::Refused) {
         // The inbox or its token is gone: perhaps the contact's list says where to now.
         let device = peer::device_by_row(tx, device)?;
-        contact::manifest_is_stale(tx, device.contact)?;
+        contact::manifest_is_due(tx, device.contact)?;
     }
     Ok(())
 }

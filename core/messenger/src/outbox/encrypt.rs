@@ -3,26 +3,19 @@
 //! A session is loaded, stepped once per letter and stored once. What was encrypted before and not accepted goes out again as it is:
 //! the same bytes under the same envelope id, which the relay recognises (PROTOCOL E3).
 
-use std::time::Duration;
-
 use rusqlite::params;
-use sotto_crypto::Party;
 use sotto_crypto::letter::Letter;
-use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::olm::OlmMessage;
-use sotto_crypto::prekey::Bundle;
-use sotto_crypto::seal::SealMaker;
-use sotto_crypto::secret::PrekeyKey;
-use sotto_protocol::limits::{BUNDLE_RENEWED, MANIFEST_READ_AGAIN, RETENTION};
-use sotto_protocol::{Bytes, ClaimId, ConversationId, EnvelopeId, InboxId, MessageId, RelayAddress, Timestamp, Token};
+use sotto_protocol::limits::RETENTION;
+use sotto_protocol::{ConversationId, EnvelopeId, MessageId, Timestamp};
 
 use super::inner_hashes::InnerHashes;
 use super::may_leave;
-use crate::contact::{self, Contact, ContactRow, Trust};
+use super::plan::{Which, party};
+use crate::contact::Contact;
 use crate::conversation::{self, MessageRow};
-use crate::engine::Times;
 use crate::own::{self, Own};
-use crate::peer::{self, DeviceRow, PeerDevice, PeerInbox};
+use crate::peer::{PeerDevice, PeerInbox};
 use crate::records::MessageState;
 use crate::seal::{self, SealOut};
 use crate::session;
@@ -34,46 +27,6 @@ use crate::world::Chance;
 const LETTERS_MAX: i64 = 64;
 /// Bytes of them, likewise: half a request body.
 const BYTES_MAX: usize = 400 * 1024;
-/// A first message that could not leave for so long may be made for a key that is gone: it is made anew (PROTOCOL E2).
-const FIRST_MESSAGE_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// Between two tries to read a list whose relay does not answer, while letters leave on the one that is known.
-const MANIFEST_TRIED_AGAIN: Duration = Duration::from_secs(3600);
-/// Between two readings of a bundle that its device should have renewed.
-const BUNDLE_ASKED_AGAIN: Duration = Duration::from_secs(12 * 3600);
-
-/// What one device's letters need next.
-pub(crate) enum Plan {
-    /// Nothing may leave.
-    Idle,
-    /// The contact's manifest must be read first.
-    ReadManifest(ContactRow),
-    /// Prekeys must be claimed first.
-    Claim(Claim),
-    /// These may leave.
-    Send(Parcel),
-}
-
-/// Prekeys to claim.
-pub(crate) struct Claim {
-    pub(crate) inbox: PeerInbox,
-    pub(crate) owner: Party,
-    pub(crate) token: Token,
-    pub(crate) claim: ClaimId,
-    /// There is a session already; only the KEM key is too old.
-    pub(crate) bundle_only: bool,
-}
-
-/// Letters for one inbox.
-pub(crate) struct Parcel {
-    pub(crate) relay: RelayAddress,
-    pub(crate) inbox: InboxId,
-    pub(crate) token: Token,
-    pub(crate) claim: Option<ClaimId>,
-    pub(crate) maker: SealMaker,
-    pub(crate) is_confirmed: bool,
-    pub(crate) letters: Vec<Ready>,
-}
 
 /// A ciphertext that is committed.
 pub(crate) struct Ready {
@@ -82,178 +35,12 @@ pub(crate) struct Ready {
     pub(crate) message: OlmMessage,
 }
 
-/// Decides what a device's letters need, and encrypts them when nothing else is needed.
-pub(crate) fn plan(
-    tx: &mut Tx<'_>,
-    own: &Own,
-    device: DeviceRow,
-    times: Times,
-    chance: &mut Chance<'_>,
-) -> Result<Plan, StoreError> {
-    let now = times.network;
-    let device = peer::device_by_row(tx, device)?;
-    let contact = contact::by_row(tx, device.contact)?;
-    let anything =
-        tx.one(&format!("SELECT 1 FROM outbox WHERE {} LIMIT 1", may_leave()), [device.row.0], |_| Ok(()))?;
-    let (Some(()), Some(way)) = (anything, contact.way()) else { return Ok(Plan::Idle) };
-    if contact.blocked || contact.trust != Trust::Sound {
-        return Ok(Plan::Idle);
-    }
-    if is_over(contact.manifest_read_at, MANIFEST_READ_AGAIN, now) && !may_do_without(tx, &contact, times)? {
-        return Ok(Plan::ReadManifest(contact.row));
-    }
-    if !device.listed {
-        return Ok(Plan::Idle);
-    }
-    let Some(inbox) = peer::inboxes(tx, device.row)?.into_iter().next() else { return Ok(Plan::Idle) };
-    let owner = party(&contact, &device);
-    take_back(tx, &device, &inbox, way.claim().is_none(), now)?;
-    if way.claim().is_some() {
-        session::begin_beside_theirs(tx, inbox.row)?;
-    }
-    let has_session = session::has_sending(tx, inbox.row)?;
-    let bundle = stored_bundle(tx, &inbox, &owner, times)?;
-    let (true, Some(bundle)) = (has_session, bundle) else {
-        let claim = match way.claim() {
-            Some(claim) => *claim,
-            None => remember_claim(tx, &inbox, chance)?,
-        };
-        let token = way.token(&inbox.inbox);
-        return Ok(Plan::Claim(Claim { inbox, owner, token, claim, bundle_only: has_session }));
-    };
-    let seal_out = current_seal(tx, own, &inbox, &owner, &bundle, now, chance)?;
-    let letters = encrypt_all(
-        tx,
-        own,
-        &Route { contact: &contact, device: &device, inbox: &inbox, seal_out: &seal_out },
-        now,
-        chance,
-    )?;
-    if letters.is_empty() {
-        return Ok(Plan::Idle);
-    }
-    let token = way.token(&inbox.inbox);
-    let is_confirmed = seal_out.confirmed_at.is_some();
-    let claim = way.claim().copied();
-    Ok(Plan::Send(Parcel {
-        relay: inbox.relay,
-        inbox: inbox.inbox,
-        token,
-        claim,
-        maker: seal_out.maker,
-        is_confirmed,
-        letters,
-    }))
-}
-
-/// One end of a letter, as the contact's verified manifest lists it.
-pub(crate) fn party(contact: &Contact, device: &PeerDevice) -> Party {
-    Party { account: contact.account, device: device.device, ed25519: device.ed25519, curve25519: device.curve25519 }
-}
-
-/// Whether what was read then must be read again. Something dated as far ahead was read by a clock that has been set right since.
-fn is_over(read_at: Timestamp, period: Duration, now: Timestamp) -> bool {
-    now >= read_at.after(period) || read_at >= now.after(period)
-}
-
-/// Whether the list that is known will do for now: the relay of a newer one was asked a while ago and did not answer, nobody has told of a
-/// newer one, and the one known is fresh (PROTOCOL B5). So a contact's home relay that dies takes nothing along but itself.
-fn may_do_without(tx: &Tx<'_>, contact: &Contact, times: Times) -> Result<bool, StoreError> {
-    let was_told = contact.chain_is_new || contact.manifest_read_at == Timestamp::EPOCH;
-    let tried_at = tx.one("SELECT manifest_tried_at FROM contact WHERE id = ?1", [contact.row.0], |row| row.get(0))?;
-    if was_told || is_over(timestamp(tried_at.unwrap_or(0)), MANIFEST_TRIED_AGAIN, times.network) {
-        return Ok(false);
-    }
-    let known = VerifiedManifest::reload(&contact.account, Bytes::copy_from_slice(&contact.manifest));
-    Ok(known.map_err(|_| StoreError::Corrupt)?.is_fresh(times.judging))
-}
-
-/// The relay of a contact's list was asked for it in vain. Says whether letters leave without.
-pub(crate) fn manifest_was_tried(tx: &mut Tx<'_>, contact: ContactRow, times: Times) -> Result<bool, StoreError> {
-    tx.execute("UPDATE contact SET manifest_tried_at = ?2 WHERE id = ?1", params![contact.0, ms(times.network)])?;
-    may_do_without(tx, &contact::by_row(tx, contact)?, times)
-}
-
-/// Takes back ciphertexts that must be made anew: those for another inbox than the one that letters go to now, and first messages
-/// that are so old that their prekeys may be gone (PROTOCOL E2), which begin a new session. A request goes on with the session that
-/// it has: its claim id always gets the same prekeys.
-fn take_back(
-    tx: &mut Tx<'_>,
-    device: &PeerDevice,
-    inbox: &PeerInbox,
-    may_claim_anew: bool,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    const TAKEN_BACK: &str =
-        "UPDATE outbox SET state = 0, olm = NULL, envelope = NULL WHERE peer_device = ?1 AND state = 1";
-    tx.execute(&format!("{TAKEN_BACK} AND peer_inbox != ?2"), params![device.row.0, inbox.row.0])?;
-    let made_by = ms(now.before(FIRST_MESSAGE_AGE_MAX));
-    let is_old = tx.one(
-        "SELECT 1 FROM outbox WHERE peer_device = ?1 AND state = 1 AND olm_kind = 1 AND encrypted_at <= ?2 LIMIT 1",
-        params![device.row.0, made_by],
-        |_| Ok(()),
-    )?;
-    if is_old.is_some() && may_claim_anew {
-        tx.execute(&format!("{TAKEN_BACK} AND peer_inbox = ?2 AND olm_kind = 1"), params![device.row.0, inbox.row.0])?;
-        session::begin_anew(tx, inbox.row)?;
-    }
-    Ok(())
-}
-
-/// The bundle claimed last, unless it must be fetched again: because it was read too long ago, or because its device should have
-/// renewed it by now. A device that is away renews nothing, so that one is asked for no more than twice a day.
-fn stored_bundle(tx: &Tx<'_>, inbox: &PeerInbox, owner: &Party, times: Times) -> Result<Option<Bundle>, StoreError> {
-    let row = tx.one(
-        "SELECT bundle, bundle_read_at FROM peer_inbox WHERE id = ?1 AND bundle IS NOT NULL",
-        [inbox.row.0],
-        |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?)),
-    )?;
-    let Some((blob, read_at)) = row else { return Ok(None) };
-    let read_at = timestamp(read_at);
-    if is_over(read_at, BUNDLE_RENEWED, times.network) {
-        return Ok(None);
-    }
-    // One that has expired since it was read is as good as none.
-    let key = PrekeyKey::from_bytes(inbox.prekey_key);
-    let bundle = Bundle::open(&blob, &key, &inbox.inbox, owner, times.judging).ok();
-    Ok(bundle.filter(|bundle| !bundle.is_due(times.judging) || !is_over(read_at, BUNDLE_ASKED_AGAIN, times.network)))
-}
-
-/// The claim id under way at an inbox, so that asking again after a crash is the same claim.
-fn remember_claim(tx: &mut Tx<'_>, inbox: &PeerInbox, chance: &Chance<'_>) -> Result<ClaimId, StoreError> {
-    if let Some(claim) = inbox.claim {
-        return Ok(claim);
-    }
-    let claim = ClaimId::from_bytes(chance.bytes());
-    tx.execute("UPDATE peer_inbox SET claim = ?2 WHERE id = ?1", params![inbox.row.0, claim.as_ref()])?;
-    Ok(claim)
-}
-
-/// The seal to send under: a new one when the peer's KEM key changed or the old one is worn (PROTOCOL D3).
-fn current_seal(
-    tx: &mut Tx<'_>,
-    own: &Own,
-    inbox: &PeerInbox,
-    owner: &Party,
-    bundle: &Bundle,
-    now: Timestamp,
-    chance: &mut Chance<'_>,
-) -> Result<SealOut, StoreError> {
-    let current = seal::out(tx, &own.seal, inbox.row)?;
-    if let Some(current) = current.filter(|seal| seal.maker.key_id() == bundle.kem.id() && !seal.is_worn(now)) {
-        return Ok(current);
-    }
-    let maker = SealMaker::encapsulate(&owner.name(), &bundle.kem, chance);
-    seal::replace_out(tx, &own.seal, inbox.row, &maker, now, chance)?;
-    Ok(SealOut { maker, confirmed_at: None, letters: 0 })
-}
-
 /// Where letters go and what they go under.
-struct Route<'a> {
-    contact: &'a Contact,
-    device: &'a PeerDevice,
-    inbox: &'a PeerInbox,
-    seal_out: &'a SealOut,
+pub(super) struct Route<'a> {
+    pub(super) contact: &'a Contact,
+    pub(super) device: &'a PeerDevice,
+    pub(super) inbox: &'a PeerInbox,
+    pub(super) seal_out: &'a SealOut,
 }
 
 /// A row that waits.
@@ -267,17 +54,19 @@ struct Waiting {
     left: InnerHashes,
 }
 
-fn encrypt_all(
+/// What is encrypted for an inbox already, and as much of what waits as goes there and fits.
+pub(super) fn encrypt_all(
     tx: &mut Tx<'_>,
     own: &Own,
     route: &Route<'_>,
+    which: Which,
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<Vec<Ready>, StoreError> {
     let mut letters = already_encrypted(tx, route, now, chance)?;
     let mut bytes: usize = letters.iter().map(|letter| letter.message.bytes().len()).sum();
     let room = LETTERS_MAX - i64::try_from(letters.len()).unwrap_or(LETTERS_MAX);
-    let waiting = waiting(tx, route.device.row, room)?;
+    let waiting = if which == Which::Encrypted { Vec::new() } else { waiting(tx, route, which, room)? };
     if waiting.is_empty() {
         return Ok(letters);
     }
@@ -320,7 +109,7 @@ fn encrypt_all(
         let envelope = EnvelopeId::new(now, chance.bytes());
         tx.execute(
             "UPDATE outbox SET state = 1, counter = ?2, peer_inbox = ?3, olm_kind = ?4, olm = ?5, envelope = ?6, encrypted_at = ?7,
-                 inner = ?8, inner_before = ?9 WHERE id = ?1",
+                 inner = ?8, inner_before = ?9, to_inbox = NULL WHERE id = ?1",
             params![
                 waiting.row,
                 stored(counter),
@@ -377,15 +166,16 @@ fn already_encrypted(
     Ok(letters)
 }
 
-fn waiting(tx: &Tx<'_>, device: DeviceRow, limit: i64) -> Result<Vec<Waiting>, StoreError> {
+fn waiting(tx: &Tx<'_>, route: &Route<'_>, which: Which, limit: i64) -> Result<Vec<Waiting>, StoreError> {
+    let goes_there = if which == Which::Meant { "to_inbox = ?3" } else { "coalesce(to_inbox, ?3) = ?3" };
     let sql = format!(
         "SELECT outbox.id, outbox.message, coalesce(outbox.content, message.content), outbox.message_id, outbox.sent_at, outbox.counter,
                 outbox.inner, outbox.inner_before
          FROM outbox LEFT JOIN message ON message.id = outbox.message
-         WHERE outbox.id IN (SELECT id FROM outbox WHERE {} AND state = 0 ORDER BY id LIMIT ?2) ORDER BY outbox.id",
+         WHERE outbox.id IN (SELECT id FROM outbox WHERE {} AND state = 0 AND {goes_there} ORDER BY id LIMIT ?2) ORDER BY outbox.id",
         may_leave()
     );
-    tx.all(&sql, params![device.0, limit], |row| {
+    tx.all(&sql, params![route.device.row.0, limit, route.inbox.row.0], |row| {
         Ok(Waiting {
             row: row.get(0)?,
             message: row.get::<_, Option<i64>>(1)?.map(MessageRow),

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Queued --encrypt--> Encrypted --a relay took it--> Accepted --the device confirmed--> Confirmed (bytes gone, kept for resends)
-//!                     Encrypted --its first message is too old--> Queued
+//!                     Encrypted --its first message is too old, or its inbox is shut--> Queued
+//!                                                              Accepted --nobody confirms it--> Queued
 //! any    --its time is over, or the contact is gone--> Failed
 //! any    --the device left its list, for too long--> Failed
 //! any    --the device left its list, and the root key has named others--> Failed, and Queued for those
@@ -10,12 +11,14 @@
 //! In the state column these are 0, 1, 2, 3 and 4.
 //! Invariant: the ratchet step and the ciphertext are committed together before any byte leaves the device, so a crash repeats the
 //! same bytes and never a ratchet step. A row, and its message, lives until the recipient's device has confirmed it.
-//! - `encrypt.rs`: rows into ciphertexts, one transaction for many
+//! - `plan.rs`: what a device's letters need, and where they go; `encrypt.rs`: rows into ciphertexts, one transaction for many
 //! - `courier.rs`: the task that carries one device's letters to its relay, and comes back with the answer
 //! - `inner_hashes.rs`: in which ciphertexts a letter has left
-//! - `backoff.rs`: when to try again; `unanswered.rs`: first messages that nobody answered, made again; `anew.rs`: a
-//!   contact is met again; `moved.rs`: a device left its list
+//! - `reach.rs`: where letters can be put right now; `backoff.rs`: when to try again
+//! - `again.rs`: what nobody has confirmed is put again; `unanswered.rs`: first messages that nobody answered are made again;
+//!   `anew.rs`: a contact is met again; `moved.rs`: a device left its list
 
+pub(crate) mod again;
 pub(crate) mod anew;
 pub(crate) mod backoff;
 pub(crate) mod courier;
@@ -23,7 +26,9 @@ pub(crate) mod dispatcher;
 pub(crate) mod encrypt;
 mod inner_hashes;
 pub(crate) mod moved;
+pub(crate) mod plan;
 pub(crate) mod post;
+pub(crate) mod reach;
 pub(crate) mod unanswered;
 
 use std::time::Duration;
@@ -146,9 +151,10 @@ pub(crate) fn waiting(view: &impl Query) -> Result<u64, StoreError> {
 /// A relay took these rows. Their ciphertext is no longer needed: a relay that loses it gets the letter encrypted anew.
 pub(crate) fn accepted(tx: &mut Tx<'_>, rows: &[i64], now: Timestamp) -> Result<(), StoreError> {
     for row in rows {
+        let tries = tx.one("SELECT tries FROM outbox WHERE id = ?1", [row], |row| row.get(0))?.unwrap_or(0);
         tx.execute(
-            "UPDATE outbox SET state = 2, accepted_at = ?2, olm = NULL WHERE id = ?1 AND state = 1",
-            params![row, ms(now)],
+            "UPDATE outbox SET state = 2, accepted_at = ?2, olm = NULL, again_at = ?3 WHERE id = ?1 AND state = 1",
+            params![row, ms(now), ms(again::again_at(now, tries))],
         )?;
         if let Some(message) = message_of(tx, *row)? {
             conversation::taken(tx, message)?;

@@ -1,7 +1,4 @@
-//! Letters that were accepted and never confirmed: made again (PROTOCOL E2, E5).
-//!
-//! What a relay accepted it keeps for its retention. A letter that is not confirmed by then is put again, until its own end: a phone
-//! that comes out of a drawer after a year gets what its friends still hold.
+//! First messages that were accepted and never answered: made again (PROTOCOL E2).
 //!
 //! A session that the peer has never answered may have begun with prekeys that were gone. A day after its letters were accepted, and
 //! our own relays drained since, prekeys are claimed again and the letters go out on a new session, under the counters that they had:
@@ -12,12 +9,11 @@ use std::time::Duration;
 
 use rusqlite::params;
 use sotto_protocol::Timestamp;
-use sotto_protocol::limits::RETENTION;
 
 use crate::peer::InboxRow;
 use crate::prekey::drained_at;
 use crate::session;
-use crate::store::column::{ms, timestamp};
+use crate::store::column::timestamp;
 use crate::store::{Query, StoreError, Tx};
 
 /// What a peer that is there confirms within.
@@ -84,21 +80,17 @@ fn superseded(view: &impl Query) -> Result<Vec<(i64, Timestamp)>, StoreError> {
 
 /// When the next one is due.
 pub(crate) fn due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
-    let oldest =
-        view.one("SELECT min(accepted_at) FROM outbox WHERE state = 2", [], |row| row.get::<_, Option<i64>>(0))?;
-    let retention = oldest.flatten().map(|accepted_at| timestamp(accepted_at).after(RETENTION));
     let superseded = superseded(view)?.into_iter().map(|(_, due_at)| due_at);
-    Ok(all_drained(view)?.map(|unanswered| unanswered.due_at()).chain(superseded).chain(retention).min())
+    Ok(all_drained(view)?.map(|unanswered| unanswered.due_at()).chain(superseded).min())
 }
 
 /// Makes again what is due.
 pub(crate) fn renew(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE outbox SET state = 0, envelope = NULL, accepted_at = NULL WHERE state = 2 AND accepted_at <= ?1",
-        [ms(now.before(RETENTION))],
-    )?;
     for (row, _) in superseded(tx)?.into_iter().filter(|(_, due_at)| now >= *due_at) {
-        tx.execute("UPDATE outbox SET state = 0, envelope = NULL, accepted_at = NULL WHERE id = ?1", [row])?;
+        tx.execute(
+            "UPDATE outbox SET state = 0, envelope = NULL, accepted_at = NULL, again_at = NULL WHERE id = ?1",
+            [row],
+        )?;
     }
     let due: Vec<_> = all_drained(tx)?.filter(|unanswered| now >= unanswered.due_at()).collect();
     for unanswered in due {
@@ -107,7 +99,7 @@ pub(crate) fn renew(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
             session::begin_anew(tx, unanswered.inbox)?;
         }
         tx.execute(
-            "UPDATE outbox SET state = 0, envelope = NULL, accepted_at = NULL WHERE peer_inbox = ?1 AND state = 2",
+            "UPDATE outbox SET state = 0, envelope = NULL, accepted_at = NULL, again_at = NULL WHERE peer_inbox = ?1 AND state = 2",
             [inbox],
         )?;
         tx.execute("UPDATE peer_inbox SET renewals = ?2 WHERE id = ?1", params![inbox, unanswered.renewals + 1])?;

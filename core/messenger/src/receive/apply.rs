@@ -191,13 +191,21 @@ impl Batch<'_, '_, '_> {
     /// What the letter says of our own letters, seals and of its sender's list.
     fn heed(&mut self, contact: &Contact, device: DeviceRow, letter: &Letter) -> Result<(), StoreError> {
         let (now, (tx, known)) = (self.now, self.tx_and_device(contact, device)?);
+        known.spoke_at = known.spoke_at.max(letter.sent_at);
         if letter.confirmed > known.confirmed && outbox::confirmed(tx, device, letter.confirmed, now)? {
             known.confirmed = letter.confirmed;
         }
         if let Some(opened) = &letter.opened {
             seal::confirm_out(self.tx, device, opened, self.now)?;
         }
-        if contact.chain_is_new || contact.state == ContactState::Asked {
+        if contact.state == ContactState::Asked {
+            return Ok(());
+        }
+        if contact.chain_is_new {
+            // Hashes of another chain say nothing; that the root key has spoken does.
+            if letter.head.epoch > contact.head.epoch {
+                contact::manifest_is_stale(self.tx, contact.row)?;
+            }
             return Ok(());
         }
         match contact.head.news(&letter.head) {
@@ -334,8 +342,8 @@ pub(super) fn owe_confirmation(
     chance: &Chance<'_>,
 ) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE peer_device SET received = ?2 WHERE id = ?1",
-        params![row.0, stored(device.counted.contiguous)],
+        "UPDATE peer_device SET received = ?2, spoke_at = max(spoke_at, ?3) WHERE id = ?1",
+        params![row.0, stored(device.counted.contiguous), ms(device.spoke_at)],
     )?;
     if device.to_confirm == 0 {
         return Ok(());

@@ -161,6 +161,8 @@ pub(super) struct Device {
     counted: Counted,
     /// What it has confirmed of ours.
     pub(super) confirmed: u64,
+    /// When it made the latest letter of this batch, by its clock.
+    pub(super) spoke_at: Timestamp,
     /// Letters of this batch that ask to be confirmed.
     pub(super) to_confirm: u32,
     pub(super) changed: bool,
@@ -257,7 +259,7 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
     pub(super) fn device(&mut self, contact: &Contact, row: DeviceRow) -> Result<&mut Device, StoreError> {
         if !self.devices.contains_key(&row) {
             let peer = peer::device_by_row(self.tx, row)?;
-            let party = crate::outbox::encrypt::party(contact, &peer);
+            let party = crate::outbox::plan::party(contact, &peer);
             let sessions = session::of_device(self.tx, &self.own.seal, row)?;
             let sessions = sessions.into_iter().map(|row| Stepped { row, changed: false }).collect();
             let device = Device {
@@ -266,6 +268,7 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
                 sessions,
                 counted: Counted::load(self.tx, row, peer.received)?,
                 confirmed: peer.confirmed,
+                spoke_at: Timestamp::EPOCH,
                 to_confirm: 0,
                 changed: false,
             };

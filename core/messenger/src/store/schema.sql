@@ -164,6 +164,7 @@ CREATE TABLE peer_device (
     confirm_due   INTEGER,                    -- when it must hear what we received
     unconfirmed   INTEGER NOT NULL DEFAULT 0, -- letters received since it last heard
     fresh_session_at INTEGER NOT NULL DEFAULT 0, -- when a missing one-time key was last answered by a new session
+    spoke_at      INTEGER NOT NULL DEFAULT 0, -- when it made its latest letter, by its clock
     UNIQUE (contact, device)
 ) STRICT;
 CREATE INDEX peer_device_left ON peer_device (left_at) WHERE left_at IS NOT NULL;
@@ -188,6 +189,7 @@ CREATE TABLE peer_inbox (
     bundle_read_at INTEGER NOT NULL DEFAULT 0,
     claim          BLOB,                      -- claim id under way, so that asking again is the same claim
     renewals       INTEGER NOT NULL DEFAULT 0, -- how often an unanswered session was made again
+    skipped        INTEGER NOT NULL DEFAULT 0, -- letters that its ratchet was stepped for and that were taken back, since one was taken
     UNIQUE (peer_device, inbox)
 ) STRICT;
 CREATE INDEX peer_inbox_by_device ON peer_inbox (peer_device, position);
@@ -296,19 +298,31 @@ CREATE TABLE outbox (
     accepted_at INTEGER,
     ended_at    INTEGER,                      -- confirmed or failed
     dies_at     INTEGER,                      -- when it is pointless; null: never
-    after_batch INTEGER                       -- relay tasks that must be done first
+    after_batch INTEGER,                      -- relay tasks that must be done first
+    to_inbox    INTEGER REFERENCES peer_inbox (id), -- where it has to go now; null: wherever it gets through
+    again_at    INTEGER,                      -- when it is put again, unless it is confirmed
+    tries       INTEGER NOT NULL DEFAULT 0    -- how often that was looked at
 ) STRICT;
 CREATE INDEX outbox_waiting ON outbox (peer_device, id) WHERE state < 2;
 CREATE INDEX outbox_unconfirmed ON outbox (peer_device, counter) WHERE state <= 2 AND counter IS NOT NULL;
 CREATE INDEX outbox_behind ON outbox (peer_device, id) WHERE state < 2 AND after_batch IS NOT NULL;
 CREATE INDEX outbox_dying ON outbox (dies_at) WHERE dies_at IS NOT NULL;
 CREATE INDEX outbox_ended ON outbox (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX outbox_encrypted ON outbox (peer_device, peer_inbox, counter) WHERE state = 1;
 CREATE INDEX outbox_accepted ON outbox (accepted_at) WHERE state = 2;
 CREATE INDEX outbox_by_inner ON outbox (inner) WHERE inner IS NOT NULL;
 CREATE INDEX outbox_sent_again ON outbox (peer_device) WHERE inner_before IS NOT NULL;
 -- What is over, for whoever asks for it again.
 CREATE INDEX outbox_over ON outbox (peer_device, counter) WHERE state > 2 AND counter IS NOT NULL;
+CREATE INDEX outbox_again ON outbox (again_at) WHERE state = 2;
 CREATE INDEX outbox_by_message ON outbox (message) WHERE message IS NOT NULL;
+
+-- Relays that took letters of ours and do not answer any more, while others do.
+CREATE TABLE relay_out (
+    relay TEXT PRIMARY KEY,
+    since INTEGER NOT NULL,
+    moved INTEGER NOT NULL DEFAULT 0          -- what was put there and is not confirmed was put elsewhere
+) STRICT, WITHOUT ROWID;
 
 -- Signed calls that still have to be made, in order per (relay, subject).
 CREATE TABLE relay_task (

@@ -63,7 +63,9 @@ async fn e4_only_what_is_contiguous_below_a_hole_is_confirmed_until_the_hole_clo
     says_in_vain(&world, &alice, "late").await;
     let late = world.network.envelopes_to(&bob).last().unwrap().clone();
     // As if the relay had taken it and lost it.
-    alice.database().change("UPDATE outbox SET state = 2, olm = NULL, accepted_at = sent_at WHERE state = 1");
+    alice
+        .database()
+        .change("UPDATE outbox SET state = 2, olm = NULL, accepted_at = sent_at, again_at = sent_at WHERE state = 1");
     let mut said = Vec::new();
     for text in ["one", "two"] {
         said.push(alice.say("bob", text).await.unwrap().number);
@@ -89,7 +91,9 @@ async fn e4_only_what_is_contiguous_below_a_hole_is_confirmed_until_the_hole_clo
 async fn e4_a_closed_hole_is_confirmed_without_being_asked() {
     let (world, _, alice, bob) = World::contacts(102).await;
     says_in_vain(&world, &alice, "given up").await;
-    alice.database().change("UPDATE outbox SET state = 2, olm = NULL, accepted_at = sent_at WHERE state = 1");
+    alice
+        .database()
+        .change("UPDATE outbox SET state = 2, olm = NULL, accepted_at = sent_at, again_at = sent_at WHERE state = 1");
     let said = alice.say("bob", "behind it").await.unwrap();
     world.settle(&[&alice, &bob]).await.unwrap();
     world.wait(DAY).await;
@@ -118,7 +122,9 @@ async fn e4_whoever_lies_about_what_may_still_come_spoils_its_own_confirmations_
     // Two letters that do not arrive yet; alice says of the first that it never will.
     says_in_vain(&world, &alice, "denied").await;
     let denied = world.network.envelopes_to(&bob).last().unwrap().clone();
-    alice.database().change("UPDATE outbox SET state = 2, olm = NULL, accepted_at = sent_at WHERE state = 1");
+    alice
+        .database()
+        .change("UPDATE outbox SET state = 2, olm = NULL, accepted_at = sent_at, again_at = sent_at WHERE state = 1");
     says_in_vain(&world, &alice, "on its way").await;
     let on_its_way = world.network.envelopes_to(&bob).last().unwrap().clone();
     alice.database().change(
@@ -147,7 +153,9 @@ async fn e4_what_comes_beyond_a_hole_is_remembered_up_to_a_bound_and_taken_beyon
     let (world, _, alice, bob) = World::contacts(104).await;
     says_in_vain(&world, &alice, "late").await;
     let late = world.network.envelopes_to(&bob).last().unwrap().clone();
-    alice.database().change("UPDATE outbox SET state = 2, olm = NULL, accepted_at = sent_at WHERE state = 1");
+    alice
+        .database()
+        .change("UPDATE outbox SET state = 2, olm = NULL, accepted_at = sent_at, again_at = sent_at WHERE state = 1");
     bob.database().change(
         "WITH RECURSIVE n (n) AS (SELECT 1000000 UNION ALL SELECT n + 1 FROM n WHERE n < 1004095)
          INSERT INTO received_counter SELECT 1, n FROM n",
@@ -176,7 +184,9 @@ async fn e5_letters_whose_skipped_keys_are_forgotten_arrive_when_they_are_put_ag
     }
     let _ = alice.messenger.catch_up(Duration::from_secs(2)).await;
     let first = world.network.envelopes_to(&bob)[lost].clone();
-    alice.database().change("UPDATE outbox SET state = 2, olm = NULL, accepted_at = sent_at WHERE state = 1");
+    alice
+        .database()
+        .change("UPDATE outbox SET state = 2, olm = NULL, accepted_at = sent_at, again_at = sent_at WHERE state = 1");
     world.network.meddle(None);
     alice.say("bob", "behind them").await.unwrap();
     world.settle(&[&alice, &bob]).await.unwrap();

@@ -9,6 +9,7 @@ mod contacts;
 mod copies;
 mod counters;
 mod diverted;
+mod failover;
 mod first_contact;
 mod first_messages;
 mod kem_keys;
