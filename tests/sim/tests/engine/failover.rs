@@ -15,9 +15,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 async fn alice_at_two(seed: u64) -> (World, [RelayAddress; 3], Person, Person) {
     let world = World::seeded(seed);
     let relays = ["one.example", "two.example", "his.example"].map(|name| world.network.add_relay(name));
-    let alice = world.person("alice", &relays[..2]).await.unwrap();
-    let bob = world.person("bob", &relays[2..]).await.unwrap();
-    world.introduce(&alice, &bob).await.unwrap();
+    let alice = world.person("alice", &relays[..2]).await.expect("alice begins");
+    let bob = world.person("bob", &relays[2..]).await.expect("bob begins");
+    world.introduce(&alice, &bob).await.expect("they meet");
     (world, relays, alice, bob)
 }
 
@@ -26,8 +26,9 @@ fn sends(world: &World, relay: &RelayAddress) -> usize {
 }
 
 async fn states(person: &Person, with: &str) -> Vec<MessageState> {
-    let contact = person.contact(with).await.unwrap();
-    person.messenger.messages(contact.id, None, 100).await.unwrap().into_iter().map(|message| message.state).collect()
+    let contact = person.contact(with).await.expect("they are contacts");
+    let messages = person.messenger.messages(contact.id, None, 100).await.expect("the page is read");
+    messages.into_iter().map(|message| message.state).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +97,7 @@ async fn a_relay_that_is_away_is_asked_whether_it_is_back_and_no_ratchet_steps_f
 
 #[tokio::test(start_paused = true)]
 async fn an_inbox_that_is_full_or_refuses_leaves_the_others_of_its_device() {
-    let (world, relays, alice, bob) = alice_at_two(704).await;
+    let (world, _, alice, bob) = alice_at_two(704).await;
     bob.say("alice", "first").await.unwrap();
     world.settle(&[&bob, &alice]).await.unwrap();
     // The first relay has lost everything, and nobody of it answers for alice.

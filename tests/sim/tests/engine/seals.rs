@@ -147,7 +147,7 @@ async fn d3_a_continuation_without_its_key_waits_and_is_tried_again_after_the_ne
     assert_eq!(alice.database().number("SELECT count(*) FROM waiting"), 1);
     alice.database().change("INSERT INTO seal_in SELECT * FROM late; DROP TABLE late;");
     // And nobody puts it again.
-    bob.database().change("UPDATE outbox SET state = 3 WHERE state = 2");
+    bob.database().change("UPDATE outbox SET again_at = NULL WHERE state = 2");
     let [alice, bob] = world.switched_off([alice, bob], 49 * HOUR).await.unwrap();
     bob.say("alice", "under an opener").await.unwrap();
     world.settle(&[&bob, &alice]).await.unwrap();
