@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sotto_sim::play::{Played, play};
@@ -16,6 +17,8 @@ struct Wanted {
     stride: u64,
     /// No new seed is begun after this.
     within: Option<Duration>,
+    /// Seeds that succeed are not told of.
+    is_many: bool,
     /// Only these steps of the one seed.
     only: Option<BTreeSet<usize>>,
     shrinks: bool,
@@ -32,12 +35,14 @@ fn main() -> ExitCode {
         }
     };
     let begun = Instant::now();
+    let watch = Watch::begin();
     let (mut played, mut failed, mut texts) = (0_u64, 0_u64, 0);
     for number in 0..wanted.seeds {
         if wanted.within.is_some_and(|within| begun.elapsed() > within) {
             break;
         }
         let seed = wanted.from + number * wanted.stride;
+        watch.begins(seed);
         let schedule = schedule(seed, &wanted);
         let one = play(&schedule);
         played += 1;
@@ -45,13 +50,41 @@ fn main() -> ExitCode {
         if one.violation.is_some() {
             failed += 1;
         }
-        let is_alone = wanted.seeds == 1;
-        if is_alone || one.violation.is_some() {
+        if !wanted.is_many || one.violation.is_some() {
             tell(&schedule, &one, &wanted);
         }
     }
     println!("played {played} failed {failed} texts {texts} ms {}", begun.elapsed().as_millis());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Looks whether a seed comes to an end: one that spins on the spot is a fault like any other, and holds up no others.
+#[derive(Clone)]
+struct Watch(Arc<Mutex<(u64, Instant)>>);
+
+impl Watch {
+    /// A seed takes well under a second.
+    const PATIENCE: Duration = Duration::from_secs(600);
+
+    fn begin() -> Self {
+        let watch = Self(Arc::new(Mutex::new((0, Instant::now()))));
+        let watching = watch.clone();
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(Duration::from_secs(5));
+                let (seed, since) = *watching.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if since.elapsed() > Self::PATIENCE {
+                    println!("seed {seed} does not end: cargo xtask sim --seed {seed}");
+                    std::process::exit(3);
+                }
+            }
+        });
+        watch
+    }
+
+    fn begins(&self, seed: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (seed, Instant::now());
+    }
 }
 
 fn schedule(seed: u64, wanted: &Wanted) -> Schedule {
@@ -72,7 +105,7 @@ fn tell(schedule: &Schedule, played: &Played, wanted: &Wanted) {
     println!("seed {seed} failed: {violation}");
     let planted = if wanted.plants { " --plant" } else { "" };
     if !wanted.shrinks {
-        if wanted.seeds == 1 {
+        if !wanted.is_many {
             println!("{}{}", schedule.cast, played.story.join("\n"));
         }
         println!("its story: cargo xtask sim --seed {seed}{planted} --shrink\n");
@@ -99,13 +132,23 @@ fn list(places: &[usize]) -> String {
 }
 
 fn read(words: &[String]) -> Result<Wanted, String> {
-    let mut wanted = Wanted { from: 1, seeds: 1, stride: 1, within: None, only: None, shrinks: false, plants: false };
+    let mut wanted = Wanted {
+        from: 1,
+        seeds: 1,
+        stride: 1,
+        within: None,
+        is_many: false,
+        only: None,
+        shrinks: false,
+        plants: false,
+    };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
         let number = |value: &String| value.parse::<u64>().map_err(|_| format!("{word} wants a number"));
         match word.as_str() {
             "--seed" => (wanted.from, wanted.seeds) = (number(value()?)?, 1),
+            "--many" => wanted.is_many = true,
             "--from" => wanted.from = number(value()?)?,
             "--seeds" => wanted.seeds = number(value()?)?,
             "--stride" => wanted.stride = number(value()?)?,

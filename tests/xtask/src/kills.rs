@@ -42,7 +42,7 @@ fn read(arguments: &[String]) -> Result<(Plan, Option<PathBuf>), Failure> {
 }
 
 /// The binary as the tests' build makes it.
-fn build(checkout: &Checkout) -> Result<PathBuf, Failure> {
+pub(crate) fn build(checkout: &Checkout) -> Result<PathBuf, Failure> {
     run(checkout.cargo().args(["build", "--workspace", "--lib", "--bins", "--tests"]).args(BUILD))?;
     Ok(checkout.target().join(format!("ci/sotto{}", std::env::consts::EXE_SUFFIX)))
 }

@@ -3,7 +3,8 @@
 //! A chore is a row in `COMMANDS`. `test` is the README's test command and all that CI runs; the others are parts of it, or recipes
 //! for one purpose. Chores run the same way on a laptop and in CI; what a machine lacks is set up (`machine.rs`) or named.
 //! Modules: `step` (run, time, sum up), `suite` (what `test` runs), `checkout` (this tree and its cargo), `machine` (Debian
-//! packages), `python` (virtual environments), `kills` (kill -9 on the way), `power` (power cuts), `bench` (budgets), `tree` (words and `unsafe` where they
+//! packages), `python` (virtual environments), `kills` (kill -9 on the way), `power` (power cuts), `sim` (seeds of the proving ground),
+//! `bench` (budgets), `tree` (words and `unsafe` where they
 //! must not be), `policy` (`deny.toml`).
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
@@ -14,6 +15,7 @@ mod machine;
 mod policy;
 mod power;
 mod python;
+mod sim;
 mod step;
 mod suite;
 mod tree;
@@ -46,6 +48,11 @@ const COMMANDS: &[Command] = &[
         name: "power",
         summary: "1,000 power cuts each on relay, devices and beginnings (--seeds, --from; --left-out: unsynced commits are noticed)",
         run: power::power,
+    },
+    Command {
+        name: "sim",
+        summary: "play seeds of the proving ground on all cores (--seeds, --from), or one (--seed, --shrink, --only)",
+        run: sim::sim,
     },
     Command { name: "fmt", summary: "format all Rust code", run: suite::format },
     Command {

@@ -5,7 +5,7 @@
 
 use crate::checkout::{Checkout, run};
 use crate::step::{Failure, Outcome, Step, run_all};
-use crate::{kills, machine, policy, power, python, tree};
+use crate::{kills, machine, policy, power, python, sim, tree};
 
 const STEPS: &[Step] = &[
     Step { name: "format", run: is_formatted, script: None },
@@ -16,6 +16,7 @@ const STEPS: &[Step] = &[
     Step { name: "tests", run: rust_tests, script: None },
     Step { name: "end-to-end", run: end_to_end, script: None },
     Step { name: "doctests", run: doctests, script: None },
+    Step { name: "sim", run: sim::step, script: None },
     Step { name: "kills", run: kills::step, script: None },
     Step { name: "power", run: power::step, script: None },
     Step { name: "stock-sqlcipher", run: stock_sqlcipher, script: Some(STOCK_SQLCIPHER) },
