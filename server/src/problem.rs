@@ -5,7 +5,7 @@
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Map, Value};
 use sotto_protocol::decode::DecodeError;
-use sotto_protocol::{Bytes, Message, PROTOCOL_VERSION, Timestamp};
+use sotto_protocol::{Bytes, Message, Timestamp, Versions};
 
 use crate::limits::{RETRY_BUSY_MS, RETRY_FULL_MS};
 use crate::store::{Denied, Head};
@@ -101,9 +101,9 @@ impl Problem {
         }
     }
 
-    /// As an answer at `now`.
+    /// As an answer at `now` of a relay that speaks these versions.
     #[must_use]
-    pub fn response(self, now: Timestamp) -> Response {
+    pub fn response(self, now: Timestamp, spoken: Versions) -> Response {
         let (status, code, title) = self.parts();
         let mut body = Map::new();
         let mut put = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
@@ -120,8 +120,8 @@ impl Problem {
                 put("head_hash", BASE64URL_NOPAD.encode(&head.hash).into());
             }
             Self::UpgradeRequired => {
-                put("min", PROTOCOL_VERSION.into());
-                put("max", PROTOCOL_VERSION.into());
+                put("min", spoken.min.into());
+                put("max", spoken.max.into());
             }
             _ => {}
         }

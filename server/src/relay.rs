@@ -12,7 +12,7 @@ use serde_json::json;
 use sotto_protocol::decode::{self, DecodeError};
 use sotto_protocol::limits::BODY_BYTES_MAX;
 use sotto_protocol::request::path;
-use sotto_protocol::{Message, PROTOCOL_VERSION, RelayName, Timestamp};
+use sotto_protocol::{Message, RelayName, Timestamp, Versions};
 
 use crate::auth::{PeekNonces, Request, anonymous, signed};
 use crate::hub::Hub;
@@ -32,13 +32,15 @@ pub struct RelayConfig {
     pub inbox_policy: InboxPolicy,
     /// Leading zero bits that creating an inbox or a chain costs; 0: none.
     pub proof_of_work_bits: u32,
+    /// The versions of the protocol that are answered.
+    pub versions: Versions,
 }
 
 impl RelayConfig {
     /// An open relay of that name.
     #[must_use]
     pub const fn open(name: RelayName) -> Self {
-        Self { name, inbox_policy: InboxPolicy::Open, proof_of_work_bits: 0 }
+        Self { name, inbox_policy: InboxPolicy::Open, proof_of_work_bits: 0, versions: Versions::SPOKEN }
     }
 }
 
@@ -82,10 +84,27 @@ impl Relay {
     pub async fn handle(&self, request: Request, now: Timestamp) -> Response {
         let response = match self.answer(&request, now).await {
             Ok(response) => response,
-            Err(problem) => problem.response(now),
+            Err(problem) => self.refuse(problem, now),
         };
         self.metrics.answered(&request.path, response.status);
         response
+    }
+
+    /// A problem as an answer of this relay's.
+    pub(crate) fn refuse(&self, problem: Problem, now: Timestamp) -> Response {
+        problem.response(now, self.config.versions)
+    }
+
+    /// Whether a client that says this version, or none, is answered: the first thing that is asked of it, on streams too.
+    ///
+    /// # Errors
+    /// [`Problem::UpgradeRequired`]; or it says what is no version.
+    pub fn check_version(&self, version: Option<&str>) -> Result<(), Problem> {
+        match Versions::said(version) {
+            None => Err(Problem::BadRequest),
+            Some(version) if self.config.versions.contains(version) => Ok(()),
+            Some(_) => Err(Problem::UpgradeRequired),
+        }
     }
 
     /// Opens a stream; `challenge` must be random. The first frame is waiting in it.
@@ -120,7 +139,7 @@ impl Relay {
         if request.method != "POST" {
             return Err(Problem::NotFound);
         }
-        check_version(request.version.as_deref())?;
+        self.check_version(request.version.as_deref())?;
         let signer = || signed(request, &self.config.name, now);
         match request.path.as_str() {
             path::SEND => self.send(unsigned(request)?, now).await,
@@ -148,7 +167,8 @@ impl Relay {
         if self.config.proof_of_work_bits > 0 {
             features.push(format!("proof-of-work-{}", self.config.proof_of_work_bits));
         }
-        Response::json(&json!({ "min": PROTOCOL_VERSION, "max": PROTOCOL_VERSION, "features": features }))
+        let Versions { min, max } = self.config.versions;
+        Response::json(&json!({ "min": min, "max": max, "features": features }))
     }
 
     pub(crate) fn check_peek(&self, caller: &Caller, now: Timestamp) -> Result<(), Problem> {
@@ -157,15 +177,6 @@ impl Relay {
 
     pub(crate) fn spend_peek(&self, caller: &Caller, now: Timestamp) -> Result<(), Problem> {
         self.peeks.lock().unwrap_or_else(PoisonError::into_inner).spend(caller, now)
-    }
-}
-
-/// Nothing said is today's version.
-pub(crate) fn check_version(version: Option<&str>) -> Result<(), Problem> {
-    match version.map(str::parse::<u32>) {
-        None | Some(Ok(PROTOCOL_VERSION)) => Ok(()),
-        Some(Ok(_)) => Err(Problem::UpgradeRequired),
-        Some(Err(_)) => Err(Problem::BadRequest),
     }
 }
 

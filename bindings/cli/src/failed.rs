@@ -79,6 +79,8 @@ fn remedy(code: &str) -> Option<&'static str> {
         "relay_unreachable" | "relay_timed_out" | "relay_broken" => {
             "Is it running, and is the address right? What was queued leaves by itself; sotto sync tries again now."
         }
+        "upgrade_required" => "Install a newer sotto: this one is too old for that relay. What is queued waits for it.",
+        "relay_outdated" => "Ask who runs it to bring it up to date. What is queued waits.",
         "relay_certificate" => "Somebody may stand in between, or the relay has a new key: ask who runs it.",
         "clocks_apart" => {
             "Set this device's clock, or tell who runs the relay that its clock is wrong. Nothing was made."

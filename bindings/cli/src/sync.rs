@@ -18,6 +18,9 @@ use crate::shown;
 /// The longest that a command waits for relays before it says what still waits.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A relay does not speak this program's version any more.
+const UPGRADE_REQUIRED: &str = "upgrade_required";
+
 /// Messages shown at a time while staying.
 const PAGE: u32 = 500;
 
@@ -63,8 +66,11 @@ fn judge(caught_up: &CatchUp) -> Result<(), Failed> {
     let mut lost = caught_up.unreachable.iter().filter(|(_, code)| *code != LETTER_REFUSED).peekable();
     let Some((_, code)) = lost.peek() else { return Ok(()) };
     let code = *code;
+    // What nothing but a newer program helps against comes before what may pass.
+    let code = if lost.clone().any(|(_, code)| *code == UPGRADE_REQUIRED) { UPGRADE_REQUIRED } else { code };
     let relays: Vec<String> = lost.map(|(relay, code)| format!("{relay} ({code})")).collect();
-    Err(Failed::new(code, format!("not everything could be done with {}", relays.join(", "))))
+    let what = if code == UPGRADE_REQUIRED { "this program is too old, and " } else { "" };
+    Err(Failed::new(code, format!("{what}not everything could be done with {}", relays.join(", "))))
 }
 
 /// What came in and has not been shown: messages, requests, and contacts that changed.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use sotto_protocol::VersionGap;
 use sotto_protocol::decode::DecodeError;
 
 use crate::relay_client::RelayError;
@@ -152,7 +153,8 @@ impl Error {
                 RelayError::Transport(TransportError::WrongCertificate) => "relay_certificate",
                 RelayError::Transport(TransportError::TimedOut) => "relay_timed_out",
                 RelayError::Transport(TransportError::Broken) => "relay_broken",
-                RelayError::Refused(problem) if problem.code == "upgrade_required" => "upgrade_required",
+                RelayError::Transport(TransportError::Versions(VersionGap::OursIsOlder)) => "upgrade_required",
+                RelayError::Transport(TransportError::Versions(VersionGap::TheirsIsOlder)) => "relay_outdated",
                 RelayError::Refused(_) => RELAY_REFUSED,
                 RelayError::AsksForCode => "relay_asks_for_code",
                 RelayError::AsksForWork { .. } => "relay_asks_for_work",

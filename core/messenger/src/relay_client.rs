@@ -7,7 +7,9 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 use sotto_protocol::limits::DATED_AHEAD_MAX;
 use sotto_protocol::request::{Authorization, path};
-use sotto_protocol::{Bytes, ChainId, Message, RelayAddress, RelayName, Timestamp, decode, relay};
+use sotto_protocol::{
+    Bytes, ChainId, Message, RelayAddress, RelayName, Timestamp, VersionGap, Versions, decode, relay,
+};
 
 use crate::relay_clocks::RelayClocks;
 use crate::world::{Answer, Call, Clock, Isolation, Rng, Transport, TransportError};
@@ -60,9 +62,24 @@ pub struct Problem {
     /// The head that a chain has, in base64url, where another one was expected.
     #[serde(default)]
     pub head_hash: Option<String>,
+    /// The oldest version of the protocol that the relay speaks, where ours is not among its own.
+    #[serde(default)]
+    pub min: Option<u32>,
+    /// The newest one.
+    #[serde(default)]
+    pub max: Option<u32>,
 }
 
 impl Problem {
+    /// What refuses every call of this program, if that is what it is. A relay that names no versions has left ours behind.
+    pub(crate) fn version_gap(&self) -> Option<VersionGap> {
+        if self.code != "upgrade_required" {
+            return None;
+        }
+        let spoken = self.min.zip(self.max).map(|(min, max)| Versions { min, max });
+        Some(spoken.and_then(Versions::gap).unwrap_or(VersionGap::OursIsOlder))
+    }
+
     /// The head that a chain has, where another one was expected.
     pub(crate) fn head_hash(&self) -> Option<[u8; 32]> {
         let hash = BASE64URL_NOPAD.decode(self.head_hash.as_deref()?.as_bytes()).ok()?;
@@ -73,6 +90,8 @@ impl Problem {
 /// The relay's page about itself, as far as a client acts on it.
 #[derive(Deserialize)]
 struct WellKnown {
+    min: u32,
+    max: u32,
     #[serde(default)]
     features: Vec<String>,
 }
@@ -82,8 +101,10 @@ impl RelayError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
+            Self::Transport(TransportError::Versions(VersionGap::OursIsOlder))
+            | Self::AsksForCode
+            | Self::AsksForWork { .. } => false,
             Self::Transport(_) | Self::ClocksApart | Self::Malformed | Self::Unproven => true,
-            Self::AsksForCode | Self::AsksForWork { .. } => false,
             Self::Refused(problem) => {
                 matches!(problem.code.as_str(), "unavailable" | "rate_limited" | "full" | "clock_skew" | "replayed")
             }
@@ -182,7 +203,10 @@ impl RelayClient {
             return read_answer::<relay::PrekeyCount>(answer).and(Err(RelayError::Malformed));
         }
         let known: WellKnown = serde_json::from_slice(&answer.body).map_err(|_| RelayError::Malformed)?;
-        Ok(known.features)
+        match (Versions { min: known.min, max: known.max }).gap() {
+            Some(gap) => Err(TransportError::Versions(gap).into()),
+            None => Ok(known.features),
+        }
     }
 
     /// A signed call. Where the relay says that our clock is off, once more on its time.
@@ -287,17 +311,39 @@ fn read_answer<R: Message + Default>(answer: Answer) -> Result<R, RelayError> {
     if problem.code.is_empty() || problem.code.len() > CODE_BYTES_MAX || !is_word(&problem.code) {
         return Err(RelayError::Malformed);
     }
-    Err(RelayError::Refused(problem))
+    Err(match problem.version_gap() {
+        Some(gap) => TransportError::Versions(gap).into(),
+        None => RelayError::Refused(problem),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use sotto_protocol::PROTOCOL_VERSION;
+
     use super::*;
 
     fn refusal(code: &str) -> RelayError {
-        let body = serde_json::json!({ "status": 403, "code": code }).to_string();
+        refused(&serde_json::json!({ "status": 403, "code": code }))
+    }
+
+    fn refused(body: &serde_json::Value) -> RelayError {
+        let body = body.to_string();
         let answer: Result<relay::PrekeyCount, _> = read_answer(Answer { status: 403, body: body.into() });
         answer.map(drop).unwrap_err()
+    }
+
+    #[test]
+    fn a_relay_that_does_not_speak_our_version_is_told_from_one_that_refuses() {
+        let ours = PROTOCOL_VERSION;
+        let unspoken = |min, max| {
+            let body = serde_json::json!({ "status": 426, "code": "upgrade_required", "min": min, "max": max });
+            let error = crate::Error::from(refused(&body));
+            (error.code(), error.is_retryable())
+        };
+        assert_eq!(unspoken(ours + 1, ours + 2), ("upgrade_required", false));
+        assert_eq!(unspoken(0, ours - 1), ("relay_outdated", true));
+        assert_eq!(crate::Error::from(refusal("upgrade_required")).code(), "upgrade_required", "it names no versions");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use sotto_protocol::{Bytes, ChainId, InboxId, RelayAddress, Timestamp};
+use sotto_protocol::{Bytes, ChainId, InboxId, RelayAddress, Timestamp, VersionGap};
 use zeroize::Zeroizing;
 
 /// A future that a trait object can return.
@@ -70,7 +70,7 @@ pub trait RelayStream: Send + 'static {
     fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, TransportError>>>;
 }
 
-/// Why a relay was not reached. Always worth another try.
+/// Why a relay was not reached. Worth another try, but for the last one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TransportError {
     /// No connection.
@@ -85,6 +85,16 @@ pub enum TransportError {
     /// The connection broke, or carried what no relay sends.
     #[error("the connection to the relay broke")]
     Broken,
+    /// A relay that speaks no version of the protocol that this program speaks. Other relays may.
+    #[error("{}", gap_in_words(*.0))]
+    Versions(VersionGap),
+}
+
+const fn gap_in_words(gap: VersionGap) -> &'static str {
+    match gap {
+        VersionGap::OursIsOlder => "this program is too old for the relay: upgrade it",
+        VersionGap::TheirsIsOlder => "the relay is too old for this program",
+    }
 }
 
 /// Time and waiting.

@@ -24,6 +24,7 @@ pub mod name;
 pub mod padding;
 pub mod request;
 mod time;
+mod version;
 pub mod work;
 
 pub use address::{RelayAddress, RelayName};
@@ -34,6 +35,7 @@ pub use ids::{
 };
 pub use prost::Message;
 pub use time::Timestamp;
+pub use version::{PROTOCOL_VERSION, VersionGap, Versions};
 
 #[expect(
     missing_docs,
@@ -51,6 +53,3 @@ pub use wire::sotto::identity::v1 as identity;
 pub use wire::sotto::letter::v1 as letter;
 /// Device and relay: generated from `relay.proto`.
 pub use wire::sotto::relay::v1 as relay;
-
-/// The version of the protocol that this code speaks.
-pub const PROTOCOL_VERSION: u32 = 1;

@@ -109,8 +109,11 @@ async fn serve(config: Config) -> Result<(), StartError> {
         None => RelayName::parse(&address.to_string(), 80).map_err(|_| ConfigError::NoName)?,
     };
     let printed = printed_address(&name, &config.tls, tls.as_ref());
-    let relay_config =
-        RelayConfig { name, inbox_policy: config.inbox_policy, proof_of_work_bits: config.proof_of_work_bits };
+    let relay_config = RelayConfig {
+        inbox_policy: config.inbox_policy,
+        proof_of_work_bits: config.proof_of_work_bits,
+        ..RelayConfig::open(name)
+    };
     let relay = Relay::new(Arc::new(store), relay_config, now());
     announce(&printed).map_err(|source| failed("cannot say where", source))?;
     let server = Server { relay, listener, metrics, tls, limits: config.limits, witness: None };

@@ -30,7 +30,7 @@ use super::{now, websocket};
 use crate::auth::Request;
 use crate::limits::ANSWER_PIECE_BYTES;
 use crate::problem::{Problem, Response};
-use crate::relay::{Relay, check_version};
+use crate::relay::Relay;
 
 type HttpRequest = http::Request<Incoming>;
 type HttpResponse = http::Response<Body>;
@@ -67,7 +67,7 @@ async fn answer(request: HttpRequest, guest: &Arc<Guest>) -> HttpResponse {
             load.is_whole();
             guest.door.relay.handle(request, now()).await
         }
-        Err(problem) => problem.response(now()),
+        Err(problem) => guest.door.relay.refuse(problem, now()),
     };
     load.is_answered(response.body.len());
     call.is_answered();
@@ -175,11 +175,11 @@ fn into_http(response: Response, body: impl FnOnce(bytes::Bytes) -> Body) -> Htt
 
 async fn stream(mut parts: Parts, guest: &Arc<Guest>) -> HttpResponse {
     if parts.headers.contains_key(AUTHORIZATION) || parts.headers.contains_key(COOKIE) {
-        return into_http(Problem::CredentialRefused.response(now()), Body::from);
+        return into_http(guest.door.relay.refuse(Problem::CredentialRefused, now()), Body::from);
     }
     let version = parts.headers.get(VERSION_HEADER).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    if let Err(problem) = check_version(version.as_deref()) {
-        return into_http(problem.response(now()), Body::from);
+    if let Err(problem) = guest.door.relay.check_version(version.as_deref()) {
+        return into_http(guest.door.relay.refuse(problem, now()), Body::from);
     }
     match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(upgrade) => {

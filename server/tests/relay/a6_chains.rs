@@ -217,7 +217,7 @@ fn created(relay: &Relay, chain: &Chain, change: impl FnOnce(&mut ChainAppend)) 
 
 fn relay_with(inbox_policy: InboxPolicy, proof_of_work_bits: u32, bounds: StoreBounds) -> Arc<Relay> {
     let store = SqliteStore::open(SqliteOptions { bounds, ..SqliteOptions::memory() }).unwrap();
-    Relay::new(Arc::new(store), RelayConfig { name: name(), inbox_policy, proof_of_work_bits }, NOON)
+    Relay::new(Arc::new(store), RelayConfig { inbox_policy, proof_of_work_bits, ..RelayConfig::open(name()) }, NOON)
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use sotto_protocol::relay::{InboxCreate, InboxDelete};
 use sotto_protocol::request::path;
-use sotto_protocol::work;
+use sotto_protocol::{Versions, work};
 use sotto_relay::store::{OpenError, SqliteOptions, SqliteStore};
 use sotto_relay::{InboxPolicy, Relay, RelayConfig, Request};
 
@@ -24,7 +24,7 @@ fn creating_an_inbox_again_with_the_same_keys_is_harmless_and_with_others_refuse
 
 fn relay_with(policy: InboxPolicy, proof_of_work_bits: u32) -> Arc<Relay> {
     let store = SqliteStore::open(SqliteOptions::memory()).unwrap();
-    let config = RelayConfig { name: name(), inbox_policy: policy, proof_of_work_bits };
+    let config = RelayConfig { inbox_policy: policy, proof_of_work_bits, ..RelayConfig::open(name()) };
     Relay::new(Arc::new(store), config, NOON)
 }
 
@@ -47,7 +47,7 @@ fn inboxes_are_created_by_the_relays_policy() {
 fn creating_again_what_is_there_is_harmless_whatever_the_policy_says_today() {
     let world = World::on_disk();
     let bob = world.device();
-    let closed = RelayConfig { name: name(), inbox_policy: InboxPolicy::Closed, proof_of_work_bits: 8 };
+    let closed = RelayConfig { inbox_policy: InboxPolicy::Closed, proof_of_work_bits: 8, ..RelayConfig::open(name()) };
     let store = SqliteStore::open(SqliteOptions::file(world.database()).inline()).unwrap();
     let relay = Relay::new(Arc::new(store), closed, NOON);
     assert_eq!(create(&relay, &bob, &bob.create()), 200);
@@ -99,6 +99,26 @@ fn a_version_that_is_not_spoken_here_is_told_so() {
     let response = world.handle(with("2"));
     assert_eq!((code(&response).as_str(), response.status), ("upgrade_required", 426));
     assert_eq!(code(&world.handle(with("one"))), "bad_request");
+}
+
+#[test]
+fn a_relay_that_has_moved_on_answers_the_version_before_its_own_and_names_its_versions_to_others() {
+    let store = SqliteStore::open(SqliteOptions::memory()).unwrap();
+    let config = RelayConfig { versions: Versions { min: 2, max: 3 }, ..RelayConfig::open(name()) };
+    let relay = Relay::new(Arc::new(store), config, NOON);
+    let answered = |version: Option<&str>| {
+        let request = Request { version: version.map(str::to_owned), ..Request::post(path::SEND, "") };
+        relay.handle(request, NOON).now_or_never().unwrap()
+    };
+    for spoken in ["2", "3"] {
+        assert_eq!(answered(Some(spoken)).status, 200);
+    }
+    for unspoken in [Some("1"), Some("4"), None] {
+        let response = answered(unspoken);
+        assert_eq!((code(&response).as_str(), response.status), ("upgrade_required", 426));
+        let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+        assert_eq!((&body["min"], &body["max"]), (&2.into(), &3.into()));
+    }
 }
 
 #[test]

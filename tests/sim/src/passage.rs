@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sotto_core::world::{Answer, BoxFuture, Call, RelayStream, Transport, TransportError};
 use sotto_protocol::relay::{ClientFrame, client_frame};
 use sotto_protocol::request::path;
-use sotto_protocol::{Bytes, Message as _, RelayAddress, RelayName};
+use sotto_protocol::{Bytes, Message as _, RelayAddress, RelayName, VersionGap};
 use sotto_relay::{Relay, Request, Response, StreamSession};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -121,6 +121,9 @@ impl Transport for InProcess {
             let (at, is_down) = self.network.reach(&relay)?;
             self.network.pass(self.network.stream_delay(&name)).await;
             self.travel(weather.as_ref()).await?;
+            if at.check_version(Some(&sotto_protocol::PROTOCOL_VERSION.to_string())).is_err() {
+                return Err(TransportError::Versions(VersionGap::OursIsOlder));
+            }
             let mut challenge = [0; 32];
             self.network.fill(&mut challenge);
             let session = at.open_stream(challenge, self.network.relays_now());

@@ -29,5 +29,6 @@ mod sessions;
 mod tampering;
 mod trouble;
 mod trust;
+mod versions;
 mod wild_clocks;
 mod witness;
