@@ -10,6 +10,7 @@
 use sotto_cipher as _;
 
 pub(crate) mod column;
+mod migrate;
 mod open;
 mod tx;
 

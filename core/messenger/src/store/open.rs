@@ -1,8 +1,9 @@
-//! Opening: the lock, the key, the settings, the schema.
+//! Opening: the lock, the key, the settings.
 //!
 //! A new database is filled under another name and renamed into place, so that what carries the real name is always whole: a device
 //! that dies while it makes its account has no profile, and may make one. The lock is taken before anything else and held throughout.
 //! Nothing is opened through a link that stands in the place of a profile's file.
+//! Not here: the schema (`migrate.rs`).
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::StoreError;
+use super::migrate::{SCHEMA_VERSION, migrate, schema_version};
 
 /// The database's name in a profile directory.
 const FILE_NAME: &str = "sotto.db";
@@ -21,8 +23,6 @@ const NEW_FILE_NAME: &str = "sotto.db.new";
 /// What SQLite puts behind a database's name for the files beside it.
 const COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];
 const LOCK_NAME: &str = "lock";
-const SCHEMA: &str = include_str!("schema.sql");
-const SCHEMA_VERSION: i64 = 1;
 
 /// Statements kept prepared: all of the engine's, so that a send parses no SQL.
 const STATEMENTS: usize = 256;
@@ -262,28 +262,11 @@ fn connect_with(path: &Path, key: &DatabaseKey, flags: OpenFlags, first: &str) -
     Ok(connection)
 }
 
-fn schema_version(connection: &Connection) -> Result<i64, StoreError> {
-    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
-}
-
 /// A schema that is read as it is, because it cannot be changed now.
 fn require_schema(connection: &Connection) -> Result<(), StoreError> {
     match schema_version(connection)? {
         SCHEMA_VERSION => Ok(()),
         older if older < SCHEMA_VERSION => Err(StoreError::DiskFull),
-        _ => Err(StoreError::TooNew),
-    }
-}
-
-fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    match schema_version(connection)? {
-        SCHEMA_VERSION => Ok(()),
-        0 => {
-            let transaction = connection.transaction()?;
-            transaction.execute_batch(SCHEMA)?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-            Ok(transaction.commit()?)
-        }
         _ => Err(StoreError::TooNew),
     }
 }

@@ -14,7 +14,7 @@ const ONE_AHEAD: Versions = Versions { min: PROTOCOL_VERSION, max: PROTOCOL_VERS
 
 /// The relay of that file, of a release that speaks these versions.
 fn start(world: &World, address: &RelayAddress, file: &Path, versions: Versions) {
-    let store = SqliteStore::open(SqliteOptions::file(file).inline()).unwrap();
+    let store = SqliteStore::open(SqliteOptions::file(file).inline()).expect("a database in a new directory opens");
     let config = RelayConfig { versions, ..RelayConfig::open(address.name().clone()) };
     world.network.set_down(address, true);
     world.network.put_relay(address, Relay::new(Arc::new(store), config, world.now()));
