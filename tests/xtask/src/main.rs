@@ -54,6 +54,11 @@ const COMMANDS: &[Command] = &[
         summary: "play seeds of the proving ground on all cores (--seeds, --from), or one (--seed, --shrink, --only)",
         run: sim::sim,
     },
+    Command {
+        name: "fixtures",
+        summary: "make anew what this tree's release would leave behind: databases and bytes for tests/compatibility",
+        run: suite::fixtures,
+    },
     Command { name: "fmt", summary: "format all Rust code", run: suite::format },
     Command {
         name: "lint",

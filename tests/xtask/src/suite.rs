@@ -53,6 +53,11 @@ pub(crate) fn format(checkout: &Checkout, _: &[String]) -> Result<(), Failure> {
     run(checkout.cargo().args(["fmt", "--all"])).map(drop)
 }
 
+/// `cargo xtask fixtures`
+pub(crate) fn fixtures(checkout: &Checkout, _: &[String]) -> Result<(), Failure> {
+    run(checkout.cargo().args(["run", "--package", "sotto-compatibility"]).args(BUILD)).map(drop)
+}
+
 /// `cargo xtask lint`
 pub(crate) fn lint(checkout: &Checkout, _: &[String]) -> Result<(), Failure> {
     test(checkout, &["words", "unsafe", "clippy"].map(str::to_owned))

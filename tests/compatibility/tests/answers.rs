@@ -1,0 +1,89 @@
+//! A relay of this release is told what devices of an earlier one said to theirs, byte for byte, and answers as theirs did.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+
+use data_encoding::HEXLOWER;
+use futures_util::FutureExt as _;
+use sotto_compatibility::fixtures;
+use sotto_compatibility::make::RELAY;
+use sotto_compatibility::wire::SPACE;
+use sotto_protocol::relay::{ServerFrame, server_frame::Frame};
+use sotto_protocol::request::path;
+use sotto_protocol::{Message as _, RelayAddress, Timestamp};
+use sotto_relay::store::{SqliteOptions, SqliteStore};
+use sotto_relay::{Relay, RelayConfig, Request, StreamSession};
+
+/// The version that the clients of all fixtures so far say.
+const VERSION: &str = "1";
+
+struct Replay {
+    relay: Arc<Relay>,
+    streams: BTreeMap<String, StreamSession>,
+    delivered: usize,
+}
+
+impl Replay {
+    fn line(&mut self, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let now = |word: &str| Timestamp::from_ms(word.parse().unwrap());
+        let bytes = |word: &str| HEXLOWER.decode(word.as_bytes()).unwrap();
+        match words[..] {
+            ["call", at, called, authorization, status, body] => {
+                let request = Request {
+                    method: if called == path::WELL_KNOWN { "GET" } else { "POST" }.to_owned(),
+                    path: called.to_owned(),
+                    body: bytes(body).into(),
+                    authorization: (authorization != "-").then(|| authorization.replace(SPACE, " ")),
+                    has_cookie: false,
+                    version: Some(VERSION.to_owned()),
+                };
+                let response = self.relay.handle(request, now(at)).now_or_never().unwrap();
+                assert_eq!(response.status.to_string(), status, "{called} at {at}: {:?}", response.body);
+            }
+            ["open", stream, at, challenge] => {
+                let session = self.relay.open_stream(bytes(challenge).try_into().unwrap(), now(at));
+                self.streams.insert(stream.to_owned(), session);
+            }
+            ["frame", stream, _, frame] => {
+                // What a device acknowledges it has seen.
+                self.listen();
+                let session = self.streams.get_mut(stream).unwrap();
+                assert!(session.receive(&bytes(frame)).now_or_never().unwrap().is_ok(), "stream {stream}");
+                self.listen();
+            }
+            ["delivered", count] => assert_eq!(self.delivered.to_string(), count),
+            _ => panic!("{line}"),
+        }
+    }
+
+    fn listen(&mut self) {
+        for session in self.streams.values_mut() {
+            while let Some(Some(frame)) = session.next().now_or_never() {
+                match ServerFrame::decode(frame).unwrap().frame.unwrap() {
+                    Frame::Deliveries(deliveries) => self.delivered += deliveries.deliveries.len(),
+                    Frame::Refused(_) => panic!("an attach was refused"),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn this_relay_answers_the_bytes_of_an_earlier_client_as_its_own_relay_did() {
+    for folder in fixtures() {
+        let address: RelayAddress = format!("https://{RELAY}").parse().unwrap();
+        let store = SqliteStore::open(SqliteOptions::memory()).unwrap();
+        let text = fs::read_to_string(folder.join("wire.txt")).unwrap();
+        let first = text.split(' ').nth(1).unwrap().parse().unwrap();
+        let relay = Relay::new(Arc::new(store), RelayConfig::open(address.name().clone()), Timestamp::from_ms(first));
+        let mut replay = Replay { relay, streams: BTreeMap::new(), delivered: 0 };
+        text.lines().for_each(|line| replay.line(line));
+        assert!(replay.delivered > SAID_MIN, "{}", folder.display());
+    }
+}
+
+/// Three texts, and what it takes to meet.
+const SAID_MIN: usize = 5;
