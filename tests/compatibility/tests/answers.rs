@@ -27,8 +27,8 @@ struct Replay {
 impl Replay {
     fn line(&mut self, line: &str) {
         let words: Vec<&str> = line.split(' ').collect();
-        let now = |word: &str| Timestamp::from_ms(word.parse().unwrap());
-        let bytes = |word: &str| HEXLOWER.decode(word.as_bytes()).unwrap();
+        let now = |word: &str| Timestamp::from_ms(word.parse().expect("a fixture is whole"));
+        let bytes = |word: &str| HEXLOWER.decode(word.as_bytes()).expect("a fixture is whole");
         match words[..] {
             ["call", at, called, authorization, status, body] => {
                 let request = Request {
@@ -39,31 +39,34 @@ impl Replay {
                     has_cookie: false,
                     version: Some(VERSION.to_owned()),
                 };
-                let response = self.relay.handle(request, now(at)).now_or_never().unwrap();
+                let response = self.relay.handle(request, now(at)).now_or_never().expect("a fixture is whole");
                 assert_eq!(response.status.to_string(), status, "{called} at {at}: {:?}", response.body);
             }
             ["open", stream, at, challenge] => {
-                let session = self.relay.open_stream(bytes(challenge).try_into().unwrap(), now(at));
+                let session = self.relay.open_stream(bytes(challenge).try_into().expect("a fixture is whole"), now(at));
                 self.streams.insert(stream.to_owned(), session);
             }
             ["frame", stream, _, frame] => {
                 // What a device acknowledges it has seen.
                 self.listen();
-                let session = self.streams.get_mut(stream).unwrap();
-                assert!(session.receive(&bytes(frame)).now_or_never().unwrap().is_ok(), "stream {stream}");
+                let session = self.streams.get_mut(stream).expect("a fixture is whole");
+                assert!(
+                    session.receive(&bytes(frame)).now_or_never().expect("a fixture is whole").is_ok(),
+                    "stream {stream}"
+                );
                 self.listen();
             }
             ["delivered", count] => assert_eq!(self.delivered.to_string(), count),
-            _ => panic!("{line}"),
+            _ => unreachable!("{line}"),
         }
     }
 
     fn listen(&mut self) {
         for session in self.streams.values_mut() {
             while let Some(Some(frame)) = session.next().now_or_never() {
-                match ServerFrame::decode(frame).unwrap().frame.unwrap() {
+                match ServerFrame::decode(frame).expect("a fixture is whole").frame.expect("a fixture is whole") {
                     Frame::Deliveries(deliveries) => self.delivered += deliveries.deliveries.len(),
-                    Frame::Refused(_) => panic!("an attach was refused"),
+                    Frame::Refused(_) => unreachable!("an attach was refused"),
                     _ => {}
                 }
             }

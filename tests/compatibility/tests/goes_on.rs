@@ -18,31 +18,36 @@ const ANEW: &str = "before the first release make the fixture anew: cargo xtask 
 
 fn secrets(folder: &Path, name: &str) -> MemorySecrets {
     let secrets = MemorySecrets::default();
-    for line in fs::read_to_string(folder.join(format!("{name}.secrets"))).unwrap().lines() {
-        let (entry, value) = line.split_once(' ').unwrap();
-        secrets.put(entry, &data_encoding::HEXLOWER.decode(value.as_bytes()).unwrap()).unwrap();
+    for line in fs::read_to_string(folder.join(format!("{name}.secrets"))).expect("a fixture is whole").lines() {
+        let (entry, value) = line.split_once(' ').expect("a fixture is whole");
+        secrets
+            .put(entry, &data_encoding::HEXLOWER.decode(value.as_bytes()).expect("a fixture is whole"))
+            .expect("a fixture is whole");
     }
     secrets
 }
 
 fn restore(folder: &Path, name: &str, file: &Path, key: Option<&str>) {
-    let text = fs::read_to_string(folder.join(format!("{name}.sql"))).unwrap();
-    rows::restore(&connect(file, key), &text).unwrap();
+    let text = fs::read_to_string(folder.join(format!("{name}.sql"))).expect("a fixture is whole");
+    rows::restore(&connect(file, key), &text).expect("a fixture is whole");
 }
 
 async fn open(world: &World, folder: &Path, directory: &Path, name: &str) -> Device {
     let place: PathBuf = directory.join(name);
-    fs::create_dir(&place).unwrap();
+    fs::create_dir(&place).expect("a fixture is whole");
     let secrets = secrets(folder, name);
-    let key = sotto_sim::hex(&secrets.get("database").unwrap().unwrap());
+    let key = sotto_sim::hex(&secrets.get("database").expect("a fixture is whole").expect("a fixture is whole"));
     restore(folder, name, &place.join("sotto.db"), Some(&key));
     let messenger = Messenger::open(world.world(&secrets), &place).await;
-    Device { messenger: messenger.unwrap_or_else(|error| panic!("{}: {error}; {ANEW}", folder.display())), secrets }
+    Device {
+        messenger: messenger.unwrap_or_else(|error| unreachable!("{}: {error}; {ANEW}", folder.display())),
+        secrets,
+    }
 }
 
 async fn transcript(messenger: &Messenger, with: &str) -> Vec<String> {
-    let contact = messenger.find_contact(with).await.unwrap();
-    let messages = messenger.messages(contact.id, None, u32::MAX).await.unwrap();
+    let contact = messenger.find_contact(with).await.expect("a fixture is whole");
+    let messages = messenger.messages(contact.id, None, u32::MAX).await.expect("a fixture is whole");
     messages.into_iter().map(|message| message.text).collect()
 }
 
@@ -93,11 +98,15 @@ async fn a_database_that_walked_the_migrations_has_the_schema_of_a_new_one() {
 
 /// What the tables are, however their columns came to be.
 fn schema(place: &Path, secrets: &MemorySecrets) -> Vec<String> {
-    let key = sotto_sim::hex(&secrets.get("database").unwrap().unwrap());
+    let key = sotto_sim::hex(&secrets.get("database").expect("a fixture is whole").expect("a fixture is whole"));
     let connection = connect(&place.join("sotto.db"), Some(&key));
     let columns = "SELECT t.name || '.' || c.name || ' ' || c.type || ' ' || c.\"notnull\" || ' ' || coalesce(c.dflt_value, '') || ' ' || c.pk
                    FROM sqlite_schema AS t JOIN pragma_table_info(t.name) AS c WHERE t.type = 'table'
                    UNION ALL SELECT 'index ' || name || ' ' || coalesce(sql, '') FROM sqlite_schema WHERE type = 'index' ORDER BY 1";
-    let mut statement = connection.prepare(columns).unwrap();
-    statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    let mut statement = connection.prepare(columns).expect("a fixture is whole");
+    statement
+        .query_map([], |row| row.get(0))
+        .expect("a fixture is whole")
+        .collect::<Result<_, _>>()
+        .expect("a fixture is whole")
 }
