@@ -1,10 +1,27 @@
 //! Tools that break things on purpose, for tests that walk through every step of an operation, and one that makes a profile large.
 
+use std::cell::RefCell;
+
 use rusqlite::params;
 use sotto_protocol::AccountId;
 
 use crate::store::{Query as _, Tx};
+pub use crate::store::{StepHook, StoreStep};
 use crate::{Error, Messenger};
+
+thread_local! {
+    static HOOK: RefCell<Option<StepHook>> = const { RefCell::new(None) };
+}
+
+/// Profiles that are made or opened on this thread from now on tell this one of every step of their database; `None`: nobody.
+pub fn hear_steps(hook: Option<StepHook>) {
+    HOOK.set(hook);
+}
+
+/// Whom a profile that is opened now tells.
+pub(crate) fn step_hook() -> Option<StepHook> {
+    HOOK.with_borrow(Clone::clone)
+}
 
 /// Lets the `step`th database write from now fail as a full disk would, once; 0: none.
 pub fn fail_write(messenger: &Messenger, step: u64) {

@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 use sotto_cipher as _;
 use sotto_core::world::SecretStore;
 
-use crate::{MemorySecrets, Person};
+use crate::Person;
 
 /// Columns that move with every delivery, whatever becomes of it.
 const MOVING: [(&str, &str); 2] = [("own_inbox", "cursor"), ("own_inbox", "drained_at")];
@@ -49,7 +49,7 @@ impl Person {
 }
 
 impl Database {
-    pub(crate) fn open(directory: &Path, secrets: &MemorySecrets) -> Self {
+    pub(crate) fn open(directory: &Path, secrets: &dyn SecretStore) -> Self {
         let key = secrets.get("database").expect("the keystore answers").expect("a profile has a key");
         let connection = Connection::open(directory.join("sotto.db")).expect("a profile has a database");
         connection

@@ -10,6 +10,7 @@
 
 mod chance;
 mod database;
+mod device;
 mod envelope;
 mod forger;
 mod held;
@@ -21,6 +22,7 @@ mod prekeys;
 mod record;
 pub mod schedule;
 mod secrets;
+pub mod walk;
 mod weather;
 
 pub use database::{Database, hex};
@@ -30,7 +32,7 @@ pub use held::HeldPost;
 pub use network::{Fate, Liar, Meddler, Network, Traffic};
 pub use people::{Backup, Person, World};
 pub use prekeys::{Flaw, Prekeys};
-pub use secrets::MemorySecrets;
+pub use secrets::{FileSecrets, MemorySecrets};
 pub use weather::Weather;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -2,12 +2,14 @@
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sotto_sim::play::{Played, play};
 use sotto_sim::schedule::{Schedule, Step, shrink};
+use sotto_sim::walk::{CHILD, abort_walk, child, scenes, walk};
 
 /// What to play.
 struct Wanted {
@@ -27,6 +29,11 @@ struct Wanted {
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.first().map(String::as_str) {
+        Some(CHILD) => return walk_child(&words),
+        Some("walk") => return walk_all(&words[1..]),
+        _ => {}
+    }
     let wanted = match read(&words) {
         Ok(wanted) => wanted,
         Err(what) => {
@@ -56,6 +63,41 @@ fn main() -> ExitCode {
     }
     println!("played {played} failed {failed} texts {texts} ms {}", begun.elapsed().as_millis());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A child of the abort walk.
+fn walk_child(words: &[String]) -> ExitCode {
+    let [_, scene, step, directory] = words else { return ExitCode::from(2) };
+    match child(scene, step.parse().unwrap_or(0), Path::new(directory)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("{what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Both walks through every scene, or those that are named.
+fn walk_all(wanted: &[String]) -> ExitCode {
+    let program = std::env::current_exe().unwrap_or_default();
+    let mut met = BTreeSet::new();
+    let mut failed = false;
+    println!("deaths  aborts  kinds of steps  scene");
+    for scene in scenes().filter(|scene| wanted.is_empty() || wanted.iter().any(|name| name == scene)) {
+        match walk(scene).and_then(|walked| Ok((walked, abort_walk(&program, scene)?))) {
+            Ok((walked, aborted)) => {
+                let kinds: BTreeSet<String> = walked.met.union(&aborted.met).cloned().collect();
+                println!("{:>6}  {:>6}  {:>14}  {scene}", walked.deaths, aborted.deaths, kinds.len());
+                met.extend(kinds);
+            }
+            Err(what) => {
+                println!("FAILED: {what}");
+                failed = true;
+            }
+        }
+    }
+    println!("{} distinct steps hit", met.len());
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// Looks whether a seed comes to an end: one that spins on the spot is a fault like any other, and holds up no others.

@@ -1,6 +1,7 @@
-//! A keystore in memory.
+//! Keystores: in memory, and in files that outlive the process.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sotto_core::world::{SecretStore, SecretStoreError};
@@ -79,5 +80,52 @@ impl SecretStore for MemorySecrets {
             Some(failure) => Err(failure),
             None => Ok(inner.entries.keys().cloned().collect()),
         }
+    }
+}
+
+/// A keystore of one file an entry, unprotected: what a test process leaves to the next.
+pub struct FileSecrets {
+    directory: PathBuf,
+}
+
+impl FileSecrets {
+    /// In a directory, which is made when it is missing.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn at(directory: PathBuf) -> Self {
+        std::fs::create_dir_all(&directory).expect("a test's directory can be made");
+        Self { directory }
+    }
+}
+
+impl SecretStore for FileSecrets {
+    fn get(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, SecretStoreError> {
+        match std::fs::read(self.directory.join(name)) {
+            Ok(secret) => Ok(Some(Zeroizing::new(secret))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(_) => Err(SecretStoreError::Failed),
+        }
+    }
+
+    fn put(&self, name: &str, secret: &[u8]) -> Result<(), SecretStoreError> {
+        // Whole or not at all, also for a process that dies here.
+        let beside = self.directory.join(".new");
+        let written = std::fs::write(&beside, secret).and_then(|()| std::fs::rename(beside, self.directory.join(name)));
+        written.map_err(|_| SecretStoreError::Failed)
+    }
+
+    fn delete(&self, name: &str) -> Result<(), SecretStoreError> {
+        match std::fs::remove_file(self.directory.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(SecretStoreError::Failed),
+            _ => Ok(()),
+        }
+    }
+
+    fn list(&self) -> Result<Vec<String>, SecretStoreError> {
+        let entries = std::fs::read_dir(&self.directory).map_err(|_| SecretStoreError::Failed)?;
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Ok(names.filter(|name| name != ".new").collect())
     }
 }

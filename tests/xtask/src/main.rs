@@ -59,6 +59,11 @@ const COMMANDS: &[Command] = &[
         summary: "make anew what this tree's release would leave behind: databases and bytes for tests/compatibility",
         run: suite::fixtures,
     },
+    Command {
+        name: "walk",
+        summary: "let devices die at every step of all that they do, and open them again (or only in the SCENEs named)",
+        run: sim::walk,
+    },
     Command { name: "fmt", summary: "format all Rust code", run: suite::format },
     Command {
         name: "lint",

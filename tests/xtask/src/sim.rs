@@ -48,6 +48,12 @@ pub(crate) fn sim(checkout: &Checkout, arguments: &[String]) -> Result<(), Failu
     }
 }
 
+/// `cargo xtask walk [SCENE ..]`: devices die at every step of what they do, in one process and in children that are aborted.
+pub(crate) fn walk(checkout: &Checkout, arguments: &[String]) -> Result<(), Failure> {
+    let binary = optimised(checkout)?;
+    run(checkout.command(binary).arg("walk").args(arguments)).map(drop)
+}
+
 /// The step of `test`.
 pub(crate) fn step(checkout: &Checkout) -> Result<Outcome, Failure> {
     let beside = kills::build(checkout)?.with_file_name(format!("sotto-sim{}", std::env::consts::EXE_SUFFIX));

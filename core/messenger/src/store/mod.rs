@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 use open::OpenMode;
 pub(crate) use open::{DatabaseKey, ProfileLock};
 pub(crate) use tx::{FailAt, Query, Tx};
+pub use tx::{StepHook, StoreStep};
 
 /// Readers beside the writer: the chat list and a timeline may load while a batch is being received.
 const READERS: usize = 2;
@@ -212,7 +213,8 @@ impl Store {
     }
 
     fn over(writer: Lane, readers: Lane, is_only_read: bool) -> Self {
-        let inner = Inner { writer, readers, fail_at: FailAt::default(), is_only_read, lock: Mutex::default() };
+        let fail_at = FailAt::heard_by(crate::danger::step_hook());
+        let inner = Inner { writer, readers, fail_at, is_only_read, lock: Mutex::default() };
         Self { inner: Arc::new(inner) }
     }
 

@@ -7,10 +7,25 @@ use rusqlite::{Params, Row, Transaction};
 
 use super::StoreError;
 
+/// A step of a database, where a device can die.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoreStep<'a> {
+    /// Before this statement writes.
+    Write(&'a str),
+    /// Before a transaction is committed.
+    Commit,
+    /// After it.
+    Committed,
+}
+
+/// Hears of every step, and says whether the device lives on.
+pub type StepHook = Arc<dyn Fn(StoreStep<'_>) -> bool + Send + Sync>;
+
 /// Counts writes and can make one of them fail, so that a test can walk through every step of an operation.
 #[derive(Clone, Default)]
 pub(crate) struct FailAt {
     inner: Arc<FailAtInner>,
+    hook: Option<StepHook>,
 }
 
 #[derive(Default)]
@@ -22,6 +37,11 @@ struct FailAtInner {
 }
 
 impl FailAt {
+    /// With somebody who hears of every step.
+    pub(crate) fn heard_by(hook: Option<StepHook>) -> Self {
+        Self { hook, ..Self::default() }
+    }
+
     /// The `step`th write from now fails as a full disk would; 0: none does.
     pub(crate) fn arm(&self, step: u64) {
         self.inner.steps.store(0, Ordering::SeqCst);
@@ -40,11 +60,16 @@ impl FailAt {
         self.inner.steps.load(Ordering::SeqCst)
     }
 
-    fn step(&self) -> Result<(), StoreError> {
+    fn step(&self, what: StoreStep<'_>) -> Result<(), StoreError> {
+        self.tell(what)?;
         let step = self.inner.steps.fetch_add(1, Ordering::SeqCst) + 1;
         let fail_at = self.inner.fail_at.load(Ordering::SeqCst);
         let fails = step == fail_at || (fail_at != 0 && step > fail_at && self.inner.for_good.load(Ordering::SeqCst));
         if fails { Err(StoreError::DiskFull) } else { Ok(()) }
+    }
+
+    fn tell(&self, what: StoreStep<'_>) -> Result<(), StoreError> {
+        if self.hook.as_ref().is_none_or(|hook| hook(what)) { Ok(()) } else { Err(StoreError::DiskFull) }
     }
 }
 
@@ -60,13 +85,14 @@ impl<'a> Tx<'a> {
     }
 
     pub(super) fn commit(self) -> Result<(), StoreError> {
-        self.fail_at.step()?;
-        Ok(self.transaction.commit()?)
+        self.fail_at.step(StoreStep::Commit)?;
+        self.transaction.commit()?;
+        self.fail_at.tell(StoreStep::Committed)
     }
 
     /// Runs one writing statement and returns how many rows it touched.
     pub(crate) fn execute(&mut self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
-        self.fail_at.step()?;
+        self.fail_at.step(StoreStep::Write(sql))?;
         Ok(self.transaction.prepare_cached(sql)?.execute(params)?)
     }
 

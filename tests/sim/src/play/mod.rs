@@ -1,9 +1,8 @@
 //! A schedule is played: on a thread of its own, on virtual time, with everything that is chance drawn from its seed.
 //!
-//! - `stage.rs`: the people, their devices and relays, and what each step does to them; `device.rs`: one of them
+//! - `stage.rs`: the people, their devices and relays, and what each step does to them
 //! - `promises.rs`: what must be true, all the time and in the end
 
-mod device;
 mod promises;
 mod stage;
 

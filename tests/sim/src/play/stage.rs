@@ -15,9 +15,9 @@ use sotto_relay::store::{SqliteOptions, SqliteStore};
 use sotto_relay::{Relay, RelayConfig};
 use tempfile::TempDir;
 
-use super::device::Device;
 use super::promises::{Ledger, Promise, Said, Transcript, Violation, broken};
 use crate::chance::Chance;
+use crate::device::Device;
 use crate::people::temporary;
 use crate::schedule::{Cast, PEOPLE, RELAYS, Schedule, Step, lasting};
 use crate::{Database, Network, TestClock, Weather};
@@ -121,14 +121,13 @@ impl<'a> Stage<'a> {
             let relays: Vec<_> =
                 self.cast.people[person].iter().map(|relay| self.houses[*relay].address.clone()).collect();
             let clock = self.clock.another();
-            let begun = Device::begin(device, PEOPLE[person], &relays, &self.network, seed, clock).await;
-            let begun = self.works(person, "does not begin", begun)?;
-            let account = begun
-                .messenger()
-                .ok_or(())
-                .map_err(|()| Violation { promise: Promise::DevicesWork, what: "off".to_owned() })?
-                .account()
-                .await;
+            let mut begun = Device::new(device, seed, clock);
+            let result = begun.begin(PEOPLE[person], &relays, &self.network).await;
+            self.works(person, "does not begin", result)?;
+            let account = match begun.messenger() {
+                Some(messenger) => messenger.account().await,
+                None => continue,
+            };
             self.accounts.push(self.works(person, "has no account", account)?.id);
             self.devices.push(begun);
         }
@@ -324,7 +323,7 @@ impl<'a> Stage<'a> {
     fn forget(&self, device: usize) {
         let device = &self.devices[device];
         let last = "DELETE FROM message WHERE id = (SELECT max(id) FROM message WHERE sender != 0)";
-        Database::open(device.directory(), &device.secrets).change(last);
+        Database::open(device.directory(), &*device.secrets).change(last);
     }
 
     /// What every device that is on shows.
@@ -436,7 +435,7 @@ impl<'a> Stage<'a> {
     fn tell_refusals(&mut self) {
         let mut lines = Vec::new();
         for device in &self.devices {
-            let refused = Database::open(device.directory(), &device.secrets).refusals();
+            let refused = Database::open(device.directory(), &*device.secrets).refusals();
             lines.push(format!("{} refused: {refused:?}", PEOPLE[self.cast.devices[device.number]]));
         }
         lines.iter().for_each(|line| self.tell(line));

@@ -2,6 +2,8 @@
 //!
 //! The many seeds are `cargo xtask sim`; the few here are for whoever changes the ground itself.
 
+mod walks;
+
 use sotto_sim::play::{Promise, play};
 use sotto_sim::schedule::{Schedule, Step, shrink};
 
