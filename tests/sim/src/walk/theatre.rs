@@ -308,6 +308,7 @@ impl Theatre {
     pub(super) async fn finish(&mut self, scene: &Scene) -> Result<(), String> {
         self.set_first_down(false);
         if let Some(original) = self.original.take() {
+            self.bob.switch_on(&self.network).await.map_err(told)?;
             return self.finish_clone(original).await;
         }
         self.alice.switch_on(&self.network).await.map_err(told)?;
