@@ -67,6 +67,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         change: Option<ContactChange>,
     },
+    /// Lists the relays where you read, or changes them.
+    Relay {
+        #[command(subcommand)]
+        change: RelayChange,
+    },
     /// Says something. Returns once it is stored and queued, offline too.
     Send {
         /// To whom.
@@ -116,11 +121,16 @@ impl Command {
     /// Whether it only shows what is stored.
     pub(crate) const fn only_reads(&self) -> bool {
         match self {
-            Self::Contacts { change: None } | Self::Chats | Self::Messages { .. } | Self::SafetyNumber { .. } => true,
+            Self::Contacts { change: None }
+            | Self::Relay { change: RelayChange::List }
+            | Self::Chats
+            | Self::Messages { .. }
+            | Self::SafetyNumber { .. } => true,
             Self::Init { .. }
             | Self::Invite { .. }
             | Self::Join { .. }
             | Self::Contacts { change: Some(_) }
+            | Self::Relay { .. }
             | Self::Send { .. }
             | Self::Sync { .. }
             | Self::Read { .. }
@@ -157,6 +167,25 @@ pub(crate) enum ContactChange {
     Remove {
         /// Whom.
         who: String,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum RelayChange {
+    /// Shows them, the preferred first.
+    List,
+    /// Reads at one more, behind the others; four at most.
+    Add {
+        /// Its address.
+        relay: String,
+        /// What its operator gave you, where it asks for that.
+        #[arg(long = "relay-code", value_name = "CODE", default_value = "")]
+        relay_code: String,
+    },
+    /// Leaves one, also one that is gone for good. What is still put there is fetched for 37 days.
+    Remove {
+        /// Its address.
+        relay: String,
     },
 }
 

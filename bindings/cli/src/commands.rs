@@ -8,7 +8,7 @@ use sotto_core::protocol::{AccountId, RelayAddress};
 use sotto_core::records::{Contact, ContactState, Failure, MessageState};
 use sotto_core::{Error, InputError, InviteOptions, Messenger, NewProfile, World};
 
-use crate::arguments::{Command, ContactChange};
+use crate::arguments::{Command, ContactChange, RelayChange};
 use crate::failed::Failed;
 use crate::input::Lines;
 use crate::names::{MYSELF, Name, Names};
@@ -34,8 +34,7 @@ pub(crate) async fn init(
 
 /// Relay addresses as they are typed.
 pub(crate) fn relays(typed: &[String]) -> Result<Vec<RelayAddress>, Failed> {
-    let relays: Result<Vec<RelayAddress>, _> = typed.iter().map(|relay| relay.parse()).collect();
-    relays.map_err(|_| Error::from(InputError::BadRelayAddress).into())
+    typed.iter().map(|relay| relay_address(relay)).collect()
 }
 
 /// Runs a command on an open engine.
@@ -61,6 +60,7 @@ pub(crate) async fn run(
             Ok(())
         }
         Command::Contacts { change: Some(change) } => change_contact(messenger, change, output).await,
+        Command::Relay { change } => change_relays(messenger, change, output).await,
         Command::Send { who, text, wait } => {
             let to = account(messenger, who).await?;
             let wait = wait.map(|seconds| Duration::from_secs(seconds.into()));
@@ -167,6 +167,31 @@ async fn change_contact(messenger: &Messenger, change: &ContactChange, output: &
     let contact = messenger.find_contact(&contact.id.to_string()).await?;
     output.contact(&contact, &Names::read(messenger).await?.of(messenger, &contact.id).await?);
     Ok(())
+}
+
+async fn change_relays(messenger: &Messenger, change: &RelayChange, output: &mut Output<'_>) -> Result<(), Failed> {
+    let is_published = match change {
+        RelayChange::List => None,
+        RelayChange::Add { relay, relay_code } => {
+            messenger.add_relay(relay_address(relay)?, relay_code.clone()).await?;
+            Some(messenger.catch_up(PATIENCE).await?.is_published)
+        }
+        RelayChange::Remove { relay } => {
+            messenger.remove_relay(relay_address(relay)?).await?;
+            Some(messenger.catch_up(PATIENCE).await?.is_published)
+        }
+    };
+    for relay in messenger.relays().await? {
+        output.relay(&relay);
+    }
+    if is_published == Some(false) {
+        output.note("(not all relays could be reached: your contacts hear of it after the next sotto sync that does)");
+    }
+    Ok(())
+}
+
+fn relay_address(typed: &str) -> Result<RelayAddress, Failed> {
+    typed.parse().map_err(|_| Error::from(InputError::BadRelayAddress).into())
 }
 
 async fn send(

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sotto_core::records::{CatchUp, Contact, ContactState, Conversation, Failure, Kind, Message, MessageState, Trust};
+use sotto_core::records::{
+    CatchUp, Contact, ContactState, Conversation, Failure, Kind, Message, MessageState, OwnRelay, Trust,
+};
 
 use crate::age::Age;
 use crate::failed::Failed;
@@ -96,6 +98,23 @@ impl<'a> Output<'a> {
         let age = Age::of(message.sent_at);
         let (sender, text) = (readable::line(sender.as_str()), readable::lines(&text));
         self.show(&object, &format!("{age:>10}  {sender}: {text}{mark}"));
+    }
+
+    /// A relay of ours.
+    pub(crate) fn relay(&mut self, relay: &OwnRelay) {
+        let address = relay.address.to_string();
+        let object = json!({ "kind": "relay", "relay": address, "home": relay.is_home, "left": relay.is_left, "trouble": relay.trouble });
+        let mut human = address;
+        if relay.is_home {
+            human.push_str(" (home)");
+        }
+        if relay.is_left {
+            human.push_str(" (left, still read)");
+        }
+        if let Some(trouble) = relay.trouble {
+            human.push_str(&format!(" ({trouble})"));
+        }
+        self.show(&object, &human);
     }
 
     /// A line of the list of contacts.

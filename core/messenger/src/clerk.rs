@@ -200,10 +200,12 @@ async fn work_off(
                     refusals.0.remove(&subject);
                     engine
                         .write(move |_, tx| {
-                            if let (Subject::Chain(chain), Kind::ChainDelete) = (subject, kind) {
-                                own::chain_is_gone(tx, &chain)?;
+                            task::done(tx, id)?;
+                            match (subject, kind) {
+                                (Subject::Chain(chain), Kind::ChainDelete) => own::chain_is_gone(tx, &chain),
+                                (Subject::Inbox(inbox), Kind::InboxDelete) => own::is_deleted(tx, &inbox),
+                                _ => Ok(()),
                             }
-                            task::done(tx, id)
                         })
                         .await?;
                     // Letters may have waited for it, and lists at other relays.
@@ -224,19 +226,26 @@ async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task, refusal
     let (path, isolation, body) = (task.kind.path(), task.subject.isolation(), Bytes::from(task.body));
     match task.subject {
         Subject::Inbox(inbox) => {
-            let Some(own) = engine.own.inbox(&inbox) else { return Ok(()) };
+            let own = engine.own();
+            let Some(own) = own.inbox(&inbox) else { return Ok(()) };
             if task.kind == Kind::PrekeyPut {
                 let row = own.row;
                 let left: relay::PrekeyCount =
                     engine.client.signed(relay, isolation, path, body, &own.manage_key).await?;
                 engine.write(move |_, tx| prekey::one_time_keys_left(tx, row, left.one_time)).await?;
+            } else if task.kind == Kind::InboxDelete {
+                match engine.client.signed::<Nothing>(relay, isolation, path, body, &own.owner_key).await {
+                    // It was deleted before a crash.
+                    Err(error) if error.is("refused") => {}
+                    answer => answer.map(|_| ())?,
+                }
             } else {
                 engine.client.signed::<Nothing>(relay, isolation, path, body, &own.manage_key).await?;
             }
             Ok(())
         }
         Subject::Chain(chain) => {
-            let key = engine.read(move |engine, view| own::write_key(view, &engine.own.seal, &chain)).await?;
+            let key = engine.read(move |engine, view| own::write_key(view, &engine.own().seal, &chain)).await?;
             let Some(key) = key else { return Ok(()) };
             let append = (task.kind == Kind::ChainAppend).then(|| append(&body)).transpose()?;
             let head = append.as_ref().map(|append| chain_entry_hash(&append.previous, &append.entry));
@@ -285,7 +294,7 @@ async fn admitted(
     append: relay::ChainAppend,
     known: &Bytes,
 ) -> Result<(Bytes, Bytes), RelayError> {
-    let code = engine.own.inboxes_at(relay).next().map(|own| own.relay_code.clone()).unwrap_or_default();
+    let code = engine.own().inboxes_at(relay).next().map(|own| own.relay_code.clone()).unwrap_or_default();
     let proof = admission::prove(&engine.client, relay, isolation, &append.chain, &code, known).await?;
     let append = relay::ChainAppend { invite_code: code, proof_of_work: proof.clone(), ..append };
     Ok((append.encode_to_vec().into(), proof))

@@ -9,8 +9,8 @@
 //! All of them read their work from the database, so nothing is lost with them: a wake-up is a hint. Every task ends when the engine
 //! shuts down; opening, `catch_up` and a first success are network hints, at which everything queued is due at once.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::outbox::dispatcher;
 use crate::outbox::post::Post;
 use crate::outbox::reach::Reach;
-use crate::own::Own;
+use crate::own::{self, Own};
 use crate::relay_client::RelayClient;
 use crate::status::Status;
 use crate::store::{Answer, Store, StoreError, Tx};
@@ -65,7 +65,8 @@ pub enum Event {
 /// Everything that the tasks share.
 pub(crate) struct Engine {
     pub(crate) store: Store,
-    pub(crate) own: Own,
+    /// What this device is and where it reads, as it was committed last.
+    own: watch::Sender<Arc<Own>>,
     pub(crate) client: RelayClient,
     pub(crate) post: Arc<Post>,
     pub(crate) reach: Reach,
@@ -113,7 +114,7 @@ impl Engine {
             post: Post::new(client.clone(), runtime.clone(), shut_down.subscribe()),
             witness: Witness::new(own.inboxes.iter().map(|inbox| inbox.relay.clone())),
             store,
-            own,
+            own: watch::channel(Arc::new(own)).0,
             client,
             clock,
             rng,
@@ -148,10 +149,7 @@ impl Engine {
         self.spawn(dispatcher::run(Arc::clone(self)));
         self.spawn(clerk::run(Arc::clone(self)));
         self.spawn(upkeep::run(Arc::clone(self)));
-        let relays: HashSet<RelayAddress> = self.own.inboxes.iter().map(|inbox| inbox.relay.clone()).collect();
-        for relay in relays {
-            self.spawn(stream::run(Arc::clone(self), relay));
-        }
+        self.spawn(stream::run_all(Arc::clone(self)));
     }
 
     /// Runs a task until it ends or the engine shuts down.
@@ -207,8 +205,28 @@ impl Engine {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let engine = Arc::clone(self);
-        self.store.write(move |tx| work(&engine, tx))
+        let (engine, after) = (Arc::clone(self), Arc::clone(self));
+        let work = move |tx: &mut Tx<'_>| {
+            let value = work(&engine, tx)?;
+            let own = tx.has_changed_own().then(|| own::load(tx, engine.own().seal.clone())).transpose()?;
+            Ok((value, own))
+        };
+        self.store.write_then(work, move |(value, own)| {
+            if let Some(own) = own {
+                after.own.send_replace(Arc::new(own));
+            }
+            value
+        })
+    }
+
+    /// What this device is and where it reads, as it was committed last: within a write transaction, that is before it.
+    pub(crate) fn own(&self) -> Arc<Own> {
+        Arc::clone(&self.own.borrow())
+    }
+
+    /// Changes with every commit that changes what [`Self::own`] says.
+    pub(crate) fn own_changes(&self) -> watch::Receiver<Arc<Own>> {
+        self.own.subscribe()
     }
 
     /// One read transaction, likewise.

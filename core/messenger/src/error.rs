@@ -27,6 +27,9 @@ pub enum Error {
     /// The database is older than the keystore or a relay remembers: it was restored or copied. Ratchets must not run.
     #[error("this profile was restored from an older copy: it must not send or receive")]
     RolledBack,
+    /// This device does not hold the root key, which alone can do this.
+    #[error("the root key of this account is not on this device")]
+    NeedsRootKey,
     /// A relay.
     #[error(transparent)]
     Relay(#[from] RelayError),
@@ -117,6 +120,9 @@ pub enum InputError {
     /// Not a relay address.
     #[error("not a relay address")]
     BadRelayAddress,
+    /// An account reads at one relay at least.
+    #[error("this is your only relay: add another one first")]
+    LastRelay,
     /// The contact is not in a state that allows this.
     #[error("the contact {what}")]
     WrongState {
@@ -148,6 +154,7 @@ impl Error {
                 SecretStoreError::Failed => "keystore_failed",
             },
             Self::RolledBack => "rolled_back",
+            Self::NeedsRootKey => "needs_root_key",
             Self::Relay(error) => match error {
                 RelayError::Transport(TransportError::Unreachable) => "relay_unreachable",
                 RelayError::Transport(TransportError::WrongCertificate) => "relay_certificate",
@@ -179,6 +186,7 @@ impl Error {
                 InputError::TooLong { .. } => "too_long",
                 InputError::OutOfRange { .. } => "out_of_range",
                 InputError::BadRelayAddress => "bad_relay_address",
+                InputError::LastRelay => "last_relay",
                 InputError::WrongState { .. } => "wrong_state",
             },
             Self::ShutDown => "shut_down",
@@ -192,7 +200,12 @@ impl Error {
             Self::Store(error) => matches!(error, StoreError::ProfileInUse | StoreError::DiskFull | StoreError::Failed),
             Self::SecretStore(error) => !matches!(error, SecretStoreError::WrongPassphrase),
             Self::Relay(error) => error.is_retryable(),
-            Self::RolledBack | Self::Invite(_) | Self::Peer { .. } | Self::Input(_) | Self::ShutDown => false,
+            Self::RolledBack
+            | Self::NeedsRootKey
+            | Self::Invite(_)
+            | Self::Peer { .. }
+            | Self::Input(_)
+            | Self::ShutDown => false,
         }
     }
 

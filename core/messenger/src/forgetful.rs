@@ -30,12 +30,12 @@ pub(crate) fn tell_again(engine: &Engine, tx: &mut Tx<'_>, inbox: &OwnInbox) -> 
     let (told_at, told_batch) = told.ok_or(StoreError::Corrupt)?;
     // A time that is still to come was told by a clock that was wrong.
     let is_recent = told_at <= now && now < told_at.after(PAUSE);
-    if is_recent || task::is_under_way(tx, told_batch)? {
+    if inbox.is_leaving || is_recent || task::is_under_way(tx, told_batch)? {
         return Ok(false);
     }
     let batch = task::new_batch(tx)?;
     handshake::put_tokens_again(tx, inbox, batch, now)?;
-    prekey::put_again(tx, &engine.own, batch, inbox, (now, engine.sure_now()), &mut engine.chance())?;
+    prekey::put_again(tx, &engine.own(), batch, inbox, (now, engine.sure_now()), &mut engine.chance())?;
     tx.execute(
         "UPDATE own_inbox SET told_again_at = ?2, told_again_batch = ?3 WHERE id = ?1",
         params![inbox.row, ms(now), batch],

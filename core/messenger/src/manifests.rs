@@ -145,7 +145,10 @@ async fn read_before(engine: &Arc<Engine>, contact: &Contact, before: &ChainAddr
         // It says nothing today, and the chain that is read beside it does.
         Err(_) => return Ok(false),
     };
-    if from_later_epoch(contact, &part.entries).is_empty() {
+    let later = from_later_epoch(contact, &part.entries);
+    let Some(epoch) = later.last().and_then(|entry| epoch_of(&contact.account, entry)) else { return Ok(false) };
+    if reaches(engine, contact, epoch).await {
+        // The root key has spoken in both: whoever led us away from it knew, and had its word.
         return Ok(false);
     }
     let stored = engine
@@ -168,6 +171,20 @@ async fn read_before(engine: &Arc<Engine>, contact: &Contact, before: &ChainAddr
     let is_read = engine.read(move |_, view| contact::by_row(view, row)).await?.chain_before.is_none();
     engine.after_receive(&received);
     Ok(is_read)
+}
+
+/// Whether the chain that a contact has led us to shows that epoch as well.
+async fn reaches(engine: &Arc<Engine>, contact: &Contact, epoch: u32) -> bool {
+    let Ok(part) = read(&engine.client, &contact.chain, 0).await else { return false };
+    let Ok(known) = contact.known() else { return false };
+    let last = read_chain(&contact.account, &part.entries, History::Unknown, engine.judging_now());
+    let is_sound = |last: &VerifiedManifest| last.head().epoch >= epoch && last.head().order() >= known.head.order();
+    last.is_ok_and(|last| last.as_ref().is_some_and(is_sound))
+}
+
+/// The epoch that an entry of a contact's chain is of.
+fn epoch_of(account: &AccountId, entry: &Bytes) -> Option<u32> {
+    VerifiedManifest::reload(account, entry.clone()).ok().map(|manifest| manifest.head().epoch)
 }
 
 /// Whether a part of a chain is no continuation of what we know, and yet shows nothing of its owner: that stands in the part itself, and
@@ -225,7 +242,8 @@ fn heed(
         None => contact::chain_read(tx, row, part.next, engine.network_now())?,
     }
     let waited_for = [Why::UnknownDevice, Why::Distrusted];
-    let mut received = receive::retry_waiting(tx, &engine.own, row, &waited_for, engine.times(), &mut engine.chance())?;
+    let mut received =
+        receive::retry_waiting(tx, &engine.own(), row, &waited_for, engine.times(), &mut engine.chance())?;
     received.contacts_changed |= contact::by_row(tx, row)?.trust != contact.trust;
     Ok(Ok(received))
 }

@@ -133,6 +133,12 @@ pub(crate) fn inbox_by_id(
     view.one(sql, params![device.0, inbox.as_ref()], read_inbox)?.map(parse_inbox).transpose()
 }
 
+/// An inbox of a device, whichever: to keep with it what belongs to the device.
+pub(crate) fn any_inbox(view: &impl Query, device: DeviceRow) -> Result<InboxRow, StoreError> {
+    let sql = "SELECT id FROM peer_inbox WHERE peer_device = ?1 ORDER BY listed DESC, position LIMIT 1";
+    view.one(sql, [device.0], |row| row.get(0).map(InboxRow))?.ok_or(StoreError::Corrupt)
+}
+
 /// Whether a list gives a device other keys than it had. An id keeps its keys for good: sessions and bindings are with the keys, and what
 /// looks like a device that is known must be that device.
 pub(crate) fn changes_keys(

@@ -56,10 +56,11 @@ fn erasure_due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
 
 /// When our own relays were last drained, all of them.
 pub(crate) fn drained_at(view: &impl Query) -> Result<Timestamp, StoreError> {
-    let drained_at =
-        view.one("SELECT min(drained_at) FROM own_inbox WHERE owner_key_sealed IS NOT NULL", [], |row| {
-            row.get::<_, Option<i64>>(0)
-        })?;
+    let drained_at = view.one(
+        "SELECT min(drained_at) FROM own_inbox WHERE owner_key_sealed IS NOT NULL AND leaving_at IS NULL",
+        [],
+        |row| row.get::<_, Option<i64>>(0),
+    )?;
     Ok(drained_at.flatten().map_or(Timestamp::EPOCH, timestamp))
 }
 
@@ -86,7 +87,7 @@ pub(crate) fn upkeep(
     {
         put_bundles(tx, own, batch, &olm, times, chance)?;
     }
-    for inbox in &own.inboxes {
+    for inbox in own.listed() {
         let make = if is_dated_ahead { one_time::replace } else { one_time::upkeep };
         changed |= make(tx, own, batch, &mut olm, inbox, (now, sure_now), chance)?;
     }
@@ -115,7 +116,7 @@ fn put_bundles(
 ) -> Result<(), StoreError> {
     tx.execute("UPDATE kem_key SET retired_at = ?1 WHERE retired_at IS NULL", [ms(times.judging)])?;
     let now = times.network;
-    for inbox in &own.inboxes {
+    for inbox in own.listed() {
         put_bundle(tx, own, batch, olm, inbox, (now, now), chance)?;
     }
     Ok(())

@@ -57,6 +57,19 @@ pub struct Conversation {
     pub preview_is_own: bool,
 }
 
+/// A relay of ours.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OwnRelay {
+    /// Which.
+    pub address: RelayAddress,
+    /// Whether the account's own list is there.
+    pub is_home: bool,
+    /// Whether it was taken off our list: it is still read for a while.
+    pub is_left: bool,
+    /// Why it cannot be read right now: the code of an error.
+    pub trouble: Option<&'static str>,
+}
+
 /// A message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Message {

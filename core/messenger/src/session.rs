@@ -30,6 +30,8 @@ pub(crate) struct SessionRow {
 pub(crate) enum Begun {
     ByUs,
     ByThem,
+    /// They did, to be answered at an inbox that we do not know yet: until then it only receives.
+    Elsewhere,
 }
 
 /// The session to send on to an inbox.
@@ -99,16 +101,16 @@ pub(crate) fn add(
     let id = session.id();
     let rival = match begun {
         Begun::ByThem => crossing(tx, inbox)?,
-        Begun::ByUs => None,
+        Begun::ByUs | Begun::Elsewhere => None,
     };
-    let is_for_sending = rival.is_none_or(|(_, rival)| id < rival);
+    let is_for_sending = begun != Begun::Elsewhere && rival.is_none_or(|(_, rival)| id < rival);
     if is_for_sending {
         tx.execute("UPDATE session SET sending = 0 WHERE peer_inbox = ?1 AND sending = 1", [inbox.0])?;
     }
     let sealed = seal.seal(TABLE, id.as_bytes(), &session, chance);
     let row = tx.insert(
         "INSERT INTO session (session, peer_inbox, inbound, answered, sending, created_at, state_sealed) VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6)",
-        params![id.as_bytes(), inbox.0, begun == Begun::ByThem, is_for_sending, ms(now), sealed],
+        params![id.as_bytes(), inbox.0, begun != Begun::ByUs, is_for_sending, ms(now), sealed],
     )?;
     tx.execute(
         "DELETE FROM session WHERE peer_inbox = ?1 AND sending = 0

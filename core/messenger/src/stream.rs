@@ -6,7 +6,7 @@
 //! above every one that we know to have acknowledged means that another copy of this profile has lived. A relay that claims so much and
 //! has no such signature is at fault itself: that is shown, and its mail goes on coming.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +15,15 @@ use rusqlite::params;
 use sotto_protocol::limits::{SEQUENCE_MAX, SERVER_FRAME_BYTES_MAX, WINDOW_BYTES, WINDOW_COUNT};
 use sotto_protocol::relay::{self, client_frame, server_frame};
 use sotto_protocol::{Bytes, InboxId, Message, RelayAddress, RelayName, Timestamp, decode};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::outbox::again;
 use crate::outbox::backoff::Backoff;
 use crate::outbox::reach::Place;
-use crate::own::OwnInbox;
+use crate::own::{Own, OwnInbox};
 use crate::relay_client::{Problem, RelayError};
 use crate::status::Doing;
 use crate::store::column::ms;
@@ -39,14 +41,41 @@ const ATTACH_MAX: Duration = Duration::from_secs(30);
 /// After another copy of this profile took the inbox over there is no use in taking it back at once.
 const AFTER_TAKEOVER: Duration = Duration::from_secs(60);
 
-/// Keeps a relay's stream up until the engine shuts down.
-pub(crate) async fn run(engine: Arc<Engine>, relay: RelayAddress) {
+/// Keeps a stream up to every relay where we have an inbox.
+pub(crate) async fn run_all(engine: Arc<Engine>) {
+    let mut changes = engine.own_changes();
+    let (mut streams, mut running) = (JoinSet::new(), BTreeMap::new());
+    while !engine.is_rolled_back() {
+        let own = Arc::clone(&changes.borrow_and_update());
+        for relay in own.inboxes.iter().map(|inbox| inbox.relay.clone()) {
+            running
+                .entry(relay)
+                .or_insert_with_key(|relay| streams.spawn(run(Arc::clone(&engine), relay.clone())).id());
+        }
+        tokio::select! {
+            biased;
+            Some(ended) = streams.join_next_with_id() => {
+                let id = match ended {
+                    Ok((id, ())) => id,
+                    Err(error) => error.id(),
+                };
+                running.retain(|_, running| *running != id);
+            }
+            Ok(()) = changes.changed() => {}
+            else => return,
+        }
+    }
+}
+
+/// Keeps a relay's stream up for as long as we have an inbox there.
+async fn run(engine: Arc<Engine>, relay: RelayAddress) {
     let mut backoff = Backoff::default();
     let mut hint = engine.hints();
-    loop {
+    while engine.own().inboxes_at(&relay).next().is_some() {
         engine.status.working(Doing::Stream(relay.clone()));
         let error = match live(&engine, &relay, &mut backoff).await {
-            Ok(()) => Error::from(RelayError::Transport(TransportError::Broken)),
+            Ok(End::OtherInboxes) => continue,
+            Ok(End::Closed) => Error::from(RelayError::Transport(TransportError::Broken)),
             Err(error) => error,
         };
         engine.status.failed(Doing::Stream(relay.clone()), error.code());
@@ -62,26 +91,32 @@ pub(crate) async fn run(engine: Arc<Engine>, relay: RelayAddress) {
             backoff.reset();
         }
     }
+    engine.status.ended(Doing::Stream(relay.clone()));
+    engine.witness.forget(&relay);
 }
 
 /// One connection, until it ends.
-async fn live(engine: &Arc<Engine>, relay: &RelayAddress, backoff: &mut Backoff) -> Result<(), Error> {
+async fn live(engine: &Arc<Engine>, relay: &RelayAddress, backoff: &mut Backoff) -> Result<End, Error> {
+    let mut own_changes = engine.own_changes();
+    let own = Arc::clone(&own_changes.borrow_and_update());
     let mut connection = Connection {
         engine,
         relay,
+        own_changes,
         stream: engine.client.transport().stream(relay).await.map_err(RelayError::from)?,
         attach_over: engine.clock.sleep(ATTACH_MAX),
-        not_attached: engine.own.inboxes_at(relay).map(|own| own.row).collect(),
+        not_attached: own.inboxes_at(relay).map(|own| own.row).collect(),
         not_drained: 0,
+        own,
     };
     connection.attach().await?;
     let mut at_hand = None;
     loop {
         let frame = match at_hand.take() {
             Some(frame) => frame,
-            None => match connection.next_or_silence().await? {
-                Some(frame) => frame,
-                None => return Ok(()),
+            None => match connection.next_or_end().await? {
+                Ok(frame) => frame,
+                Err(end) => return Ok(end),
             },
         };
         at_hand = connection.take(frame).await?;
@@ -92,9 +127,20 @@ async fn live(engine: &Arc<Engine>, relay: &RelayAddress, backoff: &mut Backoff)
     }
 }
 
+/// Why a connection ended that did not fail.
+enum End {
+    /// Its relay closed it.
+    Closed,
+    /// We have other inboxes there now.
+    OtherInboxes,
+}
+
 struct Connection<'a> {
     engine: &'a Arc<Engine>,
     relay: &'a RelayAddress,
+    /// As it was when the connection began.
+    own: Arc<Own>,
+    own_changes: watch::Receiver<Arc<Own>>,
     stream: Box<dyn RelayStream>,
     attach_over: BoxFuture<'static, ()>,
     /// Rows of inboxes of which the relay has not said what it remembers.
@@ -105,7 +151,9 @@ struct Connection<'a> {
 impl<'a> Connection<'a> {
     /// Answers the challenge for every inbox of ours at this relay.
     async fn attach(&mut self) -> Result<(), Error> {
-        let frame = self.next_or_silence().await?.ok_or(RelayError::Transport(TransportError::Broken))?;
+        let Ok(frame) = self.next_or_end().await? else {
+            return Err(RelayError::Transport(TransportError::Broken).into());
+        };
         let Some(server_frame::Frame::Challenge(challenge)) = read_frame(frame)? else {
             return Err(RelayError::Malformed.into());
         };
@@ -114,7 +162,7 @@ impl<'a> Connection<'a> {
         let bytes = challenge.challenge.as_ref().try_into().map_err(|_| RelayError::Malformed)?;
         self.engine.client.learn_clock(&name, Timestamp::from_ms(challenge.now_ms));
         let attaches: Vec<relay::Attach> =
-            self.engine.own.inboxes_at(self.relay).map(|own| attach(own, &name, &bytes)).collect();
+            self.own.inboxes_at(self.relay).map(|own| attach(own, &name, &bytes)).collect();
         self.not_drained = attaches.len();
         self.engine.status.ended(Doing::Witness(self.relay.clone()));
         for attach in attaches {
@@ -123,15 +171,25 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// The next frame; `None` when the relay closed. A connection that is silent for longer than its relay's pings are apart is dead.
-    async fn next_or_silence(&mut self) -> Result<Option<Bytes>, Error> {
-        tokio::select! {
-            biased;
-            frame = self.stream.next() => Ok(frame.transpose().map_err(RelayError::from)?),
-            () = &mut self.attach_over, if !self.not_attached.is_empty() => {
-                Err(RelayError::Transport(TransportError::TimedOut).into())
+    /// The next frame, or why there is none. A connection that is silent for longer than its relay's pings are apart is dead.
+    async fn next_or_end(&mut self) -> Result<Result<Bytes, End>, Error> {
+        loop {
+            tokio::select! {
+                biased;
+                Ok(()) = self.own_changes.changed() => {
+                    let now = Arc::clone(&self.own_changes.borrow_and_update());
+                    if rows_at(&now, self.relay) != rows_at(&self.own, self.relay) {
+                        return Ok(Err(End::OtherInboxes));
+                    }
+                }
+                frame = self.stream.next() => return Ok(frame.transpose().map_err(RelayError::from)?.ok_or(End::Closed)),
+                () = &mut self.attach_over, if !self.not_attached.is_empty() => {
+                    return Err(RelayError::Transport(TransportError::TimedOut).into());
+                }
+                () = self.engine.clock.sleep(SILENCE_MAX) => {
+                    return Err(RelayError::Transport(TransportError::TimedOut).into());
+                }
             }
-            () = self.engine.clock.sleep(SILENCE_MAX) => Err(RelayError::Transport(TransportError::TimedOut).into()),
         }
     }
 
@@ -177,7 +235,7 @@ impl<'a> Connection<'a> {
         // Less: our last acknowledgement was lost, or the relay came back from an older copy. What it delivers again is known by what it
         // says. The cursor stays: the relay may still hold our word for it.
         if attached.acked < cursor {
-            self.tell_again(own).await?;
+            self.tell_again(&own).await?;
         }
         if attached.acked > cursor {
             let name = self.relay.name();
@@ -244,7 +302,7 @@ impl<'a> Connection<'a> {
                 if engine.is_rolled_back() {
                     return Err(Error::RolledBack);
                 }
-                Ok(receive::receive(tx, &engine.own, row, &deliveries, engine.times(), &mut engine.chance())?)
+                Ok(receive::receive(tx, &engine.own(), row, &deliveries, engine.times(), &mut engine.chance())?)
             })
             .await?;
         self.engine.after_receive(&received);
@@ -290,15 +348,19 @@ impl<'a> Connection<'a> {
     }
 
     /// An inbox of ours of which the relay has said what it remembers: before that it has nothing else to say of it.
-    fn attached_own(&self, inbox: &[u8]) -> Result<&'a OwnInbox, Error> {
+    fn attached_own(&self, inbox: &[u8]) -> Result<OwnInbox, Error> {
         let own = self.own(inbox)?;
         if self.not_attached.contains(&own.row) { Err(RelayError::Malformed.into()) } else { Ok(own) }
     }
 
-    fn own(&self, inbox: &[u8]) -> Result<&'a OwnInbox, Error> {
-        let own = InboxId::try_from(inbox).ok().and_then(|inbox| self.engine.own.inbox(&inbox));
-        own.ok_or(RelayError::Malformed.into())
+    fn own(&self, inbox: &[u8]) -> Result<OwnInbox, Error> {
+        let own = InboxId::try_from(inbox).ok().and_then(|inbox| self.own.inbox(&inbox));
+        own.cloned().ok_or(RelayError::Malformed.into())
     }
+}
+
+fn rows_at(own: &Own, relay: &RelayAddress) -> Vec<i64> {
+    own.inboxes_at(relay).map(|own| own.row).collect()
 }
 
 fn attach(own: &OwnInbox, relay: &RelayName, challenge: &[u8; 32]) -> relay::Attach {

@@ -90,6 +90,7 @@ kinds! {
     ChainAppend = 4, path::CHAIN_APPEND;
     ChainDelete = 5, path::CHAIN_DELETE;
     ChainCompact = 6, path::CHAIN_COMPACT;
+    InboxDelete = 7, path::INBOX_DELETE;
 }
 
 /// A new batch number.
@@ -137,7 +138,7 @@ macro_rules! holds_up {
             $batch,
             " AND ",
             $calls,
-            ") AND NOT EXISTS (SELECT 1 FROM own_inbox WHERE owner_key_sealed IS NOT NULL AND NOT EXISTS (
+            ") AND NOT EXISTS (SELECT 1 FROM own_inbox WHERE owner_key_sealed IS NOT NULL AND leaving_at IS NULL AND NOT EXISTS (
                  SELECT 1 FROM relay_task AS before WHERE before.batch = ",
             $batch,
             " AND before.subject = own_inbox.inbox AND ",
@@ -151,10 +152,11 @@ macro_rules! holds_up {
 pub(crate) const LETTER_WAITS: &str = holds_up!("outbox.after_batch", "1");
 
 /// Condition: the call may be made. A list waits for the tokens and prekeys of its batch: whoever reads it must find them standing, an
-/// invite's at one inbox, any other at every one (PROTOCOL B6).
+/// invite's that is new at one inbox, any other at every one (PROTOCOL B6). A batch without prekeys names no new inbox.
 const MAY_BE_MADE: &str = concat!(
-    "(relay_task.kind != 4 OR CASE WHEN EXISTS (SELECT 1 FROM own_chain WHERE chain = relay_task.subject AND audience = 2) THEN NOT ",
-    holds_up!("relay_task.batch", "before.kind IN (1, 3)"),
+    "(relay_task.kind != 4 OR CASE WHEN EXISTS (SELECT 1 FROM own_chain WHERE chain = relay_task.subject AND audience = 2)
+         AND NOT EXISTS (SELECT 1 FROM relay_task AS before WHERE before.batch = relay_task.batch AND before.kind = 3) THEN NOT ",
+    holds_up!("relay_task.batch", "before.kind = 1"),
     " ELSE NOT EXISTS (SELECT 1 FROM relay_task AS before WHERE before.batch = relay_task.batch AND before.kind IN (1, 3)) END)"
 );
 
@@ -214,6 +216,18 @@ pub(crate) fn newest_batch(view: &impl Query, chain: &ChainId) -> Result<Option<
 pub(crate) fn forget_chain(tx: &mut Tx<'_>, chain: &ChainId) -> Result<(), StoreError> {
     tx.execute("DELETE FROM relay_task WHERE subject = ?1 AND kind IN (4, 6)", [chain.as_ref()])?;
     Ok(())
+}
+
+/// Nothing more is put into an inbox: it leaves our list. What was to be dropped there still is.
+pub(crate) fn forget_puts(tx: &mut Tx<'_>, inbox: &InboxId) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM relay_task WHERE subject = ?1 AND kind IN (1, 3)", [inbox.as_ref()])?;
+    Ok(())
+}
+
+/// Whether its relay is asked to delete an inbox already.
+pub(crate) fn is_deleting(view: &impl Query, inbox: &InboxId) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM relay_task WHERE subject = ?1 AND kind = 7 LIMIT 1";
+    Ok(view.one(sql, [inbox.as_ref()], |_| Ok(()))?.is_some())
 }
 
 /// The relay took it.

@@ -98,6 +98,7 @@ fn due_at(engine: &Engine, view: &Connection) -> Result<Timestamp, StoreError> {
     )?;
     let others = [confirm_at.flatten(), dies_at.flatten()].into_iter().flatten().map(timestamp);
     let others = others.chain(outbox::unanswered::due_at(view)?).chain(outbox::again::due_at(view)?);
+    let others = others.chain(own::left_due_at(view)?.filter(|_| knows_the_time));
     let others = others.chain(prekey::due_at(view, now, knows_the_time)?);
     Ok(others.fold(prekey::renewal_due_at(issued_at, MANIFEST_RENEWED, now), Timestamp::min))
 }
@@ -109,11 +110,12 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
         redate::note_sure(tx, sure_now)?;
         redate::set_right(tx, times.judging)?;
     }
-    prekey::upkeep(tx, &engine.own, task::new_batch(tx)?, times, sure_now, &mut engine.chance())?;
+    prekey::upkeep(tx, &engine.own(), task::new_batch(tx)?, times, sure_now, &mut engine.chance())?;
     let issued_at =
         tx.one("SELECT issued_at FROM account", [], |row| row.get(0))?.map(timestamp).ok_or(StoreError::Corrupt)?;
     if now >= prekey::renewal_due_at(issued_at, MANIFEST_RENEWED, now) {
-        own::renew_manifest(tx, &engine.own.seal, now, &mut engine.chance())?;
+        let batch = task::new_batch(tx)?;
+        own::renew_manifest(tx, &engine.own().seal, batch, now, &mut engine.chance())?;
     }
     confirm_what_is_due(engine, tx, now)?;
     outbox::again::renew(tx, now)?;
@@ -128,13 +130,14 @@ fn forget_what_is_over(engine: &Engine, tx: &mut Tx<'_>, sure_now: Timestamp) ->
     handshake::forget_old_invites(tx, sure_now)?;
     handshake::forget_old_aliases(tx, sure_now)?;
     receive::expire_waiting(tx, sure_now)?;
+    own::forget_left(tx, &engine.own(), sure_now)?;
     tx.execute("DELETE FROM seen_inner WHERE day < ?1", [sure_now.before(SEEN_FOR).day()])?;
     Ok(())
 }
 
 /// A stream that is up and drained has nothing waiting now, however long ago the relay said so.
 fn note_drained(engine: &Engine, tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
-    for inbox in &engine.own.inboxes {
+    for inbox in &engine.own().inboxes {
         if engine.status.of(&Doing::Stream(inbox.relay.clone())) == Some(State::Drained) {
             tx.execute("UPDATE own_inbox SET drained_at = ?2 WHERE id = ?1", params![inbox.row, ms(now)])?;
         }

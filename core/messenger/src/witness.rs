@@ -78,6 +78,23 @@ impl Witness {
         });
     }
 
+    /// A relay where we have an inbox since now: there is nothing that it could remember.
+    pub(crate) fn begins(&self, relay: &RelayAddress) {
+        self.0.send_modify(|heard| {
+            heard.ours.insert(relay.clone());
+            heard.spoken.insert(relay.clone());
+        });
+    }
+
+    /// We have no inbox there any more.
+    pub(crate) fn forget(&self, relay: &RelayAddress) {
+        self.0.send_modify(|heard| {
+            heard.ours.remove(relay);
+            heard.silent.remove(relay);
+            heard.away.remove(relay);
+        });
+    }
+
     /// Nobody is waited for any longer.
     pub(crate) fn lose_patience(&self) {
         self.0.send_modify(|heard| heard.silent.clear());

@@ -3,7 +3,7 @@
 use rusqlite::params;
 use sotto_crypto::secret::{PairSecret, ReplySecret, invite_chain};
 use sotto_protocol::invite::InviteSecret;
-use sotto_protocol::{ClaimId, InboxId, Timestamp, Token};
+use sotto_protocol::{ChainId, ClaimId, InboxId, Timestamp, Token};
 
 use super::{Contact, ContactRow, ContactState};
 use crate::store::column::{ms, timestamp};
@@ -39,6 +39,11 @@ impl Way {
 }
 
 impl Contact {
+    /// What both share once they are contacts.
+    pub(crate) const fn pair_secret(&self) -> Option<&PairSecret> {
+        self.pair_secret.as_ref()
+    }
+
     /// Whether the pair secret is one that we drew.
     pub(crate) const fn has_own_pair(&self) -> bool {
         self.pair_secret.is_some() && self.pair_is_ours
@@ -122,6 +127,21 @@ pub(crate) fn set_reply(
         params![row.0, secret.as_bytes(), invite, ms(now)],
     )?;
     Ok(())
+}
+
+/// They hear from us that our lists stand in that chain.
+pub(crate) fn has_told_chain(tx: &mut Tx<'_>, row: ContactRow, chain: &ChainId) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET told_chain = ?2 WHERE id = ?1", params![row.0, chain.as_ref()])?;
+    Ok(())
+}
+
+/// Whether they have.
+pub(crate) fn was_told_chain(view: &impl Query, row: ContactRow, chain: &ChainId) -> Result<bool, StoreError> {
+    let told =
+        view.one("SELECT told_chain = ?2 FROM contact WHERE id = ?1", params![row.0, chain.as_ref()], |row| {
+            row.get::<_, Option<bool>>(0)
+        })?;
+    Ok(told.flatten() == Some(true))
 }
 
 /// When we heard that they ask us.

@@ -166,15 +166,15 @@ fn store(
     match known.map(|contact| (contact.state, contact.row)) {
         Some((ContactState::Asking, row)) if can_be_answered(tx, row, engine.network_now())? => {
             forget_claim(tx, &reading.chain.chain)?;
-            accept(tx, &engine.own, row, engine.times(), &mut engine.chance())?;
+            accept(tx, &engine.own(), row, engine.times(), &mut engine.chance())?;
             let waited_for = [Why::NotAnswered];
             let received =
-                receive::retry_waiting(tx, &engine.own, row, &waited_for, engine.times(), &mut engine.chance())?;
+                receive::retry_waiting(tx, &engine.own(), row, &waited_for, engine.times(), &mut engine.chance())?;
             return Ok(Ok(Received { contacts_changed: true, ..received }));
         }
         _ => {}
     }
-    let row = ask(tx, &engine.own, reading, claim, engine.times(), &mut engine.chance())?;
+    let row = ask(tx, &engine.own(), reading, claim, engine.times(), &mut engine.chance())?;
     let contact = contact::by_row(tx, row)?;
     for (device, claimed) in claimed {
         // Where the list of a contact that is known names other devices or inboxes, their prekeys are claimed when the request leaves.

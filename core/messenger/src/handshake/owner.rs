@@ -10,7 +10,7 @@ use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::secret::{InviteProof, PairSecret, ReplySecret, invite_chain, invite_proof, invite_token};
 use sotto_protocol::invite::{Invite, InviteSecret};
 use sotto_protocol::limits::{INVITE_PUTS_PER_CLAIM, INVITE_USES_MAX, INVITE_VALID_MAX};
-use sotto_protocol::{AccountId, ChainId, Timestamp, relay};
+use sotto_protocol::{AccountId, ChainId, Timestamp};
 
 use super::anew;
 use super::tokens::{Purpose, Quota, REPLY_VALID, put_tokens};
@@ -26,6 +26,9 @@ use crate::world::Chance;
 
 /// How long after its end an invite's requests may still be under way: relays keep nothing longer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long the relay of an invite's chain is asked to delete it: one that is gone for good has nothing left to delete.
+const DELETED_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What an invite is to allow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,7 +71,7 @@ pub(crate) fn invite(
 ) -> Result<(InviteLink, i64), Error> {
     let secret = InviteSecret::from_bytes(chance.bytes());
     let (chain, key) = invite_chain(&secret);
-    let home = own.inboxes.first().ok_or(StoreError::Corrupt)?.relay.clone();
+    let home = own.listed().next().ok_or(StoreError::Corrupt)?.relay.clone();
     let batch = task::new_batch(tx)?;
     let chain_row = own::begin_chain(tx, batch, Chain::Invite, &home, chain, &key, &own.seal, now, chance)?;
     let expires_at = whole_hours(now.after(options.valid_for));
@@ -95,24 +98,20 @@ pub(crate) fn forget_old_invites(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), 
     tx.execute("DELETE FROM joining WHERE expires_at <= ?1", [ms(now)])?;
     let over = ms(now.before(ANSWERS_WITHIN));
     let old = tx.all(
-        "SELECT invite.id, own_chain.id, own_chain.relay, own_chain.chain FROM invite JOIN own_chain ON own_chain.id = invite.own_chain
+        "SELECT invite.id, own_chain.relay, own_chain.chain FROM invite JOIN own_chain ON own_chain.id = invite.own_chain
          WHERE invite.expires_at <= ?1",
         [over],
         |row| {
-            let (relay, chain): (String, [u8; 32]) = (row.get(2)?, row.get(3)?);
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, relay, ChainId::from_bytes(chain)))
+            let (relay, chain): (String, [u8; 32]) = (row.get(1)?, row.get(2)?);
+            Ok((row.get::<_, i64>(0)?, relay, ChainId::from_bytes(chain)))
         },
     )?;
-    let batch = task::new_batch(tx)?;
-    for (invite, chain_row, relay, chain) in old {
+    for (invite, relay, chain) in old {
         let relay = relay.parse().map_err(|_| StoreError::Corrupt)?;
-        let body = relay::ChainDelete { chain: chain.into() };
-        task::queue(tx, batch, &relay, task::Subject::Chain(chain), task::Kind::ChainDelete, &body)?;
+        own::delete_chain(tx, &relay, &chain, now.after(DELETED_WITHIN))?;
         tx.execute("DELETE FROM alias WHERE invite = ?1", [invite])?;
         tx.execute("UPDATE contact SET invite = NULL WHERE invite = ?1", [invite])?;
         tx.execute("DELETE FROM invite WHERE id = ?1", [invite])?;
-        // The key must outlive the call: the row goes once the chain is gone.
-        tx.execute("UPDATE own_chain SET audience = ?2 WHERE id = ?1", params![chain_row, own::Chain::Gone.code()])?;
     }
     Ok(())
 }
@@ -264,6 +263,7 @@ pub(crate) fn accept(
     contact::set_state(tx, row, ContactState::Accepted)?;
     contact::conversation(tx, &own.account, &contact)?;
     let (card, _) = own::contacts_card(tx, own)?;
+    contact::has_told_chain(tx, row, &card.chain)?;
     let answer = Content::ContactAccept { name: own::name(tx)?, card, pair_secret: pair };
     anew::begin_pair(tx, row, &answer, batch, times.network, chance)
 }

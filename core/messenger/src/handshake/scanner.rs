@@ -109,6 +109,7 @@ pub(crate) fn ask(
     let quota = Quota { expires_at: Some(times.judging.after(REPLY_VALID)), ..Quota::default() };
     put_tokens(tx, own, batch, Purpose::Reply(row), quota, |inbox| reply.token(inbox), chance)?;
     let (card, _) = own::contacts_card(tx, own)?;
+    contact::has_told_chain(tx, row, &card.chain)?;
     let manifest = own::contacts_manifest(tx)?;
     let proof = invite_proof(&reading.invite.secret, &own.account, &reading.invite.account);
     let request = Content::ContactRequest { name: own::name(tx)?, card, manifest, reply_secret: reply, proof };
@@ -168,7 +169,41 @@ pub(crate) fn answered(
     contact::set_name(tx, row, &answer.name)?;
     contact::answered_from_chain(tx, &contact, &answer.chain)?;
     contact::conversation(tx, &own.account, &contact)?;
-    anew::begin_pair(tx, row, &Content::PairReady, batch, times.network, chance)
+    anew::begin_pair(tx, row, &Content::PairReady, batch, times.network, chance)?;
+    // Our request may have named a chain that we have led our contacts from since.
+    tell_of_chain(tx, own, row, Some(batch), times.network, chance)
+}
+
+/// Tells a contact where our lists stand, unless they were told: behind the answer, where one is waited for.
+pub(crate) fn tell_of_chain(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    row: ContactRow,
+    batch: Option<i64>,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    let contact = contact::by_row(tx, row)?;
+    let (card, _) = own::contacts_card(tx, own)?;
+    if contact.state != ContactState::Accepted || contact.is_asked() || contact::was_told_chain(tx, row, &card.chain)? {
+        return Ok(());
+    }
+    contact::has_told_chain(tx, row, &card.chain)?;
+    outbox::queue_content(tx, row, &Content::CardChange(card), batch, None, now, chance)
+}
+
+/// Tells all contacts, likewise.
+pub(crate) fn tell_all_of_chain(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    batch: i64,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    for contact in contact::all(tx)? {
+        tell_of_chain(tx, own, contact.row, Some(batch), now, chance)?;
+    }
+    Ok(())
 }
 
 /// What an answer says, checked.

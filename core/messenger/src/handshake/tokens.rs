@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use rusqlite::params;
+use sotto_crypto::secret::invite_token;
+use sotto_protocol::invite::InviteSecret;
 use sotto_protocol::limits::{INVITE_PUTS_PER_CLAIM, RETENTION, TOKENS_MAX};
 use sotto_protocol::{Bytes, InboxId, Timestamp, Token, relay};
 
-use crate::contact::{Contact, ContactRow};
+use crate::contact::{self, Contact, ContactRow, ContactState};
+use crate::engine::Times;
 use crate::own::{Own, OwnInbox};
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
@@ -29,6 +32,17 @@ pub(crate) enum Purpose {
     Reply(ContactRow),
     /// An invite's token.
     Invite(i64),
+}
+
+impl Purpose {
+    /// Its code, its contact, its invite.
+    const fn columns(self) -> (i64, Option<i64>, Option<i64>) {
+        match self {
+            Self::Pair(contact) => (1, Some(contact.0), None),
+            Self::Reply(contact) => (2, Some(contact.0), None),
+            Self::Invite(invite) => (3, None, Some(invite)),
+        }
+    }
 }
 
 /// What the alias of a delivery stands for.
@@ -65,13 +79,9 @@ pub(super) fn put_tokens(
     token: impl Fn(&InboxId) -> Token,
     chance: &mut Chance<'_>,
 ) -> Result<(), StoreError> {
-    let (code, contact, invite) = match purpose {
-        Purpose::Pair(contact) => (1, Some(contact.0), None),
-        Purpose::Reply(contact) => (2, Some(contact.0), None),
-        Purpose::Invite(invite) => (3, None, Some(invite)),
-    };
+    let (code, contact, invite) = purpose.columns();
     let over_at = quota.expires_at.map(|expires_at| ms(expires_at.after(UNDER_WAY)));
-    for inbox in &own.inboxes {
+    for inbox in own.listed() {
         let hash = token(&inbox.inbox).hash();
         let alias = u32::from_be_bytes(chance.bytes());
         tx.execute(
@@ -90,6 +100,61 @@ pub(super) fn put_tokens(
         };
         task::queue_token(tx, batch, &inbox.relay, inbox.inbox, token)?;
     }
+    Ok(())
+}
+
+/// Puts at an inbox that is new everything that can be had of the others: the tokens of contacts, but for those who are blocked, and of
+/// invites. Where it was ours before, those that were put then are put again.
+pub(crate) fn put_all_tokens(
+    tx: &mut Tx<'_>,
+    inbox: &OwnInbox,
+    batch: i64,
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<(), StoreError> {
+    for contact in contact::all(tx)? {
+        if let Some(pair) = contact.pair_secret().filter(|_| contact.state == ContactState::Accepted) {
+            add_alias(tx, inbox, batch, Purpose::Pair(contact.row), &pair.token(&inbox.inbox, 0), None, chance)?;
+        }
+    }
+    let invites = tx.all(
+        "SELECT id, secret, expires_at FROM invite WHERE uses_left > 0 AND expires_at > ?1",
+        [ms(times.network)],
+        |row| Ok((row.get::<_, i64>(0)?, InviteSecret::from_bytes(row.get(1)?), timestamp(row.get(2)?))),
+    )?;
+    for (invite, secret, expires_at) in invites {
+        let token = invite_token(&secret, &inbox.inbox);
+        add_alias(tx, inbox, batch, Purpose::Invite(invite), &token, Some(expires_at), chance)?;
+    }
+    put_tokens_again(tx, inbox, batch, times.network)
+}
+
+/// Names an alias for a token at an inbox, unless it has one.
+fn add_alias(
+    tx: &mut Tx<'_>,
+    inbox: &OwnInbox,
+    batch: i64,
+    purpose: Purpose,
+    token: &Token,
+    expires_at: Option<Timestamp>,
+    chance: &Chance<'_>,
+) -> Result<(), StoreError> {
+    let (code, contact, invite) = purpose.columns();
+    let over_at = expires_at.map(|expires_at| ms(expires_at.after(UNDER_WAY)));
+    tx.execute(
+        "INSERT INTO alias (own_inbox, alias, purpose, contact, invite, token_hash, batch, over_at)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE NOT EXISTS (SELECT 1 FROM alias WHERE own_inbox = ?1 AND token_hash = ?6)",
+        params![
+            inbox.row,
+            u32::from_be_bytes(chance.bytes()),
+            code,
+            contact,
+            invite,
+            token.hash().as_ref(),
+            batch,
+            over_at
+        ],
+    )?;
     Ok(())
 }
 

@@ -27,7 +27,7 @@ impl Messenger {
         let made = self
             .engine()
             .write(move |engine, tx| {
-                handshake::invite(tx, &engine.own, &options, engine.network_now(), &mut engine.chance())
+                handshake::invite(tx, &engine.own(), &options, engine.network_now(), &mut engine.chance())
                     .map(|(link, _)| link)
             })
             .await?;
@@ -50,7 +50,7 @@ impl Messenger {
             return Err(InviteError::Expired.into());
         }
         let account = invite.account;
-        if account == engine.own.account {
+        if account == engine.own().account {
             return Err(InviteError::Own.into());
         }
         let known = engine.read(move |_, view| contact::by_account(view, &account)).await?;
@@ -113,11 +113,11 @@ impl Messenger {
                 if is_asking && !handshake::can_be_answered(tx, contact.row, engine.network_now())? {
                     return Err(InputError::WrongState { what: "has asked too long ago" }.into());
                 }
-                handshake::accept(tx, &engine.own, contact.row, engine.times(), &mut engine.chance())?;
+                handshake::accept(tx, &engine.own(), contact.row, engine.times(), &mut engine.chance())?;
                 let waited_for = [Why::NotAnswered];
                 Ok(receive::retry_waiting(
                     tx,
-                    &engine.own,
+                    &engine.own(),
                     contact.row,
                     &waited_for,
                     engine.times(),
@@ -151,7 +151,7 @@ impl Messenger {
     pub async fn block(&self, account: AccountId) -> Result<(), Error> {
         self.change_contact(account, |engine, tx, contact| {
             contact::set_blocked(tx, contact.row, true)?;
-            Ok(handshake::drop_tokens(tx, &engine.own, contact.row, Dropped::Blocked, engine.judging_now())?)
+            Ok(handshake::drop_tokens(tx, &engine.own(), contact.row, Dropped::Blocked, engine.judging_now())?)
         })
         .await
     }
@@ -172,11 +172,11 @@ impl Messenger {
                 }
                 contact::set_blocked(tx, contact.row, false)?;
                 if contact.state != ContactState::Removed {
-                    handshake::restore_tokens(tx, &engine.own, &contact, engine.judging_now())?;
+                    handshake::restore_tokens(tx, &engine.own(), &contact, engine.judging_now())?;
                 }
                 Ok(receive::retry_waiting(
                     tx,
-                    &engine.own,
+                    &engine.own(),
                     contact.row,
                     &[Why::Blocked],
                     engine.times(),
@@ -198,7 +198,7 @@ impl Messenger {
         self.change_contact(account, |engine, tx, contact| {
             contact::set_state(tx, contact.row, ContactState::Removed)?;
             outbox::fail_all(tx, contact.row, Failure::Removed, engine.network_now())?;
-            Ok(handshake::drop_tokens(tx, &engine.own, contact.row, Dropped::Removed, engine.judging_now())?)
+            Ok(handshake::drop_tokens(tx, &engine.own(), contact.row, Dropped::Removed, engine.judging_now())?)
         })
         .await
     }
@@ -227,7 +227,7 @@ impl Messenger {
         self.engine()
             .read(move |engine, view| {
                 known_contact(view, &account)?;
-                Ok(SafetyNumber::between(&engine.own.account, &account))
+                Ok(SafetyNumber::between(&engine.own().account, &account))
             })
             .await
     }

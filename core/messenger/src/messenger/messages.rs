@@ -54,7 +54,7 @@ impl Messenger {
     pub async fn messages(&self, with: AccountId, before: Option<i64>, limit: u32) -> Result<Vec<Message>, Error> {
         self.engine()
             .read(move |engine, view| match conversation_with(engine, view, &with)? {
-                Some(row) => Ok(conversation::page(view, &engine.own.account, row, before, limit)?),
+                Some(row) => Ok(conversation::page(view, &engine.own().account, row, before, limit)?),
                 None => Ok(Vec::new()),
             })
             .await
@@ -67,7 +67,7 @@ impl Messenger {
     pub async fn message(&self, number: i64) -> Result<Message, Error> {
         self.engine()
             .read(move |engine, view| {
-                conversation::message(view, &engine.own.account, MessageRow(number))?
+                conversation::message(view, &engine.own().account, MessageRow(number))?
                     .ok_or(InputError::NotFound { what: "message" }.into())
             })
             .await
@@ -79,7 +79,7 @@ impl Messenger {
     /// [`Error::Store`].
     pub async fn received_after(&self, number: i64, limit: u32) -> Result<Vec<Message>, Error> {
         self.engine()
-            .read(move |engine, view| Ok(conversation::received_after(view, &engine.own.account, number, limit)?))
+            .read(move |engine, view| Ok(conversation::received_after(view, &engine.own().account, number, limit)?))
             .await
     }
 
@@ -131,7 +131,7 @@ impl Messenger {
 }
 
 fn conversation_with(engine: &Engine, view: &impl Query, with: &AccountId) -> Result<Option<ConversationRow>, Error> {
-    if *with == engine.own.account {
+    if *with == engine.own().account {
         return Ok(
             view.one("SELECT id FROM conversation WHERE contact IS NULL", [], |row| row.get(0).map(ConversationRow))?
         );
@@ -142,7 +142,7 @@ fn conversation_with(engine: &Engine, view: &impl Query, with: &AccountId) -> Re
 
 /// One transaction: the message, its conversation, a letter per device.
 fn store_text(engine: &Engine, tx: &mut Tx<'_>, to: &AccountId, text: &str) -> Result<Message, Error> {
-    let own = &engine.own;
+    let own = &engine.own();
     let now = engine.clock.now();
     let contact = if *to == own.account { None } else { Some(sendable(tx, to)?) };
     let conversation = match &contact {

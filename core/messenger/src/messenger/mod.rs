@@ -1,4 +1,5 @@
-//! The public handle: make and open an account here, invite and join in `contacts.rs`, say and read in `messages.rs`.
+//! The public handle: make and open an account here, invite and join in `contacts.rs`, say and read in `messages.rs`, where the account
+//! reads in `relays.rs`.
 //!
 //! Mutations return once they are committed on this device; the engine's tasks carry them out from there, whatever becomes of the
 //! caller. Queries return pages of records. The handle is cheap to clone; the engine ends with [`Messenger::shut_down`] or with the
@@ -6,6 +7,7 @@
 
 mod contacts;
 mod messages;
+mod relays;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +16,6 @@ use std::time::Duration;
 
 use sotto_crypto::self_test;
 use sotto_protocol::limits::{INBOXES_PER_DEVICE_MAX, NAME_BYTES_MAX};
-use sotto_protocol::request::path;
 use sotto_protocol::{RelayAddress, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
@@ -29,8 +30,8 @@ use crate::relay_client::RelayClient;
 use crate::state::StateSeal;
 use crate::status::{Doing, Snapshot};
 use crate::store::{DatabaseKey, ProfileLock, Store, StoreError, Threading};
-use crate::world::{Chance, Clock, Isolation, Rng, SecretStore, SecretStoreError, Transport};
-use crate::{admission, generation, outbox, peer, prekey, task};
+use crate::world::{Chance, Clock, Rng, SecretStore, SecretStoreError, Transport};
+use crate::{generation, outbox, peer, prekey, task};
 
 /// The world that an engine lives in.
 #[derive(Clone)]
@@ -81,6 +82,7 @@ impl NewProfile {
 #[derive(Clone)]
 pub struct Messenger {
     engine: Arc<Running>,
+    secrets: Arc<dyn SecretStore>,
 }
 
 /// Ends the engine with the last handle.
@@ -107,13 +109,7 @@ impl Messenger {
         let client = relay_client(&world);
         let new = NewAccount::generate(&profile.relays, &profile.relay_codes, &mut Chance(&*world.rng));
         for inbox in &new.inboxes {
-            let mut call = inbox.create_call();
-            let isolation = Isolation::Inbox(inbox.inbox);
-            let (name, code) = (inbox.inbox.as_bytes(), &call.invite_code);
-            call.proof_of_work = admission::prove(&client, &inbox.relay, isolation, name, code, &[]).await?;
-            let body = prost::Message::encode_to_vec(&call).into();
-            let (path, owner_key) = (path::INBOX_CREATE, &inbox.owner_key);
-            client.signed_where_clocks_agree::<Empty>(&inbox.relay, isolation, path, body, owner_key).await?;
+            relays::make_inbox(&client, inbox).await?;
         }
         // Certificate, lists and first keys are judged by others' clocks.
         let now = client.network_now();
@@ -173,15 +169,17 @@ impl Messenger {
     pub async fn open_to_read(world: World, directory: &Path) -> Result<Self, Error> {
         let (lock, key) = unlock(&world, directory)?;
         let store = Store::open_to_read(lock, &key, world.threading)?;
+        let secrets = Arc::clone(&world.secrets);
         // No task is started: each of them would have something to write down first.
-        Ok(Self { engine: Arc::new(Running(Self::engine_on(store, world, &key).await?)) })
+        Ok(Self { engine: Arc::new(Running(Self::engine_on(store, world, &key).await?)), secrets })
     }
 
     async fn start(world: World, lock: ProfileLock, key: &DatabaseKey) -> Result<Self, Error> {
         let store = Store::open(lock, key, world.threading)?;
+        let secrets = Arc::clone(&world.secrets);
         let engine = Self::engine_on(store, world, key).await?;
         engine.start();
-        Ok(Self { engine: Arc::new(Running(engine)) })
+        Ok(Self { engine: Arc::new(Running(engine)), secrets })
     }
 
     async fn engine_on(store: Store, world: World, key: &DatabaseKey) -> Result<Arc<Engine>, Error> {
@@ -231,8 +229,8 @@ impl Messenger {
     pub async fn account(&self) -> Result<Account, Error> {
         self.engine()
             .read(|engine, view| {
-                let own = &engine.own;
-                let relays = own.inboxes.iter().map(|inbox| inbox.relay.clone()).collect();
+                let own = &engine.own();
+                let relays = own.listed().map(|inbox| inbox.relay.clone()).collect();
                 Ok(Account { id: own.account, device: own.party.device, name: own::name(view)?, relays })
             })
             .await
@@ -293,7 +291,10 @@ impl Messenger {
         // Of several codes of one relay the last stands: what is somebody's choice hides no failure, and no device's one of our own.
         devices.sort_by_key(|(_, code)| *code != LETTER_REFUSED);
         let mut unreachable: BTreeMap<RelayAddress, &'static str> = devices.into_iter().collect();
-        unreachable.extend(moment.failing_relays());
+        // One that we have left may be gone: nobody waits for it.
+        let own = engine.own();
+        let is_left = |relay: &RelayAddress| own.inboxes_at(relay).next().is_some_and(|inbox| inbox.is_leaving);
+        unreachable.extend(moment.failing_relays().into_iter().filter(|(relay, _)| !is_left(relay)));
         Ok(CatchUp {
             received: received - received_before,
             sent: sent - sent_before,
@@ -314,7 +315,7 @@ impl Messenger {
         let (relays, devices) =
             engine.read(|_, view| Ok::<_, Error>((task::relays(view)?, outbox::destinations(view)?))).await?;
         let moment = engine.status.snapshot();
-        let is_settled = engine.own.inboxes.iter().all(|inbox| moment.is_over(&Doing::Stream(inbox.relay.clone())))
+        let is_settled = engine.own().inboxes.iter().all(|inbox| moment.is_over(&Doing::Stream(inbox.relay.clone())))
             && relays.into_iter().all(|relay| moment.is_over(&Doing::Clerk(relay)))
             && devices.into_iter().all(|device| moment.is_over(&Doing::Courier(device)));
         Ok(is_settled.then_some(moment))

@@ -235,9 +235,9 @@ pub(crate) fn store_claimed(
         open_one_time(&claimed.one_time, &key, &inbox.inbox, owner, now)
             .map_err(|error| refused("one_time_key_refused", &error))?
     };
-    let olm = own::olm(tx, &engine.own.seal)?;
+    let olm = own::olm(tx, &engine.own().seal)?;
     let session = olm.begin(&owner.curve25519, &one_time).map_err(|error| refused("session_refused", &error))?;
-    session::add(tx, &engine.own.seal, inbox.row, session, Begun::ByUs, engine.network_now(), &mut engine.chance())?;
+    session::add(tx, &engine.own().seal, inbox.row, session, Begun::ByUs, engine.network_now(), &mut engine.chance())?;
     Ok(())
 }
 
@@ -273,7 +273,7 @@ fn seal(engine: &Engine, parcel: &Parcel) -> Result<Vec<(relay::SendItem, Bytes)
         let sealed = if parcel.is_confirmed {
             parcel.maker.seal_continuation(&letter.message, &mut chance)
         } else {
-            parcel.maker.seal_opener(&engine.own.party.name(), &letter.message, &mut chance)
+            parcel.maker.seal_opener(&engine.own().party.name(), &letter.message, &mut chance)
         };
         let too_long = |_| Failure { code: "letter_too_long", retry_after: None, is_refusal: false, shut: None };
         let envelope = sealed.map_err(too_long)?;

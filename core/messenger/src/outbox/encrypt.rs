@@ -75,8 +75,12 @@ pub(super) fn encrypt_all(
     let (_, head) = own::contacts_card(tx, own)?;
     let opener = route.seal_out.confirmed_at.is_none().then(|| route.seal_out.maker.opener());
     let opened = seal::to_announce(tx, route.device.row)?;
-    let reply_inbox =
-        own.inboxes_at(&route.inbox.relay).next().or(own.inboxes.first()).ok_or(StoreError::Corrupt)?.inbox;
+    let reply_inbox = own
+        .listed()
+        .find(|own| own.relay == route.inbox.relay)
+        .or(own.listed().next())
+        .ok_or(StoreError::Corrupt)?
+        .inbox;
     let mut last_counter = route.device.counter_sent;
     let mut oldest = super::oldest_unconfirmed(tx, route.device.row)?;
     let mut under_seal = letters.len();

@@ -78,7 +78,7 @@ pub(crate) struct Parcel {
 
 /// Decides what a device's letters need, and encrypts them when nothing else is needed.
 pub(crate) fn plan(engine: &Engine, tx: &mut Tx<'_>, device: DeviceRow) -> Result<Plan, StoreError> {
-    let (own, times, chance) = (&engine.own, engine.times(), &mut engine.chance());
+    let (own, times, chance) = (&engine.own(), engine.times(), &mut engine.chance());
     let now = times.network;
     let device = peer::device_by_row(tx, device)?;
     let contact = contact::by_row(tx, device.contact)?;

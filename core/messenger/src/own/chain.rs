@@ -3,6 +3,8 @@
 //! A manifest is signed by the list key, sealed for its audience and appended by the relay's task queue (`task`); the row in `own_chain`
 //! is already what the relay will have.
 
+use std::time::Duration;
+
 use rusqlite::params;
 use sotto_crypto::certificate::Certificate;
 use sotto_crypto::keys::{ListKey, WriteKey};
@@ -30,6 +32,10 @@ pub(crate) enum Chain {
     Invite,
     /// Nobody any more: kept until its relay has deleted it.
     Gone,
+    /// Contacts who have not all heard where their chain is now.
+    ContactsBefore,
+    /// Own devices, likewise.
+    OwnDevicesBefore,
 }
 
 impl Chain {
@@ -39,13 +45,30 @@ impl Chain {
             Self::Contacts => 1,
             Self::Invite => 2,
             Self::Gone => 3,
+            Self::ContactsBefore => 4,
+            Self::OwnDevicesBefore => 5,
+        }
+    }
+
+    fn from_code(code: i64) -> Result<Self, StoreError> {
+        let all =
+            [Self::OwnDevices, Self::Contacts, Self::Invite, Self::Gone, Self::ContactsBefore, Self::OwnDevicesBefore];
+        all.into_iter().find(|chain| chain.code() == code).ok_or(StoreError::Corrupt)
+    }
+
+    /// The chain whose manifests stand in it too, byte for byte: whoever reads either knows the same heads.
+    const fn follows(self) -> Option<Self> {
+        match self {
+            Self::ContactsBefore => Some(Self::Contacts),
+            Self::OwnDevicesBefore => Some(Self::OwnDevices),
+            Self::OwnDevices | Self::Contacts | Self::Invite | Self::Gone => None,
         }
     }
 
     const fn audience(self) -> Audience {
         match self {
-            Self::OwnDevices => Audience::OwnDevices,
-            Self::Contacts | Self::Invite | Self::Gone => Audience::Others,
+            Self::OwnDevices | Self::OwnDevicesBefore => Audience::OwnDevices,
+            Self::Contacts | Self::Invite | Self::Gone | Self::ContactsBefore => Audience::Others,
         }
     }
 }
@@ -64,7 +87,23 @@ pub(crate) fn begin_chain(
     chance: &mut Chance<'_>,
 ) -> Result<i64, Error> {
     let manifest = sign_manifest(tx, seal, purpose.audience(), None, now)?;
-    let entry = seal_entry(&manifest, &chain, key, chance);
+    begin_with(tx, batch, purpose, relay, chain, key, seal, &manifest, chance)
+}
+
+/// Begins a chain with a manifest that is signed already.
+#[expect(clippy::too_many_arguments, reason = "each is a part of the chain's first entry")]
+fn begin_with(
+    tx: &mut Tx<'_>,
+    batch: i64,
+    purpose: Chain,
+    relay: &RelayAddress,
+    chain: ChainId,
+    key: &ChainKey,
+    seal: &StateSeal,
+    manifest: &VerifiedManifest,
+    chance: &mut Chance<'_>,
+) -> Result<i64, Error> {
+    let entry = seal_entry(manifest, &chain, key, chance);
     let head = manifest.head();
     let write_key = WriteKey::generate(chance);
     let row = tx.insert(
@@ -97,12 +136,13 @@ pub(crate) fn begin_chain(
 pub(crate) fn renew_manifest(
     tx: &mut Tx<'_>,
     seal: &StateSeal,
+    batch: i64,
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
     tx.execute("UPDATE account SET version = version + 1, issued_at = ?1", [ms(now)])?;
     let chains = tx.all(
-        "SELECT id, audience, relay, chain, chain_key, hash, entry_hash FROM own_chain WHERE audience != 3 ORDER BY id",
+        "SELECT id, audience, relay, chain, chain_key, hash, entry_hash FROM own_chain WHERE audience != 3 ORDER BY audience, id",
         [],
         |row| {
             let (audience, relay): (i64, String) = (row.get(1)?, row.get(2)?);
@@ -119,10 +159,15 @@ pub(crate) fn renew_manifest(
             ))
         },
     )?;
-    let batch = task::new_batch(tx)?;
+    let mut signed: Vec<(Chain, VerifiedManifest)> = Vec::new();
     for (row, audience, relay, chain, key, hash, entry_hash) in chains {
-        let audience = if audience == Chain::OwnDevices.code() { Audience::OwnDevices } else { Audience::Others };
-        let manifest = sign_manifest(tx, seal, audience, Some(hash), now)?;
+        let purpose = Chain::from_code(audience)?;
+        let twin = signed.iter().find(|(of, _)| Some(*of) == purpose.follows()).map(|(_, manifest)| manifest.clone());
+        let manifest = match twin {
+            Some(manifest) => manifest,
+            None => sign_manifest(tx, seal, purpose.audience(), Some(hash), now)?,
+        };
+        signed.push((purpose, manifest.clone()));
         let entry = seal_entry(&manifest, &chain, &key, chance);
         let head = manifest.head();
         tx.execute(
@@ -145,6 +190,74 @@ pub(crate) fn renew_manifest(
         let relay = relay.parse().map_err(|_| StoreError::Corrupt)?;
         task::queue(tx, batch, &relay, Subject::Chain(chain), task::Kind::ChainAppend, &body)?;
     }
+    Ok(())
+}
+
+/// Who reads the chains of ours at a relay.
+pub(super) fn at(view: &impl Query, relay: &RelayAddress) -> Result<Vec<Chain>, StoreError> {
+    let codes = view.all("SELECT audience FROM own_chain WHERE relay = ?1", [relay.to_string()], |row| row.get(0))?;
+    codes.into_iter().map(Chain::from_code).collect()
+}
+
+/// An audience's chain moves to another relay: the new one goes on from the manifest at the head of the old one, which is written to until
+/// nobody is waited for any longer who has not heard of it.
+pub(super) fn move_chain(
+    tx: &mut Tx<'_>,
+    batch: i64,
+    purpose: Chain,
+    relay: &RelayAddress,
+    seal: &StateSeal,
+    ends_at: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    let newest = tx.one(
+        "SELECT account.account, own_chain.manifest FROM own_chain, account WHERE audience = ?1",
+        [purpose.code()],
+        |row| Ok((AccountId::from_bytes(row.get(0)?), row.get::<_, Vec<u8>>(1)?)),
+    )?;
+    let (account, manifest) = newest.ok_or(StoreError::Corrupt)?;
+    let manifest = VerifiedManifest::reload(&account, manifest.into()).map_err(|_| StoreError::Corrupt)?;
+    let before = if purpose == Chain::OwnDevices { Chain::OwnDevicesBefore } else { Chain::ContactsBefore };
+    tx.execute(
+        "UPDATE own_chain SET audience = ?2, ends_at = ?3 WHERE audience = ?1",
+        params![purpose.code(), before.code(), ms(ends_at)],
+    )?;
+    let (chain, key) = (ChainId::from_bytes(chance.bytes()), ChainKey::generate(chance));
+    begin_with(tx, batch, purpose, relay, chain, &key, seal, &manifest, chance).map(drop)
+}
+
+/// Deletes chains that were retired long enough ago, and gives up those whose relay has not deleted them since.
+pub(super) fn forget_retired(tx: &mut Tx<'_>, now: Timestamp, deleted_within: Duration) -> Result<(), StoreError> {
+    let over = tx.all("SELECT relay, chain, audience FROM own_chain WHERE ends_at <= ?1", [ms(now)], |row| {
+        Ok((row.get::<_, String>(0)?, ChainId::from_bytes(row.get(1)?), row.get::<_, i64>(2)?))
+    })?;
+    for (relay, chain, audience) in over {
+        if audience == Chain::Gone.code() {
+            tx.execute("DELETE FROM relay_task WHERE subject = ?1", [chain.as_ref()])?;
+            chain_is_gone(tx, &chain)?;
+        } else {
+            let relay = relay.parse().map_err(|_| StoreError::Corrupt)?;
+            delete(tx, &relay, &chain, now.after(deleted_within))?;
+        }
+    }
+    Ok(())
+}
+
+/// Has a chain deleted that nobody reads any more. Its key must outlive the call: the row goes when the chain is gone, or its relay is given
+/// up.
+pub(crate) fn delete(
+    tx: &mut Tx<'_>,
+    relay: &RelayAddress,
+    chain: &ChainId,
+    ends_at: Timestamp,
+) -> Result<(), StoreError> {
+    task::forget_chain(tx, chain)?;
+    let (batch, body) = (task::new_batch(tx)?, relay::ChainDelete { chain: (*chain).into() });
+    task::queue(tx, batch, relay, Subject::Chain(*chain), task::Kind::ChainDelete, &body)?;
+    tx.execute(
+        "UPDATE own_chain SET audience = ?2, ends_at = ?3 WHERE chain = ?1",
+        params![chain.as_ref(), Chain::Gone.code(), ms(ends_at)],
+    )?;
     Ok(())
 }
 
@@ -255,7 +368,7 @@ fn devices(tx: &Tx<'_>) -> Result<Vec<Device>, StoreError> {
     let mut devices = Vec::with_capacity(rows.len());
     for (row, mut device) in rows {
         let inboxes = tx.all(
-            "SELECT relay, inbox, prekey_key FROM own_inbox WHERE own_device = ?1 ORDER BY position",
+            "SELECT relay, inbox, prekey_key FROM own_inbox WHERE own_device = ?1 AND leaving_at IS NULL ORDER BY position",
             [row],
             |row| Ok((row.get::<_, String>(0)?, row.get::<_, [u8; 16]>(1)?, row.get::<_, [u8; 32]>(2)?)),
         )?;

@@ -5,6 +5,8 @@
 //! Order for a new inbox (PROTOCOL B6): create, tokens, bundle and prekeys, then the manifest that names it.
 
 mod chain;
+mod epoch;
+mod relays;
 
 use rusqlite::params;
 use sotto_crypto::Party;
@@ -24,9 +26,10 @@ use crate::store::{Query, StoreError, Tx};
 use crate::world::{Chance, Rng};
 
 pub(crate) use chain::{
-    Chain, begin_behind, begin_chain, chain_is_gone, contacts_card, contacts_manifest, end_of_chain, ends_of_chains,
-    renew_manifest, write_key,
+    Chain, begin_behind, begin_chain, chain_is_gone, contacts_card, contacts_manifest, delete as delete_chain,
+    end_of_chain, ends_of_chains, renew_manifest, write_key,
 };
+pub(crate) use relays::{add_relay, forget_left, home, is_deleted, is_listed, left_due_at, remove_relay};
 
 /// An inbox of this device.
 #[derive(Clone)]
@@ -39,10 +42,12 @@ pub(crate) struct OwnInbox {
     pub(crate) manage_key: ManageKey,
     /// What the relay's operator wants to see of new users; empty where nothing.
     pub(crate) relay_code: String,
+    /// It is on our list no more, and read until nobody writes to it.
+    pub(crate) is_leaving: bool,
 }
 
 impl OwnInbox {
-    fn generate(row: i64, relay: RelayAddress, relay_code: String, chance: &mut Chance<'_>) -> Self {
+    pub(crate) fn generate(row: i64, relay: RelayAddress, relay_code: String, chance: &mut Chance<'_>) -> Self {
         Self {
             row,
             relay,
@@ -51,6 +56,7 @@ impl OwnInbox {
             owner_key: OwnerKey::generate(chance),
             manage_key: ManageKey::generate(chance),
             relay_code,
+            is_leaving: false,
         }
     }
 
@@ -90,6 +96,11 @@ impl Own {
     /// Our inbox of that id.
     pub(crate) fn inbox(&self, inbox: &InboxId) -> Option<&OwnInbox> {
         self.inboxes.iter().find(|own| own.inbox == *inbox)
+    }
+
+    /// The inboxes that our list names, the preferred first.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = &OwnInbox> {
+        self.inboxes.iter().filter(|own| !own.is_leaving)
     }
 
     /// Our inboxes at a relay.
@@ -160,21 +171,8 @@ impl NewAccount {
             "INSERT INTO own_device (id, device, kind, ed25519, curve25519, added_at) VALUES (1, ?1, ?2, ?3, ?4, ?5)",
             params![self.device.as_ref(), i32::from(kind), olm.ed25519(), olm.curve25519(), ms(now)],
         )?;
-        for (position, inbox) in (0_i64..).zip(&self.inboxes) {
-            tx.execute(
-                "INSERT INTO own_inbox (id, own_device, position, relay, inbox, prekey_key, owner_key_sealed, manage_key_sealed, relay_code)
-                 VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                params![
-                    inbox.row,
-                    position,
-                    inbox.relay.to_string(),
-                    inbox.inbox.as_ref(),
-                    inbox.prekey_key.as_bytes(),
-                    seal.seal("own_inbox.owner_key", inbox.inbox.as_ref(), &inbox.owner_key, chance),
-                    seal.seal("own_inbox.manage_key", inbox.inbox.as_ref(), &inbox.manage_key, chance),
-                    inbox.relay_code,
-                ],
-            )?;
+        for inbox in &self.inboxes {
+            relays::store(tx, inbox, seal, chance)?;
         }
         for purpose in [Chain::OwnDevices, Chain::Contacts] {
             let chain = ChainId::from_bytes(chance.bytes());
@@ -200,15 +198,26 @@ pub(crate) fn load(view: &impl Query, seal: StateSeal) -> Result<Own, StoreError
     )?;
     let party = account.ok_or(StoreError::Corrupt)?;
     let rows = view.all(
-        "SELECT id, relay, inbox, prekey_key, owner_key_sealed, manage_key_sealed, relay_code FROM own_inbox WHERE owner_key_sealed IS NOT NULL ORDER BY position",
+        "SELECT id, relay, inbox, prekey_key, owner_key_sealed, manage_key_sealed, relay_code,
+                leaving_at IS NOT NULL
+         FROM own_inbox WHERE owner_key_sealed IS NOT NULL ORDER BY position",
         [],
         |row| {
             let (relay, inbox, prekey_key): (String, [u8; 16], [u8; 32]) = (row.get(1)?, row.get(2)?, row.get(3)?);
-            Ok((row.get(0)?, relay, InboxId::from_bytes(inbox), prekey_key, row.get::<_, Vec<u8>>(4)?, row.get::<_, Vec<u8>>(5)?, row.get(6)?))
+            Ok((
+                row.get(0)?,
+                relay,
+                InboxId::from_bytes(inbox),
+                prekey_key,
+                row.get::<_, Vec<u8>>(4)?,
+                row.get::<_, Vec<u8>>(5)?,
+                row.get(6)?,
+                row.get(7)?,
+            ))
         },
     )?;
     let mut inboxes = Vec::with_capacity(rows.len());
-    for (row, relay, inbox, prekey_key, owner_key, manage_key, relay_code) in rows {
+    for (row, relay, inbox, prekey_key, owner_key, manage_key, relay_code, is_leaving) in rows {
         inboxes.push(OwnInbox {
             row,
             relay: relay.parse().map_err(|_| StoreError::Corrupt)?,
@@ -217,6 +226,7 @@ pub(crate) fn load(view: &impl Query, seal: StateSeal) -> Result<Own, StoreError
             owner_key: seal.open("own_inbox.owner_key", inbox.as_ref(), &owner_key)?,
             manage_key: seal.open("own_inbox.manage_key", inbox.as_ref(), &manage_key)?,
             relay_code,
+            is_leaving,
         });
     }
     Ok(Own { account: party.account, party, inboxes, seal })

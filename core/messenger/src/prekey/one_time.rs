@@ -46,7 +46,7 @@ pub(super) fn due_at(view: &impl Query, knows_the_time: bool) -> Result<Option<T
     let due_at = view.one(
         "SELECT min(CASE WHEN one_time_made_at = 0 THEN 0 WHEN one_time_unused < ?1 THEN one_time_made_at + ?2
                     ELSE one_time_made_at + ?3 END)
-         FROM own_inbox WHERE owner_key_sealed IS NOT NULL AND (?4 OR one_time_made_at = 0)",
+         FROM own_inbox WHERE owner_key_sealed IS NOT NULL AND leaving_at IS NULL AND (?4 OR one_time_made_at = 0)",
         params![ONE_TIME_KEYS_LOW, millis(STACK_MADE_AGAIN), millis(STACK_RENEWED), knows_the_time],
         |row| row.get::<_, Option<i64>>(0),
     )?;

@@ -67,7 +67,10 @@ impl Batch<'_, '_, '_> {
         }
         if matches!(authentic.ratchet, Ratchet::Begun { .. }) {
             let reply_inbox = authentic.letter.reply_inbox.ok_or(Fault::Refused("reply_inbox_refused"))?;
-            peer::inbox_by_id(self.tx, device, &reply_inbox)?.ok_or(Fault::Refused("reply_inbox_refused"))?;
+            if peer::inbox_by_id(self.tx, device, &reply_inbox)?.is_none() {
+                // Its owner reads at another relay now, and this may be the very letter that tells where the list is that says so.
+                self.received.stale.push(row);
+            }
         }
         if self.was_counted(&contact, device, authentic.letter.counter)? {
             // Here again: through another inbox, or because its sender never heard that it came. It hears it again, and may have given up
@@ -115,7 +118,12 @@ impl Batch<'_, '_, '_> {
                 debug_assert!(kind == OlmKind::Prekey, "only prekey messages begin sessions");
                 // Checked before anything was written: a letter that is refused changes nothing.
                 let reply_inbox = letter.reply_inbox.ok_or(StoreError::Corrupt)?;
-                let inbox = peer::inbox_by_id(self.tx, device, &reply_inbox)?.ok_or(StoreError::Corrupt)?;
+                let known = peer::inbox_by_id(self.tx, device, &reply_inbox)?.map(|inbox| inbox.row);
+                // At an inbox that no list of theirs has named nobody is answered: there the session only opens what comes.
+                let (inbox, begun) = match known {
+                    Some(inbox) => (inbox, Begun::ByThem),
+                    None => (peer::any_inbox(self.tx, device)?, Begun::Elsewhere),
+                };
                 if prekey == PrekeyUsed::LastResort {
                     session::bury(self.tx, &session.id(), &account.last_resort().id())?;
                 } else {
@@ -123,8 +131,7 @@ impl Batch<'_, '_, '_> {
                 }
                 self.olm = Some(*account);
                 self.olm_changed = true;
-                let row =
-                    session::add(self.tx, &self.own.seal, inbox.row, *session, Begun::ByThem, self.now, self.chance)?;
+                let row = session::add(self.tx, &self.own.seal, inbox, *session, begun, self.now, self.chance)?;
                 self.device(contact, device)?.sessions.insert(0, Stepped { row, changed: false });
             }
         }

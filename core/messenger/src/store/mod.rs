@@ -273,6 +273,19 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        self.write_then(work, |value| value)
+    }
+
+    /// As [`Self::write`]. After the commit, and before any later job, `then` makes the answer of what `work` returned.
+    pub(crate) fn write_then<R, T, E>(
+        &self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<R, E> + Send + 'static,
+        then: impl FnOnce(R) -> T + Send + 'static,
+    ) -> Answer<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
         let (sender, receiver) = oneshot::channel();
         if self.is_only_read() {
             let _ = sender.send(Err(StoreError::DiskFull.into()));
@@ -280,7 +293,7 @@ impl Store {
         }
         let fail_at = self.inner.fail_at.clone();
         self.inner.writer.submit(Box::new(move |connection| {
-            let result = run_write(connection, &fail_at, work);
+            let result = run_write(connection, &fail_at, work).map(then);
             // The caller may have gone; the work is done all the same.
             let _ = sender.send(result);
         }));

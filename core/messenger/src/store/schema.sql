@@ -44,6 +44,7 @@ CREATE TABLE own_inbox (
     owner_key_sealed  BLOB,                   -- of this device's inboxes only
     manage_key_sealed BLOB NOT NULL,
     relay_code        TEXT NOT NULL DEFAULT '', -- what the relay's operator wants to see before something is made there
+    leaving_at        INTEGER,                 -- when it was taken off the list: it is still read; null: it is on it
     cursor            INTEGER NOT NULL DEFAULT 0,  -- highest sequence number ever dealt with: nothing above it was acknowledged
     drained_at        INTEGER NOT NULL DEFAULT 0,  -- when the relay last said that nothing more waits
     one_time_unused   INTEGER NOT NULL DEFAULT 0,  -- one-time keys at the relay, as it last said, less those used since
@@ -62,7 +63,8 @@ CREATE TABLE kem_key (
 -- A manifest chain that we write: one per audience.
 CREATE TABLE own_chain (
     id               INTEGER PRIMARY KEY,
-    audience         INTEGER NOT NULL,        -- 0 own devices, 1 contacts, 2 one invite, 3 nobody: to be deleted
+    audience         INTEGER NOT NULL,        -- 0 own devices, 1 contacts, 2 one invite, 3 nobody: to be deleted,
+                                              -- 4 contacts, 5 own devices, who have not all been led to another chain
     relay            TEXT NOT NULL,
     chain            BLOB NOT NULL UNIQUE,
     chain_key        BLOB NOT NULL,
@@ -71,7 +73,8 @@ CREATE TABLE own_chain (
     version          INTEGER NOT NULL,
     hash             BLOB NOT NULL,
     entry_hash       BLOB NOT NULL,           -- hash of the last entry, for compare-and-append
-    manifest         BLOB NOT NULL            -- the SignedManifest in it
+    manifest         BLOB NOT NULL,           -- the SignedManifest in it
+    ends_at          INTEGER                  -- of 4 and 5: when nobody is waited for any longer; of 3: when its relay is not either
 ) STRICT;
 
 CREATE TABLE invite (
@@ -143,6 +146,7 @@ CREATE TABLE contact (
     claim            BLOB,                    -- our claim id of it, while we wait for the answer; only the request leaves then
     invite_expires_at INTEGER,
     invite           INTEGER REFERENCES invite (id),  -- of ours that they used
+    told_chain       BLOB,                    -- the chain of our lists that we have told them of
     asked_at         INTEGER NOT NULL DEFAULT 0,  -- when we heard of it
     meetings         INTEGER NOT NULL DEFAULT 0,  -- how often they began anew in the day that began at
     meetings_since   INTEGER NOT NULL DEFAULT 0,

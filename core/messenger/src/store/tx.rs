@@ -77,11 +77,12 @@ impl FailAt {
 pub(crate) struct Tx<'a> {
     transaction: Transaction<'a>,
     fail_at: FailAt,
+    changes_own: bool,
 }
 
 impl<'a> Tx<'a> {
     pub(super) fn new(transaction: Transaction<'a>, fail_at: &FailAt) -> Self {
-        Self { transaction, fail_at: fail_at.clone() }
+        Self { transaction, fail_at: fail_at.clone(), changes_own: false }
     }
 
     pub(super) fn commit(self) -> Result<(), StoreError> {
@@ -100,6 +101,16 @@ impl<'a> Tx<'a> {
     pub(crate) fn insert(&mut self, sql: &str, params: impl Params) -> Result<i64, StoreError> {
         self.execute(sql, params)?;
         Ok(self.transaction.last_insert_rowid())
+    }
+
+    /// What this device is, or where it reads, changes here: whoever works with what was read of it reads it again after the commit.
+    pub(crate) fn changes_own(&mut self) {
+        self.changes_own = true;
+    }
+
+    /// Whether [`Self::changes_own`] was said.
+    pub(crate) const fn has_changed_own(&self) -> bool {
+        self.changes_own
     }
 
     /// What this transaction sees.

@@ -21,6 +21,7 @@ mod meeting;
 mod moved;
 mod prekeys;
 mod refusals;
+mod relays;
 mod repeats;
 mod rest;
 mod restored;

@@ -1,0 +1,98 @@
+//! Where this account reads: relays listed, taken and left.
+
+use sotto_crypto::keys::RootKey;
+use sotto_protocol::request::path;
+use sotto_protocol::{Message as _, RelayAddress};
+
+use super::{Empty, Messenger, secret_name};
+use crate::admission;
+use crate::error::Error;
+use crate::own::{self, OwnInbox};
+use crate::records::OwnRelay;
+use crate::relay_client::RelayClient;
+use crate::status::{Doing, State};
+use crate::world::{Isolation, SecretStore, SecretStoreError};
+
+impl Messenger {
+    /// Where this account reads, the preferred relay first; those that were left last.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn relays(&self) -> Result<Vec<OwnRelay>, Error> {
+        let engine = self.engine();
+        let home = engine.read(|_, view| own::home(view)).await?;
+        let own = engine.own();
+        let mut relays: Vec<_> = own
+            .inboxes
+            .iter()
+            .map(|inbox| OwnRelay {
+                address: inbox.relay.clone(),
+                is_home: inbox.relay == home,
+                is_left: inbox.is_leaving,
+                trouble: match engine.status.of(&Doing::Stream(inbox.relay.clone())) {
+                    Some(State::Failing(code)) => Some(code),
+                    _ => None,
+                },
+            })
+            .collect();
+        relays.sort_by_key(|relay| relay.is_left);
+        Ok(relays)
+    }
+
+    /// Reads at one more relay, behind those that there are: an inbox is made there, and on our list once its tokens and prekeys stand,
+    /// which [`Messenger::catch_up`] waits for. Nothing happens where it is one of ours.
+    ///
+    /// # Errors
+    /// [`InputError::OutOfRange`](crate::InputError::OutOfRange) for a fifth relay, [`Error::Relay`] when it cannot be reached or refuses, [`Error::RolledBack`].
+    pub async fn add_relay(&self, relay: RelayAddress, relay_code: String) -> Result<(), Error> {
+        self.refuse_if_rolled_back()?;
+        let engine = self.engine();
+        if own::is_listed(&engine.own(), &relay)? {
+            return Ok(());
+        }
+        let inbox = OwnInbox::generate(0, relay.clone(), relay_code, &mut engine.chance());
+        if engine.own().inboxes_at(&relay).next().is_none() {
+            make_inbox(&engine.client, &inbox).await?;
+            // There is nothing that it could remember of us.
+            engine.witness.begins(&relay);
+        }
+        engine.write(move |engine, tx| own::add_relay(engine, tx, &inbox)).await?;
+        engine.wake();
+        Ok(())
+    }
+
+    /// Reads at a relay no more, once those who write there have heard of it: it leaves our list now, and is read for another 37 days. Works
+    /// without that relay. Where the account's own list is there, it moves by the root key's word, which contacts see as a change of keys.
+    ///
+    /// # Errors
+    /// [`InputError::NotFound`](crate::InputError::NotFound), [`InputError::LastRelay`](crate::InputError::LastRelay), [`Error::NeedsRootKey`], [`Error::SecretStore`], [`Error::RolledBack`].
+    pub async fn remove_relay(&self, relay: RelayAddress) -> Result<(), Error> {
+        self.refuse_if_rolled_back()?;
+        let engine = self.engine();
+        let is_home = engine.read(|_, view| own::home(view)).await? == relay;
+        let root = if is_home { root_key(&*self.secrets)? } else { None };
+        engine.write(move |engine, tx| own::remove_relay(engine, tx, &relay, root.as_ref())).await?;
+        engine.wake();
+        Ok(())
+    }
+}
+
+/// Makes an inbox at its relay, with what its operator wants to see of new users.
+pub(super) async fn make_inbox(client: &RelayClient, inbox: &OwnInbox) -> Result<(), Error> {
+    let mut call = inbox.create_call();
+    let isolation = Isolation::Inbox(inbox.inbox);
+    let (name, code) = (inbox.inbox.as_bytes(), &call.invite_code);
+    call.proof_of_work = admission::prove(client, &inbox.relay, isolation, name, code, &[]).await?;
+    let body = call.encode_to_vec().into();
+    client
+        .signed_where_clocks_agree::<Empty>(&inbox.relay, isolation, path::INBOX_CREATE, body, &inbox.owner_key)
+        .await?;
+    Ok(())
+}
+
+/// The root key, where it is on this device and the user is there to allow it.
+fn root_key(secrets: &dyn SecretStore) -> Result<Option<RootKey>, SecretStoreError> {
+    let Some(bytes) = secrets.get(secret_name::ROOT)? else { return Ok(None) };
+    let bytes = bytes.as_slice().try_into().map_err(|_| SecretStoreError::Failed)?;
+    Ok(Some(RootKey::from_bytes(bytes)))
+}

@@ -1,0 +1,172 @@
+//! The relays of this device: taking one more, and leaving one (PROTOCOL B6, E5).
+//!
+//! ```text
+//! made at the relay -> tokens, prekeys -> on the list      (the list waits for the others, see task.rs)
+//! off the list -> read for [`READ_FOR`] -> deleted at the relay, or given up with it
+//! ```
+//! Whoever was away meanwhile has put letters where we were: an inbox that has left the list is read for as long as any list that names
+//! it is fresh. Chains at a relay that is left move to the first one that stays, and whoever reads them is told by letter; the account's
+//! own chain moves by the root key's word alone, which begins an epoch (PROTOCOL B2), so that it moves from a dead relay as well.
+//! Not here: making the inbox at its relay (`messenger/relays.rs`).
+
+use std::time::Duration;
+
+use rusqlite::params;
+use sotto_crypto::keys::RootKey;
+use sotto_protocol::limits::{INBOXES_PER_DEVICE_MAX, MANIFEST_VALID};
+use sotto_protocol::{InboxId, RelayAddress, Timestamp, relay};
+
+use super::chain::{self, Chain};
+use super::{Own, OwnInbox, epoch};
+use crate::engine::Engine;
+use crate::error::{Error, InputError};
+use crate::state::StateSeal;
+use crate::store::column::{ms, timestamp};
+use crate::store::{Query, StoreError, Tx};
+use crate::task::{self, Subject};
+use crate::world::Chance;
+use crate::{handshake, prekey};
+
+/// How long an inbox is read that our list names no more, and a chain kept from which its readers were led away: as long as a list that
+/// names it is used.
+const READ_FOR: Duration = MANIFEST_VALID;
+/// How long its relay is asked to delete it. One that is gone for good has nothing left to delete.
+const DELETED_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Writes an inbox of ours down, behind those that there are.
+pub(super) fn store(
+    tx: &mut Tx<'_>,
+    inbox: &OwnInbox,
+    seal: &StateSeal,
+    chance: &mut Chance<'_>,
+) -> Result<i64, StoreError> {
+    tx.insert(
+        "INSERT INTO own_inbox (own_device, position, relay, inbox, prekey_key, owner_key_sealed, manage_key_sealed, relay_code)
+         SELECT own_device.id, (SELECT coalesce(max(position), -1) + 1 FROM own_inbox), ?1, ?2, ?3, ?4, ?5, ?6
+         FROM own_device JOIN account USING (device)",
+        params![
+            inbox.relay.to_string(),
+            inbox.inbox.as_ref(),
+            inbox.prekey_key.as_bytes(),
+            seal.seal("own_inbox.owner_key", inbox.inbox.as_ref(), &inbox.owner_key, chance),
+            seal.seal("own_inbox.manage_key", inbox.inbox.as_ref(), &inbox.manage_key, chance),
+            inbox.relay_code,
+        ],
+    )
+}
+
+/// Whether one more relay can be taken, and this is none of ours.
+pub(crate) fn is_listed(own: &Own, relay: &RelayAddress) -> Result<bool, InputError> {
+    if own.listed().any(|inbox| inbox.relay == *relay) {
+        return Ok(true);
+    }
+    if own.listed().count() >= INBOXES_PER_DEVICE_MAX {
+        return Err(InputError::OutOfRange { what: "the number of relays" });
+    }
+    Ok(false)
+}
+
+/// Puts an inbox that its relay has made on our list, behind its tokens and prekeys.
+pub(crate) fn add_relay(engine: &Engine, tx: &mut Tx<'_>, new: &OwnInbox) -> Result<(), Error> {
+    let seal = engine.own().seal.clone();
+    let before = super::load(tx, seal.clone())?;
+    if is_listed(&before, &new.relay)? {
+        return Ok(());
+    }
+    if before.inboxes_at(&new.relay).next().is_some() {
+        // It was left, and is still there: its tokens stand.
+        tx.execute("UPDATE own_inbox SET leaving_at = NULL WHERE relay = ?1", [new.relay.to_string()])?;
+    } else {
+        store(tx, new, &seal, &mut engine.chance())?;
+    }
+    let own = super::load(tx, seal.clone())?;
+    let inbox = own.listed().find(|inbox| inbox.relay == new.relay).ok_or(StoreError::Corrupt)?;
+    let (times, batch) = (engine.times(), task::new_batch(tx)?);
+    handshake::put_all_tokens(tx, inbox, batch, times, &mut engine.chance())?;
+    prekey::put_again(tx, &own, batch, inbox, (times.network, engine.sure_now()), &mut engine.chance())?;
+    chain::renew_manifest(tx, &seal, batch, times.network, &mut engine.chance())?;
+    tx.changes_own();
+    Ok(())
+}
+
+/// The relay of the account's own chain.
+pub(crate) fn home(view: &impl Query) -> Result<RelayAddress, StoreError> {
+    let home: Option<String> =
+        view.one("SELECT relay FROM own_chain WHERE audience = ?1", [Chain::OwnDevices.code()], |row| row.get(0))?;
+    home.ok_or(StoreError::Corrupt)?.parse().map_err(|_| StoreError::Corrupt)
+}
+
+/// Takes the inbox at a relay off our list. `root` is needed where the account's own chain is there.
+pub(crate) fn remove_relay(
+    engine: &Engine,
+    tx: &mut Tx<'_>,
+    relay: &RelayAddress,
+    root: Option<&RootKey>,
+) -> Result<(), Error> {
+    let seal = engine.own().seal.clone();
+    let own = super::load(tx, seal.clone())?;
+    let inbox = own.listed().find(|inbox| inbox.relay == *relay).ok_or(InputError::NotFound { what: "relay" })?;
+    let next = own.listed().find(|inbox| inbox.relay != *relay).ok_or(InputError::LastRelay)?.relay.clone();
+    let (now, chance) = (engine.network_now(), &mut engine.chance());
+    tx.execute("UPDATE own_inbox SET leaving_at = ?2 WHERE id = ?1", params![inbox.row, ms(engine.judging_now())])?;
+    task::forget_puts(tx, &inbox.inbox)?;
+    let moving = chain::at(tx, relay)?;
+    if moving.contains(&Chain::OwnDevices) {
+        epoch::begin(tx, &own, root.ok_or(Error::NeedsRootKey)?, &next, now, chance)?;
+    }
+    let (batch, ends_at) = (task::new_batch(tx)?, engine.judging_now().after(READ_FOR));
+    chain::renew_manifest(tx, &seal, batch, now, chance)?;
+    for purpose in [Chain::OwnDevices, Chain::Contacts].into_iter().filter(|purpose| moving.contains(purpose)) {
+        chain::move_chain(tx, batch, purpose, &next, &seal, ends_at, chance)?;
+    }
+    if moving.contains(&Chain::Contacts) {
+        handshake::tell_all_of_chain(tx, &own, batch, now, chance)?;
+    }
+    tx.changes_own();
+    Ok(())
+}
+
+/// When something that was left is over.
+pub(crate) fn left_due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
+    let inbox = view
+        .one("SELECT min(leaving_at) FROM own_inbox", [], |row| row.get::<_, Option<i64>>(0))?
+        .flatten()
+        .map(timestamp);
+    let chain = view
+        .one("SELECT min(ends_at) FROM own_chain", [], |row| row.get::<_, Option<i64>>(0))?
+        .flatten()
+        .map(timestamp);
+    Ok(inbox.map(|leaving_at| leaving_at.after(READ_FOR)).into_iter().chain(chain).min())
+}
+
+/// Has what was left long enough ago deleted at its relay; what could not be deleted for too long is given up.
+pub(crate) fn forget_left(tx: &mut Tx<'_>, own: &Own, now: Timestamp) -> Result<(), StoreError> {
+    chain::forget_retired(tx, now, DELETED_WITHIN)?;
+    for inbox in own.inboxes.iter().filter(|inbox| inbox.is_leaving) {
+        let leaving_at: Option<i64> =
+            tx.one("SELECT leaving_at FROM own_inbox WHERE id = ?1", [inbox.row], |row| row.get(0))?;
+        let Some(leaving_at) = leaving_at.map(timestamp) else { continue };
+        let subject = Subject::Inbox(inbox.inbox);
+        if now >= leaving_at.after(READ_FOR).after(DELETED_WITHIN) {
+            is_deleted(tx, &inbox.inbox)?;
+        } else if now >= leaving_at.after(READ_FOR) && !task::is_deleting(tx, &inbox.inbox)? {
+            let body = relay::InboxDelete { inbox: inbox.inbox.into() };
+            let batch = task::new_batch(tx)?;
+            task::queue(tx, batch, &inbox.relay, subject, task::Kind::InboxDelete, &body)?;
+        }
+    }
+    Ok(())
+}
+
+/// An inbox of ours is gone at its relay, or its relay is: nothing comes there any more.
+pub(crate) fn is_deleted(tx: &mut Tx<'_>, inbox: &InboxId) -> Result<(), StoreError> {
+    let row = tx.one("SELECT id FROM own_inbox WHERE inbox = ?1", [inbox.as_ref()], |row| row.get::<_, i64>(0))?;
+    let Some(row) = row else { return Ok(()) };
+    tx.execute("DELETE FROM relay_task WHERE subject = ?1", [inbox.as_ref()])?;
+    for table in ["alias", "waiting", "seal_in"] {
+        tx.execute(&format!("DELETE FROM {table} WHERE own_inbox = ?1"), [row])?;
+    }
+    tx.execute("DELETE FROM own_inbox WHERE id = ?1", [row])?;
+    tx.changes_own();
+    Ok(())
+}

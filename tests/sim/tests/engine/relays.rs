@@ -1,0 +1,244 @@
+//! Relays taken and left: who writes to an account finds it, wherever it was when they last heard of it.
+
+use std::time::Duration;
+
+use sotto_core::{Error, InputError};
+use sotto_protocol::RelayAddress;
+use sotto_protocol::request::path;
+use sotto_sim::{Person, World};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn add(world: &World, names: &[&str]) -> Vec<RelayAddress> {
+    names.iter().map(|name| world.network.add_relay(name)).collect()
+}
+
+/// Alice at the first relay, bob at the last, contacts.
+async fn apart(seed: u64, names: &[&str]) -> (World, Vec<RelayAddress>, Person, Person) {
+    let world = World::seeded(seed);
+    let relays = add(&world, names);
+    let alice = world.person("alice", &relays[..1]).await.expect("alice begins");
+    let bob = world.person("bob", &relays[relays.len() - 1..]).await.expect("bob begins");
+    world.introduce(&alice, &bob).await.expect("they meet");
+    (world, relays, alice, bob)
+}
+
+async fn listed(person: &Person) -> Vec<String> {
+    let relays = person.messenger.relays().await.expect("the relays are read");
+    relays.into_iter().filter(|relay| !relay.is_left).map(|relay| relay.address.to_string()).collect()
+}
+
+fn calls(world: &World, relay: &RelayAddress, path: &str) -> usize {
+    world.network.traffic().iter().filter(|call| call.relay == *relay.name() && call.path == path).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_is_added_serves_contacts_when_the_first_is_away() {
+    let (world, relays, alice, bob) = apart(720, &["one.example", "two.example", "his.example"]).await;
+    alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
+    assert!(alice.catch_up().await.unwrap().is_published);
+    assert_eq!(listed(&alice).await, ["https://one.example", "https://two.example"]);
+    // Her next letter tells of the new list.
+    alice.say("bob", "I read at two relays now").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    world.wait(Duration::from_secs(60)).await;
+    world.network.set_down(&relays[0], true);
+    bob.say("alice", "hello").await.unwrap();
+    bob.catch_up().await.unwrap();
+    alice.catch_up().await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap().last().unwrap(), "hello");
+    let alice = world.reopen(alice).await.unwrap();
+    bob.say("alice", "hello again").await.unwrap();
+    bob.catch_up().await.unwrap();
+    alice.catch_up().await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap().last().unwrap(), "hello again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn b6_a_new_inbox_is_on_the_list_once_its_tokens_and_prekeys_stand() {
+    let (world, relays, alice, _) = apart(721, &["one.example", "two.example", "his.example"]).await;
+    let (two, before) = (relays[1].name().clone(), calls(&world, &relays[0], path::CHAIN_APPEND));
+    let refused = sotto_protocol::Bytes::from_static(br#"{"status":507,"code":"full"}"#);
+    world.network.meddle(Some(Box::new(move |call| {
+        let fails = call.path == path::PREKEY_PUT && call.relay == two;
+        if fails { sotto_sim::Fate::Fails(507, refused.clone()) } else { sotto_sim::Fate::Passes }
+    })));
+    alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
+    assert!(!alice.catch_up().await.unwrap().is_published);
+    assert_eq!(calls(&world, &relays[0], path::CHAIN_APPEND), before);
+    world.network.meddle(None);
+    assert!(alice.catch_up().await.unwrap().is_published);
+    assert!(calls(&world, &relays[0], path::CHAIN_APPEND) > before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invites_that_were_made_before_lead_to_the_new_relay_too() {
+    let (world, relays, alice, _) = apart(722, &["one.example", "two.example", "his.example"]).await;
+    let options = sotto_core::InviteOptions { auto_accept: true, ..Default::default() };
+    let invite = alice.messenger.invite(options).await.unwrap();
+    alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let carol = world.person("carol", &relays[2..]).await.unwrap();
+    carol.messenger.join(&invite.link).await.unwrap();
+    world.network.set_down(&relays[0], true);
+    for _ in 0..3 {
+        let _ = carol.catch_up().await;
+        let _ = alice.catch_up().await;
+    }
+    assert_eq!(alice.contact("carol").await.unwrap().name, "carol");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_moves_to_another_relay_while_its_contact_is_away_for_a_week() {
+    let (world, relays, alice, bob) = apart(723, &["one.example", "two.example", "his.example"]).await;
+    bob.messenger.shut_down();
+    alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    alice.messenger.remove_relay(relays[0].clone()).await.unwrap();
+    assert!(alice.catch_up().await.unwrap().is_published);
+    assert_eq!(listed(&alice).await, ["https://two.example"]);
+    world.wait(7 * DAY).await;
+    // For good.
+    world.network.set_down(&relays[0], true);
+    let bob = world.reopen(bob).await.unwrap();
+    let _ = bob.catch_up().await;
+    bob.say("alice", "where are you?").await.unwrap();
+    for _ in 0..2 {
+        let _ = bob.catch_up().await;
+        alice.catch_up().await.unwrap();
+    }
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["where are you?"]);
+    alice.say("bob", "here").await.unwrap();
+    alice.catch_up().await.unwrap();
+    bob.catch_up().await.unwrap();
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["where are you?", "here"]);
+    assert_eq!(bob.contact("alice").await.unwrap().trust, sotto_core::records::Trust::Sound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_move_while_neither_hears_of_the_other() {
+    let (world, relays, alice, bob) =
+        apart(724, &["hers.example", "her-next.example", "his-next.example", "his.example"]).await;
+    for (person, from, to) in [(&alice, 0, 1), (&bob, 3, 2)] {
+        person.messenger.add_relay(relays[to].clone(), String::new()).await.unwrap();
+        person.messenger.remove_relay(relays[from].clone()).await.unwrap();
+        person.catch_up().await.unwrap();
+    }
+    world.settle(&[&alice, &bob]).await.unwrap();
+    world.network.set_down(&relays[0], true);
+    world.network.set_down(&relays[3], true);
+    alice.say("bob", "hello").await.unwrap();
+    bob.say("alice", "hello to you").await.unwrap();
+    for _ in 0..3 {
+        let _ = alice.catch_up().await;
+        let _ = bob.catch_up().await;
+    }
+    assert_eq!(alice.transcript("bob").await.unwrap().len(), 2);
+    assert_eq!(bob.transcript("alice").await.unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b2_the_home_relay_is_left_by_the_root_keys_word_when_it_is_gone_for_good() {
+    let (world, relays, alice, bob) = apart(725, &["one.example", "two.example", "his.example"]).await;
+    alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    world.network.set_down(&relays[0], true);
+    alice.messenger.remove_relay(relays[0].clone()).await.unwrap();
+    let caught_up = alice.catch_up().await.unwrap();
+    assert!(caught_up.unreachable.is_empty(), "nobody waits for a relay that was left: {:?}", caught_up.unreachable);
+    let _ = bob.catch_up().await;
+    bob.say("alice", "you have moved").await.unwrap();
+    let _ = bob.catch_up().await;
+    alice.catch_up().await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["you have moved"]);
+    assert_eq!(alice.database().number("SELECT epoch FROM account"), 2);
+    assert_eq!(bob.database().number("SELECT epoch FROM contact"), 2);
+    // And a stranger finds her.
+    let carol = world.person("carol", &relays[2..]).await.unwrap();
+    world.introduce(&alice, &carol).await.unwrap();
+    carol.say("alice", "hello").await.unwrap();
+    world.settle(&[&carol, &alice]).await.unwrap();
+    assert_eq!(alice.transcript("carol").await.unwrap(), ["hello"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn e5_what_was_put_where_we_were_arrives_and_what_nobody_confirmed_there_is_put_where_we_are() {
+    let (world, relays, alice, bob) = apart(726, &["one.example", "two.example", "his.example"]).await;
+    alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    alice.messenger.remove_relay(relays[0].clone()).await.unwrap();
+    // He has not heard of it.
+    bob.say("alice", "to the old place").await.unwrap();
+    bob.catch_up().await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["to the old place"]);
+    assert!(alice.messenger.relays().await.unwrap().iter().any(|relay| relay.is_left));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_left_is_read_for_37_days_and_then_deleted_there() {
+    let (world, relays, mut alice, mut bob) = apart(727, &["one.example", "two.example", "his.example"]).await;
+    alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    alice.messenger.remove_relay(relays[0].clone()).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    [alice, bob] = world.switched_off([alice, bob], 36 * DAY).await.unwrap();
+    assert_eq!(calls(&world, &relays[0], path::INBOX_DELETE), 0);
+    assert_eq!(alice.messenger.relays().await.unwrap().len(), 2);
+    [alice, bob] = world.switched_off([alice, bob], 2 * DAY).await.unwrap();
+    world.wait(2 * HOUR).await;
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(calls(&world, &relays[0], path::INBOX_DELETE), 1);
+    assert_eq!(alice.messenger.relays().await.unwrap().len(), 1);
+    assert_eq!(alice.database().number("SELECT count(*) FROM own_chain"), 2, "those in use");
+    bob.say("alice", "still there?").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["still there?"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_was_left_and_is_gone_is_given_up_with_everything_that_waits_for_it() {
+    let (world, relays, mut alice, mut bob) = apart(728, &["one.example", "two.example", "his.example"]).await;
+    alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    world.network.set_down(&relays[0], true);
+    alice.messenger.remove_relay(relays[0].clone()).await.unwrap();
+    let _ = alice.catch_up().await;
+    let _ = bob.catch_up().await;
+    for _ in 0..5 {
+        [alice, bob] = world.switched_off([alice, bob], 16 * DAY).await.unwrap();
+        world.wait(2 * HOUR).await;
+    }
+    assert_eq!(alice.database().number("SELECT count(*) FROM relay_task"), 0);
+    assert_eq!(alice.messenger.relays().await.unwrap().len(), 1);
+    assert!(alice.catch_up().await.unwrap().is_complete);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_relay_has_to_stay_and_four_are_enough() {
+    let names = ["one.example", "two.example", "three.example", "four.example", "five.example"];
+    let (_, relays, alice, _) = apart(729, &names).await;
+    let messenger = &alice.messenger;
+    assert_eq!(messenger.remove_relay(relays[0].clone()).await, Err(Error::Input(InputError::LastRelay)));
+    for relay in &relays[..4] {
+        messenger.add_relay(relay.clone(), String::new()).await.unwrap();
+    }
+    assert_eq!(listed(&alice).await.len(), 4, "the first was there already");
+    let fifth = messenger.add_relay(relays[4].clone(), String::new()).await;
+    assert!(matches!(fifth, Err(Error::Input(InputError::OutOfRange { .. }))), "{fifth:?}");
+    let unknown = messenger.remove_relay(relays[4].clone()).await;
+    assert!(matches!(unknown, Err(Error::Input(InputError::NotFound { .. }))), "{unknown:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_to_a_relay_finds_the_inbox_that_was_left_there() {
+    let (world, relays, alice, bob) = apart(730, &["one.example", "two.example", "his.example"]).await;
+    alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
+    let inboxes = alice.inboxes();
+    alice.messenger.remove_relay(relays[1].clone()).await.unwrap();
+    alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(alice.inboxes(), inboxes);
+    assert_eq!(listed(&alice).await.len(), 2);
+}
