@@ -56,7 +56,7 @@ impl From<Error> for SottoError {
                 Self::ShutDown { code, is_retryable, retry_after_ms }
             }
             Error::Store(_) => Self::Device { code, is_retryable, retry_after_ms },
-            Error::SecretStore(_) => Self::Keystore { code, is_retryable, retry_after_ms },
+            Error::SecretStore(_) | Error::NeedsRootKey => Self::Keystore { code, is_retryable, retry_after_ms },
             Error::RolledBack => Self::RolledBack { code, is_retryable, retry_after_ms },
             Error::Relay(_) => Self::Relay { code, is_retryable, retry_after_ms },
             Error::Invite(_) => Self::Invite { code, is_retryable, retry_after_ms },
@@ -98,8 +98,7 @@ mod tests {
 
     #[test]
     fn a_relay_that_names_a_delay_is_heard() {
-        let problem =
-            Problem { code: "rate_limited".to_owned(), retry_after_ms: Some(2_500), now_ms: None, head_hash: None };
+        let problem = Problem { code: "rate_limited".to_owned(), retry_after_ms: Some(2_500), ..Problem::default() };
         let SottoError::Relay { code, is_retryable, retry_after_ms } =
             SottoError::from(Error::Relay(RelayError::Refused(problem)))
         else {
