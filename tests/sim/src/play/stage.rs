@@ -179,10 +179,12 @@ impl<'a> Stage<'a> {
                     self.start_relay(*relay)?;
                 }
             }
-            Step::RelayDies(relay) => {
+            // One at a time: whoever has lost both relays cannot be reached.
+            Step::RelayDies(relay) if self.houses.iter().all(|house| !house.is_dead) => {
                 self.houses[*relay].is_dead = true;
                 self.set_down(*relay, true);
             }
+            Step::RelayDies(_) => {}
             Step::Cut { device, relay } => self.change_weather(*device, *relay, Weather::cut),
             Step::Mend { device, relay } => self.change_weather(*device, *relay, Weather::mended),
             Step::Weather { device, relay, weather } => {
@@ -373,6 +375,10 @@ impl<'a> Stage<'a> {
             self.devices[device].switch_off();
             self.open(device).await?;
         }
+        // An invite to somebody whose relay is gone is read there, and nobody uses it any more.
+        let (houses, people) = (&self.houses, &self.cast.people);
+        let is_lost = |owner: usize| people[owner].iter().any(|relay| houses[*relay].is_dead);
+        self.meetings.retain(|meeting| meeting.is_asked || !is_lost(meeting.owner));
         let mut missing = None;
         for time in PATIENCE {
             // Hours with engines that run are as many minutes of a processor, and every opening tries everything anew.

@@ -104,7 +104,7 @@ fn step(chance: &mut Chance, cast: &Cast) -> Step {
         67..=70 => Step::RelayRestarts(relay),
         71 if RELAYS_FORGET => Step::RelayCopied(relay),
         72 if RELAYS_FORGET => Step::RelayRestored(relay),
-        73 if RELAYS_DIE => Step::RelayDies(relay),
+        73 | 74 if RELAYS_DIE && cast.can_do_without(relay) => Step::RelayDies(relay),
         71..=77 => Step::Cut { device, relay },
         78..=81 => Step::Mend { device, relay },
         82..=93 => Step::Weather { device, relay, weather: weather(chance) },

@@ -24,9 +24,9 @@ pub const RELAYS: [&str; 3] = ["one.example", "two.example", "three.example"];
 /// Whether what one person says keeps its order when it comes by two relays of its recipient's. Until it does, order is looked at only where
 /// the recipient has one.
 pub const ORDER_ACROSS_RELAYS: bool = false;
-/// Whether letters find another way when a relay is gone for good. Until they do, what only that relay held is lost with it, and no seed
+/// Whether letters find another way when a relay is gone for good. Without that, what only that relay held is lost with it, and no seed
 /// draws such a step.
-pub const RELAYS_DIE: bool = false;
+pub const RELAYS_DIE: bool = true;
 /// Whether letters that a relay has taken and forgotten are sent again. Until they are, no relay is restored from a copy.
 pub const RELAYS_FORGET: bool = false;
 
@@ -154,6 +154,14 @@ impl Schedule {
         let place = self.steps.last().map_or(0, |(place, _)| place + 1);
         self.steps.push((place, step));
         self
+    }
+}
+
+impl Cast {
+    /// Whether everybody who has this relay has another one too.
+    #[must_use]
+    pub fn can_do_without(&self, relay: usize) -> bool {
+        self.people.iter().all(|relays| relays.len() > 1 || !relays.contains(&relay))
     }
 }
 
