@@ -1,11 +1,12 @@
-//! Two people say a thousand things each while the relay and both devices are killed (SIGKILL) on the way.
+//! Two people say a thousand things each while their relays and both devices are killed (SIGKILL) on the way.
 //!
 //! Moments are counted in texts, not in seconds: a kill comes when so many texts have been said and seen, and what was killed comes back
 //! when so many more have, or when nothing else can happen. What was killed is started on what is on its disk. Where a device was
 //! killed while it said something, its person looks at the transcript and says the rest, as a careful script would.
 //!
 //! What must hold: each device shows each text of the other at least once and never before an earlier one; in the end both transcripts
-//! hold every text once, in its sender's order, with the same ids.
+//! hold every text once, in its sender's order, with the same ids. With several relays, which both people have, order is not looked at yet:
+//! what went to one of them can overtake what waits at another.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -29,7 +30,9 @@ pub struct Plan {
     pub seed: u64,
     /// Texts each way.
     pub texts: usize,
-    /// How often the relay is killed.
+    /// How many relays there are; both people have all of them, in the same order.
+    pub relays: usize,
+    /// How often a relay is killed.
     pub relay_kills: usize,
     /// How often each device is killed.
     pub device_kills: usize,
@@ -40,7 +43,7 @@ pub struct Plan {
 pub struct Numbers {
     /// Texts in each transcript.
     pub texts: usize,
-    /// Times that the relay was killed.
+    /// Times that a relay was killed.
     pub relay_kills: usize,
     /// Times that a device was killed.
     pub device_kills: usize,
@@ -75,7 +78,7 @@ pub fn play(binary: &Path, plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Nu
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Target {
-    Relay,
+    Relay(usize),
     Device(usize),
 }
 
@@ -92,14 +95,23 @@ impl Plan {
     fn kills(&self, chance: &mut Chance) -> Vec<Kill> {
         let steps = 4 * self.texts;
         let (first, last) = (steps / 10, steps - steps / 10);
-        let relay = (0..self.relay_kills).map(|_| (Target::Relay, last));
+        let relay: Vec<_> =
+            (0..self.relay_kills).map(|_| (Target::Relay(chance.between(0, self.relays)), last)).collect();
         let devices = [0, 1].into_iter().flat_map(|person| {
             (0..self.device_kills).map(move |kill| (Target::Device(person), if kill == 0 { self.texts } else { last }))
         });
-        let mut kills: Vec<Kill> =
-            relay.chain(devices).map(|(target, before)| Kill { at: chance.between(first, before), target }).collect();
+        let mut kills: Vec<Kill> = relay
+            .into_iter()
+            .chain(devices)
+            .map(|(target, before)| Kill { at: chance.between(first, before), target })
+            .collect();
         kills.sort_by_key(|kill| kill.at);
         kills
+    }
+
+    /// Whether texts are looked for in the order in which they were said.
+    const fn is_ordered(&self) -> bool {
+        self.relays == 1
     }
 
     /// Whether everything that was planned has happened.
@@ -130,14 +142,16 @@ struct Person {
     saying: Option<Process>,
     /// Texts of theirs that are stored on their device.
     said: usize,
-    /// Texts of the other that their device has shown.
+    /// How many texts of the other their device has shown.
     seen: usize,
+    /// Their numbers.
+    shown: BTreeSet<usize>,
 }
 
 struct Stage<'a> {
     plan: &'a Plan,
     chance: Chance,
-    relay: Relay,
+    relays: Vec<Relay>,
     people: [Person; 2],
     reports: Receiver<Report>,
     sender: Sender<Report>,
@@ -149,19 +163,23 @@ struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     fn set(binary: &Path, directory: &Path, plan: &'a Plan, tell: &'a mut dyn FnMut(&str)) -> Result<Self, Violation> {
-        let relay = Relay::start(binary, &directory.join("relay"))?;
+        let relays = (0..plan.relays).map(|relay| Relay::start(binary, &directory.join(format!("relay {relay}"))));
+        let relays = relays.collect::<io::Result<Vec<_>>>()?;
         let mut people = Vec::new();
         for name in NAMES {
             let profile = Profile::at(binary, &directory.join(name));
-            let account = objects(profile.run(&["--json", "init", "--relay", relay.address(), "--name", name])?)?;
+            let mut words = vec!["--json", "init", "--name", name];
+            relays.iter().for_each(|relay| words.extend(["--relay", relay.address()]));
+            let account = objects(profile.run(&words)?)?;
             let account = text_of(&account, "account")?;
-            people.push(Person { profile, account, staying: None, saying: None, said: 0, seen: 0 });
+            let shown = BTreeSet::new();
+            people.push(Person { profile, account, staying: None, saying: None, said: 0, seen: 0, shown });
         }
         let people = people.try_into().map_err(|_| Violation("two people".to_owned()))?;
         let (sender, reports) = mpsc::channel();
         let chance = Chance::seeded(plan.seed);
         let away = Vec::new();
-        let mut stage = Self { plan, chance, relay, people, reports, sender, away, numbers: Numbers::default(), tell };
+        let mut stage = Self { plan, chance, relays, people, reports, sender, away, numbers: Numbers::default(), tell };
         stage.introduce()?;
         Ok(stage)
     }
@@ -259,7 +277,7 @@ impl<'a> Stage<'a> {
     fn heard_seen(&mut self, person: usize, text: &str) -> Result<(), Violation> {
         let listener = &mut self.people[person];
         let number = number_of(text, 1 - person)?;
-        if number <= listener.seen {
+        if !listener.shown.insert(number) {
             self.numbers.shown_again += 1;
             return if self.numbers.device_kills == 0 {
                 Err(Violation(format!("{} saw “{text}” twice", NAMES[person])))
@@ -267,7 +285,9 @@ impl<'a> Stage<'a> {
                 Ok(())
             };
         }
-        expect(text, 1 - person, listener.seen + 1)?;
+        if self.plan.is_ordered() {
+            expect(text, 1 - person, listener.seen + 1)?;
+        }
         listener.seen += 1;
         Ok(())
     }
@@ -277,8 +297,8 @@ impl<'a> Stage<'a> {
             self.bring_back(target)?;
         }
         match target {
-            Target::Relay => {
-                self.relay.kill()?;
+            Target::Relay(relay) => {
+                self.relays[relay].kill()?;
                 self.numbers.relay_kills += 1;
             }
             Target::Device(person) => {
@@ -325,7 +345,10 @@ impl<'a> Stage<'a> {
     }
 
     fn start(&mut self, target: Target) -> Result<(), Violation> {
-        let Target::Device(person) = target else { return Ok(self.relay.restart()?) };
+        let person = match target {
+            Target::Relay(relay) => return Ok(self.relays[relay].restart()?),
+            Target::Device(person) => person,
+        };
         let mut staying = self.people[person].profile.stay()?;
         let sender = self.sender.clone();
         staying.lines().forward(move |line| {
@@ -389,7 +412,11 @@ impl<'a> Stage<'a> {
             of_sender.map(|message| message["id"].clone()).collect()
         };
         for sender in [0, 1] {
-            if ids(&transcripts[0], sender) != ids(&transcripts[1], sender) {
+            let [mut one, mut other] = [0, 1].map(|person| ids(&transcripts[person], sender));
+            if !self.plan.is_ordered() {
+                [&mut one, &mut other].into_iter().for_each(|ids| ids.sort_by_key(Value::to_string));
+            }
+            if one != other {
                 return Err(Violation(format!("the transcripts differ in what {} said", NAMES[sender])));
             }
         }
@@ -405,8 +432,11 @@ impl<'a> Stage<'a> {
             return Err(Violation(format!("{whose} has {} messages, {} different", transcript.len(), ids.len())));
         }
         for sender in [0, 1] {
-            let said = transcript.iter().filter(|message| self.is_from(message, sender));
-            for (index, message) in said.enumerate() {
+            let mut said: Vec<&Value> = transcript.iter().filter(|message| self.is_from(message, sender)).collect();
+            if !self.plan.is_ordered() {
+                said.sort_by_key(|message| number_of(message["text"].as_str().unwrap_or_default(), sender).ok());
+            }
+            for (index, message) in said.into_iter().enumerate() {
                 expect(message["text"].as_str().unwrap_or_default(), sender, index + 1)
                     .map_err(|Violation(what)| Violation(format!("in {whose}'s transcript: {what}")))?;
                 let is_settled = match message["state"].as_str() {
@@ -437,7 +467,7 @@ impl<'a> Stage<'a> {
 
 fn what(target: Target) -> String {
     match target {
-        Target::Relay => "the relay".to_owned(),
+        Target::Relay(relay) => format!("relay {relay}"),
         Target::Device(person) => format!("{}'s device", NAMES[person]),
     }
 }

@@ -41,7 +41,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "kill-test",
-        summary: "1,000 texts each way with the relay killed 5 times and both devices twice (--seed, --texts, ..)",
+        summary: "1,000 texts each way with the relay killed 5 times and both devices twice (--seed, --rounds, --relays, ..)",
         run: kills::kill_test,
     },
     Command {
