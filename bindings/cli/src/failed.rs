@@ -70,6 +70,8 @@ fn remedy(code: &str) -> Option<&'static str> {
         "relay_asks_for_code" => "Ask who runs it, and give it: --relay-code CODE.",
         "relay_refused" => "It takes nobody new, the code is wrong, or it does not know you any more: ask who runs it.",
         "out_of_range" => "An invite has 1 to 1,000 uses and holds 1h to 30d; an account has 1 to 4 relays.",
+        "too_many" => "Wait until some have ended, or make one that more people can use: sotto invite --uses N.",
+        "database_busy" => "Repeat it in a moment.",
         "broken_off" => "Look whether it is done before you repeat it: sotto messages WHO.",
         "keystore_locked" => "Type the passphrase in a terminal, or set SOTTO_PASSPHRASE.",
         "wrong_passphrase" => "Try again. Nothing was changed.",

@@ -117,6 +117,14 @@ pub enum InputError {
         /// Which number.
         what: &'static str,
     },
+    /// One more of these than there may be.
+    #[error("there are {count_max} {what} already, which is as many as there may be")]
+    TooMany {
+        /// What there would be too many of.
+        what: &'static str,
+        /// The most that is allowed.
+        count_max: u32,
+    },
     /// Not a relay address.
     #[error("not a relay address")]
     BadRelayAddress,
@@ -144,6 +152,7 @@ impl Error {
                 StoreError::Corrupt => "database_damaged",
                 StoreError::DiskFull => "disk_full",
                 StoreError::TooNew => "database_too_new",
+                StoreError::Busy => "database_busy",
                 StoreError::Failed => "database_failed",
                 StoreError::Closed => "shut_down",
             },
@@ -185,6 +194,7 @@ impl Error {
                 InputError::HiddenCharacter { .. } => "hidden_character",
                 InputError::TooLong { .. } => "too_long",
                 InputError::OutOfRange { .. } => "out_of_range",
+                InputError::TooMany { .. } => "too_many",
                 InputError::BadRelayAddress => "bad_relay_address",
                 InputError::LastRelay => "last_relay",
                 InputError::WrongState { .. } => "wrong_state",
@@ -197,7 +207,9 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Store(error) => matches!(error, StoreError::ProfileInUse | StoreError::DiskFull | StoreError::Failed),
+            Self::Store(error) => {
+                matches!(error, StoreError::ProfileInUse | StoreError::DiskFull | StoreError::Busy | StoreError::Failed)
+            }
             Self::SecretStore(error) => !matches!(error, SecretStoreError::WrongPassphrase),
             Self::Relay(error) => error.is_retryable(),
             Self::RolledBack

@@ -60,6 +60,10 @@ impl InviteOptions {
     }
 }
 
+/// Invites that hold, or whose answers are still to come: each has a chain, which is signed anew every week and told of every change.
+/// Who wants to be met by more people makes one with more uses.
+const INVITES_MAX: u32 = 256;
+
 /// Makes an invite: its tokens and its chain are queued for the relays, and the link is ready. Returns the batch that must be done
 /// before the link works.
 pub(crate) fn invite(
@@ -69,6 +73,10 @@ pub(crate) fn invite(
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<(InviteLink, i64), Error> {
+    let count: Option<u32> = tx.one("SELECT count(*) FROM invite", [], |row| row.get(0))?;
+    if count >= Some(INVITES_MAX) {
+        return Err(InputError::TooMany { what: "invites", count_max: INVITES_MAX }.into());
+    }
     let secret = InviteSecret::from_bytes(chance.bytes());
     let (chain, key) = invite_chain(&secret);
     let home = own.listed().next().ok_or(StoreError::Corrupt)?.relay.clone();

@@ -19,6 +19,10 @@ const QUEUE: usize = 256;
 /// Bytes of payloads and headers in one request: below the limit of a body, with room for framing.
 const BYTES_MAX: usize = 900 * 1024;
 
+/// Relays with an office: more than most people's contacts have. One over that closes all of them, once what waits there has left; they
+/// open again with the next letter.
+const OFFICES_MAX: usize = 256;
+
 /// Items with their payloads, of one courier.
 pub(crate) struct Sealed {
     pub(crate) items: Vec<(relay::SendItem, Bytes)>,
@@ -56,6 +60,9 @@ impl Post {
 
     fn office(&self, relay: &RelayAddress) -> Option<mpsc::Sender<Letters>> {
         let mut offices = self.offices.lock().ok()?;
+        if offices.len() >= OFFICES_MAX && !offices.contains_key(relay) {
+            offices.clear();
+        }
         let office = offices.entry(relay.clone()).or_insert_with(|| {
             let (sender, receiver) = mpsc::channel(QUEUE);
             let (office, mut shut_down) = (run(self.client.clone(), relay.clone(), receiver), self.shut_down.clone());
@@ -139,5 +146,26 @@ async fn deliver(client: &RelayClient, relay: &RelayAddress, batch: Vec<Letters>
         };
         // A courier that was shut down asks again after the next start; the relay recognises the repeat.
         let _ = answer.send(part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::HttpTransport;
+    use crate::world::{SystemClock, SystemRng};
+
+    #[tokio::test]
+    async fn the_offices_of_many_relays_are_not_all_kept() {
+        let client = RelayClient::new(Arc::new(HttpTransport::new()), Arc::new(SystemClock), Arc::new(SystemRng));
+        let (_running, shut_down) = watch::channel(false);
+        let post = Post::new(client, Handle::current(), shut_down);
+        let open = |number: usize| post.office(&format!("https://relay-{number}.example").parse().unwrap()).unwrap();
+        let first = open(0);
+        (1..OFFICES_MAX).for_each(|number| drop(open(number)));
+        assert!(open(0).same_channel(&first), "it is kept while there is room");
+        drop(open(OFFICES_MAX));
+        assert!(post.offices.lock().unwrap().len() <= OFFICES_MAX);
+        assert!(!first.is_closed(), "who still has something to hand in there is served");
     }
 }

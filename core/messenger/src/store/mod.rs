@@ -32,6 +32,10 @@ pub use tx::{StepHook, StoreStep};
 /// Readers beside the writer: the chat list and a timeline may load while a batch is being received.
 const READERS: usize = 2;
 
+/// Jobs that may wait for a lane: each task of the engine has one at a time, so what is over is an app that asks faster than its disk
+/// writes. It is told so, and nothing of it is kept.
+const JOBS_MAX: usize = 1_024;
+
 /// Why the database did not do what was asked. Nothing was changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -56,6 +60,9 @@ pub enum StoreError {
     /// Written by a later version of this program.
     #[error("the database was written by a later version")]
     TooNew,
+    /// Too much waits for it already. The same call will work in a moment.
+    #[error("the database has too much to do")]
+    Busy,
     /// Reading or writing failed for another reason of the device's.
     #[error("the database cannot be used right now")]
     Failed,
@@ -118,7 +125,14 @@ struct Inner {
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// The way to some threads, and the threads.
-type Threads = (mpsc::Sender<Job>, Vec<JoinHandle<()>>);
+type Threads = (mpsc::SyncSender<Job>, Vec<JoinHandle<()>>);
+
+/// Whether a lane took a job.
+enum Submitted {
+    Yes,
+    /// Too many wait.
+    Not,
+}
 
 /// Where jobs run: in order on threads of their own, or at once on the caller.
 enum Lane {
@@ -132,7 +146,7 @@ impl Lane {
     }
 
     fn threads(name: &str, connections: Vec<Connection>) -> Result<Self, StoreError> {
-        let (sender, receiver) = mpsc::channel::<Job>();
+        let (sender, receiver) = mpsc::sync_channel::<Job>(JOBS_MAX);
         let receiver = Arc::new(Mutex::new(receiver));
         let mut threads = Vec::with_capacity(connections.len());
         for mut connection in connections {
@@ -154,16 +168,17 @@ impl Lane {
         Ok(Self::Threads(Mutex::new(Some((sender, threads)))))
     }
 
-    /// Runs the job, or drops it when the lane is closed.
-    fn submit(&self, job: Job) {
+    /// Runs the job, or drops it when the lane is closed. One that it has no room for is dropped too, and that is said.
+    fn submit(&self, job: Job) -> Submitted {
         match self {
             Self::Threads(sender) => {
                 if let Ok(sender) = sender.lock()
                     && let Some((sender, _)) = sender.as_ref()
+                    && let Err(mpsc::TrySendError::Full(_)) = sender.try_send(job)
                 {
-                    // A closed channel drops the job, and with it the sender of its answer: the caller reads `Closed`.
-                    let _ = sender.send(job);
+                    return Submitted::Not;
                 }
+                // A closed channel drops the job, and with it the sender of its answer: the caller reads `Closed`.
             }
             Self::Inline(connection) => {
                 if let Ok(mut connection) = connection.lock()
@@ -173,6 +188,7 @@ impl Lane {
                 }
             }
         }
+        Submitted::Yes
     }
 
     fn close(&self) {
@@ -289,15 +305,15 @@ impl Store {
         let (sender, receiver) = oneshot::channel();
         if self.is_only_read() {
             let _ = sender.send(Err(StoreError::DiskFull.into()));
-            return Answer(receiver);
+            return Answer::coming(Submitted::Yes, receiver);
         }
         let fail_at = self.inner.fail_at.clone();
-        self.inner.writer.submit(Box::new(move |connection| {
+        let submitted = self.inner.writer.submit(Box::new(move |connection| {
             let result = run_write(connection, &fail_at, work).map(then);
             // The caller may have gone; the work is done all the same.
             let _ = sender.send(result);
         }));
-        Answer(receiver)
+        Answer::coming(submitted, receiver)
     }
 
     /// Runs `work` in one read transaction, on what was committed last.
@@ -307,10 +323,10 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
-        self.inner.readers.submit(Box::new(move |connection| {
+        let submitted = self.inner.readers.submit(Box::new(move |connection| {
             let _ = sender.send(run_read(connection, work));
         }));
-        Answer(receiver)
+        Answer::coming(submitted, receiver)
     }
 
     /// As [`Self::read`], on the writer's connection and in its turn: after a commit its pages are still in memory, where a reader's are
@@ -325,10 +341,10 @@ impl Store {
     {
         let (sender, receiver) = oneshot::channel();
         let lane = if self.is_only_read() { &self.inner.readers } else { &self.inner.writer };
-        lane.submit(Box::new(move |connection| {
+        let submitted = lane.submit(Box::new(move |connection| {
             let _ = sender.send(run_read(connection, work));
         }));
-        Answer(receiver)
+        Answer::coming(submitted, receiver)
     }
 
     /// The next writes fail at a step of the caller's choice: for tests that walk through all of them.
@@ -366,13 +382,60 @@ fn run_read<T, E: From<StoreError>>(
     work(&transaction)
 }
 
-/// The answer to a job that is already under way.
-pub(crate) struct Answer<T, E>(oneshot::Receiver<Result<T, E>>);
+/// The answer to a job that is already under way; or that was not taken.
+pub(crate) struct Answer<T, E>(Option<oneshot::Receiver<Result<T, E>>>);
+
+impl<T, E> Answer<T, E> {
+    fn coming(submitted: Submitted, receiver: oneshot::Receiver<Result<T, E>>) -> Self {
+        match submitted {
+            Submitted::Yes => Self(Some(receiver)),
+            Submitted::Not => Self(None),
+        }
+    }
+}
 
 impl<T, E: From<StoreError>> Future for Answer<T, E> {
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context).map(|answer| answer.unwrap_or_else(|_| Err(StoreError::Closed.into())))
+        let Some(receiver) = &mut self.0 else { return Poll::Ready(Err(StoreError::Busy.into())) };
+        Pin::new(receiver).poll(context).map(|answer| answer.unwrap_or_else(|_| Err(StoreError::Closed.into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_writer_that_has_too_much_to_do_says_so_and_does_what_it_took() {
+        let place = tempfile::tempdir().unwrap();
+        let key = DatabaseKey::from_bytes([7; 32]);
+        let lock = ProfileLock::of_new(place.path()).unwrap();
+        Store::create(&lock, &key, Threading::Threads, |_| Ok::<_, StoreError>(())).await.unwrap();
+        let store = Store::open(lock, &key, Threading::Threads).unwrap();
+        let (began, is_begun) = mpsc::channel::<()>();
+        let (release, held) = mpsc::channel::<()>();
+        let first = store.write(move |_| {
+            drop(began);
+            let _ = held.recv();
+            Ok::<_, StoreError>(())
+        });
+        let _ = is_begun.recv();
+        let count = |tx: &mut Tx<'_>| {
+            let sql = "INSERT INTO meta (key, value) VALUES ('count', 1) ON CONFLICT DO UPDATE SET value = value + 1";
+            tx.execute(sql, []).map(drop)
+        };
+        let taken: Vec<_> = (0..JOBS_MAX).map(|_| store.write(count)).collect();
+        assert_eq!(store.write(count).await, Err(StoreError::Busy));
+        drop(release);
+        first.await.unwrap();
+        for answer in taken {
+            answer.await.unwrap();
+        }
+        assert_eq!(store.write(count).await, Ok(()), "there is room again");
+        let counted = store.read(|view| view.one("SELECT value FROM meta WHERE key = 'count'", [], |row| row.get(0)));
+        assert_eq!(counted.await, Ok::<Option<i64>, StoreError>(Some(JOBS_MAX as i64 + 1)));
+        store.close();
     }
 }

@@ -5,6 +5,7 @@
 mod asked_again;
 mod backups;
 mod begin;
+mod bounds;
 mod contacts;
 mod copies;
 mod counters;
