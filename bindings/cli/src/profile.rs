@@ -184,7 +184,7 @@ pub(crate) fn make(directory: &Path) -> Result<Made<'_>, Failed> {
     check_above(&real(directory)?)?;
     let parents = directory.parent().filter(|parents| !parents.as_os_str().is_empty());
     if let Some(parents) = parents {
-        DirBuilder::new().recursive(true).mode(0o700).create(parents).map_err(unmade)?;
+        make_above(parents).map_err(unmade)?;
     }
     let is_new = match DirBuilder::new().mode(0o700).create(directory) {
         Ok(()) => true,
@@ -193,6 +193,17 @@ pub(crate) fn make(directory: &Path) -> Result<Made<'_>, Failed> {
     };
     check(directory)?;
     Ok(Made { directory, is_new })
+}
+
+/// Makes the directories above a profile's where there are none, and syncs their names: a power cut would take the profile along with them.
+fn make_above(parents: &Path) -> io::Result<()> {
+    let new: Vec<&Path> =
+        parents.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(parents)?;
+    new.into_iter().try_for_each(|made| {
+        let above = made.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(above)?.sync_all()
+    })
 }
 
 impl Made<'_> {

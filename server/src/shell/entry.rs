@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Server, Tls, TlsError, bind, now};
 use crate::config::{Config, ConfigError, TlsMode};
 use crate::relay::{Relay, RelayConfig};
-use crate::store::{OpenError, SqliteOptions, SqliteStore};
+use crate::store::{OpenError, SqliteOptions, SqliteStore, make_directory};
 
 /// The Sotto relay.
 #[derive(Parser)]
@@ -145,9 +145,9 @@ pub(crate) fn database(data: &Path) -> PathBuf {
 
 /// Makes the directory, for this user only, and holds it: two writers on one database would each believe to be the only one.
 fn lock(data: &Path) -> Result<File, StartError> {
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    use std::os::unix::fs::OpenOptionsExt;
     let said = |source| failed(&data.display().to_string(), source);
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(said)?;
+    make_directory(data).map_err(said)?;
     let open = |path: PathBuf| OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
     // SQLite gives the files beside it the same mode.
     drop(open(database(data)).map_err(said)?);

@@ -20,6 +20,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::StartHandshake;
 use tokio_rustls::{Accept, LazyConfigAcceptor};
 
+use crate::store::make_directory;
+
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -88,7 +90,7 @@ impl Tls {
             let pair = rcgen::KeyPair::generate()?;
             // Nobody looks at names: clients know the key.
             let made = rcgen::CertificateParams::new(vec!["sotto.invalid".to_owned()])?.self_signed(&pair)?;
-            fs::create_dir_all(directory).map_err(|source| TlsError::File { path: directory.to_owned(), source })?;
+            make_directory(directory).map_err(|source| TlsError::File { path: directory.to_owned(), source })?;
             write(&certificate, &made.pem())?;
             // The key last: a start that was cut short makes both again.
             write(&key, &pair.serialize_pem())?;

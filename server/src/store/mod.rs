@@ -33,7 +33,7 @@ use sotto_protocol::{Alias, Bytes, ChainId, ClaimId, EnvelopeId, InboxId, Timest
 pub use answer::Answer;
 pub use commit::Crash;
 pub(crate) use ledger::QueueBounds;
-pub use open::{OpenError, Running, SqliteOptions, StatementHook};
+pub use open::{OpenError, Running, SqliteOptions, StatementHook, make_directory};
 pub use sqlite::SqliteStore;
 pub use sweep::Swept;
 pub use transaction::{StepFate, StepHook};

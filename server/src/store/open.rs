@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fs, io};
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
@@ -78,6 +79,27 @@ impl SqliteOptions {
     pub fn inline(self) -> Self {
         Self { running: Running::Inline, ..self }
     }
+}
+
+/// Makes a directory for a store, for this user alone, and syncs its name and those of the directories that are made above it: a power cut
+/// would take along with them what was accepted.
+///
+/// # Errors
+/// When one of them cannot be made or synced.
+pub fn make_directory(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let above: Vec<&Path> = directory.ancestors().skip(1).take_while(is_missing).collect();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    // Its own name also where it was there: whoever made it may have been killed before this.
+    std::iter::once(directory).chain(above).try_for_each(|made| {
+        let above = made.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match fs::File::open(above).and_then(|above| above.sync_all()) {
+            // Somebody else's, which must not be read, cannot be synced either.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        }
+    })
 }
 
 fn abort(message: &str) {

@@ -528,6 +528,19 @@ mod tests {
     }
 
     #[test]
+    fn a1_the_directory_of_a_store_survives_and_what_is_made_above_it() {
+        for seed in 0..20 {
+            let directory = temporary();
+            let machine = Machine::new(directory.path());
+            let place = directory.path().join("var/lib/relay");
+            sotto_relay::store::make_directory(&place).unwrap();
+            machine.come_back(seed);
+            assert!(place.is_dir(), "seed {seed}");
+            assert!(!machine.is_cut());
+        }
+    }
+
+    #[test]
     fn a1_a_relay_that_does_not_sync_its_commits_is_found_out() {
         let found_out = (0..20).filter(|seed| play(*seed, LeftOut::SyncsOfCommits).is_err()).count();
         assert!(found_out > 15, "{found_out} of 20");
