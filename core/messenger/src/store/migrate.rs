@@ -3,7 +3,7 @@
 //! Each takes it from one schema to the next. Those that a database lacks are walked in one transaction while it is opened: it is of the
 //! release that wrote it, or of this one, whatever happens meanwhile. On a disk without room it stays as it is, and cannot be read either.
 //! Invariants: every message and every row of the outbox outlives them; no reference is left dangling; what is long to rewrite (messages,
-//! the outbox) gets columns with a default and is not rewritten, so that opening takes no longer with more of it.
+//! the outbox) gets columns with a default and is not rewritten. The longest part is then to look up every reference once.
 //! Until the first release the list is empty: `schema.sql` changes by itself, and the profile that `tests/compatibility` opens is made anew.
 
 use rusqlite::Connection;
