@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sotto_core::records::{
-    CatchUp, Contact, ContactState, Conversation, Failure, Kind, Message, MessageState, OwnRelay, Trust,
+    CatchUp, Contact, ContactState, Conversation, Failure, Kind, Message, MessageState, Missing, OwnRelay, Trust,
+    Unopened,
 };
 
 use crate::age::Age;
@@ -77,6 +78,9 @@ impl<'a> Output<'a> {
             Kind::Text => message.text.clone(),
             Kind::Unknown if message.text.is_empty() => "(something that this version does not know)".to_owned(),
             Kind::Unknown => message.text.clone(),
+            Kind::Unopened(_) => "(a message that cannot be opened yet: it was asked for again)".to_owned(),
+            Kind::Missing(Missing::GivenUp) => "(something is missing here: its sender no longer has it)".to_owned(),
+            Kind::Missing(Missing::Unanswered) => "(something is missing here: it was asked for in vain)".to_owned(),
         };
         let object = json!({
             "id": message.id.to_string(),
@@ -87,7 +91,7 @@ impl<'a> Output<'a> {
             "kind": kind_name(message.kind),
             "text": message.text,
             "state": state_name(message.state),
-            "cause": cause_name(message.state),
+            "cause": cause_name(message.kind, message.state),
         });
         let mark = match message.state {
             MessageState::Received => String::new(),
@@ -203,6 +207,8 @@ const fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Text => "text",
         Kind::Unknown => "unknown",
+        Kind::Unopened(_) => "unopened",
+        Kind::Missing(_) => "missing",
     }
 }
 
@@ -218,10 +224,17 @@ const fn state_name(state: MessageState) -> &'static str {
     }
 }
 
-const fn cause_name(state: MessageState) -> Option<&'static str> {
-    match state {
-        MessageState::Failed(Failure::Expired) => Some("expired"),
-        MessageState::Failed(Failure::Removed) => Some("contact_removed"),
+/// Why a message failed, cannot be opened, or is missing.
+const fn cause_name(kind: Kind, state: MessageState) -> Option<&'static str> {
+    match (kind, state) {
+        (Kind::Unopened(Unopened::SessionLost), _) => Some("session_lost"),
+        (Kind::Unopened(Unopened::KeyGone), _) => Some("key_gone"),
+        (Kind::Unopened(Unopened::TooFarAhead), _) => Some("too_far_ahead"),
+        (Kind::Unopened(Unopened::PrekeyGone), _) => Some("prekey_gone"),
+        (Kind::Missing(Missing::GivenUp), _) => Some("given_up"),
+        (Kind::Missing(Missing::Unanswered), _) => Some("unanswered"),
+        (_, MessageState::Failed(Failure::Expired)) => Some("expired"),
+        (_, MessageState::Failed(Failure::Removed)) => Some("contact_removed"),
         _ => None,
     }
 }

@@ -103,8 +103,8 @@ impl News {
             for message in &page {
                 output.message(message, &names.of(messenger, &message.sender).await?);
             }
-            self.shown = last.number;
-            output.shown(&self.profile, last.number);
+            self.shown = last.arrival;
+            output.shown(&self.profile, last.arrival);
         }
     }
 }

@@ -222,6 +222,18 @@ mirror! {
         Text = records::Kind::Text,
         /// Something that this version does not know; the text is its fallback.
         Unknown = records::Kind::Unknown,
+        /// It cannot be opened: one of the two sides has lost their session. It is asked for again, and takes this place.
+        SessionLost = records::Kind::Unopened(records::Unopened::SessionLost),
+        /// Its key was used or forgotten; likewise.
+        KeyGone = records::Kind::Unopened(records::Unopened::KeyGone),
+        /// Too much is missing before it; likewise.
+        TooFarAhead = records::Kind::Unopened(records::Unopened::TooFarAhead),
+        /// It begins a session with a key that is gone; likewise.
+        PrekeyGone = records::Kind::Unopened(records::Unopened::PrekeyGone),
+        /// Something is missing here, and its sender no longer has it.
+        GivenUp = records::Kind::Missing(records::Missing::GivenUp),
+        /// Something is missing here, and its sender does not answer.
+        Unanswered = records::Kind::Missing(records::Missing::Unanswered),
     }
 }
 

@@ -17,7 +17,7 @@ mod text;
 
 pub use binding::binding;
 pub use content::{Card, Channel, Content, ContentError};
-pub use resend::{Counters, GivenUp, ResendError, ResendRequest};
+pub use resend::{Ciphertext, Counters, GivenUp, ResendError, ResendRequest};
 pub use text::{Meaning, Range, Style, Text, TextError};
 
 use sotto_protocol::decode::{self, DecodeError};

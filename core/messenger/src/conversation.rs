@@ -8,7 +8,7 @@ use rusqlite::{Row, params};
 use sotto_protocol::{AccountId, ConversationId, MessageId, Timestamp};
 
 use crate::contact::ContactRow;
-use crate::records::{Conversation, Failure, Kind, Message, MessageState};
+use crate::records::{Conversation, Failure, Kind, Message, MessageState, Missing, Unopened};
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
@@ -72,13 +72,31 @@ impl Kind {
         match self {
             Self::Text => 1,
             Self::Unknown => 2,
+            Self::Unopened(_) => 3,
+            Self::Missing(_) => 4,
         }
     }
 
-    fn from_code(code: i64) -> Result<Self, StoreError> {
-        match code {
-            1 => Ok(Self::Text),
-            2 => Ok(Self::Unknown),
+    const fn cause(self) -> Option<i64> {
+        match self {
+            Self::Text | Self::Unknown => None,
+            Self::Unopened(Unopened::SessionLost) | Self::Missing(Missing::GivenUp) => Some(1),
+            Self::Unopened(Unopened::KeyGone) | Self::Missing(Missing::Unanswered) => Some(2),
+            Self::Unopened(Unopened::TooFarAhead) => Some(3),
+            Self::Unopened(Unopened::PrekeyGone) => Some(4),
+        }
+    }
+
+    fn from_codes(code: i64, cause: Option<i64>) -> Result<Self, StoreError> {
+        match (code, cause) {
+            (1, _) => Ok(Self::Text),
+            (2, _) => Ok(Self::Unknown),
+            (3, Some(1)) => Ok(Self::Unopened(Unopened::SessionLost)),
+            (3, Some(2)) => Ok(Self::Unopened(Unopened::KeyGone)),
+            (3, Some(3)) => Ok(Self::Unopened(Unopened::TooFarAhead)),
+            (3, Some(4)) => Ok(Self::Unopened(Unopened::PrekeyGone)),
+            (4, Some(1)) => Ok(Self::Missing(Missing::GivenUp)),
+            (4, Some(2)) => Ok(Self::Missing(Missing::Unanswered)),
             _ => Err(StoreError::Corrupt),
         }
     }
@@ -102,8 +120,9 @@ pub(crate) struct NewMessage<'a> {
 pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewMessage<'_>) -> Result<Option<MessageRow>, StoreError> {
     let sender = new.sender.map_or(SELF, |contact| contact.0);
     let inserted = tx.execute(
-        "INSERT INTO message (conversation, sender, message_id, sent_at, received_at, kind, text, content, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
+        // A number is never given again, and stands for one arrival: whoever reads what came since one misses nothing.
+        "INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause)
+         VALUES ((SELECT max(coalesce((SELECT max(id) FROM message), 0), coalesce((SELECT value FROM meta WHERE key = 'last_number'), 0)) + 1), ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
         params![
             new.conversation.0,
             sender,
@@ -114,9 +133,64 @@ pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewMessage<'_>) -> Result<Option<Mes
             new.text,
             new.content,
             new.state.code(),
+            new.kind.cause(),
         ],
     )?;
     Ok(if inserted == 0 { None } else { Some(MessageRow(tx.view().last_insert_rowid())) })
+}
+
+/// Puts a message where another one stands, which could not be opened; unless it is there already: then that one goes.
+pub(crate) fn take_place(tx: &mut Tx<'_>, place: MessageRow, new: &NewMessage<'_>) -> Result<bool, StoreError> {
+    let number = newest(tx)? + 1;
+    let changed = tx.execute(
+        "UPDATE OR IGNORE message SET message_id = ?2, sent_at = ?3, received_at = ?4, kind = ?5, text = ?6, content = ?7, cause = ?8, arrival = ?9
+         WHERE id = ?1",
+        params![
+            place.0,
+            new.message_id.as_ref(),
+            ms(new.sent_at),
+            ms(new.received_at),
+            new.kind.code(),
+            new.text,
+            new.content,
+            new.kind.cause(),
+            number,
+        ],
+    )?;
+    if changed == 0 {
+        remove(tx, place)?;
+        return Ok(false);
+    }
+    note_last_number(tx, number)?;
+    Ok(true)
+}
+
+/// What could not be opened turns out to be something else.
+pub(crate) fn set_kind(tx: &mut Tx<'_>, place: MessageRow, kind: Kind) -> Result<(), StoreError> {
+    tx.execute("UPDATE message SET kind = ?2, cause = ?3 WHERE id = ?1", params![place.0, kind.code(), kind.cause()])?;
+    Ok(())
+}
+
+/// Takes a message out of its conversation.
+pub(crate) fn remove(tx: &mut Tx<'_>, row: MessageRow) -> Result<(), StoreError> {
+    let number = newest(tx)?;
+    let conversation: Option<i64> =
+        tx.one("SELECT conversation FROM message WHERE id = ?1", [row.0], |row| row.get(0))?;
+    let Some(conversation) = conversation else { return Ok(()) };
+    tx.execute("DELETE FROM message WHERE id = ?1", [row.0])?;
+    note_last_number(tx, number)?;
+    tx.execute(
+        "UPDATE conversation SET last_message = (SELECT max(id) FROM message WHERE conversation = ?1),
+             unread = max(0, unread - (?2 > read_up_to)) WHERE id = ?1",
+        params![conversation, row.0],
+    )?;
+    Ok(())
+}
+
+/// No message gets a number up to this one any more.
+fn note_last_number(tx: &mut Tx<'_>, number: i64) -> Result<(), StoreError> {
+    let sql = "INSERT INTO meta (key, value) VALUES ('last_number', ?1) ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)";
+    tx.execute(sql, [number]).map(drop)
 }
 
 /// What a batch changes in one conversation: written once at its end.
@@ -182,24 +256,26 @@ pub(crate) fn mark_read(tx: &mut Tx<'_>, conversation: ConversationRow) -> Resul
 }
 
 const MESSAGE_COLUMNS: &str = "message.id, conversation.conversation, contact.account, message.message_id, message.sent_at, message.received_at, \
-                               message.kind, message.text, message.state, message.failure";
+                               message.kind, message.text, message.state, message.failure, message.cause, coalesce(message.arrival, message.id)";
 const MESSAGE_TABLES: &str = "message JOIN conversation ON conversation.id = message.conversation LEFT JOIN contact ON contact.id = message.sender";
 
 fn read_message(own: AccountId) -> impl Fn(&Row<'_>) -> rusqlite::Result<Result<Message, StoreError>> {
     move |row| {
         let sender: Option<[u8; 32]> = row.get(2)?;
         let (kind, state, failure): (i64, i64, Option<i64>) = (row.get(6)?, row.get(8)?, row.get(9)?);
+        let (cause, arrival): (Option<i64>, i64) = (row.get(10)?, row.get(11)?);
         let (number, conversation, message_id) = (row.get(0)?, row.get(1)?, row.get(3)?);
         let (sent_at, received_at, text) = (row.get(4)?, row.get(5)?, row.get(7)?);
         let parse = || {
             Ok(Message {
                 number,
+                arrival,
                 id: MessageId::from_bytes(message_id),
                 conversation: ConversationId::from_bytes(conversation),
                 sender: sender.map_or(own, AccountId::from_bytes),
                 sent_at: timestamp(sent_at),
                 received_at: timestamp(received_at),
-                kind: Kind::from_code(kind)?,
+                kind: Kind::from_codes(kind, cause)?,
                 text,
                 state: MessageState::from_code(state, failure)?,
             })
@@ -242,15 +318,25 @@ pub(crate) fn received_after(
     after: i64,
     limit: u32,
 ) -> Result<Vec<Message>, StoreError> {
-    let sql = format!(
-        "SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.id > ?1 AND message.sender != 0 ORDER BY message.id LIMIT ?2"
-    );
-    view.all(&sql, params![after, limit], read_message(*own))?.into_iter().collect()
+    view.all(&received_after_query(), params![after, limit], read_message(*own))?.into_iter().collect()
 }
 
-/// The row of the newest message of all.
+/// Those that came in order, and those that came late into their places.
+fn received_after_query() -> String {
+    format!(
+        "WITH came (id, number) AS (
+             SELECT * FROM (SELECT id, id FROM message WHERE id > ?1 AND sender != 0 AND arrival IS NULL ORDER BY id LIMIT ?2)
+             UNION ALL
+             SELECT * FROM (SELECT id, arrival FROM message WHERE arrival > ?1 AND sender != 0 ORDER BY arrival LIMIT ?2)
+         )
+         SELECT {MESSAGE_COLUMNS} FROM came CROSS JOIN {MESSAGE_TABLES} WHERE message.id = came.id ORDER BY came.number LIMIT ?2"
+    )
+}
+
+/// The number of the newest arrival of all.
 pub(crate) fn newest(view: &impl Query) -> Result<i64, StoreError> {
-    Ok(view.one("SELECT coalesce(max(id), 0) FROM message", [], |row| row.get(0))?.unwrap_or(0))
+    let sql = "SELECT max(coalesce((SELECT max(id) FROM message), 0), coalesce((SELECT value FROM meta WHERE key = 'last_number'), 0))";
+    Ok(view.one(sql, [], |row| row.get(0))?.unwrap_or(0))
 }
 
 /// The conversation with a contact, if anything was ever said.

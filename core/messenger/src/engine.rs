@@ -374,6 +374,10 @@ impl Engine {
         for contact in &received.stale {
             self.read_again(*contact);
         }
+        if received.waits_behind_gap {
+            // Whoever waits until everything is dealt with waits for that too.
+            self.look_after();
+        }
         self.upkeep_due.notify_one();
         self.wake();
     }

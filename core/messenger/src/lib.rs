@@ -7,13 +7,13 @@
 //! - [`world`]: network, time, chance and keystore as traits; [`net`]: the real network
 //! - `store`: the database; `state`: ratchets and secrets sealed inside it; `generation`, `witness`, `second_copy`: told from an older copy
 //! - `own`, `prekey`: this account's identity, chains and prekeys; `admission`: what relays ask of new users; `contact`, `peer`, `manifests`: others'
-//! - `handshake`: invites, requests, answers; `conversation`: what was said
+//! - `handshake`: invites, requests, answers; `conversation`: what was said; `healing`: what is missing of it
 //! - `outbox`, `task`: what still has to leave; `forgetful`: what a relay is told again; `receive`, `stream`: what comes in; `session`, `seal`: the keys of both
 //! - `engine`: the tasks and how they wake each other (`clerk`, `upkeep` and those of `outbox` and `stream`); `status`: what they are at; `redate`: dates of a
 //!   clock that was wrong
 //! - [`danger`]: tools for tests and benchmarks alone
 //!
-//! Not here yet: groups, attachments, expiry, search, several devices of one account, healing.
+//! Not here yet: groups, attachments, expiry, search, several devices of one account.
 
 mod admission;
 mod clerk;
@@ -25,6 +25,7 @@ pub mod error;
 mod forgetful;
 mod generation;
 mod handshake;
+mod healing;
 mod manifests;
 mod messenger;
 pub mod net;

@@ -75,6 +75,8 @@ pub struct OwnRelay {
 pub struct Message {
     /// Local number: order on this device, and the place to continue a page from.
     pub number: i64,
+    /// Local number of its arrival: its own, or a later one where it came late into the place of what could not be opened.
+    pub arrival: i64,
     /// The same on all devices.
     pub id: MessageId,
     /// Where it was said.
@@ -100,6 +102,32 @@ pub enum Kind {
     Text,
     /// Something that this version does not know; `text` is its fallback, and the bytes are kept.
     Unknown,
+    /// It came and could not be opened. Its sender is asked for it again, and it takes this place when it comes.
+    Unopened(Unopened),
+    /// Something was to be seen here, one message or several, and will not come.
+    Missing(Missing),
+}
+
+/// Why a message could not be opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unopened {
+    /// No session that we have opens it: one of the two sides has lost it.
+    SessionLost,
+    /// Its key was used, or too many were skipped before it and it was forgotten.
+    KeyGone,
+    /// More messages are missing before it than a session follows.
+    TooFarAhead,
+    /// It begins a session with a key of ours that is gone.
+    PrekeyGone,
+}
+
+/// Why a message will not come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Missing {
+    /// Its sender no longer has it.
+    GivenUp,
+    /// Its sender was asked for it again and again, and does not answer.
+    Unanswered,
 }
 
 /// How far a message is.

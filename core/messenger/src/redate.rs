@@ -16,7 +16,7 @@ use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
 /// Columns that hold when something happened here, with the rows in which it still matters.
-const PAST: [(&str, &str, &str); 12] = [
+const PAST: [(&str, &str, &str); 14] = [
     ("outbox", "accepted_at", "state = 2"),
     ("relay_out", "since", "1"),
     ("outbox", "encrypted_at", "state <= 2"),
@@ -29,10 +29,14 @@ const PAST: [(&str, &str, &str); 12] = [
     ("contact", "asked_at", "state = 2"),
     ("kem_key", "retired_at", "1"),
     ("peer_device", "left_at", "1"),
+    ("peer_device", "asked_at", "1"),
+    ("peer_device", "answers_since", "1"),
 ];
 
 /// When a device hears what came of it: within a day of being written, and no later.
 const SOON: (&str, &str, &str) = ("peer_device", "confirm_due", "1");
+/// When it is asked for what is missing: likewise.
+const ASKED_SOON: (&str, &str, &str) = ("peer_device", "ask_at", "1");
 /// That day.
 const SOON_MAX: Duration = Duration::from_secs(24 * 3600);
 /// When nothing comes any more under an alias whose token was dropped, and how long after that.
@@ -69,7 +73,7 @@ pub(crate) fn set_right(tx: &mut Tx<'_>, judging_now: Timestamp) -> Result<(), S
         tx.execute(&format!("UPDATE {table} SET {column} = ?1 WHERE {column} > ?2 AND {matters}"), [now, ahead])?;
     }
     for ((table, column, matters), last, most) in
-        [(SOON, latest, SOON_MAX), (DROPPED, latest.after(UNDER_WAY), UNDER_WAY)]
+        [(SOON, latest, SOON_MAX), (ASKED_SOON, latest, SOON_MAX), (DROPPED, latest.after(UNDER_WAY), UNDER_WAY)]
     {
         let ahead = latest.after(DATED_AHEAD_MAX).after(most);
         tx.execute(

@@ -4,13 +4,15 @@
 //! other case the newest session is the one to send on. At most four are kept per inbox.
 //! No ratchet lives in memory across transactions: a session is loaded, stepped and stored inside one.
 
+use std::time::Duration;
+
 use rusqlite::params;
 use sotto_crypto::olm::{OlmSession, SessionId};
 use sotto_protocol::{KeyId, Timestamp};
 
 use crate::peer::{DeviceRow, InboxRow};
 use crate::state::StateSeal;
-use crate::store::column::ms;
+use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 use crate::world::Chance;
 
@@ -146,6 +148,32 @@ pub(crate) fn stop_sending(tx: &mut Tx<'_>, inbox: InboxRow) -> Result<(), Store
 pub(crate) fn begin_beside_theirs(tx: &mut Tx<'_>, inbox: InboxRow) -> Result<(), StoreError> {
     tx.execute("UPDATE session SET sending = 0 WHERE peer_inbox = ?1 AND sending = 1 AND inbound = 1", [inbox.0])?;
     Ok(())
+}
+
+/// Between two sessions that we begin because a device's letters cannot be opened (PROTOCOL E2): what it sends must not become a lever. This at
+/// first, then twice as long each time.
+const AFRESH_AFTER: Duration = Duration::from_secs(3600);
+/// At most this long: by then letters that come are a day old, and whoever sends them hears of it daily.
+const AFRESH_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+/// After so long without one the next counts as the first.
+const AFRESH_FORGOTTEN: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Whether we may begin a session with a device because its letters cannot be opened. If so, one is counted.
+pub(crate) fn may_begin_afresh(tx: &mut Tx<'_>, device: DeviceRow, now: Timestamp) -> Result<bool, StoreError> {
+    let sql = "SELECT fresh_session_at, fresh_sessions FROM peer_device WHERE id = ?1 AND listed = 1";
+    let before = tx.one(sql, [device.0], |row| Ok((timestamp(row.get(0)?), row.get::<_, u32>(1)?)))?;
+    let Some((last_at, count)) = before else { return Ok(false) };
+    let count = if now >= last_at.after(AFRESH_FORGOTTEN) { 0 } else { count };
+    let wait = AFRESH_AFTER.saturating_mul(1 << count.saturating_sub(1).min(8)).min(AFRESH_AFTER_MAX);
+    // One that began after now was dated by a wild clock.
+    if count > 0 && last_at <= now && now < last_at.after(wait) {
+        return Ok(false);
+    }
+    tx.execute(
+        "UPDATE peer_device SET fresh_session_at = ?2, fresh_sessions = ?3 WHERE id = ?1",
+        params![device.0, ms(now), count + 1],
+    )?;
+    Ok(true)
 }
 
 /// Whether a session that began with the last-resort key was accepted once: its first message is a replay.

@@ -19,7 +19,7 @@ use crate::peer::DeviceRow;
 use crate::status::{Doing, State};
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
-use crate::{contact, handshake, own, prekey, receive, redate, task};
+use crate::{contact, handshake, healing, own, prekey, receive, redate, task};
 
 /// Before it tries again what is due and could not be done.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -64,6 +64,7 @@ async fn look_after(engine: &Arc<Engine>) -> Result<Duration, Error> {
     if engine.is_rolled_back() {
         return Ok(SLEEP_MAX);
     }
+    healing::open_gaps(engine).await?;
     let due = engine.read(due_at).await?;
     if due <= engine.network_now() {
         engine.write(upkeep).await?;
@@ -99,6 +100,7 @@ fn due_at(engine: &Engine, view: &Connection) -> Result<Timestamp, StoreError> {
     let others = [confirm_at.flatten(), dies_at.flatten()].into_iter().flatten().map(timestamp);
     let others = others.chain(outbox::unanswered::due_at(view)?).chain(outbox::again::due_at(view)?);
     let others = others.chain(own::left_due_at(view)?.filter(|_| knows_the_time));
+    let others = others.chain(healing::due_at(engine, view)?);
     let others = others.chain(prekey::due_at(view, now, knows_the_time)?);
     Ok(others.fold(prekey::renewal_due_at(issued_at, MANIFEST_RENEWED, now), Timestamp::min))
 }
@@ -120,6 +122,7 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
     confirm_what_is_due(engine, tx, now)?;
     outbox::again::renew(tx, now)?;
     outbox::unanswered::renew(tx, now)?;
+    healing::ask_what_is_due(engine, tx, now)?;
     sure_now.map_or(Ok(()), |sure_now| forget_what_is_over(engine, tx, sure_now))
 }
 

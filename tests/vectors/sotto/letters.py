@@ -37,11 +37,12 @@ REQUEST = {
 ACCEPT = {1: ("name", "string"), 2: ("card", CARD), 3: ("pair_secret", "bytes")}
 COUNTERS = {1: ("first", "uint"), 2: ("last", "uint")}
 RESEND = {1: ("counters", [COUNTERS]), 2: ("inner_hashes", ["bytes"])}
+CIPHERTEXT = {1: ("inner_hash", "bytes"), 2: ("counter", "uint")}
 GIVEN_UP = {
     1: ("missing", [COUNTERS]),
     2: ("empty", [COUNTERS]),
-    3: ("missing_hashes", ["bytes"]),
-    4: ("empty_hashes", ["bytes"]),
+    3: ("missing_ciphertexts", [CIPHERTEXT]),
+    4: ("empty_ciphertexts", [CIPHERTEXT]),
 }
 CONTENT = {
     1: ("fallback", "string"),
@@ -181,32 +182,39 @@ def check_ranges(ranges):
         end = item["last"]
 
 
-def check_named(named, ranges, hashes):
-    for name in hashes:
-        for hash in named[name]:
-            exactly(32, hash)
-    require(any(named[name] for name in ranges + hashes), "nothing-named")
-    for name in ranges:
-        check_ranges(named[name])
-    require(sum(len(named[name]) for name in hashes) <= RESEND_MAX, "too-many-hashes")
 
 
 def shown_ranges(name, ranges):
     return [(name, f"{item['first']} {item['last']}") for item in ranges]
 
 
+def shown_ciphertexts(name, ciphertexts):
+    return [(name, f"{item['inner_hash'].hex()} {item['counter']}") for item in ciphertexts]
+
+
 def check_resend_request(request):
-    check_named(request, ["counters"], ["inner_hashes"])
+    for hash in request["inner_hashes"]:
+        exactly(32, hash)
+    require(request["counters"] or request["inner_hashes"], "nothing-named")
+    check_ranges(request["counters"])
+    require(len(request["inner_hashes"]) <= RESEND_MAX, "too-many-hashes")
     answer = [("body", "resend-request")] + shown_ranges("counters", request["counters"])
     return answer + [("hash", hash) for hash in request["inner_hashes"]]
 
 
 def check_given_up(given_up):
-    check_named(given_up, ["missing", "empty"], ["missing_hashes", "empty_hashes"])
+    ciphertexts = given_up["missing_ciphertexts"] + given_up["empty_ciphertexts"]
+    for item in ciphertexts:
+        exactly(32, item["inner_hash"])
+    require(given_up["missing"] or given_up["empty"] or ciphertexts, "nothing-named")
+    check_ranges(given_up["missing"])
+    check_ranges(given_up["empty"])
+    require(all(item["counter"] <= COUNTER_MAX for item in ciphertexts), "bad-range")
+    require(len(ciphertexts) <= RESEND_MAX, "too-many-hashes")
     answer = [("body", "given-up")] + shown_ranges("missing", given_up["missing"])
     answer += shown_ranges("empty", given_up["empty"])
-    answer += [("missing_hash", hash) for hash in given_up["missing_hashes"]]
-    return answer + [("empty_hash", hash) for hash in given_up["empty_hashes"]]
+    answer += shown_ciphertexts("missing_ciphertext", given_up["missing_ciphertexts"])
+    return answer + shown_ciphertexts("empty_ciphertext", given_up["empty_ciphertexts"])
 
 
 CHECKS = {

@@ -27,7 +27,7 @@ pub enum ResendError {
         /// How many.
         count: usize,
     },
-    /// A range that is empty or beyond what counters are, or one that does not stand apart behind the one before it.
+    /// A counter beyond what counters are, a range that is empty, or one that does not stand apart behind the one before it.
     #[error("a range of counters that is none, or out of order")]
     BadRange,
 }
@@ -66,9 +66,18 @@ pub struct GivenUp {
     /// Letters that did not.
     pub empty: Vec<Counters>,
     /// Those of the first kind that were asked for by their inner hashes.
-    pub missing_hashes: Vec<[u8; 32]>,
-    /// Those of the second; letters that its maker never made are among them.
-    pub empty_hashes: Vec<[u8; 32]>,
+    pub missing_ciphertexts: Vec<Ciphertext>,
+    /// Those of the second; what its maker never made is among them.
+    pub empty_ciphertexts: Vec<Ciphertext>,
+}
+
+/// A letter by the ciphertext in which it left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ciphertext {
+    /// What it was asked for by.
+    pub inner_hash: [u8; 32],
+    /// The letter's counter, where it has one.
+    pub counter: Option<u64>,
 }
 
 impl ResendRequest {
@@ -97,8 +106,8 @@ impl GivenUp {
     pub const fn is_empty(&self) -> bool {
         self.missing.is_empty()
             && self.empty.is_empty()
-            && self.missing_hashes.is_empty()
-            && self.empty_hashes.is_empty()
+            && self.missing_ciphertexts.is_empty()
+            && self.empty_ciphertexts.is_empty()
     }
 
     pub(super) fn to_message(&self) -> Result<letter::GivenUp, ResendError> {
@@ -106,8 +115,8 @@ impl GivenUp {
         Ok(letter::GivenUp {
             missing: ranges_to(&self.missing),
             empty: ranges_to(&self.empty),
-            missing_hashes: hashes_to(&self.missing_hashes),
-            empty_hashes: hashes_to(&self.empty_hashes),
+            missing_ciphertexts: ciphertexts_to(&self.missing_ciphertexts),
+            empty_ciphertexts: ciphertexts_to(&self.empty_ciphertexts),
         })
     }
 
@@ -115,8 +124,8 @@ impl GivenUp {
         let given_up = Self {
             missing: ranges(&message.missing),
             empty: ranges(&message.empty),
-            missing_hashes: hashes(&message.missing_hashes)?,
-            empty_hashes: hashes(&message.empty_hashes)?,
+            missing_ciphertexts: ciphertexts(&message.missing_ciphertexts)?,
+            empty_ciphertexts: ciphertexts(&message.empty_ciphertexts)?,
         };
         Ok(given_up.check().map(|()| given_up))
     }
@@ -127,7 +136,11 @@ impl GivenUp {
         }
         check_ranges(&self.missing)?;
         check_ranges(&self.empty)?;
-        check_hashes(self.missing_hashes.len() + self.empty_hashes.len())
+        let mut ciphertexts = self.missing_ciphertexts.iter().chain(&self.empty_ciphertexts);
+        if ciphertexts.any(|ciphertext| ciphertext.counter.is_some_and(|counter| counter > COUNTER_MAX)) {
+            return Err(ResendError::BadRange);
+        }
+        check_hashes(self.missing_ciphertexts.len() + self.empty_ciphertexts.len())
     }
 }
 
@@ -151,6 +164,22 @@ fn ranges(ranges: &[letter::Counters]) -> Vec<Counters> {
 
 fn ranges_to(ranges: &[Counters]) -> Vec<letter::Counters> {
     ranges.iter().map(|range| letter::Counters { first: range.first, last: range.last }).collect()
+}
+
+fn ciphertexts(ciphertexts: &[letter::Ciphertext]) -> Result<Vec<Ciphertext>, DecodeError> {
+    let read = |ciphertext: &letter::Ciphertext| {
+        let counter = Some(ciphertext.counter).filter(|counter| *counter != 0);
+        Ok(Ciphertext { inner_hash: array("inner hash", &ciphertext.inner_hash)?, counter })
+    };
+    ciphertexts.iter().map(read).collect()
+}
+
+fn ciphertexts_to(ciphertexts: &[Ciphertext]) -> Vec<letter::Ciphertext> {
+    let message = |ciphertext: &Ciphertext| letter::Ciphertext {
+        inner_hash: Bytes::copy_from_slice(&ciphertext.inner_hash),
+        counter: ciphertext.counter.unwrap_or(0),
+    };
+    ciphertexts.iter().map(message).collect()
 }
 
 pub(super) fn hashes(hashes: &[Bytes]) -> Result<Vec<[u8; 32]>, DecodeError> {

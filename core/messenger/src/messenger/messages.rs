@@ -73,7 +73,8 @@ impl Messenger {
             .await
     }
 
-    /// Messages of others that came in after a local number, oldest first.
+    /// Messages of others that came in after a local number, in the order in which they came: of the last of them `arrival` is the number
+    /// to go on from.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -83,7 +84,7 @@ impl Messenger {
             .await
     }
 
-    /// The local number of the newest message of all.
+    /// The local number of the newest arrival of all.
     ///
     /// # Errors
     /// [`Error::Store`].

@@ -20,6 +20,7 @@ pub(crate) fn end_letters(tx: &mut Tx<'_>, contact: ContactRow, now: Timestamp) 
 /// Messages that were not confirmed go out again behind everything queued so far, and under counters of their own: those that they had are
 /// given up. A copy under such a counter that arrives all the same is the same message, and shown once.
 pub(crate) fn send_messages_again(tx: &mut Tx<'_>, contact: ContactRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE peer_device SET counter_anew = counter_sent WHERE contact = ?1", [contact.0])?;
     let last: i64 = tx.one("SELECT coalesce(max(id), 0) FROM outbox", [], |row| row.get(0))?.unwrap_or(0);
     let rows: Vec<i64> = tx.all(
         "SELECT id FROM outbox WHERE message IS NOT NULL AND state <= 2

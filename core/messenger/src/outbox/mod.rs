@@ -153,7 +153,10 @@ pub(crate) fn accepted(tx: &mut Tx<'_>, rows: &[i64], now: Timestamp) -> Result<
     for row in rows {
         let tries = tx.one("SELECT tries FROM outbox WHERE id = ?1", [row], |row| row.get(0))?.unwrap_or(0);
         tx.execute(
-            "UPDATE outbox SET state = 2, accepted_at = ?2, olm = NULL, again_at = ?3 WHERE id = ?1 AND state = 1",
+            // What was sent again after it had been confirmed is confirmed.
+            "UPDATE outbox SET accepted_at = ?2, olm = NULL, again_at = ?3,
+                 state = iif(counter <= (SELECT confirmed FROM peer_device WHERE peer_device.id = outbox.peer_device), 3, 2)
+             WHERE id = ?1 AND state = 1",
             params![row, ms(now), ms(again::again_at(now, tries))],
         )?;
         if let Some(message) = message_of(tx, *row)? {
@@ -183,8 +186,9 @@ pub(crate) fn confirmed(tx: &mut Tx<'_>, device: DeviceRow, counter: u64, now: T
     }
     tx.execute("UPDATE peer_device SET confirmed = ?2 WHERE id = ?1", params![device.0, stored(counter)])?;
     let rows = tx.all(
-        "SELECT id, message FROM outbox WHERE peer_device = ?1 AND counter <= ?2 AND state <= 2",
-        params![device.0, stored(counter)],
+        // What was confirmed before is asked for again where it stands here.
+        "SELECT id, message FROM outbox WHERE peer_device = ?1 AND counter > ?2 AND counter <= ?3 AND state <= 2",
+        params![device.0, already, stored(counter)],
         |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?)),
     )?;
     for (row, message) in rows {

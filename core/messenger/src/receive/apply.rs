@@ -12,9 +12,10 @@ use sotto_protocol::{ConversationId, MessageId, Timestamp};
 use super::open::{Authentic, Ratchet, UsedSeal};
 use super::{Batch, Device, Fault, Incoming, Stepped, Why};
 use crate::contact::{self, Contact, ContactRow, ContactState, Trust};
-use crate::conversation::{self, Arrivals, NewMessage};
+use crate::conversation::{self, MessageRow, NewMessage};
 use crate::error::Error;
 use crate::handshake::{self, Answered};
+use crate::healing::{self, News};
 use crate::outbox::{self, NewLetter, Says};
 use crate::peer::{self, DeviceRow, Met};
 use crate::prekey;
@@ -61,7 +62,14 @@ impl Batch<'_, '_, '_> {
             return Err(Fault::Refused("repeat"));
         }
         let device = self.maker(&contact, &unsealed)?;
-        let authentic = self.authenticate(&contact, device, unsealed)?;
+        let inner_hash = unsealed.inner_hash;
+        let authentic = match self.authenticate(&contact, device, unsealed) {
+            Err(Fault::Unopened(cause)) => {
+                self.could_not_open(&contact, device, inner_hash, cause)?;
+                return Err(Fault::Unopened(cause));
+            }
+            authentic => authentic?,
+        };
         if authentic.letter.conversation != ConversationId::between(&self.own.account, &contact.account) {
             return Err(Fault::Refused("conversation_refused"));
         }
@@ -75,10 +83,22 @@ impl Batch<'_, '_, '_> {
         if self.was_counted(&contact, device, authentic.letter.counter)? {
             // Here again: through another inbox, or because its sender never heard that it came. It hears it again, and may have given up
             // others meanwhile.
-            let is_confirmation = matches!(content_of(&authentic.letter, is_reply_alias), Ok(Content::Confirmation));
+            let content = content_of(&authentic.letter, is_reply_alias).ok();
+            let asks = content.as_ref().is_none_or(asks_to_be_confirmed);
             let (installed, letter) = self.keep_keys(&contact, device, authentic)?;
-            self.count(&contact, device, &letter, !is_confirmation)?;
+            self.count(&contact, device, &letter, asks)?;
             self.heed(&contact, device, &letter)?;
+            let places = self.places_of(&contact, device, &inner_hash, &letter)?;
+            match content {
+                // It was counted without having been seen, or has been since.
+                Some(Content::Text(text)) if !places.is_empty() => {
+                    self.say(&contact, &letter, Kind::Text, &text.body, &places)?;
+                }
+                Some(Content::Unknown { fallback }) if !places.is_empty() => {
+                    self.say(&contact, &letter, Kind::Unknown, &fallback, &places)?;
+                }
+                _ => self.clear(&places)?,
+            }
             return Ok(installed);
         }
         let content = content_of(&authentic.letter, is_reply_alias)?;
@@ -92,10 +112,20 @@ impl Batch<'_, '_, '_> {
         let (installed, letter) = self.keep_keys(&contact, device, authentic)?;
         let is_of_handshake = matches!(content, Content::ContactAccept { .. } | Content::PairReady);
         let is_over = is_of_handshake && self.meet(&contact, device, letter.counter)? == Met::Late;
-        self.count(&contact, device, &letter, !matches!(content, Content::Confirmation))?;
+        self.count(&contact, device, &letter, asks_to_be_confirmed(&content))?;
+        // One that left before and is new here was missing, whether or not that was known.
+        self.device(&contact, device)?.news.was_missing |= !letter.earlier.is_empty();
         self.heed(&contact, device, &letter)?;
-        if !is_over {
-            self.apply(&contact, incoming.alias, &letter, content)?;
+        let places = self.places_of(&contact, device, &inner_hash, &letter)?;
+        match content {
+            Content::Text(text) => self.say(&contact, &letter, Kind::Text, &text.body, &places)?,
+            Content::Unknown { fallback } => self.say(&contact, &letter, Kind::Unknown, &fallback, &places)?,
+            content => {
+                self.clear(&places)?;
+                if !is_over {
+                    self.apply(&contact, device, incoming.alias, &letter, content)?;
+                }
+            }
         }
         Ok(installed)
     }
@@ -189,9 +219,10 @@ impl Batch<'_, '_, '_> {
         asks_to_be_confirmed: bool,
     ) -> Result<(), StoreError> {
         let (tx, device) = self.tx_and_device(contact, row)?;
-        let closed_hole = device.counted.add(tx, row, letter)?;
+        let place = device.counted.add(tx, row, letter)?;
         device.changed = true;
-        device.to_confirm += u32::from(asks_to_be_confirmed || closed_hole);
+        device.to_confirm += u32::from(asks_to_be_confirmed || place.closed_hole);
+        device.news.add(News { lacks_more: place.lacks_more, was_missing: place.was_missing });
         Ok(())
     }
 
@@ -233,11 +264,19 @@ impl Batch<'_, '_, '_> {
         Ok(())
     }
 
-    fn apply(&mut self, contact: &Contact, alias: u32, letter: &Letter, content: Content) -> Result<(), Fault> {
+    /// Heeds what is no message.
+    fn apply(
+        &mut self,
+        contact: &Contact,
+        device: DeviceRow,
+        alias: u32,
+        letter: &Letter,
+        content: Content,
+    ) -> Result<(), Fault> {
         match content {
-            Content::Text(text) => self.say(contact, letter, Kind::Text, &text.body)?,
-            Content::Unknown { fallback } => self.say(contact, letter, Kind::Unknown, &fallback)?,
-            Content::Confirmation | Content::ResendRequest(_) | Content::GivenUp(_) => {}
+            Content::Confirmation | Content::Text(_) | Content::Unknown { .. } => {}
+            Content::ResendRequest(request) => healing::answer(self.tx, device, &request, self.now, self.chance)?,
+            Content::GivenUp(given_up) => self.take_given_up(contact, device, letter, &given_up)?,
             // Under a token of a pair before, it tells of that pair.
             Content::PairReady if !handshake::is_current_pair(self.tx, self.own_inbox, alias)? => {}
             Content::PairReady => {
@@ -264,7 +303,15 @@ impl Batch<'_, '_, '_> {
         Ok(())
     }
 
-    fn say(&mut self, contact: &Contact, letter: &Letter, kind: Kind, text: &str) -> Result<(), StoreError> {
+    /// A message: in the first of the places that were left for it, or behind all others.
+    fn say(
+        &mut self,
+        contact: &Contact,
+        letter: &Letter,
+        kind: Kind,
+        text: &str,
+        places: &[MessageRow],
+    ) -> Result<(), StoreError> {
         let conversation = self.conversation(contact)?;
         let new = NewMessage {
             conversation,
@@ -277,30 +324,29 @@ impl Batch<'_, '_, '_> {
             content: &letter.content,
             state: MessageState::Received,
         };
-        let Some(row) = conversation::insert(self.tx, &new)? else { return Ok(()) };
-        self.received.messages.push(row);
-        let now = self.now;
-        let arrivals =
-            self.conversations.entry(conversation).or_insert(Arrivals { last: row, last_at: now, unread: 0 });
-        arrivals.last = row;
-        arrivals.unread += 1;
+        let Some((place, others)) = places.split_first() else {
+            if let Some(row) = conversation::insert(self.tx, &new)? {
+                self.arrived(conversation, row);
+            }
+            return Ok(());
+        };
+        self.clear(others)?;
+        if conversation::take_place(self.tx, *place, &new)? {
+            self.received.messages.push(*place);
+        }
         Ok(())
     }
 }
 
 impl Batch<'_, '_, '_> {
-    /// A listed device of an accepted contact used a one-time key that is gone: our next letter, which is made here, begins a session
+    /// A listed device of an accepted contact sends on a session that we do not have, or used a one-time key that is gone: our next letter, which is made here, begins a session
     /// that both have.
     pub(super) fn answer_by_fresh_session(&mut self, contact: &Contact, device: DeviceRow) -> Result<(), StoreError> {
         // Nothing but the request leaves while we ask.
         if contact.state != ContactState::Accepted || contact.is_asked() {
             return Ok(());
         }
-        let due = self.tx.execute(
-            "UPDATE peer_device SET fresh_session_at = ?2 WHERE id = ?1 AND listed = 1 AND (fresh_session_at <= ?3 OR fresh_session_at > ?2)",
-            params![device.0, ms(self.now), ms(self.now.before(super::FRESH_SESSION_EVERY))],
-        )?;
-        if due == 0 {
+        if !session::may_begin_afresh(self.tx, device, self.now)? {
             return Ok(());
         }
         self.tx.execute(
@@ -328,6 +374,11 @@ fn content_of(letter: &Letter, is_reply_alias: bool) -> Result<Content, Fault> {
         content => content,
     };
     content.map_err(|error| Fault::Refused(content_code(&error)))
+}
+
+/// What only makes up for letters that were lost is not worth another.
+const fn asks_to_be_confirmed(content: &Content) -> bool {
+    !matches!(content, Content::Confirmation | Content::ResendRequest(_) | Content::GivenUp(_))
 }
 
 /// A contact speaks for its own account only.

@@ -8,16 +8,20 @@
 //! the commit, and are not here (`stream.rs`).
 //! - `open.rs`: seal and ratchet, up to an authenticated letter
 //! - `apply.rs`: what a letter changes; `request.rs`: a stranger's first letter; `counters.rs`: how far a device's letters have come;
-//!   `waiting.rs`: what is not understood yet
+//!   `waiting.rs`: what is not understood yet; `unopened.rs`: what came and cannot be opened
 
 mod apply;
 mod counters;
 mod open;
 mod request;
+mod unopened;
 mod waiting;
 
 use counters::Counted;
-pub(crate) use waiting::{Why, expire_waiting, retry_waiting};
+pub(crate) use counters::{highest, lacking};
+pub(crate) use unopened::{give_up_asking, unopened_of};
+use waiting::Gaps;
+pub(crate) use waiting::{Why, are_gaps_over, expire_waiting, open_gaps, retry_waiting};
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -32,8 +36,10 @@ use crate::contact::{self, Contact, ContactRow};
 use crate::conversation::{self, Arrivals, ConversationRow, MessageRow};
 use crate::engine::Times;
 use crate::handshake::{self, Purpose};
+use crate::healing::{self, News};
 use crate::own::{self, Own};
 use crate::peer::{self, DeviceRow};
+use crate::records::Unopened;
 use crate::seal::SealIn;
 use crate::session::{self, SessionRow};
 use crate::store::column::stored;
@@ -51,6 +57,8 @@ pub(crate) struct Received {
     pub(crate) contacts_changed: bool,
     /// Contacts who have become that: what they said behind their answer may wait.
     pub(crate) answered: Vec<ContactRow>,
+    /// Whether letters wait that skip too much, until all relays of ours are drained.
+    pub(crate) waits_behind_gap: bool,
 }
 
 impl Received {
@@ -59,11 +67,9 @@ impl Received {
         self.stale.extend(more.stale);
         self.contacts_changed |= more.contacts_changed;
         self.answered.extend(more.answered);
+        self.waits_behind_gap |= more.waits_behind_gap;
     }
 }
-
-/// A missing one-time key is answered by a fresh session so often at most: the answer must not become a lever (PROTOCOL E2).
-const FRESH_SESSION_EVERY: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// Why an envelope was not taken.
 pub(crate) enum Fault {
@@ -71,6 +77,8 @@ pub(crate) enum Fault {
     Refused(&'static str),
     /// It cannot be opened yet.
     Wait(Why),
+    /// Its seal opened, and its ratchet does not. Counted; what it leaves is decided where its maker is known.
+    Unopened(Unopened),
     /// This device is in trouble: nothing of the batch counts.
     Store(StoreError),
 }
@@ -109,6 +117,7 @@ pub(crate) fn receive(
         let incoming = Incoming { alias: delivery.alias, header: &delivery.header, payload: &delivery.payload };
         batch.take_or_keep(&incoming)?;
     }
+    batch.retry_behind_gaps()?;
     let mut received = batch.finish()?;
     if last > cursor {
         tx.execute("UPDATE own_inbox SET cursor = ?2 WHERE id = ?1", params![own_inbox, last])?;
@@ -148,6 +157,7 @@ pub(crate) struct Batch<'t, 'c, 'r> {
     pub(super) devices: BTreeMap<DeviceRow, Device>,
     pub(super) olm: Option<OlmAccount>,
     pub(super) olm_changed: bool,
+    gaps: Gaps,
     conversation_rows: HashMap<ContactRow, ConversationRow>,
     conversations: BTreeMap<ConversationRow, Arrivals>,
     pub(super) received: Received,
@@ -159,6 +169,10 @@ pub(super) struct Device {
     pub(super) listed: bool,
     pub(super) sessions: Vec<Stepped>,
     counted: Counted,
+    /// Whether letters of it came that could not be opened.
+    pub(super) has_unopened: bool,
+    /// What the batch says of what is missing of its letters.
+    pub(super) news: News,
     /// What it has confirmed of ours.
     pub(super) confirmed: u64,
     /// When it made the latest letter of this batch, by its clock.
@@ -191,6 +205,7 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
             devices: BTreeMap::new(),
             olm: None,
             olm_changed: false,
+            gaps: Gaps::Wait,
             conversation_rows: HashMap::new(),
             conversations: BTreeMap::new(),
             received: Received::default(),
@@ -210,6 +225,7 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
                 tracing::debug!(code, "an envelope was refused");
                 count_refusals(self.tx, code, 1)
             }
+            Err(Fault::Unopened(cause)) => count_refusals(self.tx, open::unopened_code(cause), 1),
             Err(Fault::Wait(why)) => self.keep(incoming, why),
             Err(Fault::Store(error)) => Err(error),
         }
@@ -267,6 +283,8 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
                 listed: peer.listed,
                 sessions,
                 counted: Counted::load(self.tx, row, peer.received)?,
+                has_unopened: !unopened_of(self.tx, row, 1)?.is_empty(),
+                news: News::default(),
                 confirmed: peer.confirmed,
                 spoke_at: Timestamp::EPOCH,
                 to_confirm: 0,
@@ -330,7 +348,7 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
     }
 
     /// Writes what the batch stepped.
-    fn finish(self) -> Result<Received, StoreError> {
+    fn finish(mut self) -> Result<Received, StoreError> {
         for (row, device) in &self.devices {
             for stepped in device.sessions.iter().filter(|stepped| stepped.changed) {
                 session::store(self.tx, &self.own.seal, &stepped.row, self.chance)?;
@@ -338,14 +356,31 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
             }
             if device.changed {
                 apply::owe_confirmation(self.tx, *row, device, self.now, self.chance)?;
+                healing::note(self.tx, *row, device.news, self.now, self.chance)?;
             }
         }
         if let (Some(olm), true) = (&self.olm, self.olm_changed) {
             own::store_olm(self.tx, &self.own.seal, olm, self.chance)?;
         }
-        for (conversation, arrivals) in &self.conversations {
-            conversation::touch(self.tx, *conversation, arrivals)?;
-        }
+        self.write_arrivals()?;
         Ok(self.received)
+    }
+
+    /// Writes what the batch knows of conversations.
+    fn write_arrivals(&mut self) -> Result<(), StoreError> {
+        for (conversation, arrivals) in std::mem::take(&mut self.conversations) {
+            conversation::touch(self.tx, conversation, &arrivals)?;
+        }
+        Ok(())
+    }
+
+    /// A message has come.
+    fn arrived(&mut self, conversation: ConversationRow, row: MessageRow) {
+        self.received.messages.push(row);
+        let now = self.now;
+        let arrivals =
+            self.conversations.entry(conversation).or_insert(Arrivals { last: row, last_at: now, unread: 0 });
+        arrivals.last = arrivals.last.max(row);
+        arrivals.unread += 1;
     }
 }

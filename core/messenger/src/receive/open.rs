@@ -8,11 +8,12 @@ use sotto_crypto::{DeviceName, Party};
 use sotto_protocol::header::Header;
 use sotto_protocol::letter::OlmKind;
 
-use super::{Batch, Fault, Incoming, Why};
+use super::{Batch, Fault, Gaps, Incoming, Why};
 use crate::contact::{self, Contact, ContactRow};
 use crate::manifests::{self, Unbelieved};
 use crate::peer::DeviceRow;
 use crate::prekey;
+use crate::records::Unopened;
 use crate::seal;
 use crate::session;
 use crate::store::{Query, StoreError};
@@ -26,8 +27,9 @@ pub(super) struct Authentic {
     pub(super) seal: UsedSeal,
 }
 
-/// The sender began with a one-time key that is not there any more: it needs a session of our making.
-const ONE_TIME_KEY_GONE: &str = "one_time_key_gone";
+/// Keys that a letter may skip without waiting for what was sent before it (PROTOCOL E6): of the last 40 vodozemac keeps the keys, and as many
+/// again may be missing on the next one.
+const GAP_MAX: u64 = 20;
 
 /// The ratchet after the letter.
 pub(super) enum Ratchet {
@@ -163,7 +165,7 @@ impl Batch<'_, '_, '_> {
         device: DeviceRow,
         message: &OlmMessage,
     ) -> Result<(Ratchet, zeroize::Zeroizing<Vec<u8>>), Fault> {
-        let begins = message.session();
+        let (begins, waits) = (message.session(), self.gaps == Gaps::Wait);
         let peer = self.device(contact, device)?;
         let identity_key = peer.party.curve25519;
         if begins.is_some() && message.identity_key() != Some(identity_key) {
@@ -176,6 +178,7 @@ impl Batch<'_, '_, '_> {
                 continue;
             }
             match stepped.row.session.decrypt(message) {
+                Ok(_) if waits && stepped.row.session.gap(message) > GAP_MAX => return Err(Fault::Wait(Why::Gap)),
                 Ok((session, plaintext)) => {
                     return Ok((Ratchet::Stepped { place, session: Box::new(session) }, plaintext));
                 }
@@ -183,18 +186,15 @@ impl Batch<'_, '_, '_> {
                 Err(error) => verdict = error,
             }
             if begins.is_some() {
-                return Err(Fault::Refused(olm_code(&verdict)));
+                return Err(olm_fault(&verdict));
             }
         }
         match begins {
-            Some(session) => {
-                let accepted = self.accept_session(&session, &identity_key, message);
-                if matches!(accepted, Err(Fault::Refused(ONE_TIME_KEY_GONE))) {
-                    self.answer_by_fresh_session(contact, device)?;
-                }
-                accepted
-            }
-            None => Err(Fault::Refused(olm_code(&verdict))),
+            Some(session) => match self.accept_session(&session, &identity_key, message) {
+                Ok(_) if waits && message.chain_index() > GAP_MAX => Err(Fault::Wait(Why::Gap)),
+                accepted => accepted,
+            },
+            None => Err(olm_fault(&verdict)),
         }
     }
 
@@ -208,7 +208,7 @@ impl Batch<'_, '_, '_> {
         if session::is_tombstone(self.tx, session)? {
             return Err(Fault::Refused("session_replayed"));
         }
-        let accepted = self.olm()?.accept(identity_key, message).map_err(|error| Fault::Refused(olm_code(&error)))?;
+        let accepted = self.olm()?.accept(identity_key, message).map_err(|error| olm_fault(&error))?;
         let ratchet = Ratchet::Begun {
             account: Box::new(accepted.account),
             session: Box::new(accepted.session),
@@ -256,15 +256,25 @@ fn refused(error: &SealError) -> Fault {
     })
 }
 
-const fn olm_code(error: &OlmError) -> &'static str {
+const fn olm_fault(error: &OlmError) -> Fault {
     match error {
-        OlmError::Malformed(_) => "olm_malformed",
-        OlmError::WrongSession | OlmError::BadMessage => "olm_refused",
-        OlmError::MissingKey { .. } => "olm_key_gone",
-        OlmError::TooFarAhead { .. } => "olm_too_far_ahead",
-        OlmError::MissingOneTimeKey => ONE_TIME_KEY_GONE,
-        OlmError::WrongIdentity => "identity_key_refused",
-        OlmError::NonContributory => "key_non_contributory",
-        OlmError::NotAPrekeyMessage => "prekey_message_expected",
+        OlmError::WrongSession | OlmError::BadMessage => Fault::Unopened(Unopened::SessionLost),
+        OlmError::MissingKey { .. } => Fault::Unopened(Unopened::KeyGone),
+        OlmError::TooFarAhead { .. } => Fault::Unopened(Unopened::TooFarAhead),
+        OlmError::MissingOneTimeKey => Fault::Unopened(Unopened::PrekeyGone),
+        // These no honest device makes.
+        OlmError::Malformed(_) => Fault::Refused("olm_malformed"),
+        OlmError::WrongIdentity => Fault::Refused("identity_key_refused"),
+        OlmError::NonContributory => Fault::Refused("key_non_contributory"),
+        OlmError::NotAPrekeyMessage => Fault::Refused("prekey_message_expected"),
+    }
+}
+
+pub(super) const fn unopened_code(cause: Unopened) -> &'static str {
+    match cause {
+        Unopened::SessionLost => "olm_refused",
+        Unopened::KeyGone => "olm_key_gone",
+        Unopened::TooFarAhead => "olm_too_far_ahead",
+        Unopened::PrekeyGone => "one_time_key_gone",
     }
 }

@@ -7,6 +7,7 @@ use rusqlite::params;
 use sotto_protocol::Timestamp;
 use sotto_protocol::limits::{RETENTION, WAITING_CONTINUATIONS_MAX};
 
+use super::open::unopened_code;
 use super::{Batch, Fault, Incoming, Received, count_refusals};
 use crate::contact::ContactRow;
 use crate::engine::Times;
@@ -22,6 +23,22 @@ const WAITS: std::time::Duration = RETENTION;
 /// that an account has. Aliases come and go with each handshake, and must not bring room with them.
 const WAITING_PER_CONTACT_MAX: i64 = 4 * WAITING_CONTINUATIONS_MAX as i64;
 
+/// Letters of one alias that wait behind a gap: with one more, what is before them will not come. What waits here is not confirmed, and a backlog
+/// must not pile up behind what a relay has lost.
+const BEHIND_GAP_MAX: i64 = 64;
+
+/// How long they wait where a relay of ours does not say that it is drained.
+const GAP_WAITS: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// What becomes of letters behind a gap.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gaps {
+    /// They wait.
+    Wait,
+    /// They are opened, and the keys that they skip are risked.
+    Open,
+}
+
 /// What an envelope waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
@@ -33,6 +50,8 @@ pub(crate) enum Why {
     NotAnswered,
     /// A new epoch of an account that has shown two lists.
     Distrusted,
+    /// What was sent before it: it would skip more keys than are worth risking (PROTOCOL E6).
+    Gap,
     /// The end of a blocking. Refused it would be gone: its sender sends it again a month later at the earliest, and everything that counts
     /// on it waits as long.
     Blocked,
@@ -46,6 +65,7 @@ impl Why {
             Self::NotAnswered => 3,
             Self::Distrusted => 4,
             Self::Blocked => 5,
+            Self::Gap => 6,
         }
     }
 }
@@ -81,6 +101,40 @@ fn retry_under_all_aliases(
         batch.retry(alias, waited_for)?;
         all.add(batch.finish()?);
     }
+    Ok(all)
+}
+
+/// Where letters wait behind a gap whose time is over: at once when nothing more can come before them.
+fn behind_gaps(view: &impl Query, are_drained: bool, now: Timestamp) -> Result<Vec<(i64, u32)>, StoreError> {
+    let by = if are_drained { i64::MAX } else { ms(now.before(GAP_WAITS)) };
+    view.all(
+        "SELECT own_inbox, alias FROM waiting WHERE reason = 6 GROUP BY own_inbox, alias HAVING min(stored_at) <= ?1",
+        [by],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+}
+
+/// Whether any do.
+pub(crate) fn are_gaps_over(view: &impl Query, are_drained: bool, now: Timestamp) -> Result<bool, StoreError> {
+    Ok(!behind_gaps(view, are_drained, now)?.is_empty())
+}
+
+/// Opens them, whatever they skip.
+pub(crate) fn open_gaps(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    are_drained: bool,
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<Received, StoreError> {
+    let mut all = Received::default();
+    for (own_inbox, alias) in behind_gaps(tx, are_drained, times.judging)? {
+        let mut batch = Batch::new(tx, own, own_inbox, times, chance);
+        batch.gaps = Gaps::Open;
+        batch.retry(alias, &[Why::Gap])?;
+        all.add(batch.finish()?);
+    }
+    retry_answered(tx, own, &mut all, times, chance)?;
     Ok(all)
 }
 
@@ -136,6 +190,10 @@ impl Batch<'_, '_, '_> {
         // What waits for somebody's word, ours or theirs, is bounded per contact alone: it was put before the word was there.
         let is_full =
             why == Why::NoOpener && usize::try_from(waiting).is_ok_and(|waiting| waiting >= WAITING_CONTINUATIONS_MAX);
+        let is_far_behind = why == Why::Gap && self.behind_gap(incoming.alias)? >= BEHIND_GAP_MAX;
+        if is_far_behind || (why == Why::Gap && of_contact >= WAITING_PER_CONTACT_MAX) {
+            return self.stop_waiting(incoming);
+        }
         if is_full || of_contact >= WAITING_PER_CONTACT_MAX {
             // Its sender keeps it until we confirm, and sends it again.
             return count_refusals(self.tx, "too_many_waiting", 1);
@@ -151,7 +209,32 @@ impl Batch<'_, '_, '_> {
                 why.code()
             ],
         )?;
+        self.received.waits_behind_gap |= why == Why::Gap;
         Ok(())
+    }
+
+    fn behind_gap(&self, alias: u32) -> Result<i64, StoreError> {
+        let sql = "SELECT count(*) FROM waiting WHERE own_inbox = ?1 AND alias = ?2 AND reason = 6";
+        Ok(self.tx.one(sql, params![self.own_inbox, alias], |row| row.get(0))?.unwrap_or(0))
+    }
+
+    /// Takes everything that waits behind a gap under this alias, and this one behind it.
+    fn stop_waiting(&mut self, incoming: &Incoming<'_>) -> Result<(), StoreError> {
+        self.gaps = Gaps::Open;
+        self.retry(incoming.alias, &[Why::Gap])?;
+        self.take_or_keep(incoming)?;
+        self.gaps = Gaps::Wait;
+        Ok(())
+    }
+
+    /// Tries again what waits behind gaps: they may have closed.
+    pub(super) fn retry_behind_gaps(&mut self) -> Result<(), StoreError> {
+        let aliases = self.tx.all(
+            "SELECT DISTINCT alias FROM waiting WHERE own_inbox = ?1 AND reason = 6",
+            [self.own_inbox],
+            |row| row.get::<_, u32>(0),
+        )?;
+        aliases.into_iter().try_for_each(|alias| self.retry(alias, &[Why::Gap]))
     }
 
     /// Tries again what waits for one of these under an alias, in the order in which it came.
@@ -174,6 +257,7 @@ impl Batch<'_, '_, '_> {
                 }
                 Err(Fault::Store(error)) => return Err(error),
                 Err(Fault::Refused(code)) => count_refusals(self.tx, code, 1)?,
+                Err(Fault::Unopened(cause)) => count_refusals(self.tx, unopened_code(cause), 1)?,
                 Ok(_) => {}
             }
             self.tx.execute("DELETE FROM waiting WHERE id = ?1", [row])?;

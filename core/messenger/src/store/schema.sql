@@ -167,18 +167,35 @@ CREATE TABLE peer_device (
     met           INTEGER NOT NULL DEFAULT 0, -- counter of the last letter of a handshake that was heeded: earlier ones say nothing
     confirm_due   INTEGER,                    -- when it must hear what we received
     unconfirmed   INTEGER NOT NULL DEFAULT 0, -- letters received since it last heard
-    fresh_session_at INTEGER NOT NULL DEFAULT 0, -- when a missing one-time key was last answered by a new session
+    fresh_session_at INTEGER NOT NULL DEFAULT 0, -- when we last began a session because its letters cannot be opened
+    fresh_sessions INTEGER NOT NULL DEFAULT 0, -- how often in a row
+    ask_at        INTEGER,                    -- when it is asked for what is missing of its letters; null: nothing is, or it does not answer
+    asked_at      INTEGER NOT NULL DEFAULT 0, -- when it last was
+    asks          INTEGER NOT NULL DEFAULT 0, -- how often, since something that was missing came
+    answers       INTEGER NOT NULL DEFAULT 0, -- how many requests of its own were answered in the day that began at
+    answers_since INTEGER NOT NULL DEFAULT 0,
+    counter_anew  INTEGER NOT NULL DEFAULT 0, -- what was said under counters up to here goes out under others since we began anew
     spoke_at      INTEGER NOT NULL DEFAULT 0, -- when it made its latest letter, by its clock
     UNIQUE (contact, device)
 ) STRICT;
 CREATE INDEX peer_device_left ON peer_device (left_at) WHERE left_at IS NOT NULL;
+CREATE INDEX peer_device_ask ON peer_device (ask_at) WHERE ask_at IS NOT NULL;
 CREATE INDEX peer_device_confirm ON peer_device (confirm_due) WHERE confirm_due IS NOT NULL;
 
--- Counters received beyond a hole.
+-- Counters received beyond a hole, in ranges that stand apart.
 CREATE TABLE received_counter (
     peer_device INTEGER NOT NULL REFERENCES peer_device (id),
-    counter     INTEGER NOT NULL,
-    PRIMARY KEY (peer_device, counter)
+    first       INTEGER NOT NULL,
+    last        INTEGER NOT NULL,
+    PRIMARY KEY (peer_device, first)
+) STRICT, WITHOUT ROWID;
+
+-- Counters that never came and that their sender gave up, of which it has not said whether they were to be shown.
+CREATE TABLE skipped_counter (
+    peer_device INTEGER NOT NULL REFERENCES peer_device (id),
+    first       INTEGER NOT NULL,
+    last        INTEGER NOT NULL,
+    PRIMARY KEY (peer_device, first)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE peer_inbox (
@@ -263,15 +280,26 @@ CREATE TABLE message (
     message_id   BLOB NOT NULL,
     sent_at      INTEGER NOT NULL,            -- by the sender's clock
     received_at  INTEGER NOT NULL,            -- by ours
-    kind         INTEGER NOT NULL,            -- 1 text, 2 unknown body
+    kind         INTEGER NOT NULL,            -- 1 text, 2 unknown body, 3 not opened yet, 4 missing
     text         TEXT NOT NULL,               -- what is shown
     content      BLOB NOT NULL,               -- the Content as it travelled
     state        INTEGER NOT NULL,            -- ours: 0 queued, 1 sending, 2 sent, 3 delivered, 4 read, 5 failed; theirs: 10
-    failure      INTEGER
+    failure      INTEGER,
+    cause        INTEGER,                     -- of kinds 3 and 4: why
+    arrival      INTEGER                      -- when it came late into its place: as which number; null: as its own
 ) STRICT;
 CREATE UNIQUE INDEX message_once ON message (conversation, sender, message_id);
+CREATE INDEX message_arrival ON message (arrival) WHERE arrival IS NOT NULL;
 -- In it the row numbers of a conversation stand in order: a page costs the same in a long conversation.
 CREATE INDEX message_by_conversation ON message (conversation);
+
+-- Letters that came and could not be opened: their places in the conversation.
+CREATE TABLE unopened (
+    hash        BLOB PRIMARY KEY,             -- of the inner ciphertext
+    peer_device INTEGER NOT NULL REFERENCES peer_device (id),  -- whose it is, as far as the seal says
+    message     INTEGER NOT NULL REFERENCES message (id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX unopened_by_device ON unopened (peer_device, message);
 
 -- Hashes of inner ciphertexts, by day, looked up before any ratchet is touched.
 CREATE TABLE seen_inner (
@@ -342,7 +370,7 @@ CREATE INDEX relay_task_by_subject ON relay_task (relay, subject, id);
 CREATE INDEX relay_task_by_batch ON relay_task (batch);
 
 -- Envelopes that cannot be opened yet: continuations that came before their opener, letters of a device not listed yet, of
--- somebody whose answer is still to come, of a contact who has shown two lists or is blocked. They are acknowledged: the relay's copy is gone.
+-- somebody whose answer is still to come, of a contact who has shown two lists or is blocked, letters that skip too many others. They are acknowledged: the relay's copy is gone.
 CREATE TABLE waiting (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     own_inbox   INTEGER NOT NULL REFERENCES own_inbox (id),
@@ -350,9 +378,10 @@ CREATE TABLE waiting (
     header      BLOB NOT NULL,
     payload     BLOB NOT NULL,
     stored_at   INTEGER NOT NULL,
-    reason      INTEGER NOT NULL              -- 1 no opener, 2 unknown device, 3 no answer yet, 4 distrusted contact, 5 blocked
+    reason      INTEGER NOT NULL              -- 1 no opener, 2 unknown device, 3 no answer yet, 4 distrusted contact, 5 blocked, 6 behind a gap
 ) STRICT;
 CREATE INDEX waiting_by_alias ON waiting (own_inbox, alias, id);
+CREATE INDEX waiting_behind_gap ON waiting (own_inbox, alias, stored_at) WHERE reason = 6;
 
 -- What was refused and why: counts only.
 CREATE TABLE refusal (

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use sotto_core::records::{Message, MessageState};
+use sotto_core::records::{Kind, Message, MessageState};
 
 use crate::schedule::{ORDER_ACROSS_RELAYS, PEOPLE};
 
@@ -113,7 +113,9 @@ impl Ledger {
     }
 
     fn look_at_theirs(&self, person: usize, with: usize, messages: &[Message]) -> Result<(), Violation> {
-        let theirs = messages.iter().filter(|message| message.state == MessageState::Received);
+        // A place that waits for its text says nothing yet.
+        let is_text = |message: &&Message| message.state == MessageState::Received && message.kind == Kind::Text;
+        let theirs = messages.iter().filter(is_text);
         let shown: Vec<&str> = theirs.map(|message| message.text.as_str()).collect();
         let places: BTreeMap<&str, usize> =
             self.between(with, person).enumerate().map(|(place, said)| (said.text.as_str(), place)).collect();

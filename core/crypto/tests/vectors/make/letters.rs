@@ -1,7 +1,9 @@
 //! Bindings, letters and what they say; conversations and safety numbers.
 
 use sotto_crypto::Party;
-use sotto_crypto::letter::{Card, Content, Counters, GivenUp, Letter, Meaning, Range, ResendRequest, Style, Text};
+use sotto_crypto::letter::{
+    Card, Ciphertext, Content, Counters, GivenUp, Letter, Meaning, Range, ResendRequest, Style, Text,
+};
 use sotto_crypto::manifest::Head;
 use sotto_crypto::seal::{Opened, OpenerHash};
 use sotto_crypto::secret::{ChainKey, InviteProof, PairSecret, ReplySecret, invite_proof};
@@ -403,8 +405,8 @@ fn given_up() -> GivenUp {
     GivenUp {
         missing: vec![counters(3, 3)],
         empty: vec![counters(1, 2), counters(5, 9)],
-        missing_hashes: vec![[1; 32]],
-        empty_hashes: vec![[2; 32]],
+        missing_ciphertexts: vec![Ciphertext { inner_hash: [1; 32], counter: Some(4) }],
+        empty_ciphertexts: vec![Ciphertext { inner_hash: [2; 32], counter: None }],
     }
 }
 
@@ -438,8 +440,14 @@ fn add_resends(scenarios: &mut Scenarios) {
     given_up("nothing", "nothing-named", "It gives up nothing.", letter::GivenUp::default());
     let message = letter::GivenUp { empty: vec![range(4, 3)], ..Default::default() };
     given_up("backwards", "bad-range", "A range that ends before it begins.", message);
-    let (missing_hashes, empty_hashes) = (vec![hash.clone(); 32], vec![hash.clone(); 33]);
-    let message = letter::GivenUp { missing_hashes, empty_hashes, ..Default::default() };
+    let ciphertext = |counter: u64| letter::Ciphertext { inner_hash: hash.clone(), counter };
+    let message = letter::GivenUp { missing_ciphertexts: vec![ciphertext(end + 1)], ..Default::default() };
+    given_up("counter-too-high", "bad-range", "A ciphertext of a letter that no device writes.", message);
+    let message = letter::GivenUp {
+        missing_ciphertexts: vec![ciphertext(1); 32],
+        empty_ciphertexts: vec![ciphertext(0); 33],
+        ..Default::default()
+    };
     given_up("too-many-hashes", "too-many-hashes", "More hashes than were asked for, in both lists.", message);
 }
 

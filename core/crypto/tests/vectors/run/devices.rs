@@ -2,7 +2,7 @@
 
 use sotto_crypto::certificate::Certificate;
 use sotto_crypto::kem::KemPrivateKey;
-use sotto_crypto::letter::{Channel, Content, Counters, Letter, UnverifiedLetter, binding as bind};
+use sotto_crypto::letter::{Channel, Ciphertext, Content, Counters, Letter, UnverifiedLetter, binding as bind};
 use sotto_crypto::manifest::{Head, History, Known, VerifiedManifest, open_entry};
 use sotto_crypto::olm::OlmMessage;
 use sotto_crypto::prekey::{Bundle, open_one_time};
@@ -16,7 +16,7 @@ use sotto_protocol::letter::OlmKind;
 use sotto_protocol::{AccountId, Bytes, ChainId, ConversationId, DeviceId, InboxId, KeyId, MessageId, Timestamp};
 
 use super::{Answer, Answers, codes};
-use crate::file::Vector;
+use crate::file::{Vector, hex};
 use crate::people::{bytes_of, olm_account, stored};
 
 type Outcome = Result<Answer, &'static str>;
@@ -240,13 +240,13 @@ pub(crate) fn content(vector: &Vector) -> Outcome {
         Content::Confirmation => answers.text("body", "confirmation").0,
         Content::ResendRequest(request) => {
             let answers = ranges(answers.text("body", "resend-request"), "counters", &request.counters);
-            hashes(answers, "hash", &request.inner_hashes).0
+            request.inner_hashes.iter().fold(answers, |answers, hash| answers.hex("hash", hash)).0
         }
         Content::GivenUp(given_up) => {
             let answers = ranges(answers.text("body", "given-up"), "missing", &given_up.missing);
             let answers = ranges(answers, "empty", &given_up.empty);
-            let answers = hashes(answers, "missing_hash", &given_up.missing_hashes);
-            hashes(answers, "empty_hash", &given_up.empty_hashes).0
+            let answers = ciphertexts(answers, "missing_ciphertext", &given_up.missing_ciphertexts);
+            ciphertexts(answers, "empty_ciphertext", &given_up.empty_ciphertexts).0
         }
         Content::ContactRequest { name, card, manifest, reply_secret, proof } => {
             let answers = answers.text("body", "contact-request").text("name", name).hex("account", card.account);
@@ -269,8 +269,10 @@ fn ranges(answers: Answers, name: &str, ranges: &[Counters]) -> Answers {
     ranges.iter().fold(answers, |answers, range| answers.text(name, format!("{} {}", range.first, range.last)))
 }
 
-fn hashes(answers: Answers, name: &str, hashes: &[[u8; 32]]) -> Answers {
-    hashes.iter().fold(answers, |answers, hash| answers.hex(name, hash))
+fn ciphertexts(answers: Answers, name: &str, ciphertexts: &[Ciphertext]) -> Answers {
+    ciphertexts.iter().fold(answers, |answers, ciphertext| {
+        answers.text(name, format!("{} {}", hex(ciphertext.inner_hash), ciphertext.counter.unwrap_or(0)))
+    })
 }
 
 pub(crate) fn contact_request(vector: &Vector) -> Outcome {
