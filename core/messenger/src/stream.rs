@@ -296,16 +296,15 @@ impl<'a> Connection<'a> {
             // Our signature under a number that our cursor cannot hold would look like another copy's for ever.
             return Err(RelayError::Malformed.into());
         }
-        let received = self
-            .engine
-            .write(move |engine, tx| {
-                if engine.is_rolled_back() {
-                    return Err(Error::RolledBack);
+        match take_deliveries(self.engine, row, deliveries.clone()).await {
+            // One of them may be what this device cannot deal with: the others are not held up by it.
+            Err(Error::Store(StoreError::Corrupt | StoreError::Failed)) => {
+                for delivery in deliveries {
+                    take_or_set_aside(self.engine, row, delivery).await?;
                 }
-                Ok(receive::receive(tx, &engine.own(), row, &deliveries, engine.times(), &mut engine.chance())?)
-            })
-            .await?;
-        self.engine.after_receive(&received);
+            }
+            taken => taken?,
+        }
         if last > 0 {
             let signature = Bytes::copy_from_slice(&owner_key.acknowledge(self.relay.name(), &id, last));
             self.send(client_frame::Frame::Ack(relay::Ack { inbox, sequence: last, signature })).await?;
@@ -361,6 +360,32 @@ impl<'a> Connection<'a> {
 
 fn rows_at(own: &Own, relay: &RelayAddress) -> Vec<i64> {
     own.inboxes_at(relay).map(|own| own.row).collect()
+}
+
+async fn take_deliveries(engine: &Arc<Engine>, own_inbox: i64, deliveries: Vec<relay::Delivery>) -> Result<(), Error> {
+    let received = engine
+        .write(move |engine, tx| {
+            if engine.is_rolled_back() {
+                return Err(Error::RolledBack);
+            }
+            Ok(receive::receive(tx, &engine.own(), own_inbox, &deliveries, engine.times(), &mut engine.chance())?)
+        })
+        .await?;
+    engine.after_receive(&received);
+    Ok(())
+}
+
+/// A delivery by itself. Where that fails, and the database works all the same, it is counted and let go: it is not confirmed, so its
+/// sender keeps it, and is asked for it.
+async fn take_or_set_aside(engine: &Arc<Engine>, own_inbox: i64, delivery: relay::Delivery) -> Result<(), Error> {
+    let sequence = delivery.sequence;
+    match take_deliveries(engine, own_inbox, vec![delivery]).await {
+        Err(Error::Store(StoreError::Corrupt | StoreError::Failed)) => {
+            tracing::error!("an envelope could not be dealt with");
+            engine.write(move |_, tx| Ok(receive::set_aside(tx, own_inbox, sequence)?)).await
+        }
+        taken => taken,
+    }
 }
 
 fn attach(own: &OwnInbox, relay: &RelayName, challenge: &[u8; 32]) -> relay::Attach {

@@ -3,7 +3,7 @@
 //! For each envelope, in this order: what its alias stands for, its seal, whether its inner ciphertext was seen before, its ratchet,
 //! whom it is bound to, its counter, its content. Only when all of that is right does anything change. What a peer did wrong is
 //! counted and changes nothing; what cannot be opened yet waits; trouble of this device ends the batch, nothing is acknowledged, and
-//! the same bytes come again.
+//! the same bytes come again, one by one where one of them may be the trouble.
 //! In a batch a session is loaded, stepped and stored once, and a conversation row written once. Acknowledgement and events come after
 //! the commit, and are not here (`stream.rs`).
 //! - `open.rs`: seal and ratchet, up to an authenticated letter
@@ -124,6 +124,13 @@ pub(crate) fn receive(
     }
     waiting::retry_answered(tx, own, &mut received, times, chance)?;
     Ok(received)
+}
+
+/// Lets go of a delivery that fails whenever it is taken.
+pub(crate) fn set_aside(tx: &mut Tx<'_>, own_inbox: i64, sequence: u64) -> Result<(), StoreError> {
+    count_refusals(tx, "set_aside", 1)?;
+    tx.execute("UPDATE own_inbox SET cursor = max(cursor, ?2) WHERE id = ?1", params![own_inbox, stored(sequence)])?;
+    Ok(())
 }
 
 fn count_refusals(tx: &mut Tx<'_>, code: &'static str, count: usize) -> Result<(), StoreError> {

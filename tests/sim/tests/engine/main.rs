@@ -21,6 +21,7 @@ mod lists;
 mod lost_relays;
 mod meeting;
 mod moved;
+mod poison;
 mod prekeys;
 mod refusals;
 mod relays;
