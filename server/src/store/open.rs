@@ -15,8 +15,17 @@ use super::commit::Crash;
 use super::transaction::StepHook;
 use crate::limits::StoreBounds;
 
+/// What each schema after the first changes about the one before it. Never edited once released: databases have walked it. Until the first
+/// release there is none, and `schema.sql` changes by itself.
+const MIGRATIONS: &[&str] = &[];
 /// The schema that this code reads and writes.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = version_after(MIGRATIONS);
+
+/// The first schema is 1, and each migration leads to the next.
+#[expect(clippy::cast_possible_wrap, reason = "a constant has no other way, and a list of them is short")]
+const fn version_after(migrations: &[&str]) -> i64 {
+    1 + migrations.len() as i64
+}
 /// "Sott" in the file's header.
 const APPLICATION_ID: i64 = 0x536f_7474;
 
@@ -194,10 +203,25 @@ fn require_safe(connection: &Connection) -> Result<(), OpenError> {
 }
 
 pub(crate) fn prepare_schema(connection: &Connection) -> Result<(), OpenError> {
+    prepare(connection, MIGRATIONS)
+}
+
+/// Makes the schema in an empty file, or walks the migrations that it lacks, in one transaction: it is of the release that wrote it or of
+/// this one, whatever happens meanwhile.
+fn prepare(connection: &Connection, migrations: &[&str]) -> Result<(), OpenError> {
+    let newest = version_after(migrations);
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (version, application) = (pragma("user_version")?, pragma("application_id")?);
     match (version, application) {
-        (SCHEMA_VERSION, APPLICATION_ID) => Ok(()),
+        (found, APPLICATION_ID) if found == newest => Ok(()),
+        (1.., APPLICATION_ID) if version < newest => {
+            let walked = usize::try_from(version - 1).unwrap_or(usize::MAX);
+            let missing = migrations.get(walked..).unwrap_or_default().concat();
+            let transaction = connection.unchecked_transaction()?;
+            transaction.execute_batch(&missing)?;
+            transaction.pragma_update(None, "user_version", newest)?;
+            Ok(transaction.commit()?)
+        }
         (0, 0) if is_empty(connection)? => {
             connection.execute_batch(&format!(
                 "BEGIN IMMEDIATE; {} PRAGMA user_version = {SCHEMA_VERSION}; PRAGMA application_id = {APPLICATION_ID}; COMMIT;",
@@ -228,6 +252,25 @@ fn is_empty(connection: &Connection) -> Result<bool, OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_database_of_an_earlier_release_walks_the_migrations_that_it_lacks_or_stays_as_it_was() {
+        let connection = connect(&SqliteOptions::memory(), 64).unwrap();
+        prepare_schema(&connection).unwrap();
+        connection.execute("INSERT INTO leaving (inbox) VALUES (7)", []).unwrap();
+        let version = || connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap();
+        let (first, second) =
+            ("ALTER TABLE leaving ADD COLUMN since INTEGER NOT NULL DEFAULT 0;", "CREATE TABLE new (id);");
+        assert!(prepare(&connection, &[first, "INSERT INTO nowhere VALUES (1);"]).is_err());
+        assert_eq!(version(), 1);
+        prepare(&connection, &[first]).unwrap();
+        prepare(&connection, &[first, second]).unwrap();
+        assert_eq!(version(), 3);
+        let kept = "SELECT inbox + since + (SELECT COUNT(*) FROM new) FROM leaving";
+        assert_eq!(connection.query_row(kept, [], |row| row.get::<_, i64>(0)).unwrap(), 7);
+        // One of a later release is left alone.
+        assert!(matches!(prepare_schema(&connection), Err(OpenError::UnknownSchema { found: 3 })));
+    }
 
     #[test]
     fn a1_a_connection_that_would_lie_about_stable_storage_is_not_handed_out() {

@@ -7,7 +7,7 @@ use crate::suite::BUILD;
 /// What the promise says: as many of each play.
 const WHOLE: &str = "1000";
 /// Half a minute on two cores.
-const SHORT: &str = "40";
+const SHORT: &str = "20";
 
 /// `cargo xtask power [--seeds N] [--from SEED] [--left-out]`
 pub(crate) fn power(checkout: &Checkout, arguments: &[String]) -> Result<(), Failure> {
