@@ -1,9 +1,10 @@
 //! A schedule is played: on a thread of its own, on virtual time, with everything that is chance drawn from its seed.
 //!
 //! - `stage.rs`: the people, their devices and relays, and what each step does to them
-//! - `promises.rs`: what must be true, all the time and in the end
+//! - `promises.rs`: what must be true, all the time and in the end; `ratchets.rs`: that no key of a ratchet was used twice
 
 mod promises;
+mod ratchets;
 mod stage;
 
 use std::cell::RefCell;

@@ -26,6 +26,8 @@ pub enum Promise {
     NothingIsInvented,
     /// Both are contacts, or none.
     ContactsAgree,
+    /// No key of a ratchet is used twice.
+    RatchetsMoveOn,
     /// A device opens, and does what it is asked.
     DevicesWork,
     /// No bad input, and no moment, makes a device or a relay panic.

@@ -16,6 +16,7 @@ use sotto_relay::{Relay, RelayConfig};
 use tempfile::TempDir;
 
 use super::promises::{Ledger, Promise, Said, Transcript, Violation, broken};
+use super::ratchets;
 use crate::chance::Chance;
 use crate::device::Device;
 use crate::people::temporary;
@@ -131,6 +132,7 @@ impl<'a> Stage<'a> {
                 Some(messenger) => messenger.account().await,
                 None => continue,
             };
+            ratchets::keep(&Database::open(begun.directory(), &*begun.secrets));
             self.accounts.push(self.works(person, "has no account", account)?.id);
             self.devices.push(begun);
         }
@@ -398,11 +400,23 @@ impl<'a> Stage<'a> {
             };
             let Some(missing) = &missing else {
                 self.tell("everything is with everybody");
-                return Ok(());
+                return self.ratchets_moved_on();
             };
             self.tell(&format!("after {} more: {}", lasting(time), missing.what));
         }
+        // The cause before what came of it.
+        self.ratchets_moved_on()?;
         missing.map_or(Ok(()), Err)
+    }
+
+    fn ratchets_moved_on(&self) -> Result<(), Violation> {
+        for device in &self.devices {
+            if let Some(what) = ratchets::used_twice(&Database::open(device.directory(), &*device.secrets)) {
+                let whose = PEOPLE[self.cast.devices[device.number]];
+                return broken(Promise::RatchetsMoveOn, format!("{whose}'s device made {what}"));
+            }
+        }
+        Ok(())
     }
 
     async fn catch_up_all(&self) -> Result<(), Violation> {
