@@ -1,13 +1,16 @@
 //! The proving ground as a program: many seeds, or one with its story. `cargo xtask sim` starts it, once per core.
+//!
+//! Every play has a process of its own: the runtime wakes those who wait for one thing in an order that depends on how many runtimes its
+//! process has made, and what failed as one of many must fail the same way alone.
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sotto_sim::play::{Played, play};
+use sotto_sim::play::play;
 use sotto_sim::schedule::{Schedule, Step, shrink};
 use sotto_sim::walk::{CHILD, abort_walk, child, scenes, walk};
 
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.first().map(String::as_str) {
         Some(CHILD) => return walk_child(&words),
+        Some(PLAY) => return play_child(&words[1..]),
         Some("walk") => return walk_all(&words[1..]),
         _ => {}
     }
@@ -51,18 +55,62 @@ fn main() -> ExitCode {
         let seed = wanted.from + number * wanted.stride;
         watch.begins(seed);
         let schedule = schedule(seed, &wanted);
-        let one = play(&schedule);
+        let one = match play_alone(&schedule, wanted.plants) {
+            Ok(one) => one,
+            Err(what) => {
+                println!("seed {seed}: {what}");
+                return ExitCode::FAILURE;
+            }
+        };
         played += 1;
         texts += one.texts;
-        if one.violation.is_some() {
+        if one.broken.is_some() {
             failed += 1;
         }
-        if !wanted.is_many || one.violation.is_some() {
+        if !wanted.is_many || one.broken.is_some() {
             tell(&schedule, &one, &wanted);
         }
     }
     println!("played {played} failed {failed} texts {texts} ms {}", begun.elapsed().as_millis());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The word with which the program plays one schedule and says what came of it.
+const PLAY: &str = "play";
+
+/// What a process has played.
+struct One {
+    story: String,
+    hash: String,
+    texts: usize,
+    /// Which promise, and how.
+    broken: Option<(String, String)>,
+}
+
+fn play_alone(schedule: &Schedule, plants: bool) -> Result<One, String> {
+    let mut command = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
+    command.args([PLAY, "--seed", &schedule.seed.to_string(), "--only", &list(&schedule.places())]);
+    if plants {
+        command.arg("--plant");
+    }
+    let out = command.stderr(Stdio::inherit()).output().map_err(|error| error.to_string())?.stdout;
+    let out = String::from_utf8_lossy(&out);
+    let (story, end) = out.trim_end_matches('\n').rsplit_once('\n').ok_or("its process died")?;
+    let words: Vec<&str> = end.splitn(4, '\t').collect();
+    let [hash, texts, promise, what] = words[..] else { return Err("its process died in the middle".to_owned()) };
+    let broken = (!promise.is_empty()).then(|| (promise.to_owned(), what.to_owned()));
+    Ok(One { story: story.to_owned(), hash: hash.to_owned(), texts: texts.parse().unwrap_or(0), broken })
+}
+
+fn play_child(words: &[String]) -> ExitCode {
+    let Ok(wanted) = read(words) else { return ExitCode::from(2) };
+    let played = play(&schedule(wanted.from, &wanted));
+    let (promise, what) = match &played.violation {
+        Some(violation) => (format!("{:?}", violation.promise), violation.what.replace(['\n', '\t'], " ")),
+        None => (String::new(), String::new()),
+    };
+    println!("{}\n{}\t{}\t{promise}\t{what}", played.story.join("\n"), sotto_sim::hex(&played.hash), played.texts);
+    ExitCode::SUCCESS
 }
 
 /// A child of the abort walk.
@@ -138,30 +186,31 @@ fn schedule(seed: u64, wanted: &Wanted) -> Schedule {
     }
 }
 
-fn tell(schedule: &Schedule, played: &Played, wanted: &Wanted) {
+fn tell(schedule: &Schedule, played: &One, wanted: &Wanted) {
     let seed = schedule.seed;
-    let Some(violation) = &played.violation else {
-        println!("{}{}\nnothing broke; hash {}", schedule.cast, played.story.join("\n"), sotto_sim::hex(&played.hash));
+    let Some((promise, what)) = &played.broken else {
+        println!("{}{}\nnothing broke; hash {}", schedule.cast, played.story, played.hash);
         return;
     };
-    println!("seed {seed} failed: {violation}");
+    println!("seed {seed} failed: {promise}: {what}");
     let planted = if wanted.plants { " --plant" } else { "" };
     if !wanted.shrinks {
         if !wanted.is_many {
-            println!("{}{}", schedule.cast, played.story.join("\n"));
+            println!("{}{}", schedule.cast, played.story);
         }
         println!("its story: cargo xtask sim --seed {seed}{planted} --shrink\n");
         return;
     }
-    let shrunk =
-        shrink(schedule, |shorter| play(shorter).violation.is_some_and(|now| now.promise == violation.promise));
+    let again = |shorter: &Schedule| play_alone(shorter, wanted.plants).ok();
+    let fails = |shorter: &Schedule| again(shorter).and_then(|one| one.broken).is_some_and(|(now, _)| now == *promise);
+    let shrunk = shrink(schedule, fails);
     let (plays, shrunk) = (shrunk.plays, shrunk.schedule);
     println!(
         "{} of {} steps are enough (found in {plays} plays):\n\n{}{}\n",
         shrunk.steps.len(),
         schedule.steps.len(),
         shrunk.cast,
-        play(&shrunk).story.join("\n")
+        again(&shrunk).map(|one| one.story).unwrap_or_default()
     );
     println!("again: cargo xtask sim --seed {seed}{planted} --only {}\n", list(&shrunk.places()));
 }
