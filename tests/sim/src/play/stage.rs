@@ -383,6 +383,9 @@ impl<'a> Stage<'a> {
         self.meetings.retain(|meeting| meeting.is_asked || !is_lost(meeting.owner));
         let mut missing = None;
         for time in PATIENCE {
+            if time > AN_HOUR {
+                self.ask_anew().await?;
+            }
             // Hours with engines that run are as many minutes of a processor, and every opening tries everything anew.
             if time < AN_HOUR {
                 self.network.pass(time).await
@@ -434,6 +437,16 @@ impl<'a> Stage<'a> {
             }
         }
         broken(Promise::NothingIsStuck, "letters go to and fro without end".to_owned())
+    }
+
+    /// Whoever has waited for hours for an answer asks under another invite: the first may have expired before the request could leave.
+    async fn ask_anew(&mut self) -> Result<(), Violation> {
+        if self.disagreement().await?.is_some() {
+            for meeting in &mut self.meetings {
+                (meeting.link, meeting.is_asked) = (None, false);
+            }
+        }
+        Ok(())
     }
 
     /// Two who met, and do not both know it.
