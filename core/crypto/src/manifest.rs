@@ -18,7 +18,7 @@ mod draft;
 mod tests;
 
 pub use chain::{open_entry, read_chain, seal_entry};
-pub use device::{Device, DevicesError, InboxAddress};
+pub use device::{Device, DevicesError, InboxAddress, Predecessor};
 pub use draft::{Audience, ManifestDraft};
 pub use sotto_protocol::identity::DeviceKind;
 

@@ -175,7 +175,32 @@ pub(crate) fn list_devices(
         "UPDATE peer_device SET left_at = ?2 WHERE contact = ?1 AND listed = 0 AND left_at IS NULL",
         params![contact.0, ms(now)],
     )?;
+    for device in manifest.devices() {
+        heed_predecessor(tx, contact, manifest, device, now)?;
+    }
     outbox::again::leave_unlisted_inboxes(tx, contact)
+}
+
+/// A device that comes in the place of one that we know, by that one's word, gets what was for it.
+fn heed_predecessor(
+    tx: &mut Tx<'_>,
+    contact: ContactRow,
+    manifest: &VerifiedManifest,
+    device: &Device,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(replaces) = device.replaces else { return Ok(()) };
+    let Some(before) = device_by_id(tx, contact, &replaces.device)? else { return Ok(()) };
+    if device.predecessor(manifest.account(), |_| Some(before.ed25519)).is_none() {
+        tracing::warn!("a device claims another's place without its word");
+        return Ok(());
+    }
+    let successor = device_by_id(tx, contact, &device.id)?.ok_or(StoreError::Corrupt)?.row;
+    let is_news = tx.execute(
+        "UPDATE peer_device SET predecessor = ?2 WHERE id = ?1 AND predecessor IS NULL",
+        params![successor.0, before.row.0],
+    )?;
+    if is_news > 0 { outbox::moved::succeed(tx, before.row, successor, now) } else { Ok(()) }
 }
 
 fn list_device(tx: &mut Tx<'_>, contact: ContactRow, device: &Device) -> Result<(), StoreError> {

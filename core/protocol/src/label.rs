@@ -30,6 +30,8 @@ labels! {
     CERTIFICATE = "certificate";
     /// List key over a manifest.
     MANIFEST = "manifest";
+    /// Device key over the device that comes in its place.
+    SUCCESSOR = "successor";
     /// Links manifests and names a head.
     MANIFEST_HASH = "manifest-hash";
     /// Encryption of a manifest in its chain.

@@ -6,12 +6,13 @@ use sotto_core::world::SecretStore as _;
 use sotto_crypto::certificate::{Certificate, Epoch};
 use sotto_crypto::keys::{ListKey, RootKey};
 use sotto_crypto::manifest::{Audience, Device, ManifestDraft, VerifiedManifest, seal_entry};
+use sotto_crypto::olm::OlmAccount;
 use sotto_crypto::secret::{ChainKey, StateKey, invite_chain};
 use sotto_crypto::state::{StateRow, open_state};
 use sotto_protocol::invite::Invite;
 use sotto_protocol::relay::{ChainEntries, ChainHead, ChainRead};
 use sotto_protocol::request::path;
-use sotto_protocol::{Bytes, ChainId, Message as _, Timestamp};
+use sotto_protocol::{Bytes, ChainId, DeviceId, Message as _, Timestamp};
 
 use crate::{Fate, Network, Person, hex};
 
@@ -60,6 +61,21 @@ impl Forger {
         let invite: Invite = link.parse().unwrap_or_else(|_| unreachable!("a test's link is whole"));
         let (chain, chain_key) = invite_chain(&invite.secret);
         Self { chain, chain_key, ..self }
+    }
+
+    /// A device in the place of the owner's, by the word of the owner's device: with everything that stands in its database.
+    ///
+    /// # Panics
+    /// When its database does not hold what it must.
+    pub fn succeed(&self, owner: &Person, device: &mut Device) {
+        let key = owner.secrets.get("database").expect("the keystore answers").expect("an owner has it");
+        let state_key = StateKey::of_database(&<[u8; 32]>::try_from(&key[..]).expect("32 bytes"));
+        let sealed = owner.database().blobs("SELECT olm_sealed FROM account").pop().expect("a row");
+        let row = StateRow { table: "account.olm", id: b"1", version: 1 };
+        let olm: OlmAccount = open_state(&sealed, &state_key, &row).expect("the owner's Olm account opens");
+        let id = owner.database().blobs("SELECT device FROM account").pop().expect("a row");
+        let predecessor = DeviceId::try_from(&id[..]).expect("an id");
+        device.succeed(&self.root.account(), predecessor, &olm);
     }
 
     /// What the reader knows.
@@ -112,6 +128,16 @@ impl Forger {
     #[must_use]
     pub fn manifest_with_devices(&self, devices: &[Device], now: Timestamp) -> VerifiedManifest {
         let head = self.known.head();
+        self.sign_devices(self.known.certificate(), &self.list_key, head.version + 1, Some(head.hash), now, devices)
+    }
+
+    /// The manifest behind that one, with other devices.
+    ///
+    /// # Panics
+    /// When it breaks a rule of its own.
+    #[must_use]
+    pub fn manifest_behind(&self, last: &VerifiedManifest, devices: &[Device], now: Timestamp) -> VerifiedManifest {
+        let head = last.head();
         self.sign_devices(self.known.certificate(), &self.list_key, head.version + 1, Some(head.hash), now, devices)
     }
 

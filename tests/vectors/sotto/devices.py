@@ -45,6 +45,7 @@ DEVICE = {
     5: ("inboxes", [INBOX]),
     6: ("added_at", "uint"),
     7: ("replaces", "bytes"),
+    8: ("replaces_signature", "bytes"),
 }
 MANIFEST = {
     1: ("format", "uint"),
@@ -109,7 +110,7 @@ def parse_manifest(data):
         exactly(16, device["id"])
         exactly(32, device["ed25519"])
         exactly(32, device["curve25519"])
-        require(len(device["replaces"]) in (0, 16), "malformed")
+        require((len(device["replaces"]), len(device["replaces_signature"])) in ((0, 0), (16, 64)), "malformed")
         for inbox in device["inboxes"]:
             require(is_canonical(inbox["relay"]), "malformed")
             exactly(16, inbox["inbox"])
@@ -119,7 +120,9 @@ def parse_manifest(data):
 
 def check_devices(devices):
     ids, keys, inboxes = set(), set(), set()
+    listed = {device["id"] for device in devices}
     for device in devices:
+        require(device["replaces"] not in listed, "replaces-listed")
         require(device["id"] not in ids, "duplicate-device")
         ids.add(device["id"])
         for key in (device["ed25519"], device["curve25519"]):
@@ -354,7 +357,15 @@ def olm_prekey(given):
     return [("session", session), ("chain_index", inner["index"]), ("plaintext", plaintext)]
 
 
+def successor(given):
+    names = ("account", "predecessor", "device", "ed25519", "curve25519")
+    signed = labelled("successor", *(given.hex(name) for name in names))
+    require(verifies(given.hex("predecessor_ed25519"), signed, given.hex("signature")), "bad-signature")
+    return []
+
+
 READERS = {
+    "successor": successor,
     "certificate": certificate,
     "manifest": manifest,
     "manifest-entry": manifest_entry,

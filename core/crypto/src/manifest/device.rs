@@ -7,11 +7,14 @@ use std::collections::BTreeSet;
 
 use sotto_protocol::decode::DecodeError;
 use sotto_protocol::identity::{self, DeviceKind};
+use sotto_protocol::label::{SUCCESSOR, labelled};
 use sotto_protocol::limits::{DEVICES_MAX, INBOXES_PER_DEVICE_MAX};
-use sotto_protocol::{Bytes, DeviceId, InboxId, RelayAddress, Timestamp};
+use sotto_protocol::{AccountId, Bytes, DeviceId, InboxId, RelayAddress, Timestamp};
 
 use crate::certificate::{array, canonical_address};
 use crate::contributory::{is_contributory, is_device_signer};
+use crate::keys::verify;
+use crate::olm::OlmAccount;
 use crate::secret::PrekeyKey;
 
 /// A list of devices that breaks a rule.
@@ -26,6 +29,9 @@ pub enum DevicesError {
     /// A key of small order, or in a form that no key generation makes.
     #[error("a device has a weak key")]
     WeakKey,
+    /// A device comes in the place of one that is still there.
+    #[error("a device replaces one that is listed")]
+    ReplacesListed,
     /// One inbox twice.
     #[error("an inbox stands in the list twice")]
     DuplicateInbox,
@@ -40,6 +46,16 @@ pub struct InboxAddress {
     pub inbox: InboxId,
     /// Opens its bundle and one-time keys.
     pub prekey_key: PrekeyKey,
+}
+
+/// The device in whose place another one comes after a rollback, with its word for that: the list key alone could put anybody in anybody's
+/// place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Predecessor {
+    /// Which.
+    pub device: DeviceId,
+    /// Its signature over its successor.
+    pub signature: [u8; 64],
 }
 
 /// One installation of an account.
@@ -58,11 +74,39 @@ pub struct Device {
     /// [`Timestamp::EPOCH`] outside the own-devices chain.
     pub added_at: Timestamp,
     /// The device that this one replaces after a rollback.
-    pub replaces: Option<DeviceId>,
+    pub replaces: Option<Predecessor>,
 }
 
 impl Device {
-    pub(super) fn to_message(&self) -> identity::Device {
+    /// Comes in the place of the device whose Olm account that is.
+    pub fn succeed(&mut self, account: &AccountId, predecessor: DeviceId, olm: &OlmAccount) {
+        let signature = olm.sign(&self.succession(account, &predecessor));
+        self.replaces = Some(Predecessor { device: predecessor, signature });
+    }
+
+    /// The device that it replaces by that one's own word. `ed25519_of` knows the keys of devices that were listed before: a list says nothing
+    /// of those that have left.
+    pub fn predecessor(
+        &self,
+        account: &AccountId,
+        ed25519_of: impl FnOnce(&DeviceId) -> Option<[u8; 32]>,
+    ) -> Option<DeviceId> {
+        let Predecessor { device, signature } = self.replaces?;
+        let ed25519 = ed25519_of(&device)?;
+        verify(&ed25519, &self.succession(account, &device), &signature).ok()?;
+        Some(device)
+    }
+
+    fn succession(&self, account: &AccountId, predecessor: &DeviceId) -> Vec<u8> {
+        labelled(
+            SUCCESSOR,
+            &[account.as_ref(), predecessor.as_ref(), self.id.as_ref(), &self.ed25519, &self.curve25519],
+        )
+    }
+
+    /// As it stands in a manifest.
+    #[must_use]
+    pub fn to_message(&self) -> identity::Device {
         let inbox = |address: &InboxAddress| identity::InboxAddress {
             relay: address.relay.to_string(),
             inbox: address.inbox.into(),
@@ -75,7 +119,10 @@ impl Device {
             curve25519: Bytes::copy_from_slice(&self.curve25519),
             inboxes: self.inboxes.iter().map(inbox).collect(),
             added_at_ms: self.added_at.as_ms(),
-            replaces: self.replaces.map_or_else(Bytes::new, Bytes::from),
+            replaces: self.replaces.map_or_else(Bytes::new, |replaces| replaces.device.into()),
+            replaces_signature: self
+                .replaces
+                .map_or_else(Bytes::new, |replaces| Bytes::copy_from_slice(&replaces.signature)),
         }
     }
 }
@@ -100,8 +147,19 @@ fn parse(message: &identity::Device) -> Result<Device, DecodeError> {
         curve25519: array("Curve25519 key", &message.curve25519)?,
         inboxes: message.inboxes.iter().map(parse_inbox).collect::<Result<_, _>>()?,
         added_at: Timestamp::from_ms(message.added_at_ms),
-        replaces: if message.replaces.is_empty() { None } else { Some(DeviceId::try_from(&*message.replaces)?) },
+        replaces: parse_predecessor(message)?,
     })
+}
+
+fn parse_predecessor(message: &identity::Device) -> Result<Option<Predecessor>, DecodeError> {
+    match (message.replaces.is_empty(), message.replaces_signature.is_empty()) {
+        (true, true) => Ok(None),
+        (true, false) | (false, true) => Err(DecodeError::Missing { what: "whom a device replaces" }),
+        (false, false) => Ok(Some(Predecessor {
+            device: DeviceId::try_from(&*message.replaces)?,
+            signature: array("signature", &message.replaces_signature)?,
+        })),
+    }
 }
 
 fn parse_inbox(message: &identity::InboxAddress) -> Result<InboxAddress, DecodeError> {
@@ -117,7 +175,11 @@ pub(super) fn check_all(devices: &[Device]) -> Result<(), DevicesError> {
     let mut ids = BTreeSet::new();
     let mut keys = BTreeSet::new();
     let mut inboxes = BTreeSet::new();
+    let is_listed = |id: &DeviceId| devices.iter().any(|device| device.id == *id);
     for device in devices {
+        if device.replaces.is_some_and(|replaces| is_listed(&replaces.device)) {
+            return Err(DevicesError::ReplacesListed);
+        }
         if !ids.insert(device.id) {
             return Err(DevicesError::DuplicateDevice);
         }

@@ -36,6 +36,7 @@ pub(crate) fn run(vector: &Vector) -> Result<Answer, &'static str> {
         "header" => relay::header,
         "padding" => relay::padding,
         "certificate" => devices::certificate,
+        "successor" => devices::successor,
         "manifest" => devices::manifest,
         "manifest-entry" => devices::manifest_entry,
         "one-time-key" => devices::one_time_key,

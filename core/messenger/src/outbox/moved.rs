@@ -5,7 +5,8 @@
 //! device may be listed again. The root key's word for a later epoch moves it (PROTOCOL H4): to the devices that are listed, to each once,
 //! in the order in which it was queued, behind what waits for that device already. Where neither happens for long enough it fails, and
 //! the message shows that, unless another device has it or may have it yet.
-//! Not here: a device that replaces itself within its epoch. That takes its own signature beside the list key's, and no list carries one.
+//! A device that was rolled back comes back as another one within its epoch (PROTOCOL H2): what was for it is for that one, because it has signed
+//! so itself.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use sotto_protocol::limits::MANIFEST_VALID;
 
 use super::fail;
 use crate::contact::ContactRow;
-use crate::peer;
+use crate::peer::{self, DeviceRow};
 use crate::records::Failure;
 use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
@@ -35,6 +36,13 @@ const FOLLOW: &str = "
     AND message_id NOT IN (SELECT message_id FROM outbox WHERE peer_device = ?2 AND state <= 3)
     GROUP BY message_id ORDER BY min(outbox.id)";
 
+/// The same, of one device that has left, `?1`.
+const FOLLOW_ONE: &str = "
+    INSERT INTO outbox (peer_device, message, content, message_id, state, sent_at, dies_at, after_batch)
+    SELECT ?2, message, content, message_id, 0, sent_at, dies_at, after_batch FROM outbox
+    WHERE peer_device = ?1 AND state <= 2 AND content IS NOT ?3
+    AND message_id NOT IN (SELECT message_id FROM outbox WHERE peer_device = ?2 AND state <= 3) ORDER BY id";
+
 /// Letters of devices that left so long ago. In two parts, each of which an index answers: what was encrypted has a counter.
 const LEFT_BEHIND: &str = "
     SELECT id FROM outbox WHERE state < 2 AND peer_device IN (SELECT id FROM peer_device WHERE left_at <= ?1)
@@ -51,6 +59,23 @@ pub(crate) fn follow(tx: &mut Tx<'_>, contact: ContactRow, now: Timestamp) -> Re
         "UPDATE outbox SET state = 4, olm = NULL, content = NULL, ended_at = ?2 WHERE state <= 2
          AND peer_device IN (SELECT id FROM peer_device WHERE contact = ?1 AND listed = 0)",
         params![contact.0, ms(now)],
+    )?;
+    Ok(())
+}
+
+/// Turns the letters for a device that has left to the one that it has declared to come in its place: by its own word, which a list
+/// key alone cannot give.
+pub(crate) fn succeed(
+    tx: &mut Tx<'_>,
+    predecessor: DeviceRow,
+    successor: DeviceRow,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let confirmation = Content::Confirmation.encode().map_err(|_| StoreError::Failed)?;
+    tx.execute(FOLLOW_ONE, params![predecessor.0, successor.0, confirmation.as_ref()])?;
+    tx.execute(
+        "UPDATE outbox SET state = 4, olm = NULL, content = NULL, ended_at = ?2 WHERE peer_device = ?1 AND state <= 2",
+        params![predecessor.0, ms(now)],
     )?;
     Ok(())
 }

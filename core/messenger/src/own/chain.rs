@@ -10,7 +10,7 @@ use sotto_crypto::certificate::Certificate;
 use sotto_crypto::keys::{ListKey, WriteKey};
 use sotto_crypto::letter::Card;
 use sotto_crypto::manifest::{
-    Audience, Device, DeviceKind, Head, InboxAddress, ManifestDraft, VerifiedManifest, seal_entry,
+    Audience, Device, DeviceKind, Head, InboxAddress, ManifestDraft, Predecessor, VerifiedManifest, seal_entry,
 };
 use sotto_crypto::secret::{ChainKey, PrekeyKey};
 use sotto_protocol::label::chain_entry_hash;
@@ -349,10 +349,10 @@ fn sign_manifest(
 
 fn devices(tx: &Tx<'_>) -> Result<Vec<Device>, StoreError> {
     let rows = tx.all(
-        "SELECT id, device, kind, ed25519, curve25519, added_at, replaces FROM own_device ORDER BY id",
+        "SELECT id, device, kind, ed25519, curve25519, added_at, replaces, replaces_signature FROM own_device ORDER BY id",
         [],
         |row| {
-            let replaces: Option<[u8; 16]> = row.get(6)?;
+            let (replaces, signature): (Option<[u8; 16]>, Option<[u8; 64]>) = (row.get(6)?, row.get(7)?);
             let device = Device {
                 id: DeviceId::from_bytes(row.get(1)?),
                 kind: DeviceKind::try_from(row.get::<_, i32>(2)?).unwrap_or_default(),
@@ -360,7 +360,9 @@ fn devices(tx: &Tx<'_>) -> Result<Vec<Device>, StoreError> {
                 curve25519: row.get(4)?,
                 inboxes: Vec::new(),
                 added_at: crate::store::column::timestamp(row.get(5)?),
-                replaces: replaces.map(DeviceId::from_bytes),
+                replaces: replaces
+                    .zip(signature)
+                    .map(|(device, signature)| Predecessor { device: DeviceId::from_bytes(device), signature }),
             };
             Ok((row.get::<_, i64>(0)?, device))
         },

@@ -31,7 +31,8 @@ CREATE TABLE own_device (
     ed25519    BLOB NOT NULL,
     curve25519 BLOB NOT NULL,
     added_at   INTEGER NOT NULL,
-    replaces   BLOB
+    replaces   BLOB,                          -- the device in whose place it came
+    replaces_signature BLOB                   -- that one's word
 ) STRICT;
 
 CREATE TABLE own_inbox (
@@ -161,6 +162,7 @@ CREATE TABLE peer_device (
     curve25519    BLOB NOT NULL,
     listed        INTEGER NOT NULL,           -- in the newest manifest
     left_at       INTEGER,                    -- when we read that it is listed no more; null: it is
+    predecessor   INTEGER REFERENCES peer_device (id), -- in whose place it came, by that one's word
     counter_sent  INTEGER NOT NULL DEFAULT 0, -- last counter given to a letter for it
     confirmed     INTEGER NOT NULL DEFAULT 0, -- highest contiguous counter it says it has
     received      INTEGER NOT NULL DEFAULT 0, -- highest contiguous counter received from it

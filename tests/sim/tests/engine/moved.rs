@@ -43,8 +43,11 @@ async fn e6_a_device_that_takes_anothers_place_within_an_epoch_gets_nothing_of_b
         let first = bob.say("alice", "taken by the relay").await.unwrap();
         bob.catch_up().await.unwrap();
         let mut device = another_device(&forger, &world);
-        // The list key vouches for that, and nobody else.
-        device.replaces = declares.then(|| forger.known().devices()[0].id);
+        // The list key vouches for that, and nobody else: the word is of another device than the one that was there.
+        if declares {
+            let another = sotto_crypto::olm::OlmAccount::generate(world.now());
+            device.succeed(forger.known().account(), forger.known().devices()[0].id, &another);
+        }
         let list = forger.manifest_with_devices(&[device], world.now());
         forger.serve(&world.network, &[&list]);
         world.wait(DAY + Duration::from_secs(3600)).await;
@@ -74,6 +77,30 @@ async fn e6_a_device_that_takes_anothers_place_within_an_epoch_gets_nothing_of_b
         }
         assert_eq!(state(&bob, &third).await, MessageState::Queued);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_a_device_that_another_declares_to_come_in_its_place_gets_what_was_for_it_once() {
+    let (world, _, alice, bob) = World::contacts(199).await;
+    let mut forger = Forger::new(&alice, &bob);
+    alice.messenger.shut_down();
+    bob.say("alice", "taken by the relay").await.unwrap();
+    bob.catch_up().await.unwrap();
+    let mut device = another_device(&forger, &world);
+    forger.succeed(&alice, &mut device);
+    let list = forger.manifest_with_devices(&[device.clone()], world.now());
+    forger.serve(&world.network, &[&list]);
+    world.wait(DAY + Duration::from_secs(3600)).await;
+    bob.say("alice", "queued").await.unwrap();
+    let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
+    assert_eq!(waiting(&bob), [2, 0]);
+    // The next list says the same again.
+    let next = forger.manifest_behind(&list, &[device], world.now());
+    forger.serve(&world.network, &[&list, &next]);
+    world.wait(DAY + Duration::from_secs(3600)).await;
+    bob.say("alice", "more").await.unwrap();
+    let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
+    assert_eq!(waiting(&bob), [3, 0]);
 }
 
 #[tokio::test(start_paused = true)]

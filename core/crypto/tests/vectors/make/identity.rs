@@ -2,7 +2,7 @@
 
 use sotto_crypto::certificate::{Certificate, Continues, Epoch};
 use sotto_crypto::keys::{ListKey, RootKey};
-use sotto_crypto::manifest::{Audience, Known, ManifestDraft, VerifiedManifest, seal_entry};
+use sotto_crypto::manifest::{Audience, Device, Known, ManifestDraft, VerifiedManifest, seal_entry};
 use sotto_crypto::secret::ChainKey;
 use sotto_protocol::label::{CERTIFICATE, MANIFEST, labelled};
 use sotto_protocol::{AccountId, Bytes, ChainId, Message, Timestamp, identity};
@@ -20,6 +20,37 @@ pub(crate) fn add(scenarios: &mut Scenarios) {
     add_devices(scenarios);
     add_history(scenarios);
     add_entries(scenarios);
+    add_successors(scenarios);
+}
+
+/// A device's word for the one that comes in its place.
+fn add_successors(scenarios: &mut Scenarios) {
+    let (alice, mallory) = (Person::new(1), Person::new(2));
+    let account = alice.account();
+    let mut next = Person::new(3).device;
+    next.succeed(&account, alice.device.id, &alice.olm);
+    let signature = next.replaces.unwrap().signature;
+    let vector = |expect: &str, about: &str, device: &Device, signature: &[u8; 64]| {
+        Vector::refused("successor", expect, about)
+            .hex("account", account)
+            .hex("predecessor", alice.device.id)
+            .hex("predecessor_ed25519", alice.device.ed25519)
+            .hex("device", device.id)
+            .hex("ed25519", device.ed25519)
+            .hex("curve25519", device.curve25519)
+            .hex("signature", signature)
+    };
+    scenarios.add("good", vector("accepted", "A device in whose place another comes says so.", &next, &signature));
+    let mut by_another = next.clone();
+    by_another.succeed(&account, alice.device.id, &mallory.olm);
+    let forged = by_another.replaces.unwrap().signature;
+    scenarios.add("other-device", vector("bad-signature", "Another device says so.", &next, &forged));
+    let swapped = Device { curve25519: mallory.device.curve25519, ..next.clone() };
+    scenarios.add("other-key", vector("bad-signature", "It was said of other keys.", &swapped, &signature));
+    let mut elsewhere = next.clone();
+    elsewhere.succeed(&mallory.account(), alice.device.id, &alice.olm);
+    let elsewhere = elsewhere.replaces.unwrap().signature;
+    scenarios.add("other-account", vector("bad-signature", "It was said in another account.", &next, &elsewhere));
 }
 
 fn sign(secret: &[u8; 32], label: &str, parts: &[&[u8]]) -> [u8; 64] {
@@ -132,13 +163,28 @@ fn add_manifests(scenarios: &mut Scenarios) {
     let second = {
         let mut device = Person::new(3).device;
         device.inboxes.push(inbox(&mut alice.rng));
-        device.replaces = Some(alice.device.id);
+        let before = Person::new(4);
+        device.succeed(&account, before.device.id, &before.olm);
         device
     };
     let devices = [alice.device.clone(), second];
     let two = ManifestDraft { devices: &devices, ..alice.draft(2, Some(good.head().hash)) }.sign(&alice.list_key, NOW);
     let about = "Two devices, one with two inboxes and in the place of another.";
     scenarios.add("two-devices", vector("accepted", about, two.ok().unwrap().bytes()));
+
+    let listed = {
+        let mut device = Person::new(3).device;
+        device.succeed(&account, alice.device.id, &alice.olm);
+        vec![alice.device.clone(), device]
+    };
+    let listed = resigned(&alice, &alice.list_key, |message| {
+        message.devices = listed.iter().map(sotto_crypto::manifest::Device::to_message).collect();
+    });
+    scenarios.add("replaces-listed", vector("replaces-listed", "A device in the place of one that is there.", &listed));
+    let half = resigned(&alice, &alice.list_key, |message| {
+        message.devices[0].replaces = Bytes::copy_from_slice(&[7; 16]);
+    });
+    scenarios.add("replaces-unsigned", vector("malformed", "In the place of another without its word.", &half));
 
     scenarios.add(
         "other-account",

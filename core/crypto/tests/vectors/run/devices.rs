@@ -3,7 +3,7 @@
 use sotto_crypto::certificate::Certificate;
 use sotto_crypto::kem::KemPrivateKey;
 use sotto_crypto::letter::{Channel, Ciphertext, Content, Counters, Letter, UnverifiedLetter, binding as bind};
-use sotto_crypto::manifest::{Head, History, Known, VerifiedManifest, open_entry};
+use sotto_crypto::manifest::{Device, DeviceKind, Head, History, Known, Predecessor, VerifiedManifest, open_entry};
 use sotto_crypto::olm::OlmMessage;
 use sotto_crypto::prekey::{Bundle, open_one_time};
 use sotto_crypto::safety::SafetyNumber;
@@ -43,6 +43,21 @@ pub(crate) fn certificate(vector: &Vector) -> Outcome {
         Answers::default().text("epoch", epoch.number).hex("list_key", epoch.list_key).text("home", &epoch.home);
     let answers = answers.text("continues_version", continues.map_or(0, |continues| continues.version));
     Ok(answers.hex("continues_hash", continues.map_or_else(Vec::new, |continues| continues.hash.to_vec())).0)
+}
+
+pub(crate) fn successor(vector: &Vector) -> Outcome {
+    let predecessor = DeviceId::from_bytes(vector.array("predecessor"));
+    let device = Device {
+        id: DeviceId::from_bytes(vector.array("device")),
+        kind: DeviceKind::Phone,
+        ed25519: vector.array("ed25519"),
+        curve25519: vector.array("curve25519"),
+        inboxes: Vec::new(),
+        added_at: Timestamp::EPOCH,
+        replaces: Some(Predecessor { device: predecessor, signature: vector.array("signature") }),
+    };
+    let found = device.predecessor(&account(vector, "account"), |_| Some(vector.array("predecessor_ed25519")));
+    if found == Some(predecessor) { Ok(Answers::default().0) } else { Err("bad-signature") }
 }
 
 pub(crate) fn manifest(vector: &Vector) -> Outcome {
