@@ -8,8 +8,9 @@ use rusqlite::{Row, params};
 use sotto_protocol::{AccountId, ConversationId, MessageId, Timestamp};
 
 use crate::contact::ContactRow;
+use crate::peer::DeviceRow;
 use crate::records::{Conversation, Failure, Kind, Message, MessageState, Missing, Unopened};
-use crate::store::column::{ms, timestamp};
+use crate::store::column::{ms, stored, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
 /// Row of a message.
@@ -102,6 +103,17 @@ impl Kind {
     }
 }
 
+/// What is known of the order among the messages of one device.
+#[derive(Clone, Copy)]
+pub(crate) struct Order {
+    pub(crate) device: DeviceRow,
+    pub(crate) counter: u64,
+    /// Something that the device made later came before it.
+    pub(crate) is_late: bool,
+    /// Something that the device made earlier may still come.
+    pub(crate) is_early: bool,
+}
+
 /// A message to store.
 pub(crate) struct NewMessage<'a> {
     pub(crate) conversation: ConversationRow,
@@ -114,16 +126,26 @@ pub(crate) struct NewMessage<'a> {
     pub(crate) text: &'a str,
     pub(crate) content: &'a [u8],
     pub(crate) state: MessageState,
+    /// `None`: where it comes is its place.
+    pub(crate) order: Option<Order>,
 }
 
-/// Stores a message; `None` when it is there already.
+/// Stores a message; `None` when it is there already. It stands behind all others, or before the first one that its device made after it:
+/// so a device's messages stand in its order, whichever of its letters came first.
 pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewMessage<'_>) -> Result<Option<MessageRow>, StoreError> {
     let sender = new.sender.map_or(SELF, |contact| contact.0);
+    // A number is never given again, and stands for one arrival: whoever reads what came since one misses nothing.
+    let number = newest(tx)? + 1;
+    let order = new.order.filter(|order| order.is_late || order.is_early);
+    let place = match order.filter(|order| order.is_late) {
+        Some(order) => place_before(tx, new.conversation, &order)?.unwrap_or(number),
+        None => number,
+    };
     let inserted = tx.execute(
-        // A number is never given again, and stands for one arrival: whoever reads what came since one misses nothing.
-        "INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause)
-         VALUES ((SELECT max(coalesce((SELECT max(id) FROM message), 0), coalesce((SELECT value FROM meta WHERE key = 'last_number'), 0)) + 1), ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
+        "INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause, place, peer_device, counter)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING",
         params![
+            number,
             new.conversation.0,
             sender,
             new.message_id.as_ref(),
@@ -134,17 +156,27 @@ pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewMessage<'_>) -> Result<Option<Mes
             new.content,
             new.state.code(),
             new.kind.cause(),
+            place,
+            order.map(|order| order.device.0),
+            order.map_or(0, |order| stored(order.counter)),
         ],
     )?;
-    Ok(if inserted == 0 { None } else { Some(MessageRow(tx.view().last_insert_rowid())) })
+    Ok((inserted > 0).then_some(MessageRow(number)))
 }
+
+/// The place of the first message that a device made after this one, where that is here.
+fn place_before(tx: &Tx<'_>, conversation: ConversationRow, order: &Order) -> Result<Option<i64>, StoreError> {
+    tx.one(PLACE_BEFORE, params![order.device.0, stored(order.counter), conversation.0], |row| row.get(0))
+}
+
+const PLACE_BEFORE: &str = "SELECT place FROM message WHERE peer_device = ?1 AND counter > ?2 AND counter > 0 AND conversation = ?3 ORDER BY counter LIMIT 1";
 
 /// Puts a message where another one stands, which could not be opened; unless it is there already: then that one goes.
 pub(crate) fn take_place(tx: &mut Tx<'_>, place: MessageRow, new: &NewMessage<'_>) -> Result<bool, StoreError> {
     let number = newest(tx)? + 1;
     let changed = tx.execute(
-        "UPDATE OR IGNORE message SET message_id = ?2, sent_at = ?3, received_at = ?4, kind = ?5, text = ?6, content = ?7, cause = ?8, arrival = ?9
-         WHERE id = ?1",
+        "UPDATE OR IGNORE message SET message_id = ?2, sent_at = ?3, received_at = ?4, kind = ?5, text = ?6, content = ?7, cause = ?8, arrival = ?9,
+             peer_device = ?10, counter = ?11 WHERE id = ?1",
         params![
             place.0,
             new.message_id.as_ref(),
@@ -155,6 +187,8 @@ pub(crate) fn take_place(tx: &mut Tx<'_>, place: MessageRow, new: &NewMessage<'_
             new.content,
             new.kind.cause(),
             number,
+            new.order.map(|order| order.device.0),
+            new.order.map_or(0, |order| stored(order.counter)),
         ],
     )?;
     if changed == 0 {
@@ -180,7 +214,7 @@ pub(crate) fn remove(tx: &mut Tx<'_>, row: MessageRow) -> Result<(), StoreError>
     tx.execute("DELETE FROM message WHERE id = ?1", [row.0])?;
     note_last_number(tx, number)?;
     tx.execute(
-        "UPDATE conversation SET last_message = (SELECT max(id) FROM message WHERE conversation = ?1),
+        "UPDATE conversation SET last_message = (SELECT id FROM message WHERE conversation = ?1 ORDER BY place DESC, counter DESC, id DESC LIMIT 1),
              unread = max(0, unread - (?2 > read_up_to)) WHERE id = ?1",
         params![conversation, row.0],
     )?;
@@ -196,7 +230,8 @@ fn note_last_number(tx: &mut Tx<'_>, number: i64) -> Result<(), StoreError> {
 /// What a batch changes in one conversation: written once at its end.
 #[derive(Clone, Copy)]
 pub(crate) struct Arrivals {
-    pub(crate) last: MessageRow,
+    /// The last in order; `None` when none stands behind those that were there.
+    pub(crate) last: Option<MessageRow>,
     pub(crate) last_at: Timestamp,
     pub(crate) unread: u32,
 }
@@ -204,8 +239,8 @@ pub(crate) struct Arrivals {
 /// Moves a conversation up to its newest message.
 pub(crate) fn touch(tx: &mut Tx<'_>, conversation: ConversationRow, arrivals: &Arrivals) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE conversation SET last_message = ?2, last_at = max(last_at, ?3), unread = unread + ?4 WHERE id = ?1",
-        params![conversation.0, arrivals.last.0, ms(arrivals.last_at), arrivals.unread],
+        "UPDATE conversation SET last_message = coalesce(?2, last_message), last_at = max(last_at, ?3), unread = unread + ?4 WHERE id = ?1",
+        params![conversation.0, arrivals.last.map(|last| last.0), ms(arrivals.last_at), arrivals.unread],
     )?;
     Ok(())
 }
@@ -292,8 +327,11 @@ pub(crate) fn page(
     before: Option<i64>,
     limit: u32,
 ) -> Result<Vec<Message>, StoreError> {
-    let rows =
-        view.all(&page_query(), params![conversation.0, before.unwrap_or(i64::MAX), limit], read_message(*own))?;
+    let before = before.unwrap_or(i64::MAX);
+    let of_before = "SELECT place, counter FROM message WHERE id = ?1";
+    let (place, counter) =
+        view.one(of_before, [before], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?.unwrap_or((before, 0));
+    let rows = view.all(&page_query(), params![conversation.0, place, counter, before, limit], read_message(*own))?;
     let mut messages = rows.into_iter().collect::<Result<Vec<_>, _>>()?;
     messages.reverse();
     Ok(messages)
@@ -301,7 +339,8 @@ pub(crate) fn page(
 
 fn page_query() -> String {
     format!(
-        "SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.conversation = ?1 AND message.id < ?2 ORDER BY message.id DESC LIMIT ?3"
+        "SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.conversation = ?1 AND (message.place, message.counter, message.id) < (?2, ?3, ?4)
+         ORDER BY message.place DESC, message.counter DESC, message.id DESC LIMIT ?5"
     )
 }
 
@@ -386,15 +425,18 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(include_str!("store/schema.sql")).unwrap();
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
-        let steps = statement.query_map(params![1, 1, 1], |row| row.get(3)).unwrap();
+        let count = statement.parameter_count();
+        let steps = statement.query_map(rusqlite::params_from_iter(vec![1; count]), |row| row.get(3)).unwrap();
         steps.collect::<Result<_, _>>().unwrap()
     }
 
     #[test]
     fn pages_are_read_in_the_order_of_an_index_however_long_the_conversation_is() {
-        for (query, index) in
-            [(page_query(), "message_by_conversation"), (LIST_QUERY.to_owned(), "conversation_by_time")]
-        {
+        for (query, index) in [
+            (page_query(), "message_by_conversation"),
+            (LIST_QUERY.to_owned(), "conversation_by_time"),
+            (PLACE_BEFORE.to_owned(), "message_by_counter"),
+        ] {
             let plan = plan(&query);
             assert!(plan.iter().any(|step| step.contains(index)), "{plan:?}");
             assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");

@@ -163,9 +163,10 @@ fn store_text(engine: &Engine, tx: &mut Tx<'_>, to: &AccountId, text: &str) -> R
         content: &content,
         // The note to self has arrived.
         state: if contact.is_some() { MessageState::Queued } else { MessageState::Sent },
+        order: None,
     };
     let row = conversation::insert(tx, &new)?.ok_or(StoreError::Failed)?;
-    conversation::touch(tx, conversation, &Arrivals { last: row, last_at: now, unread: 0 })?;
+    conversation::touch(tx, conversation, &Arrivals { last: Some(row), last_at: now, unread: 0 })?;
     if let Some(contact) = contact {
         let letter = NewLetter { says: Says::Message(row), message_id, sent_at: now, dies_at: None, after_batch: None };
         outbox::queue_to_contact(tx, contact.row, &letter)?;

@@ -12,7 +12,7 @@ use sotto_protocol::{ConversationId, MessageId, Timestamp};
 use super::open::{Authentic, Ratchet, UsedSeal};
 use super::{Batch, Device, Fault, Incoming, Stepped, Why};
 use crate::contact::{self, Contact, ContactRow, ContactState, Trust};
-use crate::conversation::{self, MessageRow, NewMessage};
+use crate::conversation::{self, MessageRow, NewMessage, Order};
 use crate::error::Error;
 use crate::handshake::{self, Answered};
 use crate::healing::{self, News};
@@ -86,16 +86,16 @@ impl Batch<'_, '_, '_> {
             let content = content_of(&authentic.letter, is_reply_alias).ok();
             let asks = content.as_ref().is_none_or(asks_to_be_confirmed);
             let (installed, letter) = self.keep_keys(&contact, device, authentic)?;
-            self.count(&contact, device, &letter, asks)?;
+            let order = self.count(&contact, device, &letter, asks)?;
             self.heed(&contact, device, &letter)?;
             let places = self.places_of(&contact, device, &inner_hash, &letter)?;
             match content {
                 // It was counted without having been seen, or has been since.
                 Some(Content::Text(text)) if !places.is_empty() => {
-                    self.say(&contact, &letter, Kind::Text, &text.body, &places)?;
+                    self.say(&contact, &letter, order, Kind::Text, &text.body, &places)?;
                 }
                 Some(Content::Unknown { fallback }) if !places.is_empty() => {
-                    self.say(&contact, &letter, Kind::Unknown, &fallback, &places)?;
+                    self.say(&contact, &letter, order, Kind::Unknown, &fallback, &places)?;
                 }
                 _ => self.clear(&places)?,
             }
@@ -112,14 +112,14 @@ impl Batch<'_, '_, '_> {
         let (installed, letter) = self.keep_keys(&contact, device, authentic)?;
         let is_of_handshake = matches!(content, Content::ContactAccept { .. } | Content::PairReady);
         let is_over = is_of_handshake && self.meet(&contact, device, letter.counter)? == Met::Late;
-        self.count(&contact, device, &letter, asks_to_be_confirmed(&content))?;
+        let order = self.count(&contact, device, &letter, asks_to_be_confirmed(&content))?;
         // One that left before and is new here was missing, whether or not that was known.
         self.device(&contact, device)?.news.was_missing |= !letter.earlier.is_empty();
         self.heed(&contact, device, &letter)?;
         let places = self.places_of(&contact, device, &inner_hash, &letter)?;
         match content {
-            Content::Text(text) => self.say(&contact, &letter, Kind::Text, &text.body, &places)?,
-            Content::Unknown { fallback } => self.say(&contact, &letter, Kind::Unknown, &fallback, &places)?,
+            Content::Text(text) => self.say(&contact, &letter, order, Kind::Text, &text.body, &places)?,
+            Content::Unknown { fallback } => self.say(&contact, &letter, order, Kind::Unknown, &fallback, &places)?,
             content => {
                 self.clear(&places)?;
                 if !is_over {
@@ -210,20 +210,20 @@ impl Batch<'_, '_, '_> {
         device.counted.holds(tx, row, counter)
     }
 
-    /// Counts a letter, and moves the contiguous counter over what came early and what will not come.
+    /// Counts a letter, and moves the contiguous counter over what came early and what will not come. Says where it stands among the others.
     pub(super) fn count(
         &mut self,
         contact: &Contact,
         row: DeviceRow,
         letter: &Letter,
         asks_to_be_confirmed: bool,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Order, StoreError> {
         let (tx, device) = self.tx_and_device(contact, row)?;
         let place = device.counted.add(tx, row, letter)?;
         device.changed = true;
         device.to_confirm += u32::from(asks_to_be_confirmed || place.closed_hole);
         device.news.add(News { lacks_more: place.lacks_more, was_missing: place.was_missing });
-        Ok(())
+        Ok(Order { device: row, counter: letter.counter, is_late: place.is_late, is_early: place.is_early })
     }
 
     /// What the letter says of our own letters, seals and of its sender's list.
@@ -303,11 +303,12 @@ impl Batch<'_, '_, '_> {
         Ok(())
     }
 
-    /// A message: in the first of the places that were left for it, or behind all others.
+    /// A message: in the first of the places that were left for it, or where its counter puts it.
     fn say(
         &mut self,
         contact: &Contact,
         letter: &Letter,
+        order: Order,
         kind: Kind,
         text: &str,
         places: &[MessageRow],
@@ -323,10 +324,11 @@ impl Batch<'_, '_, '_> {
             text,
             content: &letter.content,
             state: MessageState::Received,
+            order: Some(order),
         };
         let Some((place, others)) = places.split_first() else {
             if let Some(row) = conversation::insert(self.tx, &new)? {
-                self.arrived(conversation, row);
+                self.arrived(conversation, row, Some(order));
             }
             return Ok(());
         };

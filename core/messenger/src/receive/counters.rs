@@ -26,6 +26,10 @@ pub(super) struct Place {
     pub(super) lacks_more: bool,
     /// It is one of those that were missing.
     pub(super) was_missing: bool,
+    /// Something that its device made later came before it.
+    pub(super) is_late: bool,
+    /// Something that its device made earlier may still come, or be had for asking.
+    pub(super) is_early: bool,
 }
 
 /// How far the letters of a device have come, during a batch.
@@ -59,8 +63,9 @@ impl Counted {
     /// Counts a letter, whether it is new or not: what its sender gave up it says each time.
     pub(super) fn add(&mut self, tx: &mut Tx<'_>, device: DeviceRow, letter: &Letter) -> Result<Place, StoreError> {
         let is_between = letter.counter > self.contiguous && letter.counter < self.highest;
+        let is_late = letter.counter < self.highest;
         let mut place =
-            Place { was_missing: is_between && !self.holds(tx, device, letter.counter)?, ..Place::default() };
+            Place { is_late, was_missing: is_between && !self.holds(tx, device, letter.counter)?, ..Place::default() };
         if letter.counter <= self.contiguous {
             let only = Counters { first: letter.counter, last: letter.counter };
             place.was_missing |= forget_skipped(tx, device, only)?;
@@ -80,6 +85,7 @@ impl Counted {
         }
         place.lacks_more |= letter.counter > self.highest.max(self.contiguous).saturating_add(1);
         self.highest = self.highest.max(self.contiguous).max(letter.counter);
+        place.is_early = place.lacks_more || letter.counter > self.contiguous;
         place.closed_hole = self.absorb(tx, device)?;
         Ok(place)
     }

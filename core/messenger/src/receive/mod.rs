@@ -33,7 +33,7 @@ use sotto_protocol::limits::{HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use sotto_protocol::{Timestamp, relay};
 
 use crate::contact::{self, Contact, ContactRow};
-use crate::conversation::{self, Arrivals, ConversationRow, MessageRow};
+use crate::conversation::{self, Arrivals, ConversationRow, MessageRow, Order};
 use crate::engine::Times;
 use crate::handshake::{self, Purpose};
 use crate::healing::{self, News};
@@ -382,12 +382,14 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
     }
 
     /// A message has come.
-    fn arrived(&mut self, conversation: ConversationRow, row: MessageRow) {
+    fn arrived(&mut self, conversation: ConversationRow, row: MessageRow, order: Option<Order>) {
         self.received.messages.push(row);
         let now = self.now;
         let arrivals =
-            self.conversations.entry(conversation).or_insert(Arrivals { last: row, last_at: now, unread: 0 });
-        arrivals.last = arrivals.last.max(row);
+            self.conversations.entry(conversation).or_insert(Arrivals { last: None, last_at: now, unread: 0 });
+        if !order.is_some_and(|order| order.is_late) {
+            arrivals.last = arrivals.last.max(Some(row));
+        }
         arrivals.unread += 1;
     }
 }

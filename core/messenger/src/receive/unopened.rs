@@ -56,7 +56,7 @@ pub(crate) fn give_up_asking(
     let Some(conversation) = conversation::with_contact(tx, contact)? else { return Ok(()) };
     let missing = missing(conversation, contact, MessageId::from_bytes(chance.bytes()), now, Missing::Unanswered);
     if let Some(row) = conversation::insert(tx, &missing)? {
-        conversation::touch(tx, conversation, &conversation::Arrivals { last: row, last_at: now, unread: 1 })?;
+        conversation::touch(tx, conversation, &conversation::Arrivals { last: Some(row), last_at: now, unread: 1 })?;
     }
     Ok(())
 }
@@ -88,6 +88,7 @@ const fn missing(
         text: "",
         content: &[],
         state: MessageState::Received,
+        order: None,
     }
 }
 
@@ -146,7 +147,7 @@ impl Batch<'_, '_, '_> {
             params![hash, device.0, row.0],
         )?;
         self.device(contact, device)?.has_unopened = true;
-        self.arrived(conversation, row);
+        self.arrived(conversation, row, None);
         Ok(())
     }
 
@@ -218,7 +219,7 @@ impl Batch<'_, '_, '_> {
             let conversation = self.conversation(contact)?;
             let missing = missing(conversation, contact.row, letter.message_id, self.now, Missing::GivenUp);
             if let Some(row) = conversation::insert(self.tx, &missing)? {
-                self.arrived(conversation, row);
+                self.arrived(conversation, row, None);
             }
         }
         Ok(())

@@ -276,7 +276,7 @@ CREATE INDEX conversation_by_time ON conversation (last_at DESC, id DESC);
 CREATE INDEX conversation_by_contact ON conversation (contact);
 
 CREATE TABLE message (
-    id           INTEGER PRIMARY KEY,         -- order in the conversation, as this device saw it
+    id           INTEGER PRIMARY KEY,         -- order in which this device saw it
     conversation INTEGER NOT NULL REFERENCES conversation (id),
     sender       INTEGER NOT NULL,            -- contact.id; 0: this account
     message_id   BLOB NOT NULL,
@@ -288,12 +288,17 @@ CREATE TABLE message (
     state        INTEGER NOT NULL,            -- ours: 0 queued, 1 sending, 2 sent, 3 delivered, 4 read, 5 failed; theirs: 10
     failure      INTEGER,
     cause        INTEGER,                     -- of kinds 3 and 4: why
-    arrival      INTEGER                      -- when it came late into its place: as which number; null: as its own
+    arrival      INTEGER,                     -- when it came late into its place: as which number; null: as its own
+    place        INTEGER NOT NULL,            -- order in the conversation, with the counter: its own id, or that of the first message that its
+                                              -- device made after it and that came before it
+    peer_device  INTEGER REFERENCES peer_device (id), -- whose it is, where that matters for the order
+    counter      INTEGER NOT NULL DEFAULT 0   -- that device's, where something was missing below it when it came, or it was itself; else 0
 ) STRICT;
 CREATE UNIQUE INDEX message_once ON message (conversation, sender, message_id);
 CREATE INDEX message_arrival ON message (arrival) WHERE arrival IS NOT NULL;
--- In it the row numbers of a conversation stand in order: a page costs the same in a long conversation.
-CREATE INDEX message_by_conversation ON message (conversation);
+-- In it the messages of a conversation stand in order: a page costs the same in a long conversation.
+CREATE INDEX message_by_conversation ON message (conversation, place, counter);
+CREATE INDEX message_by_counter ON message (peer_device, counter) WHERE counter > 0;
 
 -- Letters that came and could not be opened: their places in the conversation.
 CREATE TABLE unopened (

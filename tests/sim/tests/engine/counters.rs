@@ -137,11 +137,11 @@ async fn e4_whoever_lies_about_what_may_still_come_spoils_its_own_confirmations_
     assert_eq!(received(&bob), (before.0 + 1, 1), "the first is given up, the second is not");
     // What it denied arrives all the same, before it was asked what that was: it is shown.
     assert!(world.network.put(&denied).await);
-    assert_eq!(bob.transcript("alice").await.unwrap(), ["the third", "denied"]);
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["denied", "the third"]);
     assert_eq!(received(&bob), (before.0 + 1, 1));
     // The second names an older one than the third did: nothing goes back.
     assert!(world.network.put(&on_its_way).await);
-    assert_eq!(bob.transcript("alice").await.unwrap(), ["the third", "denied", "on its way"]);
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["denied", "on its way", "the third"]);
     assert_eq!(received(&bob), (before.0 + 3, 0));
     assert_eq!(bob.database().number(of_carol), before.1, "and nobody else's letters count");
     carol.say("bob", "here I am").await.unwrap();

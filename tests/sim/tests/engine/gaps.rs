@@ -30,6 +30,12 @@ async fn heard(bob: &Person) -> Vec<u32> {
     said.iter().map(|text| text.parse().unwrap_or(u32::MAX)).collect()
 }
 
+/// The same, in the order in which they came.
+async fn came(bob: &Person) -> Vec<u32> {
+    let messages = bob.messenger.received_after(0, u32::MAX).await.expect("the messages are read");
+    messages.iter().filter_map(|message| message.text.parse().ok()).collect()
+}
+
 fn waiting(bob: &Person) -> i64 {
     bob.database().number("SELECT count(*) FROM waiting WHERE reason = 6")
 }
@@ -56,7 +62,7 @@ async fn e6_a_letter_that_skips_more_than_20_others_waits_a_day_for_relays_that_
     world.wait(22 * HOUR).await;
     assert_eq!(heard(&bob).await, [] as [u32; 0]);
     world.wait(3 * HOUR).await;
-    assert_eq!(heard(&bob).await.first(), Some(&21));
+    assert_eq!(came(&bob).await.first(), Some(&21));
     world.wait(48 * HOUR).await;
     assert_eq!(heard(&bob).await.into_iter().collect::<BTreeSet<_>>(), (0..22).collect(), "and the rest is asked for");
 }
@@ -81,9 +87,8 @@ async fn e6_what_waits_behind_a_gap_is_opened_once_the_gap_is_narrow() {
     for letter in &late {
         assert!(world.network.put(letter).await);
     }
-    let heard = heard(&bob).await;
-    assert_eq!(heard[38..44], [38, 39, 60, 61, 62, 40], "with 20 before them");
-    assert_eq!(heard.into_iter().collect::<BTreeSet<_>>(), (0..63).collect(), "not one key was forgotten");
+    assert_eq!(came(&bob).await[38..44], [38, 39, 60, 61, 62, 40], "with 20 before them");
+    assert_eq!(heard(&bob).await, (0..63).collect::<Vec<_>>(), "not one key was forgotten, and all stand in order");
     assert_eq!((waiting(&bob), bob.refused("olm_key_gone")), (0, 0));
 }
 

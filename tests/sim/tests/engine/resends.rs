@@ -58,7 +58,7 @@ async fn e6_a_hole_that_is_still_there_after_all_relays_were_drained_is_asked_fo
     assert_eq!(bob.transcript("alice").await.unwrap(), ["three"], "a hole delays nobody");
     assert_eq!(received(&bob), (before, 1));
     world.wait(2 * MINUTE).await;
-    assert_eq!(bob.transcript("alice").await.unwrap(), ["three", "one", "two"]);
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["one", "two", "three"]);
     assert_eq!(received(&bob), (before + 3, 0), "under the counters that they had");
     // Once: nothing is asked for twice, and nothing is shown twice.
     let letters = world.network.envelopes().len();
@@ -76,7 +76,7 @@ async fn e6_what_comes_a_moment_later_is_not_asked_for() {
     world.wait(Duration::from_secs(15)).await;
     assert!(world.network.put(&late[0]).await);
     world.wait(60 * MINUTE).await;
-    assert_eq!(bob.transcript("alice").await.unwrap(), ["early", "late"]);
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["late", "early"]);
     assert_eq!(world.network.envelopes_to(&alice).len(), before);
 }
 
@@ -93,7 +93,7 @@ async fn e6_what_may_wait_at_a_relay_that_is_away_is_asked_for_a_day_later() {
     world.wait(20 * 60 * MINUTE).await;
     assert_eq!(bob.transcript("alice").await.unwrap(), ["behind it"]);
     world.wait(6 * 60 * MINUTE).await;
-    assert_eq!(bob.transcript("alice").await.unwrap(), ["behind it", "lost"]);
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["lost", "behind it"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,7 +141,7 @@ async fn e6_a_letter_that_was_confirmed_is_sent_again_too() {
     );
     says(&world, &alice, &bob, "bob", "next").await;
     world.wait(2 * MINUTE).await;
-    assert_eq!(bob.transcript("alice").await.unwrap(), ["heard", "next", "kept"]);
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["heard", "kept", "next"]);
     assert_eq!(alice.database().number("SELECT count(*) FROM outbox WHERE state < 2"), 0);
     let kept = alice.database().number("SELECT state FROM outbox WHERE ended_at IS NOT NULL AND message = 1");
     assert_eq!(kept, 3, "and what was confirmed is confirmed");
@@ -158,7 +158,7 @@ async fn e6_what_its_sender_no_longer_holds_is_shown_as_missing_where_it_was_sai
     says(&world, &alice, &bob, "bob", "behind them").await;
     world.wait(2 * MINUTE).await;
     let heard = bob.transcript("alice").await.unwrap();
-    assert_eq!(heard, ["behind them", "held", "held too", ""]);
+    assert_eq!(heard, ["held", "held too", "behind them", ""]);
     assert_eq!(kinds(&bob).await[3], Kind::Missing(Missing::GivenUp), "one line, however many");
     assert_eq!(received(&bob), (before + 6, 0), "with the letter that says so");
 }

@@ -101,8 +101,8 @@ async fn e6_a_ciphertext_that_its_maker_disowns_is_shown_no_longer() {
     says(&world, &alice, &bob, "bob", "before").await;
     // As somebody else made it, and a relay delivered it as alice's.
     bob.database().change(
-        "INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause)
-             VALUES (9, 1, 1, randomblob(16), 1, 1, 3, '', x'', 10, 1);
+        "INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause, place)
+             VALUES (9, 1, 1, randomblob(16), 1, 1, 3, '', x'', 10, 1, 9);
          INSERT INTO unopened VALUES (randomblob(32), 1, 9);
          UPDATE peer_device SET ask_at = 1;",
     );
