@@ -5,7 +5,7 @@ use std::fmt;
 
 use sotto_core::records::{Kind, Message, MessageState};
 
-use crate::schedule::{ORDER_ACROSS_RELAYS, PEOPLE};
+use crate::schedule::PEOPLE;
 
 /// One promise that can be broken.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -70,8 +70,6 @@ pub(super) type Transcript = BTreeMap<usize, Vec<Message>>;
 /// Everything that was said.
 pub(super) struct Ledger {
     pub(super) said: Vec<Said>,
-    /// Who has several relays.
-    pub(super) has_several_relays: Vec<bool>,
 }
 
 impl Ledger {
@@ -131,8 +129,7 @@ impl Ledger {
             if !seen.insert(place) {
                 return broken(Promise::NothingComesTwice, whose() + " twice");
             }
-            let is_ordered = ORDER_ACROSS_RELAYS || !self.has_several_relays[person];
-            if is_ordered && last.is_some_and(|last| last > place) {
+            if last.is_some_and(|last| last > place) {
                 return broken(Promise::OrderIsKept, whose() + " behind a later one");
             }
             last = Some(place);

@@ -88,10 +88,7 @@ impl<'a> Stage<'a> {
             devices: Vec::new(),
             accounts: Vec::new(),
             meetings: Vec::new(),
-            ledger: Ledger {
-                said: Vec::new(),
-                has_several_relays: schedule.cast.people.iter().map(|relays| relays.len() > 1).collect(),
-            },
+            ledger: Ledger { said: Vec::new() },
             story,
         };
         let violation = stage.run(schedule).await.err();

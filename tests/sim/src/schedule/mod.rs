@@ -21,9 +21,6 @@ pub const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "dave"];
 /// What relays are called, in order.
 pub const RELAYS: [&str; 3] = ["one.example", "two.example", "three.example"];
 
-/// Whether what one person says keeps its order when it comes by two relays of its recipient's. Until it does, order is looked at only where
-/// the recipient has one.
-pub const ORDER_ACROSS_RELAYS: bool = true;
 /// Whether letters find another way when a relay is gone for good. Without that, what only that relay held is lost with it, and no seed
 /// draws such a step.
 pub const RELAYS_DIE: bool = true;
