@@ -13,13 +13,16 @@
 //! Invariant: files are stock SQLCipher 4 files, readable and writable by any SQLCipher and by ours (`tests/stock.rs`).
 //! **Close every connection before the process exits.** SQLCipher frees its keys in an `atexit` handler: a thread that still uses a
 //! database then crashes, as if it had been killed.
+//! **Call [`begin`] before the first of them is opened**, where two threads may open one at once.
 //! Besides, because it is the one crate that may call C: what the operating system said when SQLite failed (`trouble.rs`).
 //! Not here: keys and where they come from, pragmas, schemas (`core/messenger`, `server`).
 
+mod begin;
 mod primitives;
 mod provider;
 mod trouble;
 
+pub use begin::begin;
 pub use trouble::system_error;
 
 /// What `PRAGMA cipher_provider` answers when SQLCipher runs on this crate.

@@ -33,6 +33,7 @@ fn notes() -> Vec<String> {
 }
 
 fn open(path: &Path, pragmas: &[&str]) -> Connection {
+    sotto_cipher::begin();
     let connection = Connection::open(path).unwrap();
     pragmas.iter().for_each(|pragma| connection.execute_batch(pragma).unwrap());
     connection
@@ -96,7 +97,7 @@ fn a_wrong_key_opens_nothing() {
         let wrong = wrong.collect::<Vec<_>>();
         let wrong = wrong.iter().map(String::as_str).collect::<Vec<_>>();
         read_notes(&open(&path, &wrong)).unwrap_err();
-        read_notes(&Connection::open(&path).unwrap()).unwrap_err();
+        read_notes(&open(&path, &[])).unwrap_err();
         assert_eq!(read_notes(&open(&path, pragmas)).unwrap(), notes(), "a wrong key changed {name}");
     }
 }

@@ -249,6 +249,7 @@ fn unchanging(path: &Path) -> String {
 
 /// `first` is run before anything is read.
 fn connect_with(path: &Path, key: &DatabaseKey, flags: OpenFlags, first: &str) -> Result<Connection, StoreError> {
+    sotto_cipher::begin();
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NOFOLLOW)?;
     let hex = Zeroizing::new(data_encoding::HEXLOWER.encode(key.as_bytes()));
     let pragma = Zeroizing::new(format!("PRAGMA key = \"x'{}'\";", hex.as_str()));
