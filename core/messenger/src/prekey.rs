@@ -55,13 +55,21 @@ fn erasure_due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
 }
 
 /// When our own relays were last drained, all of them.
-pub(crate) fn drained_at(view: &impl Query) -> Result<Timestamp, StoreError> {
+fn drained_at(view: &impl Query) -> Result<Timestamp, StoreError> {
     let drained_at = view.one(
         "SELECT min(drained_at) FROM own_inbox WHERE owner_key_sealed IS NOT NULL AND leaving_at IS NULL",
         [],
         |row| row.get::<_, Option<i64>>(0),
     )?;
     Ok(drained_at.flatten().map_or(Timestamp::EPOCH, timestamp))
+}
+
+/// A relay of ours that is gone is never drained again: letters that were taken so long ago do not wait for it.
+const DRAINED_WITHIN: Duration = Duration::from_secs(3 * 24 * 3600);
+
+/// By when whatever others have answered has been read: all of our relays were drained since, or one of them is away for too long.
+pub(crate) fn looked_through_at(view: &impl Query, now: Timestamp) -> Result<Timestamp, StoreError> {
+    Ok(drained_at(view)?.max(now.before(DRAINED_WITHIN)))
 }
 
 /// Renews what is due by the network's time, erases what is over by every clock. While no relay has told the time nothing is retired and

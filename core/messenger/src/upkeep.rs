@@ -98,7 +98,7 @@ fn due_at(engine: &Engine, view: &Connection) -> Result<Timestamp, StoreError> {
         |row| row.get::<_, Option<i64>>(0),
     )?;
     let others = [confirm_at.flatten(), dies_at.flatten()].into_iter().flatten().map(timestamp);
-    let others = others.chain(outbox::unanswered::due_at(view)?).chain(outbox::again::due_at(view)?);
+    let others = others.chain(outbox::unanswered::due_at(view, now)?).chain(outbox::again::due_at(view, now)?);
     let others = others.chain(own::left_due_at(view)?.filter(|_| knows_the_time));
     let others = others.chain(healing::due_at(engine, view)?);
     let others = others.chain(prekey::due_at(view, now, knows_the_time)?);

@@ -39,6 +39,8 @@ pub struct Traffic {
 pub enum Fate {
     /// It arrives, and so does its answer.
     Passes,
+    /// It arrives, so much later.
+    Late(Duration),
     /// It never arrives.
     Lost,
     /// The relay takes it, and its answer never arrives.

@@ -89,6 +89,10 @@ impl Transport for InProcess {
             let (body, answer_is_lost) = match self.network.judge(traffic) {
                 Fate::Passes => (call.body, false),
                 Fate::AnswerLost => (call.body, true),
+                Fate::Late(delay) => {
+                    self.network.pass(delay).await;
+                    (call.body, false)
+                }
                 Fate::Becomes(body) => (body, false),
                 Fate::Lost => return Err(TransportError::Unreachable),
                 Fate::Answered(body) => return Ok(Answer { status: 200, body }),

@@ -22,7 +22,7 @@ use super::reach::Place;
 use crate::contact::ContactRow;
 use crate::engine::Engine;
 use crate::peer::{self, DeviceRow, InboxRow};
-use crate::prekey::drained_at;
+use crate::prekey::looked_through_at;
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
@@ -104,17 +104,17 @@ struct Due {
 }
 
 /// When something is due next.
-pub(crate) fn due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
+pub(crate) fn due_at(view: &impl Query, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     let out = view.one("SELECT min(since) FROM relay_out WHERE moved = 0", [], |row| row.get::<_, Option<i64>>(0))?;
     let out = out.flatten().map(|since| timestamp(since).after(OUT_FOR));
-    // A confirmation may wait in an inbox of ours until all of them are drained: then it is looked at again.
+    // A confirmation may wait in an inbox of ours until all of them are drained, or one is away for too long: then it is looked at again.
     let due = view.one(
         "SELECT again_at, accepted_at FROM outbox WHERE state = 2 AND again_at IS NOT NULL ORDER BY again_at LIMIT 1",
         [],
         |row| Ok((timestamp(row.get(0)?), timestamp(row.get(1)?))),
     )?;
-    let drained_at = drained_at(view)?;
-    let due = due.filter(|(_, accepted_at)| drained_at >= *accepted_at).map(|(again_at, _)| again_at);
+    let looked_through_at = looked_through_at(view, now)?;
+    let due = due.filter(|(_, accepted_at)| looked_through_at >= *accepted_at).map(|(again_at, _)| again_at);
     Ok(out.into_iter().chain(due).min())
 }
 
@@ -125,7 +125,7 @@ pub(crate) fn renew(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
         "SELECT outbox.id, outbox.peer_device, outbox.peer_inbox, outbox.accepted_at, outbox.tries, peer_device.spoke_at
          FROM outbox JOIN peer_device ON peer_device.id = outbox.peer_device
          WHERE outbox.state = 2 AND outbox.again_at <= ?1 AND outbox.accepted_at <= ?2",
-        params![ms(now), ms(drained_at(tx)?)],
+        params![ms(now), ms(looked_through_at(tx, now)?)],
         |row| {
             Ok(Due {
                 row: row.get(0)?,

@@ -11,7 +11,7 @@ use rusqlite::params;
 use sotto_protocol::Timestamp;
 
 use crate::peer::InboxRow;
-use crate::prekey::drained_at;
+use crate::prekey::looked_through_at;
 use crate::session;
 use crate::store::column::timestamp;
 use crate::store::{Query, StoreError, Tx};
@@ -64,35 +64,35 @@ fn all(view: &impl Query) -> Result<Vec<Unanswered>, StoreError> {
 }
 
 /// Those that may be made again once they are due: the answer to the others may wait in our own inbox.
-fn all_drained(view: &impl Query) -> Result<impl Iterator<Item = Unanswered>, StoreError> {
-    let drained_at = drained_at(view)?;
-    Ok(all(view)?.into_iter().filter(move |unanswered| drained_at >= unanswered.accepted_at))
+fn all_drained(view: &impl Query, now: Timestamp) -> Result<impl Iterator<Item = Unanswered>, StoreError> {
+    let looked_through_at = looked_through_at(view, now)?;
+    Ok(all(view)?.into_iter().filter(move |unanswered| looked_through_at >= unanswered.accepted_at))
 }
 
 /// Letters of [`SUPERSEDED`] that were accepted before our own relays were last drained, each with when it is due. Once each: made again
 /// they are the new session's.
-fn superseded(view: &impl Query) -> Result<Vec<(i64, Timestamp)>, StoreError> {
-    let drained_at = drained_at(view)?;
+fn superseded(view: &impl Query, now: Timestamp) -> Result<Vec<(i64, Timestamp)>, StoreError> {
+    let looked_through_at = looked_through_at(view, now)?;
     let rows = view.all(SUPERSEDED, [], |row| Ok((row.get(0)?, timestamp(row.get(1)?))))?;
-    let drained = rows.into_iter().filter(move |(_, accepted_at)| drained_at >= *accepted_at);
+    let drained = rows.into_iter().filter(move |(_, accepted_at)| looked_through_at >= *accepted_at);
     Ok(drained.map(|(row, accepted_at)| (row, accepted_at.after(WAIT))).collect())
 }
 
 /// When the next one is due.
-pub(crate) fn due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
-    let superseded = superseded(view)?.into_iter().map(|(_, due_at)| due_at);
-    Ok(all_drained(view)?.map(|unanswered| unanswered.due_at()).chain(superseded).min())
+pub(crate) fn due_at(view: &impl Query, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    let superseded = superseded(view, now)?.into_iter().map(|(_, due_at)| due_at);
+    Ok(all_drained(view, now)?.map(|unanswered| unanswered.due_at()).chain(superseded).min())
 }
 
 /// Makes again what is due.
 pub(crate) fn renew(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
-    for (row, _) in superseded(tx)?.into_iter().filter(|(_, due_at)| now >= *due_at) {
+    for (row, _) in superseded(tx, now)?.into_iter().filter(|(_, due_at)| now >= *due_at) {
         tx.execute(
             "UPDATE outbox SET state = 0, envelope = NULL, accepted_at = NULL, again_at = NULL WHERE id = ?1",
             [row],
         )?;
     }
-    let due: Vec<_> = all_drained(tx)?.filter(|unanswered| now >= unanswered.due_at()).collect();
+    let due: Vec<_> = all_drained(tx, now)?.filter(|unanswered| now >= unanswered.due_at()).collect();
     for unanswered in due {
         let inbox = unanswered.inbox.0;
         if !unanswered.is_request {

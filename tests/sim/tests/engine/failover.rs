@@ -74,6 +74,23 @@ async fn nobody_waits_for_a_relay_that_others_have_found_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_relay_that_hangs_is_waited_for_for_fifteen_seconds() {
+    let (world, relays, alice, bob) = alice_at_two(711).await;
+    bob.say("alice", "first").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let one = relays[0].name().clone();
+    let hangs = Duration::from_secs(50);
+    world.network.meddle(Some(Box::new(move |call| if call.relay == one { Fate::Late(hangs) } else { Fate::Passes })));
+    bob.say("alice", "second").await.unwrap();
+    world.wait(Duration::from_secs(14)).await;
+    assert_ne!(states(&bob, "alice").await[1], MessageState::Sent, "it may answer yet");
+    world.wait(Duration::from_secs(2)).await;
+    assert_eq!(states(&bob, "alice").await[1], MessageState::Sent);
+    alice.catch_up().await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["first", "second"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_relay_that_is_away_is_asked_whether_it_is_back_and_no_ratchet_steps_for_that() {
     let (world, relays, alice, bob) = alice_at_two(702).await;
     bob.say("alice", "first").await.unwrap();
@@ -149,6 +166,25 @@ async fn e5_what_nobody_confirms_for_a_day_has_a_copy_at_every_relay_and_is_take
     assert_eq!(alice.transcript("bob").await.unwrap(), ["hello"]);
     world.wait(DAY).await;
     assert_eq!(states(&bob, "alice").await, [MessageState::Delivered]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn e5_what_a_relay_of_both_took_before_it_died_arrives_though_nobody_writes_to_it_any_more() {
+    let world = World::seeded(710);
+    let relays = ["one.example", "two.example"].map(|name| world.network.add_relay(name));
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    world.wait(DAY).await;
+    alice.messenger.shut_down();
+    bob.say("alice", "the last thing I said").await.unwrap();
+    bob.catch_up().await.unwrap();
+    // For good, and bob's own relay is never drained again.
+    world.network.set_down(&relays[0], true);
+    world.wait(5 * DAY).await;
+    let alice = world.reopen(alice).await.unwrap();
+    let _ = alice.catch_up().await;
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["the last thing I said"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -123,11 +123,16 @@ async fn e6_a_place_is_taken_by_a_letter_of_its_own_device_only() {
     says(&world, &alice, &bob, "bob", "one").await;
     assert_eq!(kinds(&bob).await.len(), 2);
     let hash = bob.database().texts("SELECT hex(hash) FROM unopened").swap_remove(0);
+    // Carol has a place of her own, so that hers are looked for.
+    bob.database().change("INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause, place)
+             SELECT 9, conversation.id, 2, randomblob(16), 1, 1, 3, '', x'', 10, 1, 9 FROM conversation WHERE contact = 2;
+         INSERT INTO unopened VALUES (randomblob(32), (SELECT id FROM peer_device WHERE contact = 2), 9);");
+    let bob = world.reopen(bob).await.unwrap();
     // Carol's letter claims to have left in that ciphertext.
     carol.say("bob", "mine").await.unwrap();
     carol.database().change(&format!("UPDATE outbox SET inner = x'{hash}' WHERE state = 0"));
     world.settle(&[&carol, &bob]).await.unwrap();
-    assert_eq!(bob.transcript("carol").await.unwrap(), ["mine"]);
+    assert_eq!(bob.transcript("carol").await.unwrap(), ["", "mine"]);
     assert_eq!(kinds(&bob).await, [Kind::Text, Kind::Unopened(Unopened::SessionLost)]);
     world.wait(5 * MINUTE).await;
     assert_eq!(bob.transcript("alice").await.unwrap(), ["before", "one"]);
