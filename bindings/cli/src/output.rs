@@ -81,6 +81,7 @@ impl<'a> Output<'a> {
             Kind::Unopened(_) => "(a message that cannot be opened yet: it was asked for again)".to_owned(),
             Kind::Missing(Missing::GivenUp) => "(something is missing here: its sender no longer has it)".to_owned(),
             Kind::Missing(Missing::Unanswered) => "(something is missing here: it was asked for in vain)".to_owned(),
+            Kind::Missing(Missing::Malformed) => "(something came that is no message)".to_owned(),
         };
         let object = json!({
             "id": message.id.to_string(),
@@ -233,6 +234,7 @@ const fn cause_name(kind: Kind, state: MessageState) -> Option<&'static str> {
         (Kind::Unopened(Unopened::PrekeyGone), _) => Some("prekey_gone"),
         (Kind::Missing(Missing::GivenUp), _) => Some("given_up"),
         (Kind::Missing(Missing::Unanswered), _) => Some("unanswered"),
+        (Kind::Missing(Missing::Malformed), _) => Some("malformed"),
         (_, MessageState::Failed(Failure::Expired)) => Some("expired"),
         (_, MessageState::Failed(Failure::Removed)) => Some("contact_removed"),
         _ => None,

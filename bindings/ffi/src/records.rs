@@ -234,6 +234,8 @@ mirror! {
         GivenUp = records::Kind::Missing(records::Missing::GivenUp),
         /// Something is missing here, and its sender does not answer.
         Unanswered = records::Kind::Missing(records::Missing::Unanswered),
+        /// Something came that is no message.
+        Malformed = records::Kind::Missing(records::Missing::Malformed),
     }
 }
 

@@ -83,7 +83,7 @@ impl Kind {
             Self::Text | Self::Unknown => None,
             Self::Unopened(Unopened::SessionLost) | Self::Missing(Missing::GivenUp) => Some(1),
             Self::Unopened(Unopened::KeyGone) | Self::Missing(Missing::Unanswered) => Some(2),
-            Self::Unopened(Unopened::TooFarAhead) => Some(3),
+            Self::Unopened(Unopened::TooFarAhead) | Self::Missing(Missing::Malformed) => Some(3),
             Self::Unopened(Unopened::PrekeyGone) => Some(4),
         }
     }
@@ -98,6 +98,7 @@ impl Kind {
             (3, Some(4)) => Ok(Self::Unopened(Unopened::PrekeyGone)),
             (4, Some(1)) => Ok(Self::Missing(Missing::GivenUp)),
             (4, Some(2)) => Ok(Self::Missing(Missing::Unanswered)),
+            (4, Some(3)) => Ok(Self::Missing(Missing::Malformed)),
             _ => Err(StoreError::Corrupt),
         }
     }

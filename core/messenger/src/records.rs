@@ -128,6 +128,8 @@ pub enum Missing {
     GivenUp,
     /// Its sender was asked for it again and again, and does not answer.
     Unanswered,
+    /// It came, and says what no message may.
+    Malformed,
 }
 
 /// How far a message is.

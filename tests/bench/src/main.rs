@@ -6,15 +6,18 @@
 //! - `meter`: CPU, wall time, memory; `report`: rows, budgets, verdicts
 //! - `relay_process`: the relay; `people`: engines on it; `inbox`: a device of the relay's without an engine
 //! - `send`, `receive` (with `floor`), `open`: the engine's rows
+//! - `outbox`: a send behind many others; `link`: what a slow link and a relay that is gone cost, in simulated time
 //! - `relay`: the relay's rows; `load`: what every server is given to do; `old_ids`: a relay's memory; `peers`: servers beside it
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 mod floor;
 mod inbox;
+mod link;
 mod load;
 mod meter;
 mod old_ids;
 mod open;
+mod outbox;
 mod peers;
 mod people;
 mod receive;
@@ -54,7 +57,7 @@ impl Size {
     }
 }
 
-const USAGE: &str = "sotto-bench [--small] [--write FILE] [send] [receive] [open] [relay] | peers";
+const USAGE: &str = "sotto-bench [--small] [--write FILE] [send] [outbox] [receive] [open] [link] [relay] | peers";
 
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == relay_process::WORD) {
@@ -68,7 +71,7 @@ fn main() -> ExitCode {
         match word.as_str() {
             "--small" => size = Size::Small,
             "--write" => file = words.next().map(PathBuf::from),
-            "send" | "receive" | "open" | "relay" | "peers" => names.push(word),
+            "send" | "outbox" | "receive" | "open" | "link" | "relay" | "peers" => names.push(word),
             _ => {
                 println!("{USAGE}");
                 return ExitCode::from(2);
@@ -98,6 +101,9 @@ fn run(names: &[String], size: Size, file: Option<PathBuf>) -> Outcome<()> {
         if is_wanted("open") {
             open::measure(size, &mut report).await?;
         }
+        if is_wanted("outbox") {
+            outbox::measure(size, &mut report).await?;
+        }
         if is_wanted("relay") {
             relay::measure(size, &mut report).await?;
         }
@@ -107,6 +113,9 @@ fn run(names: &[String], size: Size, file: Option<PathBuf>) -> Outcome<()> {
         }
         Outcome::Ok(())
     })?;
+    if is_wanted("link") {
+        link::measure(size, &mut report)?;
+    }
     match file {
         Some(file) if names.iter().any(|name| name == "peers") => report.write_into(&file, "peers"),
         Some(file) => report.write_into(&file, "measured"),

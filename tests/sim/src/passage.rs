@@ -17,7 +17,7 @@ use crate::network::{Fate, Network, Traffic};
 use crate::weather::Weather;
 
 /// Frames of a stream that are under way at once.
-const UNDER_WAY_MAX: usize = 64;
+const UNDER_WAY_MAX: usize = 1024;
 
 /// Somebody's way to all relays: a device's, or one that no weather touches.
 pub(crate) struct InProcess {

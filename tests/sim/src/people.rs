@@ -44,8 +44,12 @@ impl World {
         }
     }
 
-    fn world_by(&self, clock: &TestClock, secrets: &MemorySecrets) -> sotto_core::World {
-        sotto_core::World { clock: Arc::new(clock.clone()), ..self.world(secrets) }
+    fn world_by(&self, clock: &TestClock, secrets: &MemorySecrets, device: Option<usize>) -> sotto_core::World {
+        let world = sotto_core::World { clock: Arc::new(clock.clone()), ..self.world(secrets) };
+        match device {
+            Some(device) => sotto_core::World { transport: self.network.transport_of(device), ..world },
+            None => world,
+        }
     }
 
     /// Somebody with one device.
@@ -56,6 +60,21 @@ impl World {
     /// # Panics
     /// When no temporary directory can be made.
     pub async fn person(&self, name: &str, relays: &[RelayAddress]) -> Result<Person, Error> {
+        self.somebody(name, relays, None).await
+    }
+
+    /// Somebody whose device has weather between it and its relays ([`Network::set_weather`] under that number).
+    ///
+    /// # Errors
+    /// As [`Messenger::create`].
+    ///
+    /// # Panics
+    /// When no temporary directory can be made.
+    pub async fn person_outside(&self, name: &str, relays: &[RelayAddress], device: usize) -> Result<Person, Error> {
+        self.somebody(name, relays, Some(device)).await
+    }
+
+    async fn somebody(&self, name: &str, relays: &[RelayAddress], device: Option<usize>) -> Result<Person, Error> {
         let directory = temporary();
         let secrets = MemorySecrets::default();
         let profile = NewProfile {
@@ -65,8 +84,8 @@ impl World {
             relay_codes: Vec::new(),
         };
         let clock = self.clock.another();
-        let messenger = Messenger::create(self.world_by(&clock, &secrets), directory.path(), profile).await?;
-        Ok(Person { messenger, secrets, clock, directory })
+        let messenger = Messenger::create(self.world_by(&clock, &secrets, device), directory.path(), profile).await?;
+        Ok(Person { messenger, secrets, clock, device, directory })
     }
 
     /// Kills a device's engine between two instructions and opens it again from what is on disk.
@@ -74,11 +93,11 @@ impl World {
     /// # Errors
     /// As [`Messenger::open`].
     pub async fn reopen(&self, person: Person) -> Result<Person, Error> {
-        let Person { messenger, secrets, clock, directory } = person;
+        let Person { messenger, secrets, clock, device, directory } = person;
         messenger.shut_down();
         drop(messenger);
-        let messenger = Messenger::open(self.world_by(&clock, &secrets), directory.path()).await?;
-        Ok(Person { messenger, secrets, clock, directory })
+        let messenger = Messenger::open(self.world_by(&clock, &secrets, device), directory.path()).await?;
+        Ok(Person { messenger, secrets, clock, device, directory })
     }
 
     /// What a thief or a backup program takes: the files and the keystore as they are now.
@@ -101,8 +120,8 @@ impl World {
     /// As [`Messenger::open`].
     pub async fn restore(&self, backup: Backup, secrets: MemorySecrets) -> Result<Person, Error> {
         let clock = self.clock.another();
-        let messenger = Messenger::open(self.world_by(&clock, &secrets), backup.directory.path()).await?;
-        Ok(Person { messenger, secrets, clock, directory: backup.directory })
+        let messenger = Messenger::open(self.world_by(&clock, &secrets, None), backup.directory.path()).await?;
+        Ok(Person { messenger, secrets, clock, device: None, directory: backup.directory })
     }
 
     /// Switches everybody off, lets time pass, and switches them on again: much cheaper than a long wait with engines that run.
@@ -220,6 +239,7 @@ pub struct Person {
     pub secrets: MemorySecrets,
     /// The clock of their device.
     pub clock: TestClock,
+    device: Option<usize>,
     directory: TempDir,
 }
 

@@ -10,6 +10,7 @@ use sotto_protocol::letter::OlmKind;
 use sotto_protocol::{ConversationId, MessageId, Timestamp};
 
 use super::open::{Authentic, Ratchet, UsedSeal};
+use super::unopened::Nonsense;
 use super::{Batch, Device, Fault, Incoming, Stepped, Why};
 use crate::contact::{self, Contact, ContactRow, ContactState, Trust};
 use crate::conversation::{self, MessageRow, NewMessage, Order};
@@ -101,8 +102,17 @@ impl Batch<'_, '_, '_> {
             }
             return Ok(installed);
         }
-        let content = content_of(&authentic.letter, is_reply_alias)?;
-        check_cards(&contact, &content)?;
+        let content = match content_of(&authentic.letter, is_reply_alias) {
+            Ok(content) => check_cards(&contact, &content).map(|()| content),
+            Err(error) => Err(error.into()),
+        };
+        let content = match content {
+            Err(nonsense) if contact.state == ContactState::Accepted => {
+                return self.take_nonsense(&contact, device, authentic, nonsense);
+            }
+            Err(nonsense) => return Err(Fault::Refused(nonsense.code)),
+            Ok(content) => content,
+        };
         match contact.state {
             ContactState::Accepted => {}
             ContactState::Asked if matches!(content, Content::ContactAccept { .. }) => {}
@@ -227,7 +237,7 @@ impl Batch<'_, '_, '_> {
     }
 
     /// What the letter says of our own letters, seals and of its sender's list.
-    fn heed(&mut self, contact: &Contact, device: DeviceRow, letter: &Letter) -> Result<(), StoreError> {
+    pub(super) fn heed(&mut self, contact: &Contact, device: DeviceRow, letter: &Letter) -> Result<(), StoreError> {
         let (now, (tx, known)) = (self.now, self.tx_and_device(contact, device)?);
         known.spoke_at = known.spoke_at.max(letter.sent_at);
         if letter.confirmed > known.confirmed && outbox::confirmed(tx, device, letter.confirmed, now)? {
@@ -304,7 +314,7 @@ impl Batch<'_, '_, '_> {
     }
 
     /// A message: in the first of the places that were left for it, or where its counter puts it.
-    fn say(
+    pub(super) fn say(
         &mut self,
         contact: &Contact,
         letter: &Letter,
@@ -370,12 +380,11 @@ impl Batch<'_, '_, '_> {
 
 /// What a letter of a contact says. An answer is legal where it was asked for; everything else also there, because it may follow the answer
 /// before the pair's tokens are known to stand.
-fn content_of(letter: &Letter, is_reply_alias: bool) -> Result<Content, Fault> {
-    let content = match Content::decode(&letter.content, Channel::Contact) {
+fn content_of(letter: &Letter, is_reply_alias: bool) -> Result<Content, ContentError> {
+    match Content::decode(&letter.content, Channel::Contact) {
         Err(ContentError::Misplaced) if is_reply_alias => Content::decode(&letter.content, Channel::Reply),
         content => content,
-    };
-    content.map_err(|error| Fault::Refused(content_code(&error)))
+    }
 }
 
 /// What only makes up for letters that were lost is not worth another.
@@ -384,10 +393,10 @@ const fn asks_to_be_confirmed(content: &Content) -> bool {
 }
 
 /// A contact speaks for its own account only.
-fn check_cards(contact: &Contact, content: &Content) -> Result<(), Fault> {
+fn check_cards(contact: &Contact, content: &Content) -> Result<(), Nonsense> {
     match content {
         Content::ContactAccept { card, .. } | Content::CardChange(card) if card.account != contact.account => {
-            Err(Fault::Refused("card_of_another_account"))
+            Err(Nonsense { code: "card_of_another_account", is_shown: false })
         }
         _ => Ok(()),
     }

@@ -8,12 +8,17 @@
 //! A place belongs to the device that the seal names. Only a letter of that device, authenticated like all others, takes or ends it: which
 //! ciphertexts it left in before is said inside the ratchet. So whoever makes a ciphertext in somebody's name gets a line shown for as long
 //! as that one needs to disown it.
+//!
+//! A letter that opens and says what no letter may is not asked for again: its device would say the same. It counts like every other, so
+//! that nothing behind it is held up, changes nothing else, and leaves a line where a message may have been meant.
 
 use rusqlite::params;
-use sotto_crypto::letter::{Counters, GivenUp, Letter};
+use sotto_crypto::letter::{ContentError, Counters, GivenUp, Letter};
 use sotto_protocol::{MessageId, Timestamp};
 
-use super::{Batch, count_refusals, counters};
+use super::apply::content_code;
+use super::open::Authentic;
+use super::{Batch, Fault, count_refusals, counters};
 use crate::contact::{self, Contact, ContactState};
 use crate::conversation::{self, ConversationRow, MessageRow, NewMessage};
 use crate::peer::{self, DeviceRow};
@@ -92,7 +97,49 @@ const fn missing(
     }
 }
 
+/// What an authenticated letter says, and no letter may.
+pub(super) struct Nonsense {
+    pub(super) code: &'static str,
+    /// Whether it may have been meant as a message.
+    pub(super) is_shown: bool,
+}
+
+impl From<ContentError> for Nonsense {
+    fn from(error: ContentError) -> Self {
+        let is_shown = match error {
+            ContentError::Misplaced | ContentError::BadName | ContentError::Resend(_) => false,
+            ContentError::Text(_)
+            | ContentError::Malformed(_)
+            | ContentError::BodyCount { .. }
+            | ContentError::FallbackTooLong { .. } => true,
+        };
+        Self { code: content_code(&error), is_shown }
+    }
+}
+
 impl Batch<'_, '_, '_> {
+    /// Takes a letter for what it is, and nothing of what it says. Says whether a seal key was installed.
+    pub(super) fn take_nonsense(
+        &mut self,
+        contact: &Contact,
+        device: DeviceRow,
+        authentic: Authentic,
+        nonsense: Nonsense,
+    ) -> Result<bool, Fault> {
+        count_refusals(self.tx, nonsense.code, 1)?;
+        let inner_hash = authentic.inner_hash;
+        let (installed, letter) = self.keep_keys(contact, device, authentic)?;
+        let order = self.count(contact, device, &letter, false)?;
+        self.heed(contact, device, &letter)?;
+        let places = self.places_of(contact, device, &inner_hash, &letter)?;
+        if nonsense.is_shown {
+            self.say(contact, &letter, order, Kind::Missing(Missing::Malformed), "", &places)?;
+        } else {
+            self.clear(&places)?;
+        }
+        Ok(installed)
+    }
+
     /// Leaves a place for a letter of a contact's device that cannot be opened, and sees to it that its sender hears of it.
     pub(super) fn could_not_open(
         &mut self,

@@ -143,16 +143,16 @@ async fn backlog(seed: u64, count: u32, losses: &[std::ops::Range<u32>]) -> (Wor
 
 #[tokio::test(start_paused = true)]
 async fn e6_of_a_backlog_with_holes_what_exists_opens_and_what_is_missing_comes() {
-    let losses = [0..100, 400..420, 600..700, 710..711];
-    let (world, alice, bob) = backlog(746, 1_000, &losses).await;
+    let losses = [0..100, 400..420, 600..700, 710..711, 2_000..2_200, 4_000..4_021];
+    let (world, alice, bob) = backlog(746, 5_000, &losses).await;
     let came = heard(&bob).await;
-    let exists: Vec<_> = (0..1_000).filter(|text| !losses.iter().any(|loss| loss.contains(text))).collect();
+    let exists: Vec<_> = (0..5_000).filter(|text| !losses.iter().any(|loss| loss.contains(text))).collect();
     assert_eq!(came, exists, "in order");
-    assert_eq!(bob.database().number("SELECT count(*) FROM received_counter"), 4, "a range behind each hole");
+    assert_eq!(bob.database().number("SELECT count(*) FROM received_counter"), 6, "a range behind each hole");
     world.wait(10 * MINUTE).await;
     let heard = heard(&bob).await;
-    assert!(heard.iter().copied().collect::<BTreeSet<_>>() == (0..1_000).collect(), "{} came", heard.len());
-    assert_eq!(heard.len(), 1_000, "each once");
+    assert!(heard.iter().copied().collect::<BTreeSet<_>>() == (0..5_000).collect(), "{} came", heard.len());
+    assert_eq!(heard.len(), 5_000, "each once");
     world.settle(&[&alice, &bob]).await.unwrap();
     assert_eq!(bob.database().number("SELECT count(*) FROM received_counter"), 0);
 }

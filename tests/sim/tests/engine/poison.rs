@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sotto_core::records::MessageState;
+use sotto_core::records::{Kind, MessageState, Missing};
 use sotto_protocol::Bytes;
 use sotto_sim::{Envelope, HeldPost, Person, World};
 
@@ -80,8 +80,29 @@ async fn e3_letters_with_bad_contents_and_wild_numbers_block_nobody() {
     alice.catch_up().await.unwrap();
     // What had left before stays as it was.
     assert!(alice.refusals().values().sum::<i64>() >= 25, "{:?}", alice.refusals());
-    // Heard, and not confirmed: whoever breaks the rules waits for letters of its own that nobody can take.
-    assert_eq!(still_works(&world, &alice, &bob).await, MessageState::Sent);
+    assert_eq!(still_works(&world, &alice, &bob).await, MessageState::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn e3_a_letter_that_says_what_no_letter_may_is_shown_so_and_holds_up_none_behind_it() {
+    let (world, _, alice, bob) = World::contacts(764).await;
+    for (from, to, other) in [(&bob, "alice", &alice), (&alice, "bob", &bob)] {
+        from.say(to, "before").await.unwrap();
+        world.settle(&[from, other]).await.unwrap();
+    }
+    bob.say("alice", "bad").await.unwrap();
+    bob.database().change("UPDATE message SET content = x'ca0203010203' WHERE text = 'bad'");
+    let good = bob.say("alice", "good").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(alice.refused("content_malformed"), 1);
+    let contact = alice.contact("bob").await.unwrap().id;
+    let kinds: Vec<_> = alice.messenger.messages(contact, None, 2).await.unwrap().iter().map(|m| m.kind).collect();
+    assert_eq!(kinds, [Kind::Missing(Missing::Malformed), Kind::Text]);
+    alice.say("bob", "heard").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(bob.messenger.message(good.number).await.unwrap().state, MessageState::Delivered);
+    assert_eq!(alice.database().number("SELECT count(*) FROM received_counter"), 0);
+    assert_eq!(alice.refused("content_malformed"), 1, "it is not asked for again");
 }
 
 #[tokio::test(start_paused = true)]

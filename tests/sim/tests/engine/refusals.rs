@@ -1,6 +1,7 @@
 //! Letters of a contact whose device breaks the protocol, and of strangers who do: each is refused for its own reason, and everything else
 //! stays as it was.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sotto_core::InviteOptions;
@@ -25,6 +26,13 @@ async fn arrived(world: &World, alice: &Person, code: &str) {
     assert_eq!(alice.refused(code), 1, "{code}: {:?}", alice.refusals());
 }
 
+/// Everything but that a letter came: its ratchet, its seal and its counter.
+fn but_the_letter(person: &Person) -> BTreeMap<String, Vec<String>> {
+    let mut dump = person.dump();
+    dump.retain(|table, _| !["session", "seal_in", "seen_inner", "peer_device"].contains(&table.as_str()));
+    dump
+}
+
 fn card(account: AccountId, relay: &RelayAddress) -> Card {
     Card {
         account,
@@ -38,22 +46,22 @@ fn card(account: AccountId, relay: &RelayAddress) -> Card {
 async fn e7_content_of_another_channel_is_refused() {
     let (world, relay, alice, bob) = World::contacts(210).await;
     let bob_id = alice.contact("bob").await.unwrap().id;
-    let before = alice.dump();
+    let before = but_the_letter(&alice);
     // An answer where nobody has asked: on the pair's alias.
     let pair_secret = PairSecret::from_bytes([9; 32]);
     let answer = Content::ContactAccept { name: "bob".to_owned(), card: card(bob_id, &relay), pair_secret };
     says_instead(&bob, &answer).await;
     arrived(&world, &alice, "content_misplaced").await;
-    assert!(alice.dump() == before, "something changed");
+    assert!(but_the_letter(&alice) == before, "something changed");
 }
 
 #[tokio::test(start_paused = true)]
 async fn b6_a_contact_speaks_for_its_own_account_only() {
     let (world, relay, alice, bob) = World::contacts(211).await;
-    let before = alice.dump();
+    let before = but_the_letter(&alice);
     says_instead(&bob, &Content::CardChange(card(AccountId::from_bytes([3; 32]), &relay))).await;
     arrived(&world, &alice, "card_of_another_account").await;
-    assert!(alice.dump() == before, "something changed");
+    assert!(but_the_letter(&alice) == before, "something changed");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,42 @@
+//! A send while many others wait for a relay that is away: it costs what the first one did.
+
+use crate::meter::{Meter, count, median, us};
+use crate::people::{Person, introduce};
+use crate::relay_process::RelayProcess;
+use crate::report::{Budget, Report};
+use crate::{Outcome, Size};
+
+/// A short message.
+const TEXT: &str = "Shall we meet at the station at half past six, or is that too early for you?";
+
+pub(crate) async fn measure(size: Size, report: &mut Report) -> Outcome<()> {
+    let directory = tempfile::tempdir()?;
+    let relay = RelayProcess::plain(&directory.path().join("relay"))?;
+    let alice = Person::create("alice", relay.address(), directory.path()).await?;
+    let bob = [Person::create("bob", relay.address(), directory.path()).await?];
+    introduce(&alice, &bob).await?;
+    let to = bob[0].account().await?;
+    drop(relay);
+    bob[0].messenger.shut_down();
+
+    let (all, run) = (size.pick(100_000, 400), size.pick(1_000, 50));
+    let (mut first, mut last) = (Vec::new(), Vec::new());
+    for at in 0..all + run {
+        let meter = Meter::start();
+        alice.messenger.send_text(to, TEXT.to_owned()).await?;
+        let cpu = us(meter.stop().cpu);
+        if at < run {
+            first.push(cpu);
+        } else if at >= all {
+            last.push(cpu);
+        }
+    }
+    alice.messenger.shut_down();
+    let (first, last) = (median(first), median(last));
+    report.table("send() behind an outbox of 100,000 rows");
+    report.row("CPU, median of the first 1,000", first, "us", Budget::None);
+    report.row("CPU, median of the 1,000 behind 100,000", last, "us", Budget::None);
+    report.row("the last against the first", last / first, "x", Budget::AtMost(1.25));
+    report.note(format!("The relay is away. {} letters wait in the end.", all + run));
+    Ok(())
+}
