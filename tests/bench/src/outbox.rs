@@ -1,6 +1,6 @@
 //! A send while many others wait for a relay that is away: it costs what the first one did.
 
-use crate::meter::{Meter, count, median, us};
+use crate::meter::{Meter, median, us};
 use crate::people::{Person, introduce};
 use crate::relay_process::RelayProcess;
 use crate::report::{Budget, Report};
