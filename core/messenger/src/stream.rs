@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use rusqlite::params;
-use sotto_protocol::limits::{SEQUENCE_MAX, SERVER_FRAME_BYTES_MAX, WINDOW_BYTES, WINDOW_COUNT};
+use sotto_protocol::limits::{SEQUENCE_MAX, SERVER_FRAME_BYTES_MAX, WINDOW_BYTES};
 use sotto_protocol::relay::{self, client_frame, server_frame};
 use sotto_protocol::{Bytes, InboxId, Message, RelayAddress, RelayName, Timestamp, decode};
 use tokio::sync::watch;
@@ -34,6 +34,8 @@ use crate::{forgetful, receive, second_copy};
 
 /// A relay reads the next deliveries of its queue in well under a millisecond; a phone notices nothing of this wait.
 const AT_ONCE: Duration = Duration::from_millis(5);
+/// Deliveries in one transaction: a few tens of milliseconds, so that nothing else waits for long.
+const BATCH_COUNT: usize = 256;
 /// Relays say something every 270 seconds at the latest.
 const SILENCE_MAX: Duration = Duration::from_secs(330);
 /// How long a relay may take to say what it remembers of us, whatever else it says meanwhile: as long as it gives us for that.
@@ -278,7 +280,7 @@ impl<'a> Connection<'a> {
         let mut deliveries = first.deliveries;
         let mut size = bytes(&deliveries);
         let mut next = None;
-        while deliveries.len() < WINDOW_COUNT && size < WINDOW_BYTES {
+        while deliveries.len() < BATCH_COUNT && size < WINDOW_BYTES {
             let Some(Ok(frame)) = self.at_hand().await else { break };
             match read_frame(frame.clone())? {
                 Some(server_frame::Frame::Deliveries(more)) if more.inbox == inbox => {

@@ -35,8 +35,9 @@ pub const CHAIN_READ_BYTES_MAX: usize = 1024 * 1024;
 pub const PEEK_COUNT_MAX: u32 = 50;
 /// Bytes in one peek, likewise.
 pub const PEEK_BYTES_MAX: u32 = 256 * 1024;
-/// Deliveries that may be unacknowledged on a connection: hides a 300 ms round trip at 800 a second.
-pub const WINDOW_COUNT: usize = 256;
+/// Deliveries of an inbox that may be unacknowledged on a connection: hides a 300 ms round trip at 3,400 a second, as fast as a phone
+/// stores them.
+pub const WINDOW_COUNT: usize = 1_024;
 /// Their bytes.
 pub const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// A stream frame from the client: an attach or an ack, both tiny.

@@ -212,14 +212,14 @@ fn a2_peek_reads_without_taking_over_and_without_a_right_to_ack() {
 #[test]
 fn a2_a_window_is_outstanding_and_an_ack_moves_it() {
     let world = World::new();
-    let bob = with_mail(&world, 300);
+    let bob = with_mail(&world, 1_100);
     let mut stream = world.attached(&bob);
     let first = sequences(&mut stream);
-    assert_eq!(first, (1..=256).collect::<Vec<u64>>(), "a whole window without a single acknowledgement");
+    assert_eq!(first, (1..=1_024).collect::<Vec<u64>>(), "a whole window without a single acknowledgement");
     stream.ack(&bob, 1);
-    assert_eq!(sequences(&mut stream), [257]);
+    assert_eq!(sequences(&mut stream), [1_025]);
     stream.ack(&bob, 100);
-    assert_eq!(sequences(&mut stream), (258..=300).collect::<Vec<u64>>());
+    assert_eq!(sequences(&mut stream), (1_026..=1_100).collect::<Vec<u64>>());
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn a2_drained_is_said_once_all_that_waited_at_the_attach_is_out_and_not_before()
     let world = World::new();
     let bob = world.device();
     let token = world.token(&bob, 1);
-    for _ in 0..257 {
+    for _ in 0..1_025 {
         world.put(&bob, &token, b"waits");
     }
     let mut stream = world.attached(&bob);
@@ -259,7 +259,7 @@ fn a2_drained_is_said_once_all_that_waited_at_the_attach_is_out_and_not_before()
 #[test]
 fn a2_several_inboxes_share_a_stream_and_none_waits_for_another() {
     let world = World::new();
-    let (bob, carol) = (with_mail(&world, 600), with_mail(&world, 3));
+    let (bob, carol) = (with_mail(&world, 1_200), with_mail(&world, 3));
     let mut stream = world.stream();
     stream.attach(&bob);
     stream.attach(&carol);
@@ -270,7 +270,7 @@ fn a2_several_inboxes_share_a_stream_and_none_waits_for_another() {
     let deliveries: Vec<_> = deliveries.collect();
     let place = deliveries.iter().position(|(inbox, _)| inbox[..] == carol.inbox.as_bytes()[..]).unwrap();
     assert!(place <= 1, "the third frame at the latest is carol's");
-    assert_eq!(deliveries.iter().map(|(_, count)| count).sum::<usize>(), 256 + 3);
+    assert_eq!(deliveries.iter().map(|(_, count)| count).sum::<usize>(), 1_024 + 3);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::{Outcome, Size};
 /// Messages of one sender that stand together.
 const RUN: usize = 20;
 /// Deliveries in one transaction: the stream's window.
-const BATCH: usize = sotto_protocol::limits::WINDOW_COUNT;
+const BATCH: usize = 256;
 /// Bytes of a letter around a short text, as Olm gets it.
 const LETTER_BYTES: usize = 256;
 const TEXT: &str = "The quick brown fox jumps over the lazy dog, and then it does so once more.";
