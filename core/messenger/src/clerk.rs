@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sotto_protocol::label::chain_entry_hash;
-use sotto_protocol::{Bytes, Message as _, RelayAddress, Timestamp, relay};
+use sotto_protocol::{Bytes, InboxId, Message as _, RelayAddress, Timestamp, relay};
 use tokio::sync::{Notify, watch};
 
 use crate::engine::Engine;
@@ -227,7 +227,7 @@ async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task, refusal
     match task.subject {
         Subject::Inbox(inbox) => {
             let own = engine.own();
-            let Some(own) = own.inbox(&inbox) else { return Ok(()) };
+            let Some(own) = own.inbox(&inbox) else { return delete_former(engine, relay, inbox, path, body).await };
             if task.kind == Kind::PrekeyPut {
                 let row = own.row;
                 let left: relay::PrekeyCount =
@@ -278,6 +278,23 @@ async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task, refusal
                 answer => Ok(answer.map(drop)?),
             }
         }
+    }
+}
+
+/// Deletes an inbox of the device that this one was before.
+async fn delete_former(
+    engine: &Arc<Engine>,
+    relay: &RelayAddress,
+    inbox: InboxId,
+    path: &'static str,
+    body: Bytes,
+) -> Result<(), Error> {
+    let key = engine.read(move |engine, view| own::former_owner_key(view, &engine.own().seal, &inbox)).await?;
+    let Some(key) = key.filter(|_| path == Kind::InboxDelete.path()) else { return Ok(()) };
+    match engine.client.signed::<Nothing>(relay, Isolation::Inbox(inbox), path, body, &key).await {
+        // It was deleted before a crash, or by another copy.
+        Err(error) if error.is("refused") => Ok(()),
+        answer => Ok(answer.map(|_| ())?),
     }
 }
 

@@ -7,7 +7,7 @@ use sotto_protocol::AccountId;
 
 use crate::store::{Query as _, Tx};
 pub use crate::store::{StepHook, StoreStep};
-use crate::{Error, Messenger};
+use crate::{Error, Messenger, World};
 
 thread_local! {
     static HOOK: RefCell<Option<StepHook>> = const { RefCell::new(None) };
@@ -37,6 +37,15 @@ pub fn fail_writes_from(messenger: &Messenger, step: u64) {
 #[must_use]
 pub fn writes(messenger: &Messenger) -> u64 {
     messenger.engine().store.fail_at().steps()
+}
+
+/// Opens a copy of a profile as one more device of its account, which goes on beside the one that it was copied from. The copy's keystore must
+/// be one of its own.
+///
+/// # Errors
+/// As [`Messenger::open`]; the relay of the account's list must be there.
+pub async fn open_beside(world: World, directory: &std::path::Path) -> Result<Messenger, Error> {
+    Messenger::open_beside(world, directory).await
 }
 
 /// Fills a profile with chats and with messages that nobody sent, as a phone has them after years: a tenth of all in one chat, the

@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,8 +32,9 @@ use crate::relay_client::RelayClient;
 use crate::status::Status;
 use crate::store::{Answer, Store, StoreError, Tx};
 use crate::witness::{self, Witness};
-use crate::world::{Chance, Clock, Rng};
-use crate::{clerk, generation, manifests, receive, stream, upkeep};
+use crate::world::{Chance, Clock, Rng, SecretStore};
+use crate::generation::Standing;
+use crate::{clerk, generation, manifests, rebirth, receive, stream, upkeep};
 
 /// Events kept for a slow listener; one that falls behind reads the database instead.
 const EVENTS: usize = 1_024;
@@ -72,6 +73,7 @@ pub(crate) struct Engine {
     pub(crate) reach: Reach,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) secrets: Arc<dyn SecretStore>,
     pub(crate) status: Status,
     pub(crate) runtime: Handle,
     events: broadcast::Sender<Event>,
@@ -87,7 +89,9 @@ pub(crate) struct Engine {
     retry: watch::Sender<u64>,
     pub(crate) witness: Witness,
     shut_down: watch::Sender<bool>,
-    rolled_back: AtomicBool,
+    standing: Mutex<Standing>,
+    /// Counts lives: the tasks of one end with it.
+    life: watch::Sender<u64>,
     /// Contacts whose chain is being read, and whether somebody has asked for another reading meanwhile.
     reading: Mutex<HashMap<ContactRow, Again>>,
 }
@@ -100,14 +104,16 @@ enum Again {
 }
 
 impl Engine {
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the world that it lives in")]
     pub(crate) fn new(
         store: Store,
         own: Own,
         client: RelayClient,
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
+        secrets: Arc<dyn SecretStore>,
         runtime: Handle,
-        is_copy: bool,
+        standing: Standing,
     ) -> Arc<Self> {
         let shut_down = watch::channel(false).0;
         Arc::new(Self {
@@ -118,6 +124,7 @@ impl Engine {
             client,
             clock,
             rng,
+            secrets,
             reach: Reach::default(),
             status: Status::default(),
             runtime,
@@ -130,17 +137,23 @@ impl Engine {
             hint: watch::channel(0).0,
             retry: watch::channel(0).0,
             shut_down,
-            rolled_back: AtomicBool::new(is_copy),
+            standing: Mutex::new(standing),
+            life: watch::channel(0).0,
             reading: Mutex::default(),
         })
     }
 
-    /// Starts the tasks. A database that is known to be a copy gets none: it must not even be attached in the place of the one that
-    /// goes on.
+    /// Starts the tasks. A database that is known to be a copy gets none but the one that makes it another device: it must not even be
+    /// attached in the place of the one that goes on.
     pub(crate) fn start(self: &Arc<Self>) {
-        if self.is_rolled_back() {
-            return;
+        match self.standing() {
+            Standing::One => self.start_life(),
+            Standing::Copy => self.begin_rebirth(),
+            Standing::Replaced => {}
         }
+    }
+
+    fn start_life(self: &Arc<Self>) {
         let engine = Arc::clone(self);
         self.spawn(async move {
             engine.clock.sleep(witness::PATIENCE).await;
@@ -152,14 +165,26 @@ impl Engine {
         self.spawn(stream::run_all(Arc::clone(self)));
     }
 
-    /// Runs a task until it ends or the engine shuts down.
+    /// Runs a task until it ends, this database turns out to be a copy, or the engine shuts down.
     pub(crate) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
-        let mut shut_down = self.shut_down.subscribe();
+        let (mut shut_down, mut life) = (self.shut_down.subscribe(), self.life.subscribe());
         self.runtime.spawn(async move {
             tokio::select! {
                 biased;
                 _ = shut_down.wait_for(|is_down| *is_down) => {}
+                _ = life.changed() => {}
                 () = task => {}
+            }
+        });
+    }
+
+    fn begin_rebirth(self: &Arc<Self>) {
+        let (mut shut_down, rebirth) = (self.shut_down.subscribe(), rebirth::run(Arc::clone(self)));
+        self.runtime.spawn(async move {
+            tokio::select! {
+                biased;
+                _ = shut_down.wait_for(|is_down| *is_down) => {}
+                () = rebirth => {}
             }
         });
     }
@@ -348,17 +373,69 @@ impl Engine {
         }
     }
 
-    /// The database is an older copy: no ratchet may move any more, in this process or a later one.
+    /// The database is an older copy: nothing of this device may move any more, in this process or a later one. It becomes another device.
     pub(crate) async fn declare_rolled_back(self: &Arc<Self>) {
-        tracing::error!("the relay remembers more than this database: it was restored or copied");
-        self.rolled_back.store(true, Ordering::SeqCst);
+        if !self.change_standing(Standing::One, Standing::Copy) {
+            return;
+        }
+        tracing::error!("a relay remembers more than this database: it was restored or copied");
         // What could not be written down, the relay says again.
         let _ = self.write(|_, tx| generation::note_copy(tx).map_err(Error::from)).await;
+        self.end_life();
+        self.begin_rebirth();
+    }
+
+    /// Another copy has taken this device's place: nothing of it moves any more.
+    pub(crate) async fn declare_replaced(self: &Arc<Self>) {
+        if !self.change_standing(Standing::One, Standing::Replaced)
+            && !self.change_standing(Standing::Copy, Standing::Replaced)
+        {
+            return;
+        }
+        tracing::error!("another copy of this profile has taken its place");
+        // What could not be written down, the account's list says again.
+        let _ = self.write(|_, tx| generation::note_replaced(tx).map_err(Error::from)).await;
+        self.end_life();
         self.status.progressed();
     }
 
+    /// The database has become another device, which goes on.
+    pub(crate) fn is_reborn(self: &Arc<Self>) {
+        tracing::warn!("this copy is a device of its own now");
+        if let Ok(mut reading) = self.reading.lock() {
+            reading.clear();
+        }
+        self.witness.begin_anew(self.own().inboxes.iter().map(|inbox| inbox.relay.clone()));
+        self.status.all_ended();
+        self.change_standing(Standing::Copy, Standing::One);
+        self.start_life();
+        self.tell(Event::ContactsChanged);
+        self.tell(Event::MessagesChanged);
+    }
+
+    /// Ends all tasks of this life, the calling one where it waits next.
+    fn end_life(&self) {
+        self.life.send_modify(|life| *life += 1);
+        self.status.all_ended();
+    }
+
+    fn change_standing(&self, from: Standing, to: Standing) -> bool {
+        self.standing.lock().is_ok_and(|mut standing| {
+            let is_from = *standing == from;
+            if is_from {
+                *standing = to;
+            }
+            is_from
+        })
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.lock().map_or(Standing::Copy, |standing| *standing)
+    }
+
+    /// Whether nothing of this device may move.
     pub(crate) fn is_rolled_back(&self) -> bool {
-        self.rolled_back.load(Ordering::SeqCst)
+        self.standing() != Standing::One
     }
 
     /// After a commit of a batch: listeners, and whoever has work now.

@@ -24,9 +24,13 @@ pub enum Error {
     /// The keystore of this device.
     #[error(transparent)]
     SecretStore(#[from] SecretStoreError),
-    /// The database is older than the keystore or a relay remembers: it was restored or copied. Ratchets must not run.
-    #[error("this profile was restored from an older copy: it must not send or receive")]
+    /// The database is older than the keystore or a relay remembers: it was restored or copied. Ratchets must not run. It becomes another
+    /// device of its account by itself, as soon as the relay of the account's list lets it.
+    #[error("this profile was restored from an older copy: it sends and receives once it has become a device of its own")]
     RolledBack,
+    /// Another copy of this profile has taken this device's place, or it was removed from its account. It can only be read.
+    #[error("another copy of this profile has taken its place: it sends and receives nothing any more")]
+    DeviceReplaced,
     /// This device does not hold the root key, which alone can do this.
     #[error("the root key of this account is not on this device")]
     NeedsRootKey,
@@ -163,6 +167,7 @@ impl Error {
                 SecretStoreError::Failed => "keystore_failed",
             },
             Self::RolledBack => "rolled_back",
+            Self::DeviceReplaced => "device_replaced",
             Self::NeedsRootKey => "needs_root_key",
             Self::Relay(error) => match error {
                 RelayError::Transport(TransportError::Unreachable) => "relay_unreachable",
@@ -212,7 +217,8 @@ impl Error {
             }
             Self::SecretStore(error) => !matches!(error, SecretStoreError::WrongPassphrase),
             Self::Relay(error) => error.is_retryable(),
-            Self::RolledBack
+            Self::RolledBack => true,
+            Self::DeviceReplaced
             | Self::NeedsRootKey
             | Self::Invite(_)
             | Self::Peer { .. }

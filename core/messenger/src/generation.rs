@@ -11,40 +11,86 @@ use crate::world::SecretStore;
 /// Its name in the keystore.
 pub(crate) const SECRET: &str = "generation";
 
-/// Compares, and moves nothing: for a database that is only read.
-pub(crate) async fn compare(store: &Store, secrets: &dyn SecretStore) -> Result<(), Error> {
-    found_and_standing(store, secrets).await.map(drop)
+/// What a database is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    /// The one that goes on.
+    One,
+    /// A copy of one that has gone on: it replaces itself before it sends or takes anything.
+    Copy,
+    /// A copy, or what it was made of, whose place another has taken. For good.
+    Replaced,
 }
 
-/// Compares, then moves both on.
-pub(crate) async fn advance(store: &Store, secrets: &dyn SecretStore) -> Result<(), Error> {
-    let (found, standing) = found_and_standing(store, secrets).await?;
-    if standing == Standing::Ahead {
+/// Compares, and moves nothing: for a database that is only read.
+pub(crate) async fn compare(store: &Store, secrets: &dyn SecretStore) -> Result<Standing, Error> {
+    let (found, remembered) = numbers(store, secrets).await?;
+    standing(store, compared(found, remembered)).await
+}
+
+/// Compares, then moves both on. A copy moves nothing.
+pub(crate) async fn advance(store: &Store, secrets: &dyn SecretStore) -> Result<Standing, Error> {
+    let (found, remembered) = numbers(store, secrets).await?;
+    let compared = compared(found, remembered);
+    match compared {
+        Compared::Copy => return standing(store, compared).await,
         // The keystore first, so that the database is never two ahead of it; then on, like every opening: a copy made in between is
         // an old one from now on.
-        secrets.put(SECRET, &found.to_be_bytes())?;
+        Compared::Ahead => secrets.put(SECRET, &found.to_be_bytes())?,
+        Compared::Current => {}
     }
     let next = found + 1;
-    store
-        .write(move |tx| {
-            tx.execute("UPDATE meta SET value = ?1 WHERE key = 'generation'", [crate::store::column::stored(next)])
-                .map(drop)
-        })
-        .await?;
-    Ok(secrets.put(SECRET, &next.to_be_bytes())?)
+    store.write(move |tx| set(tx, next)).await?;
+    secrets.put(SECRET, &next.to_be_bytes())?;
+    standing(store, compared).await
 }
 
-async fn found_and_standing(store: &Store, secrets: &dyn SecretStore) -> Result<(u64, Standing), Error> {
+/// A copy is about to become another device: tells the keystore the number that this one begins with, which [`is_another`] must write. Killed
+/// in between it is still a copy, whatever it was known by: its number is lower than the keystore's.
+pub(crate) async fn prepare_another(store: &Store, secrets: &dyn SecretStore) -> Result<u64, Error> {
+    let (found, remembered) = numbers(store, secrets).await?;
+    let next = found.max(remembered.unwrap_or(0)) + 1;
+    secrets.put(SECRET, &next.to_be_bytes())?;
+    Ok(next)
+}
+
+/// From now on the database is another device's, and the only one of its kind.
+pub(crate) fn is_another(tx: &mut Tx<'_>, generation: u64) -> Result<(), StoreError> {
+    set(tx, generation)?;
+    is_no_copy(tx)
+}
+
+/// What has shown it to be a copy was of another's making.
+pub(crate) fn is_no_copy(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM meta WHERE key = 'is_copy'", []).map(drop)
+}
+
+fn set(tx: &mut Tx<'_>, generation: u64) -> Result<(), StoreError> {
+    tx.execute("UPDATE meta SET value = ?1 WHERE key = 'generation'", [crate::store::column::stored(generation)])
+        .map(drop)
+}
+
+/// What the database says, and what the keystore remembers.
+async fn numbers(store: &Store, secrets: &dyn SecretStore) -> Result<(u64, Option<u64>), Error> {
     let remembered = secrets.get(SECRET)?.and_then(|bytes| bytes.as_slice().try_into().ok().map(u64::from_be_bytes));
     let found: i64 = store
         .read(|view| view.one("SELECT value FROM meta WHERE key = 'generation'", [], |row| row.get(0)))
         .await?
         .ok_or(StoreError::Corrupt)?;
-    let found = crate::store::column::counter(found);
-    match standing(found, remembered) {
-        Standing::Copy => Err(Error::RolledBack),
-        standing => Ok((found, standing)),
+    Ok((crate::store::column::counter(found), remembered))
+}
+
+/// What it is, by the numbers and by what was written down before.
+async fn standing(store: &Store, compared: Compared) -> Result<Standing, Error> {
+    let noted = |key: &'static str| {
+        store.read(move |view| {
+            Ok::<_, StoreError>(view.one("SELECT 1 FROM meta WHERE key = ?1", [key], |_| Ok(()))?.is_some())
+        })
+    };
+    if noted("is_replaced").await? {
+        return Ok(Standing::Replaced);
     }
+    Ok(if compared == Compared::Copy || noted("is_copy").await? { Standing::Copy } else { Standing::One })
 }
 
 /// Writes down that a relay has shown this database to be a copy: later processes know it before they reach that relay.
@@ -52,14 +98,14 @@ pub(crate) fn note_copy(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('is_copy', 1)", []).map(drop)
 }
 
-/// Whether that was written down.
-pub(crate) fn is_known_copy(view: &impl Query) -> Result<bool, StoreError> {
-    Ok(view.one("SELECT 1 FROM meta WHERE key = 'is_copy'", [], |_| Ok(()))?.is_some())
+/// Writes down that another has taken its place.
+pub(crate) fn note_replaced(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('is_replaced', 1)", []).map(drop)
 }
 
 /// How a database stands to what the keystore saw last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Standing {
+enum Compared {
     /// It is the one.
     Current,
     /// It is the one, and the keystore was not told of its last step. It takes no other before that: a keystore that fails twice would
@@ -70,11 +116,11 @@ enum Standing {
 }
 
 /// A new database stands at 0, and its keystore has nothing to say yet.
-fn standing(found: u64, remembered: Option<u64>) -> Standing {
+fn compared(found: u64, remembered: Option<u64>) -> Compared {
     match remembered.map_or(Some(found), |remembered| found.checked_sub(remembered)) {
-        Some(0) => Standing::Current,
-        Some(1) => Standing::Ahead,
-        _ => Standing::Copy,
+        Some(0) => Compared::Current,
+        Some(1) => Compared::Ahead,
+        _ => Compared::Copy,
     }
 }
 
@@ -84,12 +130,12 @@ mod tests {
 
     #[test]
     fn h1_equal_or_one_ahead_is_a_crash_and_anything_else_a_copy() {
-        assert_eq!(standing(0, None), Standing::Current);
-        assert_eq!(standing(1, None), Standing::Ahead, "killed between the first commit and the keystore");
-        assert_eq!(standing(7, Some(7)), Standing::Current);
-        assert_eq!(standing(8, Some(7)), Standing::Ahead, "killed between the commit and the keystore");
-        assert_eq!(standing(6, Some(7)), Standing::Copy, "a restored database");
-        assert_eq!(standing(9, Some(7)), Standing::Copy, "a restored keystore");
-        assert_eq!(standing(7, None), Standing::Copy, "a database without its keystore");
+        assert_eq!(compared(0, None), Compared::Current);
+        assert_eq!(compared(1, None), Compared::Ahead, "killed between the first commit and the keystore");
+        assert_eq!(compared(7, Some(7)), Compared::Current);
+        assert_eq!(compared(8, Some(7)), Compared::Ahead, "killed between the commit and the keystore");
+        assert_eq!(compared(6, Some(7)), Compared::Copy, "a restored database");
+        assert_eq!(compared(9, Some(7)), Compared::Copy, "a restored keystore");
+        assert_eq!(compared(7, None), Compared::Copy, "a database without its keystore");
     }
 }

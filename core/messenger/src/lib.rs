@@ -33,6 +33,7 @@ mod outbox;
 mod own;
 mod peer;
 mod prekey;
+mod rebirth;
 mod receive;
 pub mod records;
 mod redate;

@@ -37,6 +37,8 @@ pub(crate) struct Part {
     pub(crate) entries: Vec<Bytes>,
     /// Index of the entry after the last.
     pub(crate) next: u64,
+    /// Hash of the last entry, as the relay says.
+    pub(crate) end: Bytes,
     /// The chain ends before the entry that was asked for.
     is_shorter: bool,
 }
@@ -52,12 +54,20 @@ pub(crate) async fn read_own(client: &RelayClient, chain: &ChainAddress) -> Resu
 }
 
 async fn read_as(client: &RelayClient, isolation: Isolation, chain: &ChainAddress, from: u64) -> Result<Part, Error> {
-    let mut part = Part { chain: chain.chain, snapshot: false, entries: Vec::new(), next: from, is_shorter: false };
+    let mut part = Part {
+        chain: chain.chain,
+        snapshot: false,
+        entries: Vec::new(),
+        next: from,
+        end: Bytes::new(),
+        is_shorter: false,
+    };
     for _ in 0..ANSWERS_MAX {
         let body = relay::ChainRead { chain: chain.chain.into(), from: part.next };
         let answer: relay::ChainEntries = client.unsigned(&chain.relay, isolation, path::CHAIN_READ, &body).await?;
         let head = answer.head.ok_or(RelayError::Malformed)?;
         part.is_shorter = head.index.saturating_add(1) < from;
+        part.end = head.hash;
         let open = |entry: &Bytes| {
             open_entry(entry, &chain.chain, &chain.key).map_err(|_| Error::Peer { code: "manifest_refused" })
         };

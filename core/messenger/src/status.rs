@@ -20,6 +20,8 @@ pub(crate) enum Doing {
     Stream(RelayAddress),
     /// What the relay says of us on its stream, which goes on.
     Witness(RelayAddress),
+    /// A copy becomes another device.
+    Rebirth,
 }
 
 /// What every task is at, and how much has moved.
@@ -76,6 +78,14 @@ impl Status {
         }
     }
 
+    /// All tasks have ended.
+    pub(crate) fn all_ended(&self) {
+        if let Ok(mut all) = self.doing.lock() {
+            all.clear();
+        }
+        self.progressed();
+    }
+
     pub(crate) fn progressed(&self) {
         self.changed.notify_waiters();
     }
@@ -123,7 +133,7 @@ impl Snapshot {
     pub(crate) fn failing_relays(&self) -> Vec<(RelayAddress, &'static str)> {
         self.failing(|doing| match doing {
             Doing::Clerk(relay) | Doing::Stream(relay) | Doing::Witness(relay) => Some(relay.clone()),
-            Doing::Courier(_) => None,
+            Doing::Courier(_) | Doing::Rebirth => None,
         })
     }
 
@@ -131,7 +141,7 @@ impl Snapshot {
     pub(crate) fn failing_devices(&self) -> Vec<(DeviceRow, &'static str)> {
         let mut failing = self.failing(|doing| match doing {
             Doing::Courier(device) => Some(*device),
-            Doing::Clerk(_) | Doing::Stream(_) | Doing::Witness(_) => None,
+            Doing::Clerk(_) | Doing::Stream(_) | Doing::Witness(_) | Doing::Rebirth => None,
         });
         // Whatever a letter needs there, their list or their prekeys, is refused like the letter.
         for (_, code) in &mut failing {

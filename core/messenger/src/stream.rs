@@ -30,7 +30,7 @@ use crate::store::column::ms;
 use crate::store::{Query, StoreError};
 use crate::witness::Word;
 use crate::world::{BoxFuture, RelayStream, TransportError};
-use crate::{forgetful, receive, second_copy};
+use crate::{forgetful, rebirth, receive, second_copy};
 
 /// A relay reads the next deliveries of its queue in well under a millisecond; a phone notices nothing of this wait.
 const AT_ONCE: Duration = Duration::from_millis(5);
@@ -85,7 +85,12 @@ async fn run(engine: Arc<Engine>, relay: RelayAddress) {
             return;
         }
         match &error {
-            Error::Relay(error) if error.is_refusal() => engine.witness.refused(&relay),
+            Error::Relay(error) if error.is_refusal() => match rebirth::is_replaced(&engine).await {
+                Ok(true) => return engine.declare_replaced().await,
+                // It says nothing of us, or that cannot be known yet.
+                Err(Error::Relay(error)) if !error.is_refusal() => engine.witness.failed(&relay),
+                Ok(false) | Err(_) => engine.witness.refused(&relay),
+            },
             _ => engine.witness.failed(&relay),
         }
         let wait = backoff.failed(error.retry_after(), &engine.chance());

@@ -152,12 +152,17 @@ macro_rules! holds_up {
 pub(crate) const LETTER_WAITS: &str = holds_up!("outbox.after_batch", "1");
 
 /// Condition: the call may be made. A list waits for the tokens and prekeys of its batch: whoever reads it must find them standing, an
-/// invite's that is new at one inbox, any other at every one (PROTOCOL B6). A batch without prekeys names no new inbox.
+/// invite's that is new at one inbox, any other at every one (PROTOCOL B6). A batch without prekeys names no new inbox. The account's own
+/// list comes before all others, which only repeat what it says (PROTOCOL B2, B4); an inbox is deleted when the lists no longer name it.
 const MAY_BE_MADE: &str = concat!(
     "(relay_task.kind != 4 OR CASE WHEN EXISTS (SELECT 1 FROM own_chain WHERE chain = relay_task.subject AND audience = 2)
          AND NOT EXISTS (SELECT 1 FROM relay_task AS before WHERE before.batch = relay_task.batch AND before.kind = 3) THEN NOT ",
     holds_up!("relay_task.batch", "before.kind = 1"),
-    " ELSE NOT EXISTS (SELECT 1 FROM relay_task AS before WHERE before.batch = relay_task.batch AND before.kind IN (1, 3)) END)"
+    " ELSE NOT EXISTS (SELECT 1 FROM relay_task AS before WHERE before.batch = relay_task.batch AND before.kind IN (1, 3)) END)
+     AND (relay_task.kind != 7 OR NOT EXISTS (SELECT 1 FROM relay_task AS before JOIN own_chain ON own_chain.chain = before.subject
+         WHERE before.batch = relay_task.batch AND before.kind = 4 AND own_chain.audience IN (0, 1)))
+     AND (relay_task.kind != 4 OR NOT EXISTS (SELECT 1 FROM relay_task AS before JOIN own_chain ON own_chain.chain = before.subject
+         WHERE before.batch = relay_task.batch AND before.kind = 4 AND own_chain.audience = 0 AND before.subject != relay_task.subject))"
 );
 
 /// Relays that have tasks which may be made now.

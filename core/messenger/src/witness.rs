@@ -86,6 +86,14 @@ impl Witness {
         });
     }
 
+    /// This device is another one since now, with inboxes at these relays: there is nothing that any could remember of it.
+    pub(crate) fn begin_anew(&self, ours: impl Iterator<Item = RelayAddress>) {
+        let ours: HashSet<_> = ours.collect();
+        self.0.send_modify(|heard| {
+            *heard = Heard { spoken: ours.clone(), ours, silent: HashSet::new(), away: HashSet::new() };
+        });
+    }
+
     /// We have no inbox there any more.
     pub(crate) fn forget(&self, relay: &RelayAddress) {
         self.0.send_modify(|heard| {

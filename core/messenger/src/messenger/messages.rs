@@ -20,7 +20,7 @@ impl Messenger {
     /// Says something to a contact, or to oneself. Returns once it is stored and queued, offline too.
     ///
     /// # Errors
-    /// [`InputError`]; [`Error::RolledBack`]; [`Error::Store`] when nothing could be stored.
+    /// [`InputError`]; [`Error::DeviceReplaced`]; [`Error::Store`] when nothing could be stored.
     pub async fn send_text(&self, to: AccountId, text: String) -> Result<Message, Error> {
         if text.is_empty() {
             return Err(InputError::Empty { what: "the text" }.into());
@@ -28,7 +28,7 @@ impl Messenger {
         if text.len() > TEXT_BYTES_MAX {
             return Err(InputError::TooLong { what: "the text", bytes_max: TEXT_BYTES_MAX }.into());
         }
-        self.refuse_if_rolled_back()?;
+        self.refuse_if_replaced()?;
         let sent = self.engine().write(move |engine, tx| store_text(engine, tx, &to, &text)).await?;
         self.engine().wake_couriers();
         self.engine().tell(Event::MessagesChanged);
@@ -119,9 +119,7 @@ impl Messenger {
             if !matches!(message.state, MessageState::Queued | MessageState::Sending) {
                 return Ok(message);
             }
-            if self.engine().is_rolled_back() {
-                return Err(Error::RolledBack);
-            }
+            self.refuse_if_replaced()?;
             tokio::select! {
                 biased;
                 () = &mut over => return Ok(message),

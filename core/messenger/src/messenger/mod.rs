@@ -9,6 +9,8 @@ mod contacts;
 mod messages;
 mod relays;
 
+pub(crate) use relays::make_inbox;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,14 +26,15 @@ pub use sotto_crypto::manifest::DeviceKind;
 
 use crate::engine::{Engine, Event, Times};
 use crate::error::{Error, InputError};
+use crate::generation::Standing;
 use crate::own::{self, NewAccount};
 use crate::records::{Account, CatchUp, LETTER_REFUSED};
 use crate::relay_client::RelayClient;
 use crate::state::StateSeal;
-use crate::status::{Doing, Snapshot};
+use crate::status::{Doing, Snapshot, State};
 use crate::store::{DatabaseKey, ProfileLock, Store, StoreError, Threading};
 use crate::world::{Chance, Clock, Rng, SecretStore, SecretStoreError, Transport};
-use crate::{generation, outbox, peer, prekey, task};
+use crate::{generation, outbox, peer, prekey, rebirth, task};
 
 /// The world that an engine lives in.
 #[derive(Clone)]
@@ -154,7 +157,8 @@ impl Messenger {
     /// Opens an account. Must be called within a tokio runtime, which then runs the engine.
     ///
     /// # Errors
-    /// No profile, one that is in use, a wrong key, a damaged database, or one that was restored from an older copy.
+    /// No profile, one that is in use, a wrong key, a damaged database. One that was restored from an older copy opens, and becomes a device of
+    /// its own before anything else moves.
     pub async fn open(world: World, directory: &Path) -> Result<Self, Error> {
         let (lock, key) = unlock(&world, directory)?;
         Self::start(world, lock, &key).await
@@ -174,6 +178,18 @@ impl Messenger {
         Ok(Self { engine: Arc::new(Running(Self::engine_on(store, world, &key).await?)), secrets })
     }
 
+    /// See [`crate::danger::open_beside`].
+    pub(crate) async fn open_beside(world: World, directory: &Path) -> Result<Self, Error> {
+        let (lock, key) = unlock(&world, directory)?;
+        let store = Store::open(lock, &key, world.threading)?;
+        let secrets = Arc::clone(&world.secrets);
+        // No task is started before: this is nobody's device yet.
+        let running = Running(Self::engine_on(store, world, &key).await?);
+        rebirth::become_another(&running.0, own::Place::Beside, &mut Vec::new()).await?;
+        running.0.is_reborn();
+        Ok(Self { engine: Arc::new(running), secrets })
+    }
+
     async fn start(world: World, lock: ProfileLock, key: &DatabaseKey) -> Result<Self, Error> {
         let store = Store::open(lock, key, world.threading)?;
         let secrets = Arc::clone(&world.secrets);
@@ -183,7 +199,7 @@ impl Messenger {
     }
 
     async fn engine_on(store: Store, world: World, key: &DatabaseKey) -> Result<Arc<Engine>, Error> {
-        let (own, is_copy) = match Self::prepare(&store, &world, key).await {
+        let (own, standing) = match Self::prepare(&store, &world, key).await {
             Ok(prepared) => prepared,
             Err(error) => {
                 // Its threads end here: SQLCipher must not be freed under them.
@@ -192,28 +208,37 @@ impl Messenger {
             }
         };
         let client = relay_client(&world);
-        Ok(Engine::new(store, own, client, world.clock, world.rng, Handle::current(), is_copy))
+        Ok(Engine::new(store, own, client, world.clock, world.rng, world.secrets, Handle::current(), standing))
     }
 
     /// The next generation where one can be written down, and then who we are; and whether this is known to be a copy.
-    async fn prepare(store: &Store, world: &World, key: &DatabaseKey) -> Result<(own::Own, bool), Error> {
-        if store.is_only_read() {
-            generation::compare(store, &*world.secrets).await?;
+    async fn prepare(store: &Store, world: &World, key: &DatabaseKey) -> Result<(own::Own, Standing), Error> {
+        let standing = if store.is_only_read() {
+            generation::compare(store, &*world.secrets).await?
         } else {
-            generation::advance(store, &*world.secrets).await?;
-        }
+            generation::advance(store, &*world.secrets).await?
+        };
         let seal = StateSeal::new(key);
-        store.read(move |view| Ok((own::load(view, seal)?, generation::is_known_copy(view)?))).await
+        Ok((store.read(move |view| own::load(view, seal)).await?, standing))
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine.0
     }
 
-    /// For whatever would be queued for others: from an older copy it would never leave, or nobody here would hear the answer. Who is
+    /// For whatever is bound to a device's inboxes, or whose answer would come there: this one's are given up. Texts are queued. Who is
     /// blocked, removed or called otherwise is not refused: that holds here, and shuts a door.
     fn refuse_if_rolled_back(&self) -> Result<(), Error> {
-        if self.engine().is_rolled_back() { Err(Error::RolledBack) } else { Ok(()) }
+        match self.engine().standing() {
+            Standing::One => Ok(()),
+            Standing::Copy => Err(Error::RolledBack),
+            Standing::Replaced => Err(Error::DeviceReplaced),
+        }
+    }
+
+    /// For what can wait until this is another device.
+    fn refuse_if_replaced(&self) -> Result<(), Error> {
+        if self.engine().standing() == Standing::Replaced { Err(Error::DeviceReplaced) } else { Ok(()) }
     }
 
     /// Ends the engine: tasks stop, the database closes behind the transaction under way. Later calls answer
@@ -262,8 +287,12 @@ impl Messenger {
         let mut over = engine.clock.sleep(deadline);
         let (is_complete, moment) = loop {
             let changed = engine.status.changed();
-            if engine.is_rolled_back() {
-                return Err(Error::RolledBack);
+            match engine.standing() {
+                Standing::Replaced => return Err(Error::DeviceReplaced),
+                Standing::Copy if matches!(engine.status.of(&Doing::Rebirth), Some(State::Failing(_))) => {
+                    return Err(Error::RolledBack);
+                }
+                Standing::Copy | Standing::One => {}
             }
             if let Some(moment) = self.settled().await? {
                 break (true, moment);
@@ -309,7 +338,7 @@ impl Messenger {
     async fn settled(&self) -> Result<Option<Snapshot>, Error> {
         let engine = self.engine();
         // First: what it queues is read below.
-        if !engine.is_looked_after() {
+        if engine.is_rolled_back() || !engine.is_looked_after() {
             return Ok(None);
         }
         let (relays, devices) =

@@ -78,7 +78,7 @@ impl Messenger {
 }
 
 /// Makes an inbox at its relay, with what its operator wants to see of new users.
-pub(super) async fn make_inbox(client: &RelayClient, inbox: &OwnInbox) -> Result<(), Error> {
+pub(crate) async fn make_inbox(client: &RelayClient, inbox: &OwnInbox) -> Result<(), Error> {
     let mut call = inbox.create_call();
     let isolation = Isolation::Inbox(inbox.inbox);
     let (name, code) = (inbox.inbox.as_bytes(), &call.invite_code);

@@ -40,6 +40,7 @@ use sotto_protocol::{MessageId, Timestamp};
 use crate::contact::ContactRow;
 use crate::conversation::{self, MessageRow};
 use crate::error::{Error, InputError};
+use crate::own;
 use crate::peer::{self, DeviceRow};
 use crate::records::{Failure, MessageState};
 use crate::store::column::{ms, stored};
@@ -124,6 +125,10 @@ fn may_leave() -> String {
 /// Devices that have letters which may leave now. Steps from device to device in the index, so that its cost is that of the devices
 /// with letters and not that of their letters.
 pub(crate) fn destinations(view: &impl Query) -> Result<Vec<DeviceRow>, StoreError> {
+    if own::is_unpublished(view)? {
+        // Nobody knows this device yet, and another may be known in its place.
+        return Ok(Vec::new());
+    }
     let sql = format!(
         "WITH RECURSIVE busy (device) AS (
              SELECT min(peer_device) FROM outbox WHERE state < 2

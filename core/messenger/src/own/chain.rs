@@ -50,7 +50,7 @@ impl Chain {
         }
     }
 
-    fn from_code(code: i64) -> Result<Self, StoreError> {
+    pub(super) fn from_code(code: i64) -> Result<Self, StoreError> {
         let all =
             [Self::OwnDevices, Self::Contacts, Self::Invite, Self::Gone, Self::ContactsBefore, Self::OwnDevicesBefore];
         all.into_iter().find(|chain| chain.code() == code).ok_or(StoreError::Corrupt)

@@ -1,11 +1,13 @@
-//! This account and device: identity, inboxes and keys; `chain` holds what tells others of them.
+//! This account and device: identity, inboxes and keys; `chain` holds what tells others of them, `birth` how another device comes to be.
 //!
 //! [`Own`] is what never changes while the engine runs, read once when it opens; what changes (the Olm account, chain heads, cursors)
 //! is read where it is used, inside the transaction that changes it.
 //! Order for a new inbox (PROTOCOL B6): create, tokens, bundle and prekeys, then the manifest that names it.
 
+mod birth;
 mod chain;
 mod epoch;
+mod heads;
 mod relays;
 
 use rusqlite::params;
@@ -25,11 +27,13 @@ use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
 use crate::world::{Chance, Rng};
 
+pub(crate) use birth::{Newborn, Place, become_another, is_unpublished, names as device_names, publish_again};
 pub(crate) use chain::{
     Chain, begin_behind, begin_chain, chain_is_gone, contacts_card, contacts_manifest, delete as delete_chain,
     end_of_chain, ends_of_chains, renew_manifest, write_key,
 };
-pub(crate) use relays::{add_relay, forget_left, home, is_deleted, is_listed, left_due_at, remove_relay};
+pub(crate) use heads::{read_others as read_other_chains, read_own_list};
+pub(crate) use relays::{add_relay, forget_left, former_owner_key, home, is_deleted, is_listed, left_due_at, remove_relay};
 
 /// An inbox of this device.
 #[derive(Clone)]
@@ -246,6 +250,11 @@ pub(crate) fn store_olm(
 ) -> Result<(), StoreError> {
     tx.execute("UPDATE account SET olm_sealed = ?1", [seal.seal("account.olm", b"1", olm, chance)])?;
     Ok(())
+}
+
+/// The epoch of the list key that we hold.
+pub(crate) fn epoch(view: &impl Query) -> Result<u32, StoreError> {
+    view.one("SELECT epoch FROM account", [], |row| row.get(0))?.ok_or(StoreError::Corrupt)
 }
 
 /// What we call ourselves.

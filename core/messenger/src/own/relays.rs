@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use rusqlite::params;
-use sotto_crypto::keys::RootKey;
+use sotto_crypto::keys::{OwnerKey, RootKey};
 use sotto_protocol::limits::{INBOXES_PER_DEVICE_MAX, MANIFEST_VALID};
 use sotto_protocol::{InboxId, RelayAddress, Timestamp, relay};
 
@@ -136,12 +136,19 @@ pub(crate) fn left_due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreE
         .one("SELECT min(ends_at) FROM own_chain", [], |row| row.get::<_, Option<i64>>(0))?
         .flatten()
         .map(timestamp);
-    Ok(inbox.map(|leaving_at| leaving_at.after(READ_FOR)).into_iter().chain(chain).min())
+    let former = view
+        .one("SELECT min(ends_at) FROM former_inbox", [], |row| row.get::<_, Option<i64>>(0))?
+        .flatten()
+        .map(timestamp);
+    Ok(inbox.map(|leaving_at| leaving_at.after(READ_FOR)).into_iter().chain(chain).chain(former).min())
 }
 
 /// Has what was left long enough ago deleted at its relay; what could not be deleted for too long is given up.
 pub(crate) fn forget_left(tx: &mut Tx<'_>, own: &Own, now: Timestamp) -> Result<(), StoreError> {
     chain::forget_retired(tx, now, DELETED_WITHIN)?;
+    let given_up: Vec<[u8; 16]> =
+        tx.all("SELECT inbox FROM former_inbox WHERE ends_at <= ?1", [ms(now)], |row| row.get(0))?;
+    given_up.into_iter().try_for_each(|inbox| is_deleted(tx, &InboxId::from_bytes(inbox)))?;
     for inbox in own.inboxes.iter().filter(|inbox| inbox.is_leaving) {
         let leaving_at: Option<i64> =
             tx.one("SELECT leaving_at FROM own_inbox WHERE id = ?1", [inbox.row], |row| row.get(0))?;
@@ -158,11 +165,23 @@ pub(crate) fn forget_left(tx: &mut Tx<'_>, own: &Own, now: Timestamp) -> Result<
     Ok(())
 }
 
+/// The key that deletes an inbox of the device that this one was before.
+pub(crate) fn former_owner_key(
+    view: &impl Query,
+    seal: &StateSeal,
+    inbox: &InboxId,
+) -> Result<Option<OwnerKey>, StoreError> {
+    let sealed: Option<Vec<u8>> =
+        view.one("SELECT owner_key_sealed FROM former_inbox WHERE inbox = ?1", [inbox.as_ref()], |row| row.get(0))?;
+    sealed.map(|sealed| seal.open("former_inbox.owner_key", inbox.as_ref(), &sealed)).transpose()
+}
+
 /// An inbox of ours is gone at its relay, or its relay is: nothing comes there any more.
 pub(crate) fn is_deleted(tx: &mut Tx<'_>, inbox: &InboxId) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM relay_task WHERE subject = ?1", [inbox.as_ref()])?;
+    tx.execute("DELETE FROM former_inbox WHERE inbox = ?1", [inbox.as_ref()])?;
     let row = tx.one("SELECT id FROM own_inbox WHERE inbox = ?1", [inbox.as_ref()], |row| row.get::<_, i64>(0))?;
     let Some(row) = row else { return Ok(()) };
-    tx.execute("DELETE FROM relay_task WHERE subject = ?1", [inbox.as_ref()])?;
     for table in ["alias", "waiting", "seal_in"] {
         tx.execute(&format!("DELETE FROM {table} WHERE own_inbox = ?1"), [row])?;
     }

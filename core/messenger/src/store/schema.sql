@@ -1,7 +1,8 @@
 -- Schema 1. One database per account and device; everything that must agree changes in one transaction.
 -- Times are milliseconds since the epoch. Columns named *_sealed hold state rows: encrypted once more, bound to table and row.
 
--- Single values: generation, state of the account.
+-- Single values: generation; is_copy, is_replaced: what this database was found to be; born_with: the batch of calls that makes the device
+-- known that it became.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value ANY NOT NULL
@@ -53,6 +54,13 @@ CREATE TABLE own_inbox (
     told_again_at     INTEGER NOT NULL DEFAULT 0,  -- when the relay, which had forgotten something, was last told everything again
     told_again_batch  INTEGER NOT NULL DEFAULT 0   -- the batch of calls that did so
 ) STRICT;
+
+-- Inboxes of the device that this database was before: deleted at their relays once the list names the device that it is now.
+CREATE TABLE former_inbox (
+    inbox            BLOB PRIMARY KEY,
+    owner_key_sealed BLOB NOT NULL,
+    ends_at          INTEGER NOT NULL         -- when its relay is given up
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE kem_key (
     key_id         BLOB PRIMARY KEY,

@@ -23,6 +23,7 @@ mod meeting;
 mod moved;
 mod poison;
 mod prekeys;
+mod rebirth;
 mod refusals;
 mod relays;
 mod repeats;

@@ -1,0 +1,248 @@
+//! A database becomes another device than it was (PROTOCOL H2): in the place of that one, or beside it.
+//!
+//! ```text
+//! a copy    --one transaction--> a new device that nobody knows --its list stands in the account's own chain--> one of the account's
+//!                                                               --another's stands there----------------------> nothing any more
+//! ```
+//! The transaction draws everything that is a device's anew (id, Olm account, inboxes), forgets all that was bound to the device before, and
+//! keeps what is the account's: contacts, conversations, chains. What was still to leave is said again, under counters of the new device.
+//! Invariant: no letter leaves, and no list but the account's own is written, before the account's own chain names the new device. Which of
+//! two copies comes first is decided there, and the other has done nothing that anybody has seen.
+//! Not here: when this is done and what is asked of relays before (`rebirth.rs`); what peers make of it (`outbox/moved.rs`).
+
+use std::time::Duration;
+
+use rusqlite::params;
+use sotto_crypto::letter::{Channel, Content};
+use sotto_crypto::manifest::{Device, DeviceKind};
+use sotto_crypto::olm::OlmAccount;
+use sotto_protocol::{Bytes, DeviceId, Timestamp, relay};
+
+use super::heads::{self, HeldChain};
+use super::{Own, OwnInbox, chain, relays};
+use crate::engine::{Engine, Times};
+use crate::error::Error;
+use crate::store::column::ms;
+use crate::store::{Query, StoreError, Tx};
+use crate::task::{self, Subject};
+use crate::world::Chance;
+use crate::{generation, handshake, prekey};
+
+/// How long the relay of an inbox is asked to delete it. One that is gone for good has nothing left to delete.
+const DELETED_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Where a new device stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// In that of the device that this database was, by that one's word.
+    Taken,
+    /// Beside it: that one goes on elsewhere, and keeps what is its own.
+    Beside,
+}
+
+/// What is there of a new device before its database is one.
+pub(crate) struct Newborn {
+    pub(crate) place: Place,
+    /// Made at their relays.
+    pub(crate) inboxes: Vec<OwnInbox>,
+    /// Our chains, as their relays hold them.
+    pub(crate) held: Vec<HeldChain>,
+    /// The number that the keystore was told.
+    pub(crate) generation: u64,
+}
+
+/// Becomes it.
+pub(crate) fn become_another(engine: &Engine, tx: &mut Tx<'_>, new: &Newborn) -> Result<(), Error> {
+    let (times, chance) = (engine.times(), &mut engine.chance());
+    let before = super::load(tx, engine.own().seal.clone())?;
+    let seal = &before.seal;
+    let batch = task::new_batch(tx)?;
+    let shorter = heads::adopt(tx, &new.held)?;
+    let olm_before = super::olm(tx, seal)?;
+    leave_inboxes(tx, &before, new.place, batch, times, chance)?;
+    forget_letters(tx, new.place, batch)?;
+    forget_keys(tx)?;
+    let olm = OlmAccount::generate(times.network);
+    store_device(tx, &before, new.place, &olm, &olm_before, times.network, chance)?;
+    super::store_olm(tx, seal, &olm, chance)?;
+    for inbox in &new.inboxes {
+        relays::store(tx, inbox, seal, chance)?;
+    }
+    let own = super::load(tx, seal.clone())?;
+    for inbox in own.listed() {
+        handshake::put_all_tokens(tx, inbox, batch, times, chance)?;
+    }
+    prekey::upkeep(tx, &own, batch, times, engine.sure_now(), chance)?;
+    publish(tx, &own, &shorter, batch, times.network, chance)?;
+    generation::is_another(tx, new.generation)?;
+    tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('born_with', ?1)", [batch])?;
+    tx.changes_own();
+    Ok(())
+}
+
+/// The list that makes the device known came too late: the account's has moved on, and does not name it yet. It is signed again behind that.
+pub(crate) fn publish_again(engine: &Engine, tx: &mut Tx<'_>, held: &[HeldChain]) -> Result<(), Error> {
+    let Some(batch) = born_with(tx)? else { return Ok(()) };
+    let shorter = heads::adopt(tx, held)?;
+    publish(tx, &engine.own(), &shorter, batch, engine.network_now(), &mut engine.chance())?;
+    generation::is_no_copy(tx)?;
+    Ok(())
+}
+
+fn publish(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    shorter: &[&HeldChain],
+    batch: i64,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    chain::renew_manifest(tx, &own.seal, batch, now, chance)?;
+    Ok(heads::go_on_behind(tx, shorter, chance)?)
+}
+
+fn born_with(view: &impl Query) -> Result<Option<i64>, StoreError> {
+    view.one("SELECT value FROM meta WHERE key = 'born_with'", [], |row| row.get(0))
+}
+
+/// Whether the account's own chain does not name this device yet, as far as is known.
+pub(crate) fn is_unpublished(view: &impl Query) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM meta JOIN relay_task ON relay_task.batch = meta.value
+               JOIN own_chain ON own_chain.chain = relay_task.subject AND own_chain.audience = 0
+               WHERE meta.key = 'born_with' AND relay_task.kind = 4";
+    Ok(view.one(sql, [], |_| Ok(()))?.is_some())
+}
+
+/// Which device this is, and in whose place it has come where the account's own chain may not say so yet.
+pub(crate) fn names(view: &impl Query) -> Result<(DeviceId, Option<DeviceId>), StoreError> {
+    let found = view.one("SELECT device, replaces FROM own_device JOIN account USING (device)", [], |row| {
+        Ok((DeviceId::from_bytes(row.get(0)?), row.get::<_, Option<[u8; 16]>>(1)?.map(DeviceId::from_bytes)))
+    })?;
+    let (device, before) = found.ok_or(StoreError::Corrupt)?;
+    Ok((device, before.filter(|_| is_unpublished(view).unwrap_or(false))))
+}
+
+/// The inboxes of the device before: deleted behind the new list, or somebody else's from now on.
+fn leave_inboxes(
+    tx: &mut Tx<'_>,
+    before: &Own,
+    place: Place,
+    batch: i64,
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    for table in ["alias", "waiting", "seal_in"] {
+        tx.execute(&format!("DELETE FROM {table}"), [])?;
+    }
+    for inbox in &before.inboxes {
+        tx.execute("DELETE FROM relay_task WHERE subject = ?1", [inbox.inbox.as_ref()])?;
+        if place == Place::Beside {
+            tx.execute("UPDATE own_inbox SET owner_key_sealed = NULL WHERE id = ?1", [inbox.row])?;
+            continue;
+        }
+        tx.execute("DELETE FROM own_inbox WHERE id = ?1", [inbox.row])?;
+        let owner_key = before.seal.seal("former_inbox.owner_key", inbox.inbox.as_ref(), &inbox.owner_key, chance);
+        tx.execute(
+            "INSERT INTO former_inbox (inbox, owner_key_sealed, ends_at) VALUES (?1, ?2, ?3)",
+            params![inbox.inbox.as_ref(), owner_key, ms(times.judging.after(DELETED_WITHIN))],
+        )?;
+        let body = relay::InboxDelete { inbox: inbox.inbox.into() };
+        task::queue(tx, batch, &inbox.relay, Subject::Inbox(inbox.inbox), task::Kind::InboxDelete, &body)?;
+    }
+    Ok(())
+}
+
+/// What the device before has counted is over. What it had still to say is said by the new one, in the same order and under new numbers:
+/// no answer to a call under way means one of those. Beside it that one says it itself.
+fn forget_letters(tx: &mut Tx<'_>, place: Place, batch: i64) -> Result<(), Error> {
+    tx.execute(
+        "UPDATE peer_device SET counter_sent = 0, confirmed = 0, received = 0, met = 0, confirm_due = NULL, unconfirmed = 0,
+             fresh_session_at = 0, fresh_sessions = 0, ask_at = NULL, asked_at = 0, asks = 0, counter_anew = 0",
+        [],
+    )?;
+    for table in ["received_counter", "skipped_counter", "seen_inner"] {
+        tx.execute(&format!("DELETE FROM {table}"), [])?;
+    }
+    // Their place in the conversation stays; what comes from now on is counted anew.
+    tx.execute("UPDATE message SET peer_device = NULL WHERE peer_device IS NOT NULL", [])?;
+    tx.execute("DELETE FROM outbox WHERE state > 2 OR ?1", [place == Place::Beside])?;
+    forget_pointless_letters(tx)?;
+    let last: i64 = tx.one("SELECT coalesce(max(id), 0) FROM outbox", [], |row| row.get(0))?.unwrap_or(0);
+    let rows: Vec<i64> = tx.all("SELECT id FROM outbox ORDER BY id", [], |row| row.get(0))?;
+    for (row, number) in rows.into_iter().zip(last.saturating_add(1)..) {
+        tx.execute(
+            "UPDATE outbox SET id = ?2, state = 0, counter = NULL, peer_inbox = NULL, olm_kind = NULL, olm = NULL, inner = NULL,
+                 inner_before = NULL, envelope = NULL, encrypted_at = NULL, accepted_at = NULL, to_inbox = NULL, again_at = NULL, tries = 0,
+                 after_batch = iif(after_batch IS NULL, NULL, ?3) WHERE id = ?1",
+            params![row, number, batch],
+        )?;
+    }
+    Ok(())
+}
+
+/// Letters that speak of counters and of ciphertexts of the device before.
+fn forget_pointless_letters(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    let rows = tx.all("SELECT id, content FROM outbox WHERE content IS NOT NULL", [], |row| {
+        Ok((row.get::<_, i64>(0)?, Bytes::from(row.get::<_, Vec<u8>>(1)?)))
+    })?;
+    for (row, content) in rows {
+        let content = Content::decode(&content, Channel::Contact);
+        if matches!(content, Ok(Content::Confirmation | Content::ResendRequest(_) | Content::GivenUp(_))) {
+            tx.execute("DELETE FROM outbox WHERE id = ?1", [row])?;
+        }
+    }
+    Ok(())
+}
+
+/// Ratchets, seals, prekeys, and claims under way: another copy may have used any of them.
+fn forget_keys(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    for table in ["session", "session_tombstone", "seal_out", "kem_key"] {
+        tx.execute(&format!("DELETE FROM {table}"), [])?;
+    }
+    tx.execute("UPDATE peer_inbox SET claim = NULL, renewals = 0, skipped = 0", [])?;
+    // Lists that are known here may be as old as this copy.
+    tx.execute("UPDATE contact SET manifest_read_at = min(manifest_read_at, 1)", [])?;
+    Ok(())
+}
+
+fn store_device(
+    tx: &mut Tx<'_>,
+    before: &Own,
+    place: Place,
+    olm: &OlmAccount,
+    olm_before: &OlmAccount,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), StoreError> {
+    let device = before.party.device;
+    let kind: i32 = tx
+        .one("SELECT kind FROM own_device WHERE device = ?1", [device.as_ref()], |row| row.get(0))?
+        .ok_or(StoreError::Corrupt)?;
+    let mut new = Device {
+        id: DeviceId::from_bytes(chance.bytes()),
+        kind: DeviceKind::try_from(kind).unwrap_or_default(),
+        ed25519: olm.ed25519(),
+        curve25519: olm.curve25519(),
+        inboxes: Vec::new(),
+        added_at: now,
+        replaces: None,
+    };
+    if place == Place::Taken {
+        new.succeed(&before.account, device, olm_before);
+        tx.execute("DELETE FROM own_device WHERE device = ?1", [device.as_ref()])?;
+    }
+    tx.execute(
+        "INSERT INTO own_device (device, kind, ed25519, curve25519, added_at, replaces, replaces_signature) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            new.id.as_ref(),
+            kind,
+            new.ed25519,
+            new.curve25519,
+            ms(now),
+            new.replaces.map(|replaces| *replaces.device.as_bytes()),
+            new.replaces.map(|replaces| replaces.signature),
+        ],
+    )?;
+    tx.execute("UPDATE account SET device = ?1", [new.id.as_ref()])?;
+    Ok(())
+}

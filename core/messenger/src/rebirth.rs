@@ -1,0 +1,106 @@
+//! A rolled-back or cloned device replaces itself (PROTOCOL H2): what it asks of relays before its database becomes another device, and what
+//! it does when another copy was faster.
+//!
+//! ```text
+//! Copy --the account's own chain names this device--> another device (`own/birth.rs`), and all goes on
+//!      --it does not---------------------------------> Replaced: another copy has taken its place. It stops, for good
+//!      --it cannot be read----------------------------> Copy: nothing moves, and it is tried again
+//! ```
+//! Nothing is ever replaced blindly: the newest list is read first, and whoever appends to it first is the one. A list that was signed here
+//! and came second was never seen by anybody.
+
+use std::sync::Arc;
+
+use sotto_protocol::RelayAddress;
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::generation;
+use crate::messenger::make_inbox;
+use crate::outbox::backoff::Backoff;
+use crate::own::{self, Newborn, OwnInbox, Place};
+use crate::status::Doing;
+
+/// Tries until this database is another device, or another one has taken its place.
+pub(crate) async fn run(engine: Arc<Engine>) {
+    let mut backoff = Backoff::default();
+    let mut hint = engine.hints();
+    // Made once, however often the rest fails.
+    let mut made = Vec::new();
+    loop {
+        engine.status.working(Doing::Rebirth);
+        let error = match become_another(&engine, Place::Taken, &mut made).await {
+            Ok(()) => return engine.is_reborn(),
+            Err(Error::DeviceReplaced) => return engine.declare_replaced().await,
+            Err(error) => error,
+        };
+        tracing::warn!(code = error.code(), "a copy cannot replace itself yet");
+        engine.status.failed(Doing::Rebirth, error.code());
+        let wait = backoff.failed(error.retry_after(), &engine.chance());
+        if engine.wait_or_hint(wait, &mut hint).await {
+            backoff.reset();
+        }
+    }
+}
+
+/// Becomes another device. `made` are inboxes that a try before has made.
+pub(crate) async fn become_another(
+    engine: &Arc<Engine>,
+    place: Place,
+    made: &mut Vec<OwnInbox>,
+) -> Result<(), Error> {
+    let (device, before) = engine.read(|_, view| own::device_names(view)).await?;
+    let (own_chain, list) = own::read_own_list(engine).await?;
+    let is_unpublished = place == Place::Taken && list.device(&device).is_none();
+    let listed = list.device(&device).or(before.as_ref().and_then(|before| list.device(before)));
+    let listed = match (listed, place) {
+        (Some(listed), _) => listed,
+        (None, Place::Taken) => return Err(Error::DeviceReplaced),
+        (None, Place::Beside) => list.devices().first().ok_or(Error::DeviceReplaced)?,
+    };
+    let epoch = engine.read(|_, view| own::epoch(view)).await?;
+    if list.head().epoch != epoch {
+        // Signed with a key that this copy never had.
+        return Err(Error::NeedsRootKey);
+    }
+    let mut held = own::read_other_chains(engine).await?;
+    held.push(own_chain);
+    if is_unpublished {
+        return engine.write(move |engine, tx| own::publish_again(engine, tx, &held)).await;
+    }
+    let relays: Vec<_> = listed.inboxes.iter().map(|inbox| inbox.relay.clone()).collect();
+    make_inboxes(engine, &relays, made).await?;
+    let inboxes = made.clone();
+    let generation = generation::prepare_another(&engine.store, &*engine.secrets).await?;
+    let new = Newborn { place, inboxes, held, generation };
+    engine.write(move |engine, tx| own::become_another(engine, tx, &new)).await
+}
+
+/// Makes an inbox at each relay that can be asked now: at one of them at least.
+async fn make_inboxes(engine: &Arc<Engine>, relays: &[RelayAddress], made: &mut Vec<OwnInbox>) -> Result<(), Error> {
+    let own = engine.own();
+    let mut failure = None;
+    for relay in relays {
+        if made.iter().any(|inbox| inbox.relay == *relay) {
+            continue;
+        }
+        let code = own.inboxes_at(relay).next().map(|inbox| inbox.relay_code.clone()).unwrap_or_default();
+        let inbox = OwnInbox::generate(0, relay.clone(), code, &mut engine.chance());
+        match make_inbox(&engine.client, &inbox).await {
+            Ok(()) => made.push(inbox),
+            Err(error) => failure = Some(error),
+        }
+    }
+    match failure {
+        Some(error) if made.is_empty() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whether another has taken this device's place, as far as the account's own chain can be read.
+pub(crate) async fn is_replaced(engine: &Arc<Engine>) -> Result<bool, Error> {
+    let (device, before) = engine.read(|_, view| own::device_names(view)).await?;
+    let (_, list) = own::read_own_list(engine).await?;
+    let is_listed = |device| list.device(device).is_some();
+    Ok(!is_listed(&device) && !before.as_ref().is_some_and(is_listed))
+}
