@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use sotto_core::records::Trust;
-use sotto_sim::{Backup, Person, World};
+use sotto_protocol::request::path;
+use sotto_sim::{Backup, Fate, Meddler, Person, Traffic, World};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -22,15 +23,24 @@ async fn aged_copy(seed: u64, days: u32) -> (World, Backup, Person, Person) {
     (world, copy, alice, bob)
 }
 
-/// Opens the copy, lets it run for hours, and says how it ended and how many signed calls it has made.
+/// Opens the copy and lets it run for hours, while it cannot learn what the account's list says; says how that ended and how many signed calls it
+/// has made.
 async fn run_copy(world: &World, copy: Backup) -> (&'static str, usize) {
     let calls = world.network.traffic().len();
     let secrets = copy.secrets.copy();
+    hide_lists(world, true);
     let copy = world.restore(copy, secrets).await.expect("it opens");
     let code = copy.catch_up().await.map(drop).expect_err("it is found out").code();
     world.wait(3 * HOUR).await;
     copy.messenger.shut_down();
+    hide_lists(world, false);
     (code, world.network.traffic()[calls..].iter().filter(|call| call.signed).count())
+}
+
+/// From now on no list can be read.
+fn hide_lists(world: &World, are_hidden: bool) {
+    let hide = move |call: &Traffic| if call.path == path::CHAIN_READ { Fate::Lost } else { Fate::Passes };
+    world.network.meddle(are_hidden.then(|| Box::new(hide) as Meddler));
 }
 
 /// The one that went on still talks with bob.
@@ -68,10 +78,28 @@ async fn h1_a_copy_is_shown_to_be_one_by_the_list_that_the_other_has_written_sin
     alice.messenger.shut_down();
     bob.say("alice", "while she is away").await.unwrap();
     bob.catch_up().await.unwrap();
-    let envelopes = world.network.envelopes().len();
-    assert_eq!(run_copy(&world, copy).await, ("rolled_back", 0));
+    let (envelopes, calls, inboxes) =
+        (world.network.envelopes().len(), world.network.traffic().len(), alice.inboxes());
+    let device = alice.messenger.account().await.map(|account| account.device);
+    let secrets = copy.secrets.copy();
+    let copy = world.restore(copy, secrets).await.unwrap();
+    copy.catch_up().await.unwrap();
+    assert_ne!(copy.messenger.account().await.map(|account| account.device), device);
+    // Of the device that it was it has published nothing, and it has taken nothing.
+    let of_it = |call: &&Traffic| call.signed && inboxes.iter().any(|inbox| call.body.windows(16).any(|id| id == inbox));
+    let traffic = world.network.traffic().split_off(calls);
+    assert!(traffic.iter().filter(of_it).all(|call| call.path == path::INBOX_DELETE));
     assert_eq!(world.network.envelopes().len(), envelopes);
-    goes_on(&world, alice, &bob).await;
+    let alice = world.reopen(alice).await.unwrap();
+    assert_eq!(alice.catch_up().await.map(drop).unwrap_err().code(), "device_replaced");
+    // What waited for the one comes to the other.
+    world.wait(26 * HOUR).await;
+    bob.say("alice", "to whoever she is").await.unwrap();
+    world.settle(&[&bob, &copy]).await.unwrap();
+    world.wait(HOUR).await;
+    world.settle(&[&bob, &copy]).await.unwrap();
+    let said = copy.transcript("bob").await.unwrap();
+    assert_eq!(said[said.len() - 2..], ["while she is away", "to whoever she is"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,6 +109,7 @@ async fn h1_a_copy_that_is_known_to_be_one_does_not_even_attach() {
     world.settle(&[&bob, &alice]).await.unwrap();
     alice.messenger.shut_down();
     let secrets = copy.secrets.copy();
+    hide_lists(&world, true);
     let known = world.restore(copy, secrets).await.unwrap();
     assert_eq!(known.catch_up().await.map(drop).unwrap_err().code(), "rolled_back");
     let alice = world.reopen(alice).await.unwrap();

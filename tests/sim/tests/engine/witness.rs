@@ -6,7 +6,8 @@ use sotto_core::InviteOptions;
 use sotto_core::records::ContactState;
 use sotto_protocol::RelayAddress;
 use sotto_protocol::relay::{Tick, server_frame};
-use sotto_sim::{Backup, Person, World};
+use sotto_protocol::request::path;
+use sotto_sim::{Backup, Fate, Person, World};
 
 /// Slower than couriers that do not wait, faster than the patience of those that do.
 const SLOW: Duration = Duration::from_secs(5);
@@ -33,6 +34,8 @@ async fn h1_a_restored_copy_with_letters_queued_moves_no_ratchet_before_its_rela
     let (ratchets, envelopes) = (copy.database().blobs(RATCHETS), world.network.envelopes().len());
     world.network.delay_streams(SLOW);
     let secrets = copy.secrets.copy();
+    // Nor can it know whether another has taken its place.
+    world.network.meddle(Some(Box::new(|call| if call.path == path::CHAIN_READ { Fate::Lost } else { Fate::Passes })));
     let restored = world.restore(copy, secrets).await.unwrap();
     world.wait(Duration::from_secs(3600)).await;
     assert_eq!(restored.catch_up().await.map(drop).unwrap_err().code(), "rolled_back");
