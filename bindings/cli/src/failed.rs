@@ -64,8 +64,9 @@ fn remedy(code: &str) -> Option<&'static str> {
         "no_home" => "Say where the profile is: --profile DIR.",
         "profile_in_use" => "Another process has it open and does not answer. Wait for it to end, or end it.",
         "rolled_back" => {
-            "Bring back the newest copy there is, or make a new profile and ask your contacts for invites."
+            "It becomes a device of its own as soon as the relay of your account's list lets it: sotto sync tries again now."
         }
+        "device_replaced" => "Use that copy. What is here can still be read.",
         "not_sent_yet" => "It leaves by itself while sotto runs: sotto sync.",
         "relay_asks_for_code" => "Ask who runs it, and give it: --relay-code CODE.",
         "relay_refused" => "It takes nobody new, the code is wrong, or it does not know you any more: ask who runs it.",

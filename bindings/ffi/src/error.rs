@@ -38,8 +38,10 @@ errors! {
     Invite: "the invite cannot be used: {code}",
     /// The caller's input.
     Input: "this cannot be meant: {code}",
-    /// The profile is an older copy: its ratchets must not run.
+    /// The profile is an older copy, and becomes a device of its own as soon as the relay of its account's list lets it.
     RolledBack: "the profile was restored from an older copy: {code}",
+    /// Another copy of the profile has taken this device's place: it can only be read.
+    DeviceReplaced: "another copy of the profile has taken its place: {code}",
     /// The messenger was shut down.
     ShutDown: "the messenger is shut down: {code}",
     /// A mistake in this library.
@@ -58,6 +60,7 @@ impl From<Error> for SottoError {
             Error::Store(_) => Self::Device { code, is_retryable, retry_after_ms },
             Error::SecretStore(_) | Error::NeedsRootKey => Self::Keystore { code, is_retryable, retry_after_ms },
             Error::RolledBack => Self::RolledBack { code, is_retryable, retry_after_ms },
+            Error::DeviceReplaced => Self::DeviceReplaced { code, is_retryable, retry_after_ms },
             Error::Relay(_) => Self::Relay { code, is_retryable, retry_after_ms },
             Error::Invite(_) => Self::Invite { code, is_retryable, retry_after_ms },
             Error::Peer { .. } => Self::Peer { code, is_retryable, retry_after_ms },

@@ -24,6 +24,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use crate::contact::{self, ContactRow};
 use crate::conversation::MessageRow;
 use crate::error::Error;
+use crate::generation::Standing;
 use crate::outbox::dispatcher;
 use crate::outbox::post::Post;
 use crate::outbox::reach::Reach;
@@ -33,7 +34,6 @@ use crate::status::Status;
 use crate::store::{Answer, Store, StoreError, Tx};
 use crate::witness::{self, Witness};
 use crate::world::{Chance, Clock, Rng, SecretStore};
-use crate::generation::Standing;
 use crate::{clerk, generation, manifests, rebirth, receive, stream, upkeep};
 
 /// Events kept for a slow listener; one that falls behind reads the database instead.

@@ -26,7 +26,9 @@ pub enum Error {
     SecretStore(#[from] SecretStoreError),
     /// The database is older than the keystore or a relay remembers: it was restored or copied. Ratchets must not run. It becomes another
     /// device of its account by itself, as soon as the relay of the account's list lets it.
-    #[error("this profile was restored from an older copy: it sends and receives once it has become a device of its own")]
+    #[error(
+        "this profile was restored from an older copy: it sends and receives once it has become a device of its own"
+    )]
     RolledBack,
     /// Another copy of this profile has taken this device's place, or it was removed from its account. It can only be read.
     #[error("another copy of this profile has taken its place: it sends and receives nothing any more")]

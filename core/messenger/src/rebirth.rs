@@ -44,11 +44,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
 }
 
 /// Becomes another device. `made` are inboxes that a try before has made.
-pub(crate) async fn become_another(
-    engine: &Arc<Engine>,
-    place: Place,
-    made: &mut Vec<OwnInbox>,
-) -> Result<(), Error> {
+pub(crate) async fn become_another(engine: &Arc<Engine>, place: Place, made: &mut Vec<OwnInbox>) -> Result<(), Error> {
     let (device, before) = engine.read(|_, view| own::device_names(view)).await?;
     let (own_chain, list) = own::read_own_list(engine).await?;
     let is_unpublished = place == Place::Taken && list.device(&device).is_none();

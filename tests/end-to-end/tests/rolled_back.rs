@@ -1,10 +1,10 @@
-//! A profile that was brought back from an older copy: it says so, whatever is asked of it, and promises nothing that it cannot keep.
+//! A profile that was brought back from an older copy: it becomes another device of its account, and the one whose place it took says so.
 
 use std::fs;
 
 use sotto_end_to_end::Profile;
 
-use super::stage::{Stage, binary, fails, objects, run, text, transcript};
+use super::stage::{Stage, binary, fails, run, transcript};
 
 /// A copy of a profile that nobody has open.
 fn copy(stage: &Stage, profile: &Profile, name: &str) -> Profile {
@@ -17,29 +17,20 @@ fn copy(stage: &Stage, profile: &Profile, name: &str) -> Profile {
 }
 
 #[test]
-fn what_an_older_copy_is_asked_to_send_is_refused_and_not_queued() {
+fn h2_an_older_copy_becomes_another_device_and_the_original_says_that_its_place_was_taken() {
     let (stage, alice, bob) = Stage::contacts();
-    let (carol, _) = stage.person("carol");
     run(&bob, &["send", "me", "before"]);
     let old = copy(&stage, &bob, "old");
     run(&alice, &["send", "--wait", "bob", "acknowledged by the original"]);
     run(&bob, &["sync"]);
-    assert_eq!(fails(&old, &["sync"]), "rolled_back");
-    // New processes, which have not asked the relay yet.
-    let link = text(&objects(&run(&carol, &["--json", "invite"]))[0], "link");
-    for words in [
-        &["send", "alice", "no"] as &[&str],
-        &["send", "--wait=5", "alice", "no"],
-        &["sync"],
-        &["invite"],
-        &["join", &link],
-        &["contacts", "accept", "alice"],
-    ] {
-        assert_eq!(fails(&old, words), "rolled_back", "{words:?}");
+    run(&old, &["send", "--wait", "alice", "from the older copy"]);
+    run(&alice, &["sync"]);
+    assert_eq!(transcript(&alice, "bob"), ["acknowledged by the original", "from the older copy"]);
+    // New processes.
+    for words in [&["sync"] as &[&str], &["send", "alice", "no"], &["send", "--wait=5", "alice", "no"], &["invite"]] {
+        assert_eq!(fails(&bob, words), "device_replaced", "{words:?}");
     }
-    assert_eq!(objects(&run(&old, &["--json", "contacts"])).len(), 1, "nobody was asked");
-    assert!(transcript(&old, "alice").is_empty(), "nothing was queued");
-    assert_eq!(transcript(&old, "me"), ["before"], "what is there can be read");
-    // The original goes on.
-    run(&bob, &["send", "--wait", "alice", "still here"]);
+    assert_eq!(transcript(&bob, "me"), ["before"], "what is there can be read");
+    assert_eq!(transcript(&bob, "alice"), ["acknowledged by the original"], "nothing was queued");
+    run(&old, &["send", "--wait", "alice", "still here"]);
 }

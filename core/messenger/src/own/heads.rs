@@ -144,16 +144,15 @@ pub(super) fn adopt<'a>(tx: &mut Tx<'_>, held: &'a [HeldChain]) -> Result<Vec<&'
         if adopted == 0 {
             shorter.push(chain);
         }
-        tx.execute("UPDATE account SET version = max(version, ?2) WHERE epoch = ?1", params![head.epoch, head.version])?;
+        tx.execute(
+            "UPDATE account SET version = max(version, ?2) WHERE epoch = ?1",
+            params![head.epoch, head.version],
+        )?;
     }
     Ok(shorter)
 }
 
 /// These go on behind what is there, with the list that was signed since.
-pub(super) fn go_on_behind(
-    tx: &mut Tx<'_>,
-    shorter: &[&HeldChain],
-    chance: &mut Chance<'_>,
-) -> Result<(), StoreError> {
+pub(super) fn go_on_behind(tx: &mut Tx<'_>, shorter: &[&HeldChain], chance: &mut Chance<'_>) -> Result<(), StoreError> {
     shorter.iter().try_for_each(|chain| chain::begin_behind(tx, &chain.chain, &chain.end, chance))
 }

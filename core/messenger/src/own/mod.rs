@@ -33,7 +33,9 @@ pub(crate) use chain::{
     end_of_chain, ends_of_chains, renew_manifest, write_key,
 };
 pub(crate) use heads::{read_others as read_other_chains, read_own_list};
-pub(crate) use relays::{add_relay, forget_left, former_owner_key, home, is_deleted, is_listed, left_due_at, remove_relay};
+pub(crate) use relays::{
+    add_relay, forget_left, former_owner_key, home, is_deleted, is_listed, left_due_at, remove_relay,
+};
 
 /// An inbox of this device.
 #[derive(Clone)]

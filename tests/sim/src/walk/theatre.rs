@@ -52,7 +52,6 @@ pub(super) struct Theatre {
     said: Vec<Said>,
     /// Alice before she went on elsewhere: what is opened is a copy.
     original: Option<Device>,
-    envelopes: usize,
     ledge: Option<Ledge>,
     /// Texts so far in this round of this process.
     texts: usize,
@@ -89,8 +88,13 @@ impl Theatre {
             // Another process draws other bytes: what the one before drew is spent.
             Device::at(place, secrets, number, begins.as_secs(), own)
         };
-        let devices = [device("alice", 1), device(&format!("bob {bobs}"), 2 + bobs)];
-        let original = (clones > 0).then(|| device(&format!("clone {clones}"), 1_000 + clones));
+        let alice = match ledge.number("alice is clone") {
+            0 => device("alice", 1),
+            clone => device(&format!("clone {clone}"), 1_000 + clone),
+        };
+        let devices = [alice, device(&format!("bob {bobs}"), 2 + bobs)];
+        let is_cloned = clones > ledge.number("alice is clone");
+        let original = is_cloned.then(|| device(&format!("clone {clones}"), 1_000 + clones));
         let mut theatre = Self::with(network, clock, relays, devices);
         theatre.bobs = bobs;
         theatre.bob_called = format!("bob {bobs}");
@@ -138,23 +142,8 @@ impl Theatre {
         let [alice, bob] = devices;
         let (said, bob_called) = (Vec::new(), "bob".to_owned());
         let (link, original, ledge) = (None, None, None);
-        let (round, bobs, envelopes, texts) = (0, 0, 0, 0);
-        Self {
-            network,
-            alice,
-            bob,
-            link,
-            clock,
-            relays,
-            round,
-            bobs,
-            bob_called,
-            said,
-            original,
-            envelopes,
-            ledge,
-            texts,
-        }
+        let (round, bobs, texts) = (0, 0, 0);
+        Self { network, alice, bob, link, clock, relays, round, bobs, bob_called, said, original, ledge, texts }
     }
 
     /// They begin and meet.
@@ -233,7 +222,6 @@ impl Theatre {
             ledge.note("clones", number);
         }
         self.original = Some(std::mem::replace(&mut self.alice, clone));
-        self.envelopes = self.network.envelopes().len();
         Ok(())
     }
 
@@ -332,28 +320,28 @@ impl Theatre {
         self.compare().await
     }
 
-    /// The copy has been found out, and has sent nothing; the one that it was made of goes on.
-    async fn finish_clone(&mut self, original: Device) -> Result<(), String> {
-        let opened = self.alice.switch_on(&self.network).await;
-        let found_out = match opened {
-            Ok(()) => self.alice.catch_up(PATIENCE).await.map(drop),
-            opened => opened,
-        };
-        if !matches!(found_out, Err(Error::RolledBack)) {
-            return Err(format!("a copy goes on: {found_out:?}"));
-        }
-        self.alice.switch_off();
-        let sent = self.network.envelopes().len() - self.envelopes;
-        if sent > 0 {
-            return Err(format!("a copy has sent {sent} letters"));
-        }
-        self.alice = original;
-        if let Some(ledge) = &self.ledge {
-            ledge.note("clones", 0);
-        }
+    /// The copy is another device of her account by now, or becomes one; the one that it was made of is told so, and sends nothing.
+    async fn finish_clone(&mut self, mut original: Device) -> Result<(), String> {
         self.alice.switch_on(&self.network).await.map_err(told)?;
         self.settle().await?;
-        self.compare().await
+        let envelopes = self.network.envelopes().len();
+        original.switch_on(&self.network).await.map_err(told)?;
+        let found_out = original.catch_up(PATIENCE).await.map(drop);
+        if !matches!(found_out, Err(Error::DeviceReplaced)) {
+            return Err(format!("the original of a copy goes on: {found_out:?}"));
+        }
+        original.switch_off();
+        if self.network.envelopes().len() > envelopes {
+            return Err("the original of a copy has sent letters".to_owned());
+        }
+        if let Some(ledge) = &self.ledge {
+            // She is that one from now on.
+            ledge.note("alice is clone", ledge.number("clones"));
+        }
+        self.say(Who::Alice).await;
+        self.say(Who::Bob).await;
+        self.settle().await?;
+        Ok(())
     }
 
     /// Each has what they said, and the other the same, once, in the same order.

@@ -78,15 +78,15 @@ async fn h1_a_copy_is_shown_to_be_one_by_the_list_that_the_other_has_written_sin
     alice.messenger.shut_down();
     bob.say("alice", "while she is away").await.unwrap();
     bob.catch_up().await.unwrap();
-    let (envelopes, calls, inboxes) =
-        (world.network.envelopes().len(), world.network.traffic().len(), alice.inboxes());
+    let (envelopes, calls, inboxes) = (world.network.envelopes().len(), world.network.traffic().len(), alice.inboxes());
     let device = alice.messenger.account().await.map(|account| account.device);
     let secrets = copy.secrets.copy();
     let copy = world.restore(copy, secrets).await.unwrap();
     copy.catch_up().await.unwrap();
     assert_ne!(copy.messenger.account().await.map(|account| account.device), device);
     // Of the device that it was it has published nothing, and it has taken nothing.
-    let of_it = |call: &&Traffic| call.signed && inboxes.iter().any(|inbox| call.body.windows(16).any(|id| id == inbox));
+    let of_it =
+        |call: &&Traffic| call.signed && inboxes.iter().any(|inbox| call.body.windows(16).any(|id| id == inbox));
     let traffic = world.network.traffic().split_off(calls);
     assert!(traffic.iter().filter(of_it).all(|call| call.path == path::INBOX_DELETE));
     assert_eq!(world.network.envelopes().len(), envelopes);
