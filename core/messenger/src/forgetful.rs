@@ -3,16 +3,18 @@
 //! The sign is that it remembers fewer acknowledgements than we have made. The last one may as well have been lost on the way, or the
 //! relay may claim so whenever it likes: so all of this is harmless to repeat, happens at most once an hour for an inbox, never while the
 //! last time is still under way, and gives out no key twice.
-//! Not healed: what was forgotten where nothing was acknowledged since gives no sign; an inbox that is gone itself is not made again.
+//! A relay that has lost everything refuses the inbox itself: it is made again under its name, so that whoever writes to it goes on.
+//! Not healed: what was forgotten where nothing was acknowledged since gives no sign.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::params;
-use sotto_protocol::{Bytes, RelayAddress};
+use sotto_protocol::{Bytes, RelayAddress, Timestamp};
 
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::messenger::make_inbox;
 use crate::own::OwnInbox;
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
@@ -21,26 +23,61 @@ use crate::{handshake, own, prekey, second_copy, task};
 /// Between two times that an inbox's relay is told again: nobody restores backups more often.
 const PAUSE: Duration = Duration::from_secs(3600);
 
+/// A relay refuses an inbox of ours that our list names: makes it again, and tells the relay all that it must know of it. What is there
+/// already stays as it is.
+pub(crate) async fn make_again(engine: &Arc<Engine>, relay: &RelayAddress) -> Result<(), Error> {
+    let own = engine.own();
+    let Some(inbox) = own.listed().find(|inbox| inbox.relay == *relay).cloned() else { return Ok(()) };
+    let (row, now) = (inbox.row, engine.network_now());
+    if engine.read(move |_, view| told(view, row, now)).await?.is_recent {
+        return Ok(());
+    }
+    if let Err(error) = make_inbox(&engine.client, &inbox).await {
+        if matches!(&error, Error::Relay(error) if error.is_refusal()) {
+            engine.write(move |_, tx| note_told(tx, row, now, None)).await?;
+        }
+        return Err(error);
+    }
+    tracing::info!("an inbox that was gone at its relay is made again");
+    engine.write(move |engine, tx| tell_again(engine, tx, &inbox)).await?;
+    engine.wake();
+    look_at_chains(Arc::clone(engine), relay.clone()).await;
+    Ok(())
+}
+
+/// When the relay of an inbox was last told again.
+struct Told {
+    is_recent: bool,
+    batch: i64,
+}
+
+fn told(view: &impl Query, inbox: i64, now: Timestamp) -> Result<Told, StoreError> {
+    let told = view.one("SELECT told_again_at, told_again_batch FROM own_inbox WHERE id = ?1", [inbox], |row| {
+        let told_at = timestamp(row.get(0)?);
+        // A time that is still to come was told by a clock that was wrong.
+        Ok(Told { is_recent: told_at <= now && now < told_at.after(PAUSE), batch: row.get(1)? })
+    })?;
+    told.ok_or(StoreError::Corrupt)
+}
+
 /// Queues what the relay of an inbox may have forgotten. Says whether there is something to do now.
 pub(crate) fn tell_again(engine: &Engine, tx: &mut Tx<'_>, inbox: &OwnInbox) -> Result<bool, StoreError> {
     let now = engine.network_now();
-    let told = tx.one("SELECT told_again_at, told_again_batch FROM own_inbox WHERE id = ?1", [inbox.row], |row| {
-        Ok((timestamp(row.get(0)?), row.get::<_, i64>(1)?))
-    })?;
-    let (told_at, told_batch) = told.ok_or(StoreError::Corrupt)?;
-    // A time that is still to come was told by a clock that was wrong.
-    let is_recent = told_at <= now && now < told_at.after(PAUSE);
-    if inbox.is_leaving || is_recent || task::is_under_way(tx, told_batch)? {
+    let told = told(tx, inbox.row, now)?;
+    if inbox.is_leaving || told.is_recent || task::is_under_way(tx, told.batch)? {
         return Ok(false);
     }
     let batch = task::new_batch(tx)?;
     handshake::put_tokens_again(tx, inbox, batch, now)?;
     prekey::put_again(tx, &engine.own(), batch, inbox, (now, engine.sure_now()), &mut engine.chance())?;
-    tx.execute(
-        "UPDATE own_inbox SET told_again_at = ?2, told_again_batch = ?3 WHERE id = ?1",
-        params![inbox.row, ms(now), batch],
-    )?;
+    note_told(tx, inbox.row, now, Some(batch))?;
     Ok(true)
+}
+
+fn note_told(tx: &mut Tx<'_>, inbox: i64, now: Timestamp, batch: Option<i64>) -> Result<(), StoreError> {
+    let sql =
+        "UPDATE own_inbox SET told_again_at = ?2, told_again_batch = coalesce(?3, told_again_batch) WHERE id = ?1";
+    tx.execute(sql, params![inbox, ms(now), batch]).map(drop)
 }
 
 /// Looks whether our chains at a relay end as we wrote them, and goes on behind what is left of the others.

@@ -89,7 +89,10 @@ async fn run(engine: Arc<Engine>, relay: RelayAddress) {
                 Ok(true) => return engine.declare_replaced().await,
                 // It says nothing of us, or that cannot be known yet.
                 Err(Error::Relay(error)) if !error.is_refusal() => engine.witness.failed(&relay),
-                Ok(false) | Err(_) => engine.witness.refused(&relay),
+                Ok(false) | Err(_) => {
+                    engine.witness.refused(&relay);
+                    made_again(&engine, &relay, error).await;
+                }
             },
             _ => engine.witness.failed(&relay),
         }
@@ -100,6 +103,16 @@ async fn run(engine: Arc<Engine>, relay: RelayAddress) {
     }
     engine.status.ended(Doing::Stream(relay.clone()));
     engine.witness.forget(&relay);
+}
+
+/// A relay has refused us: the inbox may be gone there.
+async fn made_again(engine: &Arc<Engine>, relay: &RelayAddress, error: &RelayError) {
+    if !error.is("refused") {
+        return;
+    }
+    if let Err(error) = forgetful::make_again(engine, relay).await {
+        tracing::debug!(code = error.code(), "an inbox could not be made again");
+    }
 }
 
 /// One connection, until it ends.

@@ -7,6 +7,7 @@ use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, RelayAddress};
 use sotto_sim::{Fate, Person, World};
 
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -168,4 +169,50 @@ async fn b4_a_chain_whose_relay_lost_entries_goes_on_with_a_snapshot() {
         }
     }
     assert_eq!(bob.transcript("alice").await.unwrap(), ["0", "1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a1_who_reads_at_a_relay_that_has_lost_everything_is_reached_there_again() {
+    let (world, relay, alice, bob) = World::contacts(196).await;
+    alice.say("bob", "before").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    bob.messenger.shut_down();
+    alice.say("bob", "taken, and lost").await.unwrap();
+    alice.catch_up().await.unwrap();
+    world.network.add_relay("relay.example");
+    let bob = world.reopen(bob).await.unwrap();
+    world.wait(5 * MINUTE).await;
+    bob.say("alice", "after").await.unwrap();
+    world.wait(5 * MINUTE).await;
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["before", "taken, and lost", "after"]);
+    let made = calls(&world, &relay, path::INBOX_CREATE);
+    world.wait(2 * DAY).await;
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["before", "after", "taken, and lost"]);
+    assert_eq!(calls(&world, &relay, path::INBOX_CREATE), made, "once");
+    let carol = world.person("carol", &[relay]).await.unwrap();
+    world.introduce(&alice, &carol).await.unwrap();
+    carol.say("alice", "new here").await.unwrap();
+    world.settle(&[&carol, &alice]).await.unwrap();
+    assert_eq!(alice.transcript("carol").await.unwrap(), ["new here"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_goes_on_refusing_an_inbox_is_asked_to_make_it_once_an_hour() {
+    let (world, relay, alice, bob) = World::contacts(197).await;
+    bob.messenger.shut_down();
+    let inbox = alice.inboxes().swap_remove(0);
+    // Another's now, at a relay that has lost everything.
+    world.network.add_relay("relay.example");
+    alice.messenger.shut_down();
+    alice.database().change("UPDATE own_inbox SET told_again_at = 0");
+    let refused = Bytes::from_static(br#"{"status":403,"code":"refused"}"#);
+    world.network.meddle(Some(Box::new(move |call| {
+        if call.path == path::INBOX_CREATE { Fate::Fails(403, refused.clone()) } else { Fate::Passes }
+    })));
+    let alice = world.reopen(alice).await.unwrap();
+    let made = calls(&world, &relay, path::INBOX_CREATE);
+    world.wait(6 * HOUR).await;
+    let tried = calls(&world, &relay, path::INBOX_CREATE) - made;
+    assert!((3..=8).contains(&tried), "{tried}");
+    assert_eq!(alice.inboxes(), [inbox]);
 }
