@@ -2,6 +2,9 @@
 //!
 //! A claim is bound to its token by the first use of its id, here or by a put. Its answer is stored with it and repeated for 30
 //! days, so a claim that is asked again costs its owner nothing. A bundle that was replaced stays as long as an answer may name it.
+//!
+//! Invariant: no one-time key is handed out under two claim ids. An owner whose answer was lost puts the same stack again, and somebody may
+//! have claimed of it meanwhile: what was handed out of it stays out.
 
 use rusqlite::params;
 use sotto_protocol::{Bytes, ClaimId, Timestamp};
@@ -49,16 +52,13 @@ impl Batch<'_> {
             Ok(found) => found,
             Err(denied) => return Ok(Err(denied)),
         };
+        let row = found.id;
         let kept = if change.replace_one_time { 0 } else { self.one_time_count(found.id)? };
-        let count = kept + change.one_time.len();
-        if count > ONE_TIME_KEYS_MAX {
+        if kept + change.one_time.len() > ONE_TIME_KEYS_MAX {
             return Ok(Err(Denied::Full));
         }
-        if change.replace_one_time {
-            self.tx.execute("DELETE FROM one_time WHERE inbox = ?1", [found.id])?;
-        }
-        for body in &change.one_time {
-            self.tx.execute("INSERT INTO one_time (inbox, body) VALUES (?1, ?2)", params![found.id, body.as_ref()])?;
+        if !change.one_time.is_empty() || change.replace_one_time {
+            self.push_one_time(found.id, change)?;
         }
         if let Some(body) = &change.bundle {
             let replaced_at = self.stamp(now)?;
@@ -67,12 +67,35 @@ impl Batch<'_> {
             found.bundle = Some(self.tx.insert(insert, params![found.id, body.as_ref()])?);
             self.ledger.change_inbox(found);
         }
+        let count = self.one_time_count(row)?;
         Ok(Ok(u32::try_from(count).unwrap_or(u32::MAX)))
+    }
+
+    /// Pushes what was not handed out before, and remembers of that what may be pushed again.
+    fn push_one_time(&mut self, inbox: i64, change: &PrekeyChange) -> Sql<()> {
+        let handed_out =
+            self.tx.rows("SELECT id, body FROM one_time WHERE inbox = ?1 AND handed_out = 1", [inbox], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
+            })?;
+        let (again, over): (Vec<_>, Vec<_>) =
+            handed_out.into_iter().partition(|(_, body)| change.one_time.iter().any(|key| key == body));
+        for (id, _) in over {
+            self.tx.execute("DELETE FROM one_time WHERE id = ?1", [id])?;
+        }
+        if change.replace_one_time {
+            self.tx.execute("DELETE FROM one_time WHERE inbox = ?1 AND handed_out = 0", [inbox])?;
+        }
+        for key in change.one_time.iter().filter(|key| again.iter().all(|(_, body)| *key != body)) {
+            self.tx.execute("INSERT INTO one_time (inbox, body) VALUES (?1, ?2)", params![inbox, key.as_ref()])?;
+        }
+        Ok(())
     }
 
     fn one_time_count(&self, inbox: i64) -> Sql<usize> {
         let count =
-            self.tx.row("SELECT COUNT(*) FROM one_time WHERE inbox = ?1", [inbox], |row| row.get::<_, i64>(0))?;
+            self.tx.row("SELECT COUNT(*) FROM one_time WHERE inbox = ?1 AND handed_out = 0", [inbox], |row| {
+                row.get::<_, i64>(0)
+            })?;
         Ok(usize::try_from(count.unwrap_or(0)).unwrap_or(usize::MAX))
     }
 
@@ -169,7 +192,8 @@ impl Batch<'_> {
     /// The key pushed last: the one whose private half the device surely still has.
     fn pop_one_time(&mut self, inbox: i64) -> Sql<Option<Vec<u8>>> {
         let mut popped = self.tx.take(
-            "DELETE FROM one_time WHERE id = (SELECT MAX(id) FROM one_time WHERE inbox = ?1) RETURNING body",
+            "UPDATE one_time SET handed_out = 1
+             WHERE id = (SELECT MAX(id) FROM one_time WHERE inbox = ?1 AND handed_out = 0) RETURNING body",
             [inbox],
             |row| row.get(0),
         )?;

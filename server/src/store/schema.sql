@@ -74,11 +74,12 @@ CREATE INDEX bundle_by_inbox ON bundle (inbox);
 CREATE INDEX bundle_by_replacement ON bundle (replaced_at) WHERE replaced_at > 0;
 
 CREATE TABLE one_time (
-    id    INTEGER PRIMARY KEY AUTOINCREMENT,
-    inbox INTEGER NOT NULL,
-    body  BLOB    NOT NULL
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    inbox      INTEGER NOT NULL,
+    body       BLOB    NOT NULL,
+    handed_out INTEGER NOT NULL DEFAULT 0 -- kept until a put does not name it: one that is made again does not bring it back
 ) STRICT;
-CREATE INDEX one_time_by_inbox ON one_time (inbox);
+CREATE INDEX one_time_by_inbox ON one_time (inbox, handed_out);
 
 -- Appended by row number with an index on the queue's order: clustering by inbox would cost six times as much.
 CREATE TABLE envelope (

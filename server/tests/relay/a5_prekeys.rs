@@ -58,6 +58,33 @@ fn a5_a_claim_gets_the_bundle_and_one_key_each_key_once_the_newest_first() {
 }
 
 #[test]
+fn a5_a_stack_that_is_put_again_brings_back_no_key_that_was_handed_out() {
+    let world = World::on_disk();
+    let bob = world.device();
+    let put = |one_time: &[&'static [u8]], replace_one_time| {
+        let one_time = one_time.iter().map(|key| Bytes::from_static(key)).collect();
+        let put =
+            PrekeyPut { inbox: bob.inbox.into(), bundle: Bytes::from_static(b"bundle"), one_time, replace_one_time };
+        count(&world.signed(&bob.manage, path::PREKEY_PUT, &put))
+    };
+    let token = with_one_time(&world, &bob);
+    let one_time = || claim(&world, &request(&bob, &token, fresh())).1;
+    for replaces in [true, false] {
+        assert_eq!(put(&[b"one", b"two", b"three"], true), 3);
+        assert_eq!(one_time(), "three");
+        // Its answer was lost; and a bundle that comes alone changes nothing.
+        assert_eq!(put(&[], false), 2);
+        assert_eq!(put(&[b"one", b"two", b"three"], replaces), if replaces { 2 } else { 4 });
+        assert_eq!(one_time(), "two");
+        assert_eq!(put(&[b"four"], true), 1);
+        assert_eq!((one_time(), one_time()), ("four".into(), Bytes::new()));
+        // One that no put names is not remembered for ever.
+        assert_eq!(put(&[b"three"], true), 1);
+        assert_eq!(put(&[], true), 0);
+    }
+}
+
+#[test]
 fn a5_the_same_claim_id_gets_the_same_answer_for_thirty_days_whatever_changes_meanwhile() {
     let mut world = World::on_disk();
     let bob = world.device();
@@ -180,9 +207,9 @@ fn a5_nobody_empties_a_stack_faster_than_its_owner_fills_it() {
     let bob = world.device();
     put(&world, &bob, b"bundle", &[]);
     let mut given = 0;
-    for _ in 0..3 {
+    for stack in [b"one".as_slice(), b"two", b"three"] {
         let token = with_one_time(&world, &bob);
-        put(&world, &bob, b"", &[b"key".as_slice(); 100]);
+        put(&world, &bob, b"", &[stack; 100]);
         for _ in 0..100 {
             given += u32::from(!claim(&world, &request(&bob, &token, fresh())).1.is_empty());
         }
