@@ -4,7 +4,9 @@
 //! a date too early would make something forgotten too soon. What was dated further ahead than others
 //! believe, by every clock that we know now, was dated by a clock that has been set right since: it counts as dated now. Otherwise a minute
 //! of a wild clock would last for as long as it was ahead: letters never put again, confirmations never due, seals never worn.
-//! Not here: what is made anew because others would refuse its date (`prekey.rs`, `own/chain.rs`).
+//! The list of an invite that was made under such a clock is refused by everybody who uses it: it is signed anew (`upkeep.rs`), and the invite
+//! ends as long after now as it was made for. Its link says a later end, up to which nobody is told that it is over.
+//! Not here: what else is made anew because others would refuse its date (`prekey.rs`, `own/chain.rs`).
 
 use std::time::Duration;
 
@@ -42,11 +44,12 @@ const SOON_MAX: Duration = Duration::from_secs(24 * 3600);
 /// When nothing comes any more under an alias whose token was dropped, and how long after that.
 const DROPPED: (&str, &str, &str) = ("alias", "over_at", "dropped = 1");
 
-/// Whether there is such a date where it is seen at once: a look at the ends of two indexes, cheap enough for every turn.
+/// Whether there is such a date where it is seen at once: a look at the ends of indexes and at two short tables, cheap enough for every turn.
 pub(crate) fn is_due(view: &impl Query, judging_now: Timestamp) -> Result<bool, StoreError> {
     let latest = latest(view, judging_now)?;
     let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM outbox WHERE state = 2 AND accepted_at > ?1)
                OR EXISTS (SELECT 1 FROM conversation WHERE last_at > ?1)
+               OR EXISTS (SELECT 1 FROM invite WHERE created_at > ?1)
                OR EXISTS (SELECT 1 FROM peer_device WHERE confirm_due IS NOT NULL AND confirm_due > ?2)";
     let ahead = latest.after(DATED_AHEAD_MAX);
     Ok(view.one(sql, [ms(ahead), ms(ahead.after(SOON_MAX))], |_| Ok(()))?.is_some())
@@ -65,8 +68,16 @@ fn latest(view: &impl Query, judging_now: Timestamp) -> Result<Timestamp, StoreE
     Ok(sure_at.map(timestamp).map_or(judging_now, |sure_at| sure_at.max(judging_now)))
 }
 
-/// Dates anew what is dated ahead of the latest time by any clock.
-pub(crate) fn set_right(tx: &mut Tx<'_>, judging_now: Timestamp) -> Result<(), StoreError> {
+/// Lists that others refuse, because they are dated ahead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ListsAhead {
+    /// Of an invite, at least.
+    Some,
+    None,
+}
+
+/// Dates anew what is dated ahead of the latest time by any clock. Says whether lists must be signed anew.
+pub(crate) fn set_right(tx: &mut Tx<'_>, judging_now: Timestamp) -> Result<ListsAhead, StoreError> {
     let latest = latest(tx, judging_now)?;
     let (now, ahead) = (ms(latest), ms(latest.after(DATED_AHEAD_MAX)));
     for (table, column, matters) in PAST {
@@ -82,5 +93,6 @@ pub(crate) fn set_right(tx: &mut Tx<'_>, judging_now: Timestamp) -> Result<(), S
         )?;
     }
     tx.execute("UPDATE seen_inner SET day = ?1 WHERE day > ?2", [latest.day(), latest.after(DATED_AHEAD_MAX).day()])?;
-    Ok(())
+    let sql = "UPDATE invite SET expires_at = expires_at - created_at + ?1, created_at = ?1 WHERE created_at > ?2";
+    Ok(if tx.execute(sql, [now, ahead])? > 0 { ListsAhead::Some } else { ListsAhead::None })
 }

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::outbox::backoff::Backoff;
 use crate::outbox::{self, NewLetter, Says};
 use crate::peer::DeviceRow;
+use crate::redate::ListsAhead;
 use crate::status::{Doing, State};
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
@@ -108,14 +109,15 @@ fn due_at(engine: &Engine, view: &Connection) -> Result<Timestamp, StoreError> {
 fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
     let (times, sure_now) = (engine.times(), engine.sure_now());
     let now = times.network;
+    let mut lists_ahead = ListsAhead::None;
     if let Some(sure_now) = sure_now {
         redate::note_sure(tx, sure_now)?;
-        redate::set_right(tx, times.judging)?;
+        lists_ahead = redate::set_right(tx, times.judging)?;
     }
     prekey::upkeep(tx, &engine.own(), task::new_batch(tx)?, times, sure_now, &mut engine.chance())?;
     let issued_at =
         tx.one("SELECT issued_at FROM account", [], |row| row.get(0))?.map(timestamp).ok_or(StoreError::Corrupt)?;
-    if now >= prekey::renewal_due_at(issued_at, MANIFEST_RENEWED, now) {
+    if lists_ahead == ListsAhead::Some || now >= prekey::renewal_due_at(issued_at, MANIFEST_RENEWED, now) {
         let batch = task::new_batch(tx)?;
         own::renew_manifest(tx, &engine.own().seal, batch, now, &mut engine.chance())?;
     }

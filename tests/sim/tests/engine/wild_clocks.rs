@@ -364,3 +364,32 @@ async fn d4_a_key_that_retires_while_a_clock_is_ahead_is_not_kept_for_as_long_as
     world.wait(2 * HOUR).await;
     assert!(!is_ahead(&world, &alice, ahead));
 }
+
+#[tokio::test(start_paused = true)]
+async fn g1_an_invite_that_was_made_while_a_clock_was_ahead_works_once_it_is_right_and_ends_as_long_after_that() {
+    let world = World::seeded(214);
+    let relay = world.network.add_relay("relay.example");
+    let alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
+    let bob = world.person("bob", std::slice::from_ref(&relay)).await.unwrap();
+    alice.catch_up().await.unwrap();
+    world.network.set_down(&relay, true);
+    alice.clock.set_ahead(46 * DAY);
+    let alice = world.reopen(alice).await.unwrap();
+    let options = InviteOptions { uses: 2, auto_accept: true, ..InviteOptions::default() };
+    let invite = alice.messenger.invite(options).await.unwrap();
+    alice.clock.set_right();
+    world.network.set_down(&relay, false);
+    let alice = world.reopen(alice).await.unwrap();
+    world.settle(&[&alice]).await.unwrap();
+    bob.messenger.join(&invite.link).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(bob.contact("alice").await.unwrap().state, ContactState::Accepted);
+    bob.messenger.shut_down();
+    let mut alice = alice;
+    // No list may be older than 37 days, or an invite's is refused for that.
+    for days in [8, 31] {
+        assert_eq!(alice.database().number("SELECT count(*) FROM invite"), 1);
+        [alice] = world.switched_off([alice], days * DAY).await.unwrap();
+    }
+    assert_eq!(alice.database().number("SELECT count(*) FROM invite"), 0, "a week, and what waits on relays");
+}
