@@ -11,6 +11,7 @@ use crate::{Error, Messenger, World};
 
 thread_local! {
     static HOOK: RefCell<Option<StepHook>> = const { RefCell::new(None) };
+    static TO_COME: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Profiles that are made or opened on this thread from now on tell this one of every step of their database; `None`: nobody.
@@ -21,6 +22,17 @@ pub fn hear_steps(hook: Option<StepHook>) {
 /// Whom a profile that is opened now tells.
 pub(crate) fn step_hook() -> Option<StepHook> {
     HOOK.with_borrow(Clone::clone)
+}
+
+/// Profiles that are opened on this thread from now on are opened by a release that has these migrations behind those of this one, and walk
+/// those that they lack. One that has walked them can be opened by no release without them.
+pub fn let_come(migrations: Vec<String>) {
+    TO_COME.set(migrations);
+}
+
+/// What a later release has behind the migrations of this one.
+pub(crate) fn migrations_to_come() -> Vec<String> {
+    TO_COME.with_borrow(Clone::clone)
 }
 
 /// Lets the `step`th database write from now fail as a full disk would, once; 0: none.

@@ -32,6 +32,8 @@ pub(crate) struct Device {
     rng: Arc<DeviceRng>,
     place: Place,
     fuse: Option<Fuse>,
+    /// What the release that it runs has behind the migrations of this one.
+    migrations: Vec<String>,
     running: Option<Running>,
     /// Its next writes fail, or already do.
     is_dying: bool,
@@ -60,7 +62,7 @@ impl Device {
     /// With what is at a place.
     pub(crate) fn at(place: Place, secrets: Arc<dyn SecretStore>, number: usize, seed: u64, clock: TestClock) -> Self {
         let rng = Arc::new(DeviceRng(Mutex::new(Chance::new(seed, 1 + number as u64))));
-        Self { number, secrets, clock, rng, place, fuse: None, running: None, is_dying: false }
+        Self { number, secrets, clock, rng, place, fuse: None, migrations: Vec::new(), running: None, is_dying: false }
     }
 
     /// From its next opening on it hangs on a fuse.
@@ -142,10 +144,17 @@ impl Device {
         // What the old engine had under way ends before the new one begins.
         tokio::task::yield_now().await;
         danger::hear_steps(self.fuse.as_ref().map(Fuse::hook));
+        danger::let_come(self.migrations.clone());
         let opened = Messenger::open(self.world(network), self.directory()).await;
+        danger::let_come(Vec::new());
         danger::hear_steps(None);
         self.runs(opened?);
         Ok(())
+    }
+
+    /// From its next opening on it runs a release with so many more migrations.
+    pub(crate) fn runs_a_later_release(&mut self, migrations: usize) {
+        self.migrations = (1..=migrations).map(migration).collect();
     }
 
     /// It dies at a write.
@@ -171,4 +180,17 @@ impl Device {
         let Some(running) = &mut self.running else { return Vec::new() };
         std::iter::from_fn(|| running.events.try_recv().ok()).collect()
     }
+}
+
+/// A migration as releases have them: a column for a long table, and a short table that is made anew under its name.
+fn migration(number: usize) -> String {
+    format!(
+        "ALTER TABLE outbox ADD COLUMN later_{number} INTEGER NOT NULL DEFAULT {number};
+         ALTER TABLE message ADD COLUMN later_{number} TEXT;
+         CREATE TABLE refusal_anew (code TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+         INSERT INTO refusal_anew SELECT code, count FROM refusal;
+         DROP TABLE refusal;
+         ALTER TABLE refusal_anew RENAME TO refusal;
+         UPDATE outbox SET later_{number} = 0;"
+    )
 }

@@ -6,9 +6,12 @@
 //! the outbox) gets columns with a default and is not rewritten. The longest part is then to look up every reference once.
 //! Until the first release the list is empty: `schema.sql` changes by itself, and the profile that `tests/compatibility` opens is made anew.
 
-use rusqlite::Connection;
+use rusqlite::fallible_iterator::FallibleIterator as _;
+use rusqlite::{Batch, Connection};
 
 use super::StoreError;
+use super::tx::{FailAt, StoreStep};
+use crate::danger;
 
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -26,15 +29,18 @@ const fn version_after(migrations: &[&str]) -> i64 {
 
 /// Brings a database to the schema of this release; an empty one gets it at once.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let to_come = danger::migrations_to_come();
+    let migrations: Vec<&str> = MIGRATIONS.iter().copied().chain(to_come.iter().map(String::as_str)).collect();
+    let newest = version_after(&migrations);
     match schema_version(connection)? {
-        SCHEMA_VERSION => Ok(()),
+        found if found == newest => Ok(()),
         0 => {
             let transaction = connection.transaction()?;
             transaction.execute_batch(SCHEMA)?;
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             Ok(transaction.commit()?)
         }
-        found => walk(connection, found, MIGRATIONS),
+        found => walk(connection, found, &migrations, &FailAt::heard_by(danger::step_hook())),
     }
 }
 
@@ -42,21 +48,28 @@ pub(super) fn schema_version(connection: &Connection) -> Result<i64, StoreError>
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
-fn walk(connection: &mut Connection, found: i64, migrations: &[&str]) -> Result<(), StoreError> {
+fn walk(connection: &mut Connection, found: i64, migrations: &[&str], steps: &FailAt) -> Result<(), StoreError> {
     let walked = usize::try_from(found).ok().and_then(|found| found.checked_sub(1));
     let missing = walked.and_then(|walked| migrations.get(walked..)).ok_or(StoreError::TooNew)?;
     // A table that is made anew under its old name would take along what refers to it; SQLite switches this only between transactions.
     connection.pragma_update(None, "foreign_keys", false)?;
     let transaction = connection.transaction()?;
     for migration in missing {
-        transaction.execute_batch(migration)?;
+        let mut statements = Batch::new(&transaction, migration);
+        while let Some(mut statement) = statements.next()? {
+            let text = statement.expanded_sql().unwrap_or_default();
+            steps.step(StoreStep::Write(&text))?;
+            statement.execute([])?;
+        }
     }
     let is_dangling = transaction.prepare("PRAGMA foreign_key_check")?.exists([])?;
     if is_dangling {
         return Err(StoreError::Corrupt);
     }
     transaction.pragma_update(None, "user_version", version_after(migrations))?;
+    steps.step(StoreStep::Commit)?;
     transaction.commit()?;
+    steps.step(StoreStep::Committed)?;
     Ok(connection.pragma_update(None, "foreign_keys", true)?)
 }
 
@@ -106,15 +119,15 @@ mod tests {
     #[test]
     fn a_database_walks_the_migrations_that_it_lacks_and_keeps_what_it_holds() {
         let mut connection = first();
-        walk(&mut connection, 1, &[NEW_COLUMN, NEW_TABLE]).unwrap();
+        walk(&mut connection, 1, &[NEW_COLUMN, NEW_TABLE], &FailAt::default()).unwrap();
         assert_eq!(schema_version(&connection).unwrap(), 3);
         assert_eq!(number(&connection, WAITING), 1);
         assert_eq!(number(&connection, "SELECT SUM(pinned) + (SELECT SUM(muted) FROM conversation) FROM message"), 0);
         assert!(connection.execute("DELETE FROM conversation", []).is_err(), "references hold again");
         // One that has walked the first of them lacks the other.
         let mut connection = first();
-        walk(&mut connection, 1, &[NEW_COLUMN]).unwrap();
-        walk(&mut connection, 2, &[NEW_COLUMN, NEW_TABLE]).unwrap();
+        walk(&mut connection, 1, &[NEW_COLUMN], &FailAt::default()).unwrap();
+        walk(&mut connection, 2, &[NEW_COLUMN, NEW_TABLE], &FailAt::default()).unwrap();
         assert_eq!((schema_version(&connection).unwrap(), number(&connection, WAITING)), (3, 1));
     }
 
@@ -124,7 +137,7 @@ mod tests {
         for bad in ["INSERT INTO nowhere VALUES (1);", "DELETE FROM message;"] {
             let mut connection = first();
             let before = number(&connection, columns);
-            assert!(walk(&mut connection, 1, &[NEW_COLUMN, bad]).is_err(), "{bad}");
+            assert!(walk(&mut connection, 1, &[NEW_COLUMN, bad], &FailAt::default()).is_err(), "{bad}");
             assert_eq!((schema_version(&connection).unwrap(), number(&connection, columns)), (1, before));
             assert_eq!(number(&connection, WAITING), 1);
         }

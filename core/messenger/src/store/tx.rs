@@ -60,7 +60,7 @@ impl FailAt {
         self.inner.steps.load(Ordering::SeqCst)
     }
 
-    fn step(&self, what: StoreStep<'_>) -> Result<(), StoreError> {
+    pub(super) fn step(&self, what: StoreStep<'_>) -> Result<(), StoreError> {
         self.tell(what)?;
         let step = self.inner.steps.fetch_add(1, Ordering::SeqCst) + 1;
         let fail_at = self.inner.fail_at.load(Ordering::SeqCst);

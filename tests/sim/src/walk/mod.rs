@@ -5,7 +5,7 @@
 //! - [`walk`]: in this process, where every step from the fatal one on fails; `abort.rs`: in child processes, which are aborted there, and `ledge.rs`: what they leave to
 //!   the next
 //!
-//! Not here yet: migrations. There is one schema, and none to come from.
+//! Before the first release there is no schema to come from: what is walked through as a migration are those of a release that may come.
 
 mod abort;
 pub(crate) mod fuse;

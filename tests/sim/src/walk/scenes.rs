@@ -35,6 +35,8 @@ impl Scene {
         Self { name: "invite", who: Who::Alice, prepare: |theatre| Box::pin(theatre.another_bob_begins()), act: meet },
         Self { name: "join", who: Who::Bob, prepare: |theatre| Box::pin(theatre.another_bob_begins()), act: meet },
         Self { name: "list change", who: Who::Alice, prepare: long_after, act: open },
+        Self { name: "other relays", who: Who::Alice, prepare: nothing, act: leave_home },
+        Self { name: "migration", who: Who::Alice, prepare: release_comes, act: open_only },
         Self { name: "failover", who: Who::Alice, prepare: first_relay_goes, act: send_elsewhere },
         Self { name: "rollback", who: Who::Alice, prepare: |theatre| Box::pin(theatre.alice_is_cloned()), act: open },
     ];
@@ -69,6 +71,41 @@ fn first_relay_goes(theatre: &mut Theatre) -> BoxFuture<'_, Result<(), String>> 
         let _ = theatre.alice.catch_up(SOON).await;
         theatre.set_first_down(true);
         Ok(())
+    })
+}
+
+/// Messages wait, and a later release finds them.
+fn release_comes(theatre: &mut Theatre) -> BoxFuture<'_, Result<(), String>> {
+    Box::pin(async {
+        theatre.say(Who::Bob).await;
+        theatre.say(Who::Alice).await;
+        theatre.alice.switch_off();
+        theatre.alice_gets_a_later_release();
+        Ok(())
+    })
+}
+
+fn open_only(theatre: &mut Theatre) -> BoxFuture<'_, ()> {
+    Box::pin(async {
+        theatre.alice.switch_off();
+        let _ = theatre.alice.switch_on(&theatre.network).await;
+    })
+}
+
+/// The relay that holds the account's own list is left, which takes a new epoch, and becomes the last one.
+fn leave_home(theatre: &mut Theatre) -> BoxFuture<'_, ()> {
+    Box::pin(async {
+        let Some(alice) = theatre.alice.messenger().cloned() else { return };
+        let Ok(relays) = alice.relays().await else { return };
+        let Some(home) = relays.into_iter().find(|relay| relay.is_home) else { return };
+        let _ = alice.remove_relay(home.address.clone()).await;
+        theatre.say(Who::Alice).await;
+        let _ = theatre.alice.catch_up(SOON).await;
+        let _ = theatre.bob.catch_up(SOON).await;
+        let _ = alice.add_relay(home.address, String::new()).await;
+        theatre.say(Who::Bob).await;
+        let _ = theatre.bob.catch_up(SOON).await;
+        let _ = theatre.alice.catch_up(SOON).await;
     })
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Theatre {
     relays: Vec<RelayAddress>,
     round: u64,
     bobs: usize,
+    /// What alice's release has that this one lacks.
+    migrations: usize,
     bob_called: String,
     said: Vec<Said>,
     /// Alice before she went on elsewhere: what is opened is a copy.
@@ -97,6 +99,8 @@ impl Theatre {
         let original = is_cloned.then(|| device(&format!("clone {clones}"), 1_000 + clones));
         let mut theatre = Self::with(network, clock, relays, devices);
         theatre.bobs = bobs;
+        theatre.migrations = ledge.number("migrations");
+        theatre.alice.runs_a_later_release(theatre.migrations);
         theatre.bob_called = format!("bob {bobs}");
         theatre.said = ledge.said();
         if let Some(clone) = original {
@@ -142,8 +146,23 @@ impl Theatre {
         let [alice, bob] = devices;
         let (said, bob_called) = (Vec::new(), "bob".to_owned());
         let (link, original, ledge) = (None, None, None);
-        let (round, bobs, texts) = (0, 0, 0);
-        Self { network, alice, bob, link, clock, relays, round, bobs, bob_called, said, original, ledge, texts }
+        let (round, bobs, migrations, texts) = (0, 0, 0, 0);
+        Self {
+            network,
+            alice,
+            bob,
+            link,
+            clock,
+            relays,
+            round,
+            bobs,
+            migrations,
+            bob_called,
+            said,
+            original,
+            ledge,
+            texts,
+        }
     }
 
     /// They begin and meet.
@@ -199,6 +218,15 @@ impl Theatre {
     pub(super) async fn another_bob_begins(&mut self) -> Result<(), String> {
         self.another_bob().await?;
         self.begin_bob().await.map_err(told)
+    }
+
+    /// Alice's next opening is by a later release.
+    pub(super) fn alice_gets_a_later_release(&mut self) {
+        self.migrations += 1;
+        self.alice.runs_a_later_release(self.migrations);
+        if let Some(ledge) = &self.ledge {
+            ledge.note("migrations", self.migrations);
+        }
     }
 
     /// A copy is made of alice, who goes on; in her place stands the copy.

@@ -26,7 +26,18 @@ fn a_process_that_is_aborted_at_any_step_of_opening_goes_on_where_it_was() {
 #[test]
 fn what_is_walked_through_is_named() {
     let named: Vec<_> = scenes().collect();
-    let issue = ["send", "receive", "confirm", "invite", "join", "failover", "list change", "rollback"];
+    let issue = [
+        "send",
+        "receive",
+        "confirm",
+        "invite",
+        "join",
+        "failover",
+        "list change",
+        "other relays",
+        "migration",
+        "rollback",
+    ];
     assert!(issue.iter().all(|scene| named.contains(scene)), "{named:?}");
     assert!(walk("nothing").is_err());
 }
