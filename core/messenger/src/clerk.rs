@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sotto_protocol::label::chain_entry_hash;
 use sotto_protocol::{Bytes, InboxId, Message as _, RelayAddress, Timestamp, relay};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::engine::Engine;
 use crate::error::Error;
@@ -15,6 +15,7 @@ use crate::relay_client::RelayError;
 use crate::status::{Doing, State};
 use crate::store::StoreError;
 use crate::task::{self, Kind, Subject, Task};
+use crate::watched::Watcher;
 use crate::witness::Word;
 use crate::world::{Chance, Isolation, TransportError};
 use crate::{admission, own, prekey, second_copy};
@@ -57,7 +58,7 @@ async fn run_clerk(engine: Arc<Engine>, relay: RelayAddress, wake: Arc<Notify>) 
                 engine.status.failed(Doing::Clerk(relay.clone()), code);
                 tokio::select! {
                     biased;
-                    _ = hint.changed() => refusals.forget(),
+                    () = hint.changed() => refusals.forget(),
                     // Perhaps for something else that may be done at once.
                     () = wake.notified() => {}
                     () = engine.clock.sleep(wait) => {}
@@ -105,14 +106,14 @@ async fn wait_away(
     relay: &RelayAddress,
     wake: &Notify,
     wait: Duration,
-    retry: &mut watch::Receiver<u64>,
+    retry: &mut Watcher<u64>,
 ) -> bool {
     let mut over = std::pin::pin!(engine.clock.sleep(wait));
     loop {
         tried_in_vain(engine, relay, None).await;
         tokio::select! {
             biased;
-            _ = retry.changed() => return true,
+            () = retry.changed() => return true,
             () = &mut over => return false,
             () = wake.notified() => {}
         }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use sotto_protocol::{RelayAddress, Timestamp};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, broadcast};
 
 use crate::contact::{self, ContactRow};
 use crate::conversation::MessageRow;
@@ -32,6 +32,7 @@ use crate::own::{self, Own};
 use crate::relay_client::RelayClient;
 use crate::status::Status;
 use crate::store::{Answer, Store, StoreError, Tx};
+use crate::watched::{Watched, Watcher};
 use crate::witness::{self, Witness};
 use crate::world::{Chance, Clock, Rng, SecretStore};
 use crate::{clerk, generation, manifests, rebirth, receive, stream, upkeep};
@@ -67,7 +68,7 @@ pub enum Event {
 pub(crate) struct Engine {
     pub(crate) store: Store,
     /// What this device is and where it reads, as it was committed last.
-    own: watch::Sender<Arc<Own>>,
+    own: Watched<Arc<Own>>,
     pub(crate) client: RelayClient,
     pub(crate) post: Arc<Post>,
     pub(crate) reach: Reach,
@@ -84,14 +85,14 @@ pub(crate) struct Engine {
     upkeep_asked: AtomicU64,
     upkeep_done: AtomicU64,
     /// Counts network hints.
-    hint: watch::Sender<u64>,
+    hint: Watched<u64>,
     /// Counts them too, and every time that a relay of ours came back. Streams do not listen to it: they would call each other.
-    retry: watch::Sender<u64>,
+    retry: Watched<u64>,
     pub(crate) witness: Witness,
-    shut_down: watch::Sender<bool>,
+    shut_down: Watched<bool>,
     standing: Mutex<Standing>,
     /// Counts lives: the tasks of one end with it.
-    life: watch::Sender<u64>,
+    life: Watched<u64>,
     /// Contacts whose chain is being read, and whether somebody has asked for another reading meanwhile.
     reading: Mutex<HashMap<ContactRow, Again>>,
 }
@@ -115,12 +116,12 @@ impl Engine {
         runtime: Handle,
         standing: Standing,
     ) -> Arc<Self> {
-        let shut_down = watch::channel(false).0;
+        let shut_down = Watched::new(false);
         Arc::new(Self {
-            post: Post::new(client.clone(), runtime.clone(), shut_down.subscribe()),
+            post: Post::new(client.clone(), runtime.clone(), shut_down.watcher()),
             witness: Witness::new(own.inboxes.iter().map(|inbox| inbox.relay.clone())),
             store,
-            own: watch::channel(Arc::new(own)).0,
+            own: Watched::new(Arc::new(own)),
             client,
             clock,
             rng,
@@ -134,11 +135,11 @@ impl Engine {
             upkeep_due: Notify::new(),
             upkeep_asked: AtomicU64::new(0),
             upkeep_done: AtomicU64::new(0),
-            hint: watch::channel(0).0,
-            retry: watch::channel(0).0,
+            hint: Watched::new(0),
+            retry: Watched::new(0),
             shut_down,
             standing: Mutex::new(standing),
-            life: watch::channel(0).0,
+            life: Watched::new(0),
             reading: Mutex::default(),
         })
     }
@@ -167,23 +168,23 @@ impl Engine {
 
     /// Runs a task until it ends, this database turns out to be a copy, or the engine shuts down.
     pub(crate) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
-        let (mut shut_down, mut life) = (self.shut_down.subscribe(), self.life.subscribe());
+        let (mut shut_down, mut life) = (self.shut_down.watcher(), self.life.watcher());
         self.runtime.spawn(async move {
             tokio::select! {
                 biased;
-                _ = shut_down.wait_for(|is_down| *is_down) => {}
-                _ = life.changed() => {}
+                () = shut_down.until(|is_down| *is_down) => {}
+                () = life.changed() => {}
                 () = task => {}
             }
         });
     }
 
     fn begin_rebirth(self: &Arc<Self>) {
-        let (mut shut_down, rebirth) = (self.shut_down.subscribe(), rebirth::run(Arc::clone(self)));
+        let (mut shut_down, rebirth) = (self.shut_down.watcher(), rebirth::run(Arc::clone(self)));
         self.runtime.spawn(async move {
             tokio::select! {
                 biased;
-                _ = shut_down.wait_for(|is_down| *is_down) => {}
+                () = shut_down.until(|is_down| *is_down) => {}
                 () = rebirth => {}
             }
         });
@@ -191,7 +192,7 @@ impl Engine {
 
     /// Ends all tasks and closes the database behind the transaction under way.
     pub(crate) fn shut_down(&self) {
-        self.shut_down.send_replace(true);
+        self.shut_down.change(|is_down| *is_down = true);
         self.client.transport().reset();
         self.store.close();
     }
@@ -238,7 +239,7 @@ impl Engine {
         };
         self.store.write_then(work, move |(value, own)| {
             if let Some(own) = own {
-                after.own.send_replace(Arc::new(own));
+                after.own.change(|now| *now = Arc::new(own));
             }
             value
         })
@@ -246,12 +247,12 @@ impl Engine {
 
     /// What this device is and where it reads, as it was committed last: within a write transaction, that is before it.
     pub(crate) fn own(&self) -> Arc<Own> {
-        Arc::clone(&self.own.borrow())
+        self.own.read(Arc::clone)
     }
 
     /// Changes with every commit that changes what [`Self::own`] says.
-    pub(crate) fn own_changes(&self) -> watch::Receiver<Arc<Own>> {
-        self.own.subscribe()
+    pub(crate) fn own_changes(&self) -> Watcher<Arc<Own>> {
+        self.own.watcher()
     }
 
     /// One read transaction, likewise.
@@ -313,7 +314,7 @@ impl Engine {
     /// is due at once.
     pub(crate) fn heard_of(&self, relay: &RelayAddress) {
         if self.witness.spoke(relay) {
-            self.retry.send_modify(|count| *count += 1);
+            self.retry.change(|count| *count += 1);
             self.wake();
         }
     }
@@ -349,26 +350,26 @@ impl Engine {
     pub(crate) fn network_hint(&self) {
         self.status.new_round();
         self.reach.forget();
-        self.hint.send_modify(|count| *count += 1);
-        self.retry.send_modify(|count| *count += 1);
+        self.hint.change(|count| *count += 1);
+        self.retry.change(|count| *count += 1);
         self.wake();
     }
 
     /// Changes with every network hint.
-    pub(crate) fn hints(&self) -> watch::Receiver<u64> {
-        self.hint.subscribe()
+    pub(crate) fn hints(&self) -> Watcher<u64> {
+        self.hint.watcher()
     }
 
     /// Changes when what failed should be tried at once.
-    pub(crate) fn retries(&self) -> watch::Receiver<u64> {
-        self.retry.subscribe()
+    pub(crate) fn retries(&self) -> Watcher<u64> {
+        self.retry.watcher()
     }
 
     /// Waits; says whether a network hint ended it early.
-    pub(crate) async fn wait_or_hint(&self, wait: Duration, hint: &mut watch::Receiver<u64>) -> bool {
+    pub(crate) async fn wait_or_hint(&self, wait: Duration, hint: &mut Watcher<u64>) -> bool {
         tokio::select! {
             biased;
-            _ = hint.changed() => true,
+            () = hint.changed() => true,
             () = self.clock.sleep(wait) => false,
         }
     }
@@ -415,7 +416,7 @@ impl Engine {
 
     /// Ends all tasks of this life, the calling one where it waits next.
     fn end_life(&self) {
-        self.life.send_modify(|life| *life += 1);
+        self.life.change(|life| *life += 1);
         self.status.all_ended();
     }
 

@@ -48,6 +48,7 @@ mod store;
 mod stream;
 mod task;
 mod upkeep;
+mod watched;
 mod witness;
 pub mod world;
 

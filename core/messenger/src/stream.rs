@@ -15,7 +15,6 @@ use rusqlite::params;
 use sotto_protocol::limits::{SEQUENCE_MAX, SERVER_FRAME_BYTES_MAX, WINDOW_BYTES};
 use sotto_protocol::relay::{self, client_frame, server_frame};
 use sotto_protocol::{Bytes, InboxId, Message, RelayAddress, RelayName, Timestamp, decode};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::engine::Engine;
@@ -28,6 +27,7 @@ use crate::relay_client::{Problem, RelayError};
 use crate::status::Doing;
 use crate::store::column::ms;
 use crate::store::{Query, StoreError};
+use crate::watched::Watcher;
 use crate::witness::Word;
 use crate::world::{BoxFuture, RelayStream, TransportError};
 use crate::{forgetful, rebirth, receive, second_copy};
@@ -48,7 +48,7 @@ pub(crate) async fn run_all(engine: Arc<Engine>) {
     let mut changes = engine.own_changes();
     let (mut streams, mut running) = (JoinSet::new(), BTreeMap::new());
     while !engine.is_rolled_back() {
-        let own = Arc::clone(&changes.borrow_and_update());
+        let own = changes.see(Arc::clone);
         for relay in own.inboxes.iter().map(|inbox| inbox.relay.clone()) {
             running
                 .entry(relay)
@@ -63,8 +63,7 @@ pub(crate) async fn run_all(engine: Arc<Engine>) {
                 };
                 running.retain(|_, running| *running != id);
             }
-            Ok(()) = changes.changed() => {}
-            else => return,
+            () = changes.changed() => {}
         }
     }
 }
@@ -118,7 +117,7 @@ async fn made_again(engine: &Arc<Engine>, relay: &RelayAddress, error: &RelayErr
 /// One connection, until it ends.
 async fn live(engine: &Arc<Engine>, relay: &RelayAddress, backoff: &mut Backoff) -> Result<End, Error> {
     let mut own_changes = engine.own_changes();
-    let own = Arc::clone(&own_changes.borrow_and_update());
+    let own = own_changes.see(Arc::clone);
     let mut connection = Connection {
         engine,
         relay,
@@ -160,7 +159,7 @@ struct Connection<'a> {
     relay: &'a RelayAddress,
     /// As it was when the connection began.
     own: Arc<Own>,
-    own_changes: watch::Receiver<Arc<Own>>,
+    own_changes: Watcher<Arc<Own>>,
     stream: Box<dyn RelayStream>,
     attach_over: BoxFuture<'static, ()>,
     /// Rows of inboxes of which the relay has not said what it remembers.
@@ -196,8 +195,8 @@ impl<'a> Connection<'a> {
         loop {
             tokio::select! {
                 biased;
-                Ok(()) = self.own_changes.changed() => {
-                    let now = Arc::clone(&self.own_changes.borrow_and_update());
+                () = self.own_changes.changed() => {
+                    let now = self.own_changes.see(Arc::clone);
                     if rows_at(&now, self.relay) != rows_at(&self.own, self.relay) {
                         return Ok(Err(End::OtherInboxes));
                     }

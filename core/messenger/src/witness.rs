@@ -12,8 +12,8 @@ use std::collections::HashSet;
 use std::future::Future;
 use std::time::Duration;
 
+use crate::watched::Watched;
 use sotto_protocol::RelayAddress;
-use tokio::sync::watch;
 
 /// How long letters wait for a relay that neither answers nor fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
@@ -30,7 +30,7 @@ pub(crate) enum Word {
 }
 
 /// See the file's story.
-pub(crate) struct Witness(watch::Sender<Heard>);
+pub(crate) struct Witness(Watched<Heard>);
 
 struct Heard {
     /// Where we have inboxes.
@@ -47,23 +47,21 @@ impl Witness {
     pub(crate) fn new(ours: impl Iterator<Item = RelayAddress>) -> Self {
         let ours: HashSet<_> = ours.collect();
         let heard = Heard { silent: ours.clone(), ours, away: HashSet::new(), spoken: HashSet::new() };
-        Self(watch::channel(heard).0)
+        Self(Watched::new(heard))
     }
 
     /// A relay has said what it remembers. Says whether it was away.
     pub(crate) fn spoke(&self, relay: &RelayAddress) -> bool {
-        let mut was_away = false;
-        self.0.send_modify(|heard| {
+        self.0.change(|heard| {
             heard.silent.remove(relay);
             heard.spoken.insert(relay.clone());
-            was_away = heard.away.remove(relay);
-        });
-        was_away
+            heard.away.remove(relay)
+        })
     }
 
     /// A relay could not be asked.
     pub(crate) fn failed(&self, relay: &RelayAddress) {
-        self.0.send_modify(|heard| {
+        self.0.change(|heard| {
             heard.silent.remove(relay);
             heard.away.insert(relay.clone());
         });
@@ -71,7 +69,7 @@ impl Witness {
 
     /// A relay knows no inbox of ours, or no longer: there is nothing else that it could say. Nothing comes from it either.
     pub(crate) fn refused(&self, relay: &RelayAddress) {
-        self.0.send_modify(|heard| {
+        self.0.change(|heard| {
             heard.silent.remove(relay);
             heard.away.insert(relay.clone());
             heard.spoken.insert(relay.clone());
@@ -80,7 +78,7 @@ impl Witness {
 
     /// A relay where we have an inbox since now: there is nothing that it could remember.
     pub(crate) fn begins(&self, relay: &RelayAddress) {
-        self.0.send_modify(|heard| {
+        self.0.change(|heard| {
             heard.ours.insert(relay.clone());
             heard.spoken.insert(relay.clone());
         });
@@ -89,14 +87,14 @@ impl Witness {
     /// This device is another one since now, with inboxes at these relays: there is nothing that any could remember of it.
     pub(crate) fn begin_anew(&self, ours: impl Iterator<Item = RelayAddress>) {
         let ours: HashSet<_> = ours.collect();
-        self.0.send_modify(|heard| {
+        self.0.change(|heard| {
             *heard = Heard { spoken: ours.clone(), ours, silent: HashSet::new(), away: HashSet::new() };
         });
     }
 
     /// We have no inbox there any more.
     pub(crate) fn forget(&self, relay: &RelayAddress) {
-        self.0.send_modify(|heard| {
+        self.0.change(|heard| {
             heard.ours.remove(relay);
             heard.silent.remove(relay);
             heard.away.remove(relay);
@@ -105,33 +103,31 @@ impl Witness {
 
     /// Nobody is waited for any longer.
     pub(crate) fn lose_patience(&self) {
-        self.0.send_modify(|heard| heard.silent.clear());
+        self.0.change(|heard| heard.silent.clear());
     }
 
     /// Ready once every relay of ours has said what it remembers, or could not be asked, or was waited for long enough.
     pub(crate) async fn is_complete(&self) {
-        // An error would say that this is gone, and then nobody waits.
-        let _ = self.0.subscribe().wait_for(|heard| heard.silent.is_empty()).await;
+        self.0.watcher().until(|heard| heard.silent.is_empty()).await;
     }
 
     /// What a relay has said. One where we have no inbox has nothing to say.
     pub(crate) fn word_of(&self, relay: &RelayAddress) -> Word {
-        let heard = self.0.borrow();
-        if heard.spoken.contains(relay) || !heard.ours.contains(relay) {
-            Word::Spoken
-        } else if heard.away.contains(relay) {
-            Word::Away
-        } else {
-            Word::Silent
-        }
+        self.0.read(|heard| {
+            if heard.spoken.contains(relay) || !heard.ours.contains(relay) {
+                Word::Spoken
+            } else if heard.away.contains(relay) {
+                Word::Away
+            } else {
+                Word::Silent
+            }
+        })
     }
 
     /// Ready when a relay has spoken or failed after the call.
     pub(crate) fn next_word(&self) -> impl Future<Output = ()> + 'static {
-        let mut heard = self.0.subscribe();
-        async move {
-            let _ = heard.changed().await;
-        }
+        let mut heard = self.0.watcher();
+        async move { heard.changed().await }
     }
 }
 

@@ -9,10 +9,12 @@
 //! seed too, and what must be true is looked at after every step and in the end.
 
 mod chance;
+mod condition;
 mod database;
 mod device;
 mod envelope;
 mod forger;
+mod handed_out;
 mod held;
 mod network;
 mod passage;

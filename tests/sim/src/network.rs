@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use sotto_core::world::{Call, Clock, Isolation, Rng, Transport, TransportError};
 use sotto_protocol::relay::{ServerFrame, server_frame};
+use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, Message as _, RelayAddress, RelayName, Timestamp};
 use sotto_relay::store::{SqliteOptions, SqliteStore};
 use sotto_relay::{Relay, RelayConfig};
-use tokio::sync::watch;
 
 use crate::chance::Chance;
+use crate::condition::Condition;
+use crate::handed_out::HandedOut;
 use crate::passage::InProcess;
 use crate::record::Record;
 use crate::weather::Weather;
@@ -83,15 +85,16 @@ struct State {
     slow: BTreeMap<RelayName, Duration>,
     clocks_ahead: Duration,
     clocks_behind: Duration,
-    weathers: BTreeMap<(usize, RelayName), watch::Sender<Weather>>,
+    weathers: BTreeMap<(usize, RelayName), Condition<Weather>>,
     /// What the weather does, once there is any.
     chance: Option<Chance>,
     record: Option<Record>,
+    handed_out: HandedOut,
 }
 
 struct Entry {
     relay: Arc<Relay>,
-    is_down: watch::Sender<bool>,
+    is_down: Condition<bool>,
 }
 
 impl Network {
@@ -145,8 +148,11 @@ impl Network {
 
     /// Puts a relay in the place of its name; who was connected to the old one is not any more.
     pub fn put_relay(&self, address: &RelayAddress, relay: Arc<Relay>) {
-        let entry = Entry { relay, is_down: watch::channel(false).0 };
-        self.state().relays.insert(address.name().clone(), entry);
+        let entry = Entry { relay, is_down: Condition::default() };
+        let before = self.state().relays.insert(address.name().clone(), entry);
+        if let Some(before) = before {
+            before.is_down.set(true);
+        }
     }
 
     /// The relay of that address.
@@ -158,7 +164,7 @@ impl Network {
     /// Cuts a relay off, or brings it back. Its streams end.
     pub fn set_down(&self, address: &RelayAddress, is_down: bool) {
         if let Some(entry) = self.state().relays.get(address.name()) {
-            entry.is_down.send_replace(is_down);
+            entry.is_down.set(is_down);
         }
     }
 
@@ -227,23 +233,17 @@ impl Network {
 
     /// What lies between a device and a relay from now on.
     pub fn set_weather(&self, device: usize, relay: &RelayAddress, weather: Weather) {
-        self.weather(device, relay.name()).send_replace(weather);
+        self.weather(device, relay.name()).set(weather);
     }
 
     /// What lies there now.
     #[must_use]
     pub fn weather_at(&self, device: usize, relay: &RelayAddress) -> Weather {
-        *self.weather(device, relay.name()).borrow()
+        self.weather(device, relay.name()).now()
     }
 
-    fn weather(&self, device: usize, relay: &RelayName) -> watch::Sender<Weather> {
-        let mut state = self.state();
-        let weather = state.weathers.entry((device, relay.clone()));
-        weather.or_insert_with(|| watch::channel(Weather::default()).0).clone()
-    }
-
-    pub(crate) fn weather_between(&self, device: usize, relay: &RelayName) -> watch::Receiver<Weather> {
-        self.weather(device, relay).subscribe()
+    pub(crate) fn weather(&self, device: usize, relay: &RelayName) -> Condition<Weather> {
+        self.state().weathers.entry((device, relay.clone())).or_default().clone()
     }
 
     /// What the weather does now.
@@ -275,6 +275,25 @@ impl Network {
     #[must_use]
     pub fn recorded(&self) -> Option<[u8; 32]> {
         self.state().record.as_ref().map(Record::hash)
+    }
+
+    /// A relay has answered a call.
+    pub(crate) fn answered(&self, relay: &RelayName, call: &str, request: &Bytes, answer: &Bytes) {
+        let now = self.inner.clock.now();
+        if call == path::PREKEY_CLAIM {
+            self.state().handed_out.answered(relay, request, answer, now);
+        }
+    }
+
+    /// A relay came back from a copy that was made then.
+    pub(crate) fn is_restored(&self, relay: &RelayName, copied_at: Timestamp) {
+        self.state().handed_out.are_forgotten(relay, copied_at);
+    }
+
+    /// Which one-time key a relay has handed out twice, without having forgotten the first time.
+    #[must_use]
+    pub fn handed_out_twice(&self) -> Option<String> {
+        self.state().handed_out.twice()
     }
 
     pub(crate) fn answer_delay(&self, path: &str) -> Duration {
@@ -313,10 +332,12 @@ impl Network {
         }
     }
 
-    pub(crate) fn reach(&self, address: &RelayAddress) -> Result<(Arc<Relay>, watch::Receiver<bool>), TransportError> {
+    pub(crate) fn reach(&self, address: &RelayAddress) -> Result<(Arc<Relay>, Condition<bool>), TransportError> {
         let state = self.state();
         let entry = state.relays.get(address.name()).ok_or(TransportError::Unreachable)?;
-        let is_down = entry.is_down.subscribe();
-        if *is_down.borrow() { Err(TransportError::Unreachable) } else { Ok((Arc::clone(&entry.relay), is_down)) }
+        if entry.is_down.now() {
+            return Err(TransportError::Unreachable);
+        }
+        Ok((Arc::clone(&entry.relay), entry.is_down.clone()))
     }
 }

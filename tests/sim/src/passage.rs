@@ -4,18 +4,23 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sotto_core::world::{Answer, BoxFuture, Call, RelayStream, Transport, TransportError};
 use sotto_protocol::relay::{ClientFrame, client_frame};
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, Message as _, RelayAddress, RelayName, VersionGap};
 use sotto_relay::{Relay, Request, Response, StreamSession};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::condition::Condition;
 use crate::network::{Fate, Network, Traffic};
 use crate::weather::Weather;
 
+/// How long a device waits for an answer, as over sockets.
+const CALL_MAX: Duration = Duration::from_secs(60);
+/// How long it waits for a connection, likewise.
+const CONNECTING_MAX: Duration = Duration::from_secs(10);
 /// Frames of a stream that are under way at once.
 const UNDER_WAY_MAX: usize = 1024;
 
@@ -26,20 +31,20 @@ pub(crate) struct InProcess {
 }
 
 impl InProcess {
-    fn weather(&self, relay: &RelayName) -> Option<watch::Receiver<Weather>> {
-        self.device.map(|device| self.network.weather_between(device, relay))
+    fn weather(&self, relay: &RelayName) -> Option<Condition<Weather>> {
+        self.device.map(|device| self.network.weather(device, relay))
     }
 
     /// One way: it takes its time, or leads nowhere.
-    async fn travel(&self, weather: Option<&watch::Receiver<Weather>>) -> Result<(), TransportError> {
+    async fn travel(&self, weather: Option<&Condition<Weather>>) -> Result<(), TransportError> {
         let Some(weather) = weather else { return Ok(()) };
-        let now = *weather.borrow();
+        let now = weather.now();
         if now.is_cut {
             return Err(TransportError::Unreachable);
         }
         let (latency, is_lost) = self.network.roll(|chance| (now.latency(chance), now.loses(chance)));
         self.network.pass(latency).await;
-        if is_lost || weather.borrow().is_cut {
+        if is_lost || weather.now().is_cut {
             let (wait, error) = self.network.roll(Weather::loss);
             self.network.pass(wait).await;
             return Err(error);
@@ -48,13 +53,22 @@ impl InProcess {
     }
 
     /// The same call arrives again, when nobody waits for its answer any more.
-    fn repeat_late(&self, relay: &Arc<Relay>, request: &Request, weather: Option<&watch::Receiver<Weather>>) {
-        let Some(weather) = weather.map(|weather| *weather.borrow()) else { return };
+    fn repeat_late(
+        &self,
+        name: &RelayName,
+        relay: &Arc<Relay>,
+        request: &Request,
+        weather: Option<&Condition<Weather>>,
+    ) {
+        let Some(weather) = weather.map(Condition::now) else { return };
         let Some(delay) = self.network.roll(|chance| weather.repeats(chance)) else { return };
-        let (network, relay, request) = (self.network.clone(), Arc::clone(relay), copy(request));
+        let (network, name) = (self.network.clone(), name.clone());
+        let (relay, request) = (Arc::clone(relay), copy(request));
         tokio::spawn(async move {
             network.pass(delay).await;
+            let (path, body) = (request.path.clone(), request.body.clone());
             let response = relay.handle(request, network.relays_now()).await;
+            network.answered(&name, &path, &body, &response.body);
             network.record(&[b"again", &response.body]);
         });
     }
@@ -71,9 +85,23 @@ fn copy(request: &Request) -> Request {
     }
 }
 
+impl InProcess {
+    /// A device does not wait for ever.
+    async fn within<T>(
+        &self,
+        patience: Duration,
+        passes: impl Future<Output = Result<T, TransportError>>,
+    ) -> Result<T, TransportError> {
+        if self.device.is_none() {
+            return passes.await;
+        }
+        tokio::time::timeout(patience, passes).await.unwrap_or(Err(TransportError::TimedOut))
+    }
+}
+
 impl Transport for InProcess {
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, TransportError>> {
-        Box::pin(async move {
+        let passes = async move {
             let weather = self.weather(call.relay.name());
             self.network.reach(&call.relay)?;
             self.travel(weather.as_ref()).await?;
@@ -106,21 +134,24 @@ impl Transport for InProcess {
                 has_cookie: false,
                 version: Some(sotto_protocol::PROTOCOL_VERSION.to_string()),
             };
-            self.repeat_late(&relay, &request, weather.as_ref());
+            self.repeat_late(call.relay.name(), &relay, &request, weather.as_ref());
+            let asked = request.body.clone();
             let Response { status, body, .. } = relay.handle(request, self.network.relays_now()).await;
+            self.network.answered(call.relay.name(), call.path, &asked, &body);
             self.network.record(&[&status.to_le_bytes(), &body]);
             self.network.pass(self.network.answer_delay(call.path)).await;
-            if answer_is_lost || *is_down.borrow() {
+            if answer_is_lost || is_down.now() {
                 return Err(TransportError::Broken);
             }
             self.travel(weather.as_ref()).await?;
             Ok(Answer { status, body })
-        })
+        };
+        Box::pin(self.within(CALL_MAX, passes))
     }
 
     fn stream(&self, relay: &RelayAddress) -> BoxFuture<'_, Result<Box<dyn RelayStream>, TransportError>> {
         let relay = relay.clone();
-        Box::pin(async move {
+        let opens = async move {
             let (name, weather) = (relay.name().clone(), self.weather(relay.name()));
             let (at, is_down) = self.network.reach(&relay)?;
             self.network.pass(self.network.stream_delay(&name)).await;
@@ -134,7 +165,8 @@ impl Transport for InProcess {
             let network = self.network.clone();
             let (there, back) = (VecDeque::new(), VecDeque::new());
             Ok(Box::new(Stream { name, session, is_down, network, weather, there, back, is_lost: false }) as Box<_>)
-        })
+        };
+        Box::pin(self.within(CONNECTING_MAX, opens))
     }
 }
 
@@ -145,9 +177,9 @@ fn is_ack(frame: &Bytes) -> bool {
 struct Stream {
     name: RelayName,
     session: StreamSession,
-    is_down: watch::Receiver<bool>,
+    is_down: Condition<bool>,
     network: Network,
-    weather: Option<watch::Receiver<Weather>>,
+    weather: Option<Condition<Weather>>,
     /// Frames to the relay, with when they arrive.
     there: VecDeque<(Instant, Bytes)>,
     /// Frames from it, likewise; `None`: it has closed.
@@ -159,14 +191,14 @@ struct Stream {
 impl Stream {
     /// When something arrives that leaves now behind `last`; `None`: it gets lost.
     fn arrival(&self, last: Option<Instant>) -> Option<Instant> {
-        let weather = self.weather.as_ref().map(|weather| *weather.borrow()).unwrap_or_default();
+        let weather = self.weather.as_ref().map(Condition::now).unwrap_or_default();
         let (latency, is_lost) = self.network.roll(|chance| (weather.latency(chance), weather.loses(chance)));
         let at = Instant::now() + latency;
         (!is_lost).then(|| last.map_or(at, |last| last.max(at)))
     }
 
     fn has_weather(&self) -> bool {
-        let is_calm = |weather: &watch::Receiver<Weather>| *weather.borrow() == Weather::default();
+        let is_calm = |weather: &Condition<Weather>| weather.now() == Weather::default();
         self.weather.as_ref().is_some_and(|weather| !is_calm(weather))
             || !self.there.is_empty()
             || !self.back.is_empty()
@@ -185,8 +217,8 @@ impl Stream {
         let is_full = self.back.len() >= UNDER_WAY_MAX || matches!(self.back.back(), Some((_, None)));
         tokio::select! {
             biased;
-            () = is_down(&mut self.is_down) => Stepped::Broken,
-            () = is_cut(self.weather.as_mut()) => Stepped::Broken,
+            () = self.is_down.until(|is_down| is_down) => Stepped::Broken,
+            () = is_cut(self.weather.as_ref()) => Stepped::Broken,
             () = until(there), if there.is_some() => {
                 let Some((_, frame)) = self.there.pop_front() else { return Stepped::Moved };
                 match self.session.receive(&frame).await {
@@ -224,14 +256,9 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
-async fn is_down(down: &mut watch::Receiver<bool>) {
-    // A relay that another one stands in the place of says nothing more either.
-    drop(down.wait_for(|is_down| *is_down).await);
-}
-
-async fn is_cut(weather: Option<&mut watch::Receiver<Weather>>) {
+async fn is_cut(weather: Option<&Condition<Weather>>) {
     match weather {
-        Some(weather) => drop(weather.wait_for(|weather| weather.is_cut).await),
+        Some(weather) => weather.until(|weather| weather.is_cut).await,
         None => std::future::pending().await,
     }
 }
@@ -239,7 +266,7 @@ async fn is_cut(weather: Option<&mut watch::Receiver<Weather>>) {
 impl RelayStream for Stream {
     fn send(&mut self, frame: Bytes) -> BoxFuture<'_, Result<(), TransportError>> {
         Box::pin(async move {
-            if *self.is_down.borrow() || self.is_lost {
+            if self.is_down.now() || self.is_lost {
                 return Err(TransportError::Broken);
             }
             self.network.record(&[self.name.to_string().as_bytes(), b"hears", &frame]);

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use sotto_protocol::limits::SEND_ITEMS_MAX;
 use sotto_protocol::{Bytes, RelayAddress, relay};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::relay_client::{RelayClient, RelayError};
+use crate::watched::Watcher;
 use crate::world::TransportError;
 
 /// Parcels that may wait for one relay: more than couriers that run at once for it.
@@ -37,12 +38,12 @@ struct Letters {
 pub(crate) struct Post {
     client: RelayClient,
     runtime: Handle,
-    shut_down: watch::Receiver<bool>,
+    shut_down: Watcher<bool>,
     offices: Mutex<HashMap<RelayAddress, mpsc::Sender<Letters>>>,
 }
 
 impl Post {
-    pub(crate) fn new(client: RelayClient, runtime: Handle, shut_down: watch::Receiver<bool>) -> Arc<Self> {
+    pub(crate) fn new(client: RelayClient, runtime: Handle, shut_down: Watcher<bool>) -> Arc<Self> {
         Arc::new(Self { client, runtime, shut_down, offices: Mutex::default() })
     }
 
@@ -70,7 +71,7 @@ impl Post {
                 // Nothing leaves after the engine has ended: it may be open again by then.
                 tokio::select! {
                     biased;
-                    _ = shut_down.wait_for(|is_down| *is_down) => {}
+                    () = shut_down.until(|is_down| *is_down) => {}
                     () = office => {}
                 }
             });
@@ -153,12 +154,13 @@ async fn deliver(client: &RelayClient, relay: &RelayAddress, batch: Vec<Letters>
 mod tests {
     use super::*;
     use crate::net::HttpTransport;
+    use crate::watched::Watched;
     use crate::world::{SystemClock, SystemRng};
 
     #[tokio::test]
     async fn the_offices_of_many_relays_are_not_all_kept() {
         let client = RelayClient::new(Arc::new(HttpTransport::new()), Arc::new(SystemClock), Arc::new(SystemRng));
-        let (_running, shut_down) = watch::channel(false);
+        let shut_down = Watched::new(false).watcher();
         let post = Post::new(client, Handle::current(), shut_down);
         let open = |number: usize| post.office(&format!("https://relay-{number}.example").parse().unwrap()).unwrap();
         let first = open(0);

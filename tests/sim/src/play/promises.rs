@@ -28,6 +28,8 @@ pub enum Promise {
     ContactsAgree,
     /// No key of a ratchet is used twice.
     RatchetsMoveOn,
+    /// No one-time key is handed out to two, and none begins two sessions.
+    KeysServeOnce,
     /// A device opens, and does what it is asked.
     DevicesWork,
     /// No bad input, and no moment, makes a device or a relay panic.

@@ -1,9 +1,12 @@
 //! No ratchet gives one key twice: every ciphertext that a device has ever committed is kept beside its outbox, by a trigger that is no
-//! part of the engine, and in the end no two of them stand at the same place of the same chain.
+//! part of the engine, and in the end no two of them stand at the same place of the same chain. No one-time key begins two sessions:
+//! every session that a device was asked for and has made is kept likewise, and its sender's first message tells which key it was made of.
 //!
 //! Kept in the device's own database, they are undone with a transaction that fails: what was never committed was never sent either.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest as _, Sha256};
 
 use crate::Database;
 
@@ -12,7 +15,13 @@ pub(super) fn keep(database: &Database) {
     database.change(
         "CREATE TABLE kept_ciphertext (olm BLOB PRIMARY KEY) STRICT;
          CREATE TRIGGER keep_ciphertext AFTER UPDATE OF olm ON outbox WHEN NEW.olm IS NOT NULL
-         BEGIN INSERT OR IGNORE INTO kept_ciphertext (olm) VALUES (NEW.olm); END;",
+         BEGIN INSERT OR IGNORE INTO kept_ciphertext (olm) VALUES (NEW.olm); END;
+         CREATE TABLE kept_session (session BLOB PRIMARY KEY) STRICT;
+         CREATE TRIGGER keep_session AFTER INSERT ON session WHEN NEW.inbound = 1
+         BEGIN INSERT OR IGNORE INTO kept_session (session) VALUES (NEW.session); END;
+         CREATE TABLE kept_last_resort (session BLOB PRIMARY KEY) STRICT;
+         CREATE TRIGGER keep_last_resort AFTER INSERT ON session_tombstone
+         BEGIN INSERT OR IGNORE INTO kept_last_resort (session) VALUES (NEW.session); END;",
     );
 }
 
@@ -27,6 +36,41 @@ pub(super) fn used_twice(database: &Database) -> Option<String> {
         }
     }
     None
+}
+
+/// A one-time key of which one device has made two sessions. A last-resort key makes many, and is known by what the device remembers of them.
+pub(super) fn one_time_key_used_twice(databases: &[Database]) -> Option<String> {
+    let first_messages = databases.iter().flat_map(|database| database.blobs("SELECT olm FROM kept_ciphertext"));
+    let keys: BTreeMap<Vec<u8>, Vec<u8>> = first_messages.filter_map(|message| beginning(&message)).collect();
+    for database in databases {
+        let made = "SELECT session FROM kept_session EXCEPT SELECT session FROM kept_last_resort";
+        let mut used = BTreeSet::new();
+        for session in database.blobs(made) {
+            match keys.get(&session) {
+                Some(key) if !used.insert(key) => return Some("two sessions of one one-time key".to_owned()),
+                Some(_) => {}
+                None => return Some("a session that nobody began".to_owned()),
+            }
+        }
+    }
+    None
+}
+
+/// The id of the session that a first message begins, and the one-time key that it is made of.
+fn beginning(message: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    const ONE_TIME: u8 = 0x0a;
+    const BASE: u8 = 0x12;
+    const IDENTITY: u8 = 0x1a;
+    let mut rest = message.get(1..)?;
+    let mut part = |expected: u8| {
+        let (&tag, after) = rest.split_first()?;
+        let (length, after) = number(after)?;
+        let (bytes, after) = after.split_at_checked(usize::try_from(length).ok()?)?;
+        rest = after;
+        (tag == expected).then_some(bytes)
+    };
+    let (one_time, base, identity) = (part(ONE_TIME)?, part(BASE)?, part(IDENTITY)?);
+    Some((Sha256::digest([identity, base, one_time].concat()).to_vec(), one_time.to_vec()))
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -97,5 +141,8 @@ mod tests {
         first.extend(&inner);
         assert_eq!(place(&first), expected);
         assert_eq!(place(&[3, 0x0a, 9]), None);
+        assert_eq!(beginning(&inner), None);
+        let session = Sha256::digest([3, 2, 1]).to_vec();
+        assert_eq!(beginning(&first), Some((session, vec![1])));
     }
 }

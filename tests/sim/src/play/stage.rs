@@ -3,6 +3,7 @@
 //! After the last step everything that is not dead is mended and every device opened cold; then time passes, in ever longer rounds, until
 //! everything is as it must be, or was not within [`PATIENCE`].
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,11 @@ use std::time::Duration;
 use sotto_core::records::{ContactState, MessageState};
 use sotto_core::world::Clock as _;
 use sotto_core::{Error, InviteOptions};
-use sotto_protocol::{AccountId, RelayAddress};
+use sotto_protocol::{AccountId, RelayAddress, Timestamp};
 use sotto_relay::store::{SqliteOptions, SqliteStore};
 use sotto_relay::{Relay, RelayConfig};
 use tempfile::TempDir;
+use tokio::time::error::Elapsed;
 
 use super::promises::{Ledger, Promise, Said, Transcript, Violation, broken};
 use super::ratchets;
@@ -28,8 +30,9 @@ const MEETING_WAIT: Duration = Duration::from_secs(30);
 /// How long everybody sends and receives in a round at the end.
 const ROUND: Duration = Duration::from_secs(120);
 const AN_HOUR: Duration = Duration::from_secs(3_600);
-/// What passes before each round at the end: longer than any pause between two tries, and than the day after which a device confirms.
-const PATIENCE: [Duration; 7] = [
+/// What passes before each round at the end: longer than any pause between two tries, than the day after which a device confirms, and than
+/// the three for which a relay of its own may hold back what it looks at again.
+const PATIENCE: [Duration; 8] = [
     Duration::from_secs(1),
     Duration::from_secs(90),
     Duration::from_secs(900),
@@ -37,14 +40,19 @@ const PATIENCE: [Duration; 7] = [
     Duration::from_secs(6 * 3_600),
     Duration::from_secs(25 * 3_600),
     Duration::from_secs(50 * 3_600),
+    Duration::from_secs(75 * 3_600),
 ];
 
 /// A relay, and what stays of it when its process dies.
 struct House {
     address: RelayAddress,
     directory: TempDir,
-    copies: Vec<TempDir>,
+    /// What its operator has copied, with when.
+    copies: Vec<(TempDir, Timestamp)>,
     is_dead: bool,
+    /// Somebody has left it, and not everybody may know.
+    is_left: bool,
+    hangs: bool,
 }
 
 /// Two who are to be contacts.
@@ -62,6 +70,8 @@ pub(super) struct Stage<'a> {
     houses: Vec<House>,
     devices: Vec<Device>,
     accounts: Vec<AccountId>,
+    /// Where each person reads, as far as was seen.
+    listed: Vec<BTreeSet<usize>>,
     meetings: Vec<Meeting>,
     ledger: Ledger,
     story: &'a mut Vec<String>,
@@ -87,6 +97,7 @@ impl<'a> Stage<'a> {
             houses: Vec::new(),
             devices: Vec::new(),
             accounts: Vec::new(),
+            listed: schedule.cast.people.iter().map(|relays| relays.iter().copied().collect()).collect(),
             meetings: Vec::new(),
             ledger: Ledger { said: Vec::new() },
             story,
@@ -113,7 +124,14 @@ impl<'a> Stage<'a> {
         for name in &RELAYS[..self.cast.relays] {
             let address: RelayAddress =
                 format!("https://{name}").parse().expect("a relay of this stage has a good name");
-            let house = House { address, directory: temporary(), copies: Vec::new(), is_dead: false };
+            let house = House {
+                address,
+                directory: temporary(),
+                copies: Vec::new(),
+                is_dead: false,
+                is_left: false,
+                hangs: false,
+            };
             self.houses.push(house);
             self.start_relay(self.houses.len() - 1)?;
         }
@@ -166,24 +184,36 @@ impl<'a> Stage<'a> {
             Step::Off(device) => self.devices[*device].switch_off(),
             Step::On(device) => self.open(*device).await?,
             Step::RelayDown(relay) => self.set_down(*relay, true),
-            Step::RelayUp(relay) => self.set_down(*relay, self.houses[*relay].is_dead),
+            Step::RelayUp(relay) => {
+                self.set_down(*relay, self.houses[*relay].is_dead);
+                if std::mem::take(&mut self.houses[*relay].hangs) {
+                    self.slow_down(*relay, Duration::ZERO);
+                }
+            }
+            Step::RelayHangs { relay, seconds } => {
+                self.houses[*relay].hangs = true;
+                self.slow_down(*relay, Duration::from_secs(*seconds));
+            }
+            Step::RelayAdded { device, relay } => self.add_relay(*device, *relay).await?,
+            Step::RelayRemoved { device, relay } => self.remove_relay(*device, *relay).await?,
             Step::RelayRestarts(relay) => self.start_relay(*relay)?,
             Step::RelayCopied(relay) => {
                 let copy = self.houses[*relay].copy()?;
-                self.houses[*relay].copies.push(copy);
+                self.houses[*relay].copies.push((copy, self.clock.now()));
             }
             Step::RelayRestored(relay) => {
-                if let Some(copy) = self.houses[*relay].copies.pop() {
+                if let Some((copy, copied_at)) = self.houses[*relay].copies.pop() {
                     self.houses[*relay].directory = copy;
+                    self.network.is_restored(self.houses[*relay].address.name(), copied_at);
                     self.start_relay(*relay)?;
                 }
             }
-            // One at a time: whoever has lost both relays cannot be reached.
-            Step::RelayDies(relay) if self.houses.iter().all(|house| !house.is_dead) => {
-                self.houses[*relay].is_dead = true;
-                self.set_down(*relay, true);
+            Step::RelayDies(relay) => {
+                if self.can_do_without(*relay).await? {
+                    self.houses[*relay].is_dead = true;
+                    self.set_down(*relay, true);
+                }
             }
-            Step::RelayDies(_) => {}
             Step::Cut { device, relay } => self.change_weather(*device, *relay, Weather::cut),
             Step::Mend { device, relay } => self.change_weather(*device, *relay, Weather::mended),
             Step::Weather { device, relay, weather } => {
@@ -193,6 +223,84 @@ impl<'a> Stage<'a> {
             Step::Forget(device) => self.forget(*device),
         }
         Ok(())
+    }
+
+    /// Whether everybody can still be reached without that relay. One dies at a time: whoever has lost both relays cannot be. Nor can
+    /// whoever has left a relay that their contacts still know them at, or has another since then of which nobody has heard.
+    async fn can_do_without(&mut self, relay: usize) -> Result<bool, Violation> {
+        if self.houses[relay].is_left || self.houses.iter().any(|house| house.is_dead) {
+            return Ok(false);
+        }
+        for device in 0..self.devices.len() {
+            self.note_listed(device).await?;
+        }
+        Ok(self.cast.people.iter().zip(&self.listed).all(|(begun, listed)| {
+            let reads_there = begun.contains(&relay) || listed.contains(&relay);
+            let has_others = begun.iter().any(|other| *other != relay) && listed.iter().any(|other| *other != relay);
+            !reads_there || has_others
+        }))
+    }
+
+    /// Where somebody reads now.
+    async fn note_listed(&mut self, device: usize) -> Result<(), Violation> {
+        let Some(messenger) = self.devices[device].messenger() else { return Ok(()) };
+        let person = self.cast.devices[device];
+        let relays = self.works(person, "does not say where it reads", messenger.relays().await)?;
+        let listed = relays.iter().filter(|relay| !relay.is_left);
+        let listed = listed.filter_map(|relay| self.houses.iter().position(|house| house.address == relay.address));
+        self.listed[person] = listed.collect();
+        Ok(())
+    }
+
+    async fn add_relay(&mut self, device: usize, relay: usize) -> Result<(), Violation> {
+        let Some(messenger) = self.devices[device].messenger() else { return Ok(()) };
+        let added = messenger.add_relay(self.houses[relay].address.clone(), String::new());
+        let added = tokio::time::timeout(MEETING_WAIT * 4, added).await;
+        self.has_changed_relays(device, added).await
+    }
+
+    async fn remove_relay(&mut self, device: usize, relay: usize) -> Result<(), Violation> {
+        let Some(messenger) = self.devices[device].messenger() else { return Ok(()) };
+        let listed = &self.listed[self.cast.devices[device]];
+        // Whoever keeps none but what is gone for good cannot be reached, as anybody would tell them.
+        if listed.iter().all(|other| *other == relay || self.houses[*other].is_dead) {
+            return Ok(());
+        }
+        // Also where the answer does not say so: it may be left, and somebody may still look for letters there.
+        let is_there = listed.contains(&relay);
+        let removed = messenger.remove_relay(self.houses[relay].address.clone());
+        let removed = tokio::time::timeout(MEETING_WAIT * 4, removed).await;
+        self.houses[relay].is_left |= is_there;
+        self.has_changed_relays(device, removed).await
+    }
+
+    async fn has_changed_relays(
+        &mut self,
+        device: usize,
+        changed: Result<Result<(), Error>, Elapsed>,
+    ) -> Result<(), Violation> {
+        match changed {
+            Ok(Ok(())) => {}
+            // The only one, or one that is none of theirs.
+            Ok(Err(error)) if may_be(&error) || ["last_relay", "not_found"].contains(&error.code()) => {
+                self.tell(&format!("it does not: {}", error.code()));
+            }
+            Ok(Err(error)) => return self.works(self.cast.devices[device], "does not change its relays", Err(error)),
+            Err(_) => self.tell("it has not worked for two minutes"),
+        }
+        self.note_listed(device).await
+    }
+
+    /// Everything at a relay takes so long, for everybody.
+    fn slow_down(&self, relay: usize, time: Duration) {
+        let latency = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        for device in 0..self.devices.len() {
+            self.change_weather(device, relay, |before| Weather {
+                latency_ms_min: latency,
+                latency_ms_max: latency,
+                ..before
+            });
+        }
     }
 
     fn set_down(&self, relay: usize, is_down: bool) {
@@ -355,6 +463,9 @@ impl<'a> Stage<'a> {
                 self.network.record(&[&device.number.to_le_bytes(), format!("{event:?}").as_bytes()]);
             }
         }
+        if let Some(what) = self.network.handed_out_twice() {
+            return broken(Promise::KeysServeOnce, what);
+        }
         let shown = self.shown().await?;
         self.ledger.look(&shown)?;
         Ok(shown)
@@ -375,8 +486,8 @@ impl<'a> Stage<'a> {
             self.open(device).await?;
         }
         // An invite to somebody whose relay is gone is read there, and nobody uses it any more.
-        let (houses, people) = (&self.houses, &self.cast.people);
-        let is_lost = |owner: usize| people[owner].iter().any(|relay| houses[*relay].is_dead);
+        let (houses, begun, listed) = (&self.houses, &self.cast.people, &self.listed);
+        let is_lost = |owner: usize| begun[owner].iter().chain(&listed[owner]).any(|relay| houses[*relay].is_dead);
         self.meetings.retain(|meeting| meeting.is_asked || !is_lost(meeting.owner));
         let mut missing = None;
         for time in PATIENCE {
@@ -400,23 +511,28 @@ impl<'a> Stage<'a> {
             };
             let Some(missing) = &missing else {
                 self.tell("everything is with everybody");
-                return self.ratchets_moved_on();
+                return self.keys_served_once();
             };
             self.tell(&format!("after {} more: {}", lasting(time), missing.what));
         }
         // The cause before what came of it.
-        self.ratchets_moved_on()?;
+        self.keys_served_once()?;
         missing.map_or(Ok(()), Err)
     }
 
-    fn ratchets_moved_on(&self) -> Result<(), Violation> {
-        for device in &self.devices {
-            if let Some(what) = ratchets::used_twice(&Database::open(device.directory(), &*device.secrets)) {
+    fn keys_served_once(&self) -> Result<(), Violation> {
+        let open = |device: &Device| Database::open(device.directory(), &*device.secrets);
+        let databases: Vec<_> = self.devices.iter().map(open).collect();
+        for (device, database) in self.devices.iter().zip(&databases) {
+            if let Some(what) = ratchets::used_twice(database) {
                 let whose = PEOPLE[self.cast.devices[device.number]];
                 return broken(Promise::RatchetsMoveOn, format!("{whose}'s device made {what}"));
             }
         }
-        Ok(())
+        match ratchets::one_time_key_used_twice(&databases) {
+            Some(what) => broken(Promise::KeysServeOnce, format!("a device made {what}")),
+            None => Ok(()),
+        }
     }
 
     async fn catch_up_all(&self) -> Result<(), Violation> {

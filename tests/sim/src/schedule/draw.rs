@@ -12,6 +12,9 @@ const STEPS: (u64, u64) = (6, 22);
 const MET_BEFORE: u32 = 80;
 /// Writes after which a device dies: a send takes a dozen, a batch of deliveries a few more.
 const WRITE_MAX: u64 = 40;
+/// Seconds that everything takes at a relay that hangs, one way: from what is waited for before another relay gets the letter to what
+/// nobody waits for.
+const HANGING: (u64, u64) = (10, 90);
 const DAY: u64 = 24 * 3_600;
 /// All nights of a schedule together: what waits on a relay lives for thirty days, and nobody is promised more.
 const NIGHTS: Duration = Duration::from_secs(25 * DAY);
@@ -88,7 +91,7 @@ fn wait(chance: &mut Chance) -> Duration {
 fn step(chance: &mut Chance, cast: &Cast) -> Step {
     let device = chance.index(cast.devices.len());
     let relay = chance.index(cast.relays);
-    match chance.between(0, 99) {
+    match chance.between(0, 111) {
         0..=21 => say(chance, cast),
         22..=27 => Step::Night(Duration::from_secs(match chance.index(4) {
             0 => chance.between(3_600, DAY),
@@ -108,6 +111,9 @@ fn step(chance: &mut Chance, cast: &Cast) -> Step {
         71..=77 => Step::Cut { device, relay },
         78..=81 => Step::Mend { device, relay },
         82..=93 => Step::Weather { device, relay, weather: weather(chance) },
+        100..=103 => Step::RelayAdded { device, relay },
+        104..=108 => Step::RelayRemoved { device, relay },
+        109..=111 => Step::RelayHangs { relay, seconds: chance.between(HANGING.0, HANGING.1) },
         _ => Step::Clock { device, seconds: clock(chance) },
     }
 }
@@ -154,6 +160,6 @@ mod tests {
         kinds.dedup();
         // All but what is planted, and what the two constants leave out.
         let left_out = 1 + 2 * usize::from(!RELAYS_FORGET) + usize::from(!RELAYS_DIE);
-        assert_eq!(kinds.len(), 19 - left_out);
+        assert_eq!(kinds.len(), 22 - left_out);
     }
 }

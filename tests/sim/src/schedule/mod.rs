@@ -24,8 +24,8 @@ pub const RELAYS: [&str; 3] = ["one.example", "two.example", "three.example"];
 /// Whether letters find another way when a relay is gone for good. Without that, what only that relay held is lost with it, and no seed
 /// draws such a step.
 pub const RELAYS_DIE: bool = true;
-/// Whether letters that a relay has taken and forgotten are sent again. Until they are, no relay is restored from a copy.
-pub const RELAYS_FORGET: bool = false;
+/// Whether letters that a relay has taken and forgotten are sent again. Without that no relay is restored from a copy.
+pub const RELAYS_FORGET: bool = true;
 
 /// Who is there.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,8 +76,15 @@ pub enum Step {
     On(usize),
     /// A relay cannot be reached by anybody.
     RelayDown(usize),
-    /// It can be again.
+    /// It can be again, and answers as fast as it ever did.
     RelayUp(usize),
+    /// It can be reached, and everything there takes so much longer that nobody waits for it.
+    RelayHangs {
+        /// Which.
+        relay: usize,
+        /// How long something is under way at least, one way.
+        seconds: u64,
+    },
     /// Its process is killed, and another one goes on with its disk.
     RelayRestarts(usize),
     /// Its operator makes a copy.
@@ -86,6 +93,20 @@ pub enum Step {
     RelayRestored(usize),
     /// It is gone for good.
     RelayDies(usize),
+    /// A device reads at one more relay.
+    RelayAdded {
+        /// Which device.
+        device: usize,
+        /// Which relay.
+        relay: usize,
+    },
+    /// It reads there no longer.
+    RelayRemoved {
+        /// Which device.
+        device: usize,
+        /// Which relay.
+        relay: usize,
+    },
     /// A device cannot reach a relay.
     Cut {
         /// Which device.
@@ -191,6 +212,9 @@ impl Step {
             Self::On(of) => format!("{} is switched on", device(of)),
             Self::RelayDown(of) => format!("{} cannot be reached", relay(of)),
             Self::RelayUp(of) => format!("{} can be reached again", relay(of)),
+            Self::RelayHangs { relay: of, seconds } => format!("{} takes {seconds} s each way", relay(of)),
+            Self::RelayAdded { device: of, relay: at } => format!("{} reads at {} as well", device(of), relay(at)),
+            Self::RelayRemoved { device: of, relay: at } => format!("{} leaves {}", device(of), relay(at)),
             Self::RelayRestarts(of) => format!("{} is killed and started again", relay(of)),
             Self::RelayCopied(of) => format!("{} is copied", relay(of)),
             Self::RelayRestored(of) => format!("{} is restored from its last copy", relay(of)),
