@@ -22,7 +22,7 @@ const COLUMNS: &[&str] = &[
      claim_day claim_count queued_count queued_bytes full",
     "claim: id token name puts answered_at bundle one_time",
     "bundle: id inbox claimed replaced_at body",
-    "one_time: id inbox body",
+    "one_time: id inbox body handed_out",
     "envelope: id inbox sequence token size shared alias accepted_at expires_at name header payload",
     "shared_payload: id holders body",
     "chain: id name write_key head_index head_hash entry_bytes snapshot_index snapshot_hash snapshot",

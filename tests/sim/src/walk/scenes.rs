@@ -155,7 +155,7 @@ fn meet(theatre: &mut Theatre) -> BoxFuture<'_, ()> {
         let Some(alice) = theatre.alice.messenger() else { return };
         let options = InviteOptions { auto_accept: true, ..InviteOptions::default() };
         let Ok(invite) = alice.invite(options).await else { return };
-        theatre.link = Some(invite.link.clone());
+        theatre.keep_link(&invite.link);
         let _ = theatre.alice.catch_up(SOON).await;
         if let Some(bob) = theatre.bob.messenger() {
             let _ = bob.join(&invite.link).await;

@@ -43,7 +43,7 @@ pub(super) struct Theatre {
     pub(super) alice: Device,
     pub(super) bob: Device,
     /// The link that bob was to use.
-    pub(super) link: Option<String>,
+    link: Option<String>,
     clock: TestClock,
     relays: Vec<RelayAddress>,
     round: u64,
@@ -103,6 +103,7 @@ impl Theatre {
         theatre.alice.runs_a_later_release(theatre.migrations);
         theatre.bob_called = format!("bob {bobs}");
         theatre.said = ledge.said();
+        theatre.link = Some(ledge.read("link")).filter(|link| !link.is_empty());
         if let Some(clone) = original {
             theatre.original = Some(std::mem::replace(&mut theatre.alice, clone));
         }
@@ -125,6 +126,12 @@ impl Theatre {
         if let Some(ledge) = &self.ledge {
             ledge.write(name, what);
         }
+    }
+
+    /// The link that bob is to use, by whoever goes on here: a walk that made another one after each death would make more than anybody may.
+    pub(super) fn keep_link(&mut self, link: &str) {
+        self.write("link", link);
+        self.link = Some(link.to_owned());
     }
 
     /// A place for somebody new.
@@ -204,6 +211,7 @@ impl Theatre {
         self.bob_called = format!("bob {}", self.bobs);
         self.said.clear();
         self.link = None;
+        self.write("link", "");
         self.bob.switch_off();
         let (place, secrets) = self.place(&self.bob_called);
         self.bob = Device::at(place, secrets, 2 + self.bobs, 1 + self.round, self.right_clock());
@@ -308,7 +316,10 @@ impl Theatre {
         self.network.pass(Duration::from_secs(1)).await;
         let options = InviteOptions { auto_accept: true, ..InviteOptions::default() };
         let link = match self.link.take() {
-            Some(link) => link,
+            Some(link) => {
+                self.write("link", "");
+                link
+            }
             None => self.alice.messenger().ok_or("is off")?.invite(options).await.map_err(told)?.link,
         };
         self.alice.catch_up(PATIENCE).await.map_err(told)?;
