@@ -9,8 +9,9 @@
 //! every other thread                      the kernel, as without this crate
 //! ```
 //! What is kept per thread and drawn once (the generator of `rand`, the keys of `HashMap`) is new on a new thread: so each seed gets one,
-//! and what is drawn in two runs of one seed agrees in one process, whatever else runs beside them. (tokio mixes a count of the process's
-//! runtimes into the order in which it wakes those who wait for one `watch`: who compares whole runs gives each a process.)
+//! and what is drawn in two runs of one seed agrees in one process, whatever else runs beside them. What draws once a process must have done
+//! so before: SQLCipher does when it begins. (tokio mixes a count of the process's runtimes into the order in which it wakes those who wait
+//! for one `watch`: nothing that is simulated may have several of those.)
 //! It cannot ship by mistake: `deny.toml` bans it outside of `tests/sim`, and linked in it would change nothing but for threads that are
 //! begun here.
 //! Not reached: code that makes the system call itself (`ring` does, for TLS, which no simulation speaks), and SQLite's own generator,

@@ -36,6 +36,8 @@ pub struct Played {
 #[must_use]
 pub fn play(schedule: &Schedule) -> Played {
     hear_panics();
+    // Once a process, and it draws: outside, so that the first play is as all others.
+    sotto_cipher::begin();
     let seed = schedule.seed;
     sotto_entropy::on_seeded_thread(seed, || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
