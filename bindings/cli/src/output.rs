@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sotto_core::records::{
-    CatchUp, Contact, ContactState, Conversation, Failure, Kind, Message, MessageState, Missing, OwnRelay, Trust,
-    Unopened,
+    CatchUp, Contact, ContactState, Conversation, Failure, KeyChange, Kind, Message, MessageState, Missing, OwnRelay,
+    Trust, Unopened,
 };
 
 use crate::age::Age;
@@ -82,6 +82,13 @@ impl<'a> Output<'a> {
             Kind::Missing(Missing::GivenUp) => "(something is missing here: its sender no longer has it)".to_owned(),
             Kind::Missing(Missing::Unanswered) => "(something is missing here: it was asked for in vain)".to_owned(),
             Kind::Missing(Missing::Malformed) => "(something came that is no message)".to_owned(),
+            Kind::KeyChange(KeyChange::Replaced) => {
+                "(keys have changed: their device was restored or copied, and says so itself)".to_owned()
+            }
+            Kind::KeyChange(KeyChange::DeviceAdded) => "(keys have changed: they have another device)".to_owned(),
+            Kind::KeyChange(KeyChange::NewEpoch) => {
+                "(keys have changed: they have named the devices of their account anew)".to_owned()
+            }
         };
         let object = json!({
             "id": message.id.to_string(),
@@ -210,6 +217,7 @@ const fn kind_name(kind: Kind) -> &'static str {
         Kind::Unknown => "unknown",
         Kind::Unopened(_) => "unopened",
         Kind::Missing(_) => "missing",
+        Kind::KeyChange(_) => "key_change",
     }
 }
 
@@ -225,7 +233,7 @@ const fn state_name(state: MessageState) -> &'static str {
     }
 }
 
-/// Why a message failed, cannot be opened, or is missing.
+/// Why a message failed, cannot be opened, or is missing, and why keys have changed.
 const fn cause_name(kind: Kind, state: MessageState) -> Option<&'static str> {
     match (kind, state) {
         (Kind::Unopened(Unopened::SessionLost), _) => Some("session_lost"),
@@ -235,6 +243,9 @@ const fn cause_name(kind: Kind, state: MessageState) -> Option<&'static str> {
         (Kind::Missing(Missing::GivenUp), _) => Some("given_up"),
         (Kind::Missing(Missing::Unanswered), _) => Some("unanswered"),
         (Kind::Missing(Missing::Malformed), _) => Some("malformed"),
+        (Kind::KeyChange(KeyChange::Replaced), _) => Some("replaced"),
+        (Kind::KeyChange(KeyChange::DeviceAdded), _) => Some("device_added"),
+        (Kind::KeyChange(KeyChange::NewEpoch), _) => Some("new_epoch"),
         (_, MessageState::Failed(Failure::Expired)) => Some("expired"),
         (_, MessageState::Failed(Failure::Removed)) => Some("contact_removed"),
         _ => None,

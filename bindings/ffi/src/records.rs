@@ -236,6 +236,12 @@ mirror! {
         Unanswered = records::Kind::Missing(records::Missing::Unanswered),
         /// Something came that is no message.
         Malformed = records::Kind::Missing(records::Missing::Malformed),
+        /// No message: from here on it is another device, which has come in the place of one that was restored or copied, by its word.
+        DeviceReplaced = records::Kind::KeyChange(records::KeyChange::Replaced),
+        /// No message: they have another device from here on.
+        DeviceAdded = records::Kind::KeyChange(records::KeyChange::DeviceAdded),
+        /// No message: their root key has named their devices anew.
+        NewEpoch = records::Kind::KeyChange(records::KeyChange::NewEpoch),
     }
 }
 

@@ -9,7 +9,7 @@ use sotto_protocol::{AccountId, ConversationId, MessageId, Timestamp};
 
 use crate::contact::ContactRow;
 use crate::peer::DeviceRow;
-use crate::records::{Conversation, Failure, Kind, Message, MessageState, Missing, Unopened};
+use crate::records::{Conversation, Failure, KeyChange, Kind, Message, MessageState, Missing, Unopened};
 use crate::store::column::{ms, stored, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
@@ -75,6 +75,7 @@ impl Kind {
             Self::Unknown => 2,
             Self::Unopened(_) => 3,
             Self::Missing(_) => 4,
+            Self::KeyChange(_) => 5,
         }
     }
 
@@ -85,6 +86,9 @@ impl Kind {
             Self::Unopened(Unopened::KeyGone) | Self::Missing(Missing::Unanswered) => Some(2),
             Self::Unopened(Unopened::TooFarAhead) | Self::Missing(Missing::Malformed) => Some(3),
             Self::Unopened(Unopened::PrekeyGone) => Some(4),
+            Self::KeyChange(KeyChange::Replaced) => Some(1),
+            Self::KeyChange(KeyChange::DeviceAdded) => Some(2),
+            Self::KeyChange(KeyChange::NewEpoch) => Some(3),
         }
     }
 
@@ -99,6 +103,9 @@ impl Kind {
             (4, Some(1)) => Ok(Self::Missing(Missing::GivenUp)),
             (4, Some(2)) => Ok(Self::Missing(Missing::Unanswered)),
             (4, Some(3)) => Ok(Self::Missing(Missing::Malformed)),
+            (5, Some(1)) => Ok(Self::KeyChange(KeyChange::Replaced)),
+            (5, Some(2)) => Ok(Self::KeyChange(KeyChange::DeviceAdded)),
+            (5, Some(3)) => Ok(Self::KeyChange(KeyChange::NewEpoch)),
             _ => Err(StoreError::Corrupt),
         }
     }
@@ -244,6 +251,39 @@ pub(crate) fn touch(tx: &mut Tx<'_>, conversation: ConversationRow, arrivals: &A
         params![conversation.0, arrivals.last.map(|last| last.0), ms(arrivals.last_at), arrivals.unread],
     )?;
     Ok(())
+}
+
+/// Says in the conversation with a contact, where there is one, that their keys have changed. `mark` is of the change: a message of theirs
+/// may have taken the name that it gives, and keeps nothing from being said by that.
+pub(crate) fn note_key_change(
+    tx: &mut Tx<'_>,
+    contact: ContactRow,
+    change: KeyChange,
+    mark: &[u8; 32],
+    now: Timestamp,
+) -> Result<Option<MessageRow>, StoreError> {
+    let Some(conversation) = with_contact(tx, contact)? else { return Ok(None) };
+    let mut name = [0; 16];
+    name.copy_from_slice(&mark[..16]);
+    let mut number = u128::from_be_bytes(name);
+    loop {
+        let new = NewMessage {
+            conversation,
+            sender: Some(contact),
+            message_id: MessageId::from_bytes(number.to_be_bytes()),
+            sent_at: now,
+            received_at: now,
+            kind: Kind::KeyChange(change),
+            text: "",
+            content: &[],
+            state: MessageState::Received,
+            order: None,
+        };
+        if let Some(row) = insert(tx, &new)? {
+            return Ok(Some(row));
+        }
+        number = number.wrapping_add(1);
+    }
 }
 
 /// Moves our message forward; never back. What a relay has taken may arrive whether or not its recipient is removed.

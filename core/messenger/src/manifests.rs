@@ -244,9 +244,10 @@ fn heed(
             return Ok(Ok(receive::Received { contacts_changed: true, ..Default::default() }));
         }
     };
+    let mut notice = None;
     match newest {
         Some(newest) if peer::changes_keys(tx, row, &newest)? => return Ok(Err(Error::Peer { code: KEYS_CHANGED })),
-        Some(newest) => contact::manifest_read(tx, row, &newest, part.next, engine.network_now())?,
+        Some(newest) => notice = contact::manifest_read(tx, row, &newest, part.next, engine.network_now())?,
         // A chain that they have turned to and that is empty was never shown to us.
         None if contact.chain_is_new => return Ok(Err(Error::Peer { code: "manifest_missing" })),
         None => contact::chain_read(tx, row, part.next, engine.network_now())?,
@@ -254,6 +255,7 @@ fn heed(
     let waited_for = [Why::UnknownDevice, Why::Distrusted];
     let mut received =
         receive::retry_waiting(tx, &engine.own(), row, &waited_for, engine.times(), &mut engine.chance())?;
+    received.messages.splice(0..0, notice);
     received.contacts_changed |= contact::by_row(tx, row)?.trust != contact.trust;
     Ok(Ok(received))
 }

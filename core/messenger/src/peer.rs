@@ -155,6 +155,19 @@ pub(crate) fn changes_keys(
     Ok(false)
 }
 
+/// Every device that a contact has ever listed.
+pub(crate) fn device_ids(view: &impl Query, contact: ContactRow) -> Result<Vec<DeviceId>, StoreError> {
+    view.all("SELECT device FROM peer_device WHERE contact = ?1", [contact.0], |row| {
+        row.get(0).map(DeviceId::from_bytes)
+    })
+}
+
+/// Whether a device of a contact has come in the place of another, by that one's word.
+pub(crate) fn has_predecessor(view: &impl Query, contact: ContactRow, device: &DeviceId) -> Result<bool, StoreError> {
+    let sql = "SELECT predecessor IS NOT NULL FROM peer_device WHERE contact = ?1 AND device = ?2";
+    Ok(view.one(sql, params![contact.0, device.as_ref()], |row| row.get(0))?.unwrap_or(false))
+}
+
 /// Makes the rows say what the manifest says. Devices and inboxes that left keep their rows, unlisted: what was sent to them may
 /// still be asked for.
 pub(crate) fn list_devices(
@@ -200,7 +213,15 @@ fn heed_predecessor(
         "UPDATE peer_device SET predecessor = ?2 WHERE id = ?1 AND predecessor IS NULL",
         params![successor.0, before.row.0],
     )?;
-    if is_news > 0 { outbox::moved::succeed(tx, before.row, successor, now) } else { Ok(()) }
+    if is_news == 0 {
+        return Ok(());
+    }
+    // However often a device is replaced, a day is a day.
+    tx.execute(
+        "UPDATE peer_device SET (answers, answers_since) = (SELECT answers, answers_since FROM peer_device WHERE id = ?2) WHERE id = ?1",
+        params![successor.0, before.row.0],
+    )?;
+    outbox::moved::succeed(tx, before.row, successor, now)
 }
 
 fn list_device(tx: &mut Tx<'_>, contact: ContactRow, device: &Device) -> Result<(), StoreError> {

@@ -106,6 +106,19 @@ pub enum Kind {
     Unopened(Unopened),
     /// Something was to be seen here, one message or several, and will not come.
     Missing(Missing),
+    /// No message: what it is encrypted for is other keys from here on.
+    KeyChange(KeyChange),
+}
+
+/// Why a contact's keys are others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyChange {
+    /// A device of theirs was restored from an older copy, or copied, and has replaced itself, by its own word.
+    Replaced,
+    /// They have one more device, or another.
+    DeviceAdded,
+    /// Their root key has named another list of devices.
+    NewEpoch,
 }
 
 /// Why a message could not be opened.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sotto_core::records::{CatchUp, Contact, Message};
+use sotto_core::records::{CatchUp, Contact, Kind, Message};
 use sotto_core::world::Clock as _;
 use sotto_core::{DeviceKind, Error, InviteOptions, Messenger, NewProfile, Threading};
 use sotto_protocol::{RelayAddress, Timestamp};
@@ -215,6 +215,19 @@ pub struct Backup {
 }
 
 impl Backup {
+    /// The same once more.
+    ///
+    /// # Panics
+    /// When a file cannot be copied.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        let directory = temporary();
+        for file in std::fs::read_dir(self.directory.path()).expect("the copy can be read").map_while(Result::ok) {
+            std::fs::copy(file.path(), directory.path().join(file.file_name())).expect("a file can be copied");
+        }
+        Self { secrets: self.secrets.copy(), directory }
+    }
+
     /// Where the files are.
     #[must_use]
     pub fn directory(&self) -> &Path {
@@ -291,13 +304,14 @@ impl Person {
         self.messenger.send_text(contact.id, text.to_owned()).await
     }
 
-    /// Everything said with a contact, oldest first.
+    /// Everything said with a contact, oldest first; not that keys have changed.
     ///
     /// # Errors
     /// As [`Messenger::messages`].
     pub async fn transcript(&self, with: &str) -> Result<Vec<String>, Error> {
         let contact = self.contact(with).await?;
         let messages = self.messenger.messages(contact.id, None, u32::MAX).await?;
-        Ok(messages.into_iter().map(|message| message.text).collect())
+        let said = messages.into_iter().filter(|message| !matches!(message.kind, Kind::KeyChange(_)));
+        Ok(said.map(|message| message.text).collect())
     }
 }

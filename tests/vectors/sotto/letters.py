@@ -36,7 +36,7 @@ REQUEST = {
 }
 ACCEPT = {1: ("name", "string"), 2: ("card", CARD), 3: ("pair_secret", "bytes")}
 COUNTERS = {1: ("first", "uint"), 2: ("last", "uint")}
-RESEND = {1: ("counters", [COUNTERS]), 2: ("inner_hashes", ["bytes"])}
+RESEND = {1: ("counters", [COUNTERS]), 2: ("inner_hashes", ["bytes"]), 3: ("predecessor", "bytes")}
 CIPHERTEXT = {1: ("inner_hash", "bytes"), 2: ("counter", "uint")}
 GIVEN_UP = {
     1: ("missing", [COUNTERS]),
@@ -195,11 +195,14 @@ def shown_ciphertexts(name, ciphertexts):
 def check_resend_request(request):
     for hash in request["inner_hashes"]:
         exactly(32, hash)
+    if request["predecessor"]:
+        exactly(16, request["predecessor"])
     require(request["counters"] or request["inner_hashes"], "nothing-named")
     check_ranges(request["counters"])
     require(len(request["inner_hashes"]) <= RESEND_MAX, "too-many-hashes")
     answer = [("body", "resend-request")] + shown_ranges("counters", request["counters"])
-    return answer + [("hash", hash) for hash in request["inner_hashes"]]
+    answer += [("hash", hash) for hash in request["inner_hashes"]]
+    return answer + ([("predecessor", request["predecessor"])] if request["predecessor"] else [])
 
 
 def check_given_up(given_up):

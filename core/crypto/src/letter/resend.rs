@@ -5,7 +5,7 @@
 
 use sotto_protocol::decode::DecodeError;
 use sotto_protocol::limits::{COUNTER_MAX, RESEND_HASHES_MAX, RESEND_RANGES_MAX};
-use sotto_protocol::{Bytes, letter};
+use sotto_protocol::{Bytes, DeviceId, letter};
 
 use crate::certificate::array;
 
@@ -56,6 +56,8 @@ pub struct ResendRequest {
     pub counters: Vec<Counters>,
     /// Inner hashes of letters that could not be opened.
     pub inner_hashes: Vec<[u8; 32]>,
+    /// Both are of letters for this device, in whose place the one that asks has come; `None`: of letters for itself.
+    pub predecessor: Option<DeviceId>,
 }
 
 /// What will not be sent again.
@@ -83,11 +85,20 @@ pub struct Ciphertext {
 impl ResendRequest {
     pub(super) fn to_message(&self) -> Result<letter::ResendRequest, ResendError> {
         self.check()?;
-        Ok(letter::ResendRequest { counters: ranges_to(&self.counters), inner_hashes: hashes_to(&self.inner_hashes) })
+        Ok(letter::ResendRequest {
+            counters: ranges_to(&self.counters),
+            inner_hashes: hashes_to(&self.inner_hashes),
+            predecessor: self.predecessor.map_or_else(Bytes::new, Bytes::from),
+        })
     }
 
     pub(super) fn from_message(message: &letter::ResendRequest) -> Result<Result<Self, ResendError>, DecodeError> {
-        let request = Self { counters: ranges(&message.counters), inner_hashes: hashes(&message.inner_hashes)? };
+        let is_named = !message.predecessor.is_empty();
+        let request = Self {
+            counters: ranges(&message.counters),
+            inner_hashes: hashes(&message.inner_hashes)?,
+            predecessor: is_named.then(|| DeviceId::try_from(&*message.predecessor)).transpose()?,
+        };
         Ok(request.check().map(|()| request))
     }
 

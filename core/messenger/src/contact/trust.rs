@@ -15,9 +15,11 @@ use sotto_protocol::limits::MANIFEST_READ_AGAIN;
 use sotto_protocol::{Bytes, ChainId, RelayAddress, Timestamp};
 
 use super::{Contact, ContactRow};
+use crate::conversation::MessageRow;
+use crate::records::KeyChange;
 use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
-use crate::{outbox, peer};
+use crate::{conversation, outbox, peer};
 
 /// How long a letter of an unknown device waits for the next look at its owner's list.
 const WAITING_READ_AGAIN: Duration = Duration::from_secs(6 * 3600);
@@ -76,17 +78,18 @@ impl Contact {
     }
 }
 
-/// A newer manifest was verified. The root key's word for a new epoch heals a fork.
+/// A newer manifest was verified. The root key's word for a new epoch heals a fork. Returns the notice that keys have changed, if they have.
 pub(crate) fn manifest_read(
     tx: &mut Tx<'_>,
     row: ContactRow,
     newest: &VerifiedManifest,
     chain_next: u64,
     now: Timestamp,
-) -> Result<(), StoreError> {
-    believe(tx, row, newest, now)?;
+) -> Result<Option<MessageRow>, StoreError> {
+    let notice = believe(tx, row, newest, now)?;
     tx.execute("UPDATE contact SET chain_is_new = 0 WHERE id = ?1", [row.0])?;
-    chain_read(tx, row, chain_next, now)
+    chain_read(tx, row, chain_next, now)?;
+    Ok(notice)
 }
 
 /// The chain was read up to there.
@@ -98,13 +101,14 @@ pub(crate) fn chain_read(tx: &mut Tx<'_>, row: ContactRow, chain_next: u64, now:
     Ok(())
 }
 
-/// From now on this is what the contact's devices are.
+/// From now on this is what the contact's devices are. Whatever shows that their keys have changed, it is said once (PROTOCOL B3): a device is
+/// new once, and an epoch later once.
 pub(super) fn believe(
     tx: &mut Tx<'_>,
     row: ContactRow,
     manifest: &VerifiedManifest,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Option<MessageRow>, StoreError> {
     let head = manifest.head();
     let known: Option<u32> = tx.one("SELECT epoch FROM contact WHERE id = ?1", [row.0], |row| row.get(0))?;
     let is_later_epoch = known.is_some_and(|known| known < head.epoch);
@@ -122,8 +126,23 @@ pub(super) fn believe(
             Trust::Sound.code()
         ],
     )?;
+    let before = peer::device_ids(tx, row)?;
     peer::list_devices(tx, row, manifest, now)?;
-    if is_later_epoch { outbox::moved::follow(tx, row, now) } else { Ok(()) }
+    if is_later_epoch {
+        outbox::moved::follow(tx, row, now)?;
+    }
+    let mut new = manifest.devices().iter().filter(|device| !before.contains(&device.id)).peekable();
+    if before.is_empty() || new.peek().is_none() && !is_later_epoch {
+        return Ok(None);
+    }
+    let are_declared =
+        new.try_fold(true, |all, device| Ok::<_, StoreError>(all && peer::has_predecessor(tx, row, &device.id)?))?;
+    let change = match (is_later_epoch, are_declared) {
+        (true, _) => KeyChange::NewEpoch,
+        (false, true) => KeyChange::Replaced,
+        (false, false) => KeyChange::DeviceAdded,
+    };
+    conversation::note_key_change(tx, row, change, &head.hash, now)
 }
 
 /// An answer says where the contact's manifests for us stand. A chain that is read already stays read up to where it was, and only an

@@ -1,7 +1,8 @@
 //! What becomes of a request for letters of ours.
 //!
 //! A letter is sent again as it was, message id and counter, encrypted anew on the session that letters to the device go on now. Only rows
-//! of that very device count: what another got is none of its business. What is not held any more is named, so that nobody waits for it.
+//! of that very device count: what another got is none of its business, unless it comes in that one's place by its word. What is not held
+//! any more is named, so that nobody waits for it.
 //! Not here: letters of a device that left its list, and who else gets those (`outbox/moved.rs`).
 
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use rusqlite::{Row, params};
 use sotto_crypto::letter::{Ciphertext, Content, Counters, GivenUp, ResendRequest};
 use sotto_protocol::limits::RESEND_RANGES_MAX;
-use sotto_protocol::{MessageId, Timestamp};
+use sotto_protocol::{DeviceId, MessageId, Timestamp};
 
 use crate::outbox::{self, NewLetter, Says};
 use crate::peer::{self, DeviceRow};
@@ -52,6 +53,9 @@ pub(crate) fn answer(
     if !may_answer(tx, device, now)? {
         return Ok(());
     }
+    if let Some(predecessor) = &request.predecessor {
+        return answer_successor(tx, device, predecessor, request);
+    }
     let mut answer = Answer { tx, device, given_up: GivenUp::default(), room: LETTERS_MAX, looks: LOOKS_MAX };
     let sent = peer::device_by_row(answer.tx, device)?.counter_sent;
     for range in &request.counters {
@@ -73,6 +77,24 @@ pub(crate) fn answer(
         after_batch: None,
     };
     outbox::queue(tx, device, &letter)
+}
+
+/// Turns what another device has confirmed to the one that came in its place, by that one's own word: it may have come from an older copy, and
+/// have nothing of it (PROTOCOL H2). What was not confirmed has gone that way already. Nobody else hears even whether there was anything.
+fn answer_successor(
+    tx: &mut Tx<'_>,
+    successor: DeviceRow,
+    predecessor: &DeviceId,
+    request: &ResendRequest,
+) -> Result<(), StoreError> {
+    let before = tx.one(
+        "SELECT before.id FROM peer_device JOIN peer_device AS before ON before.id = peer_device.predecessor
+         WHERE peer_device.id = ?1 AND before.device = ?2",
+        params![successor.0, predecessor.as_ref()],
+        |row| row.get(0).map(DeviceRow),
+    )?;
+    let Some(before) = before else { return Ok(()) };
+    outbox::moved::hand_over(tx, before, successor, &request.counters, &request.inner_hashes)
 }
 
 fn may_answer(tx: &mut Tx<'_>, device: DeviceRow, now: Timestamp) -> Result<bool, StoreError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::{Connection, params};
 use sotto_crypto::letter::{Content, Counters, ResendRequest};
 use sotto_protocol::limits::{COUNTER_MAX, RESEND_HASHES_MAX, RESEND_RANGES_MAX};
-use sotto_protocol::{MessageId, Timestamp};
+use sotto_protocol::{DeviceId, MessageId, Timestamp};
 
 use super::are_drained;
 use crate::engine::Engine;
@@ -134,6 +134,22 @@ fn ask(
     Ok(())
 }
 
+/// What a device still holds of its letters to the one that this was, whose counters are these (PROTOCOL H2): all that was missing, and all
+/// behind what came.
+pub(crate) fn for_predecessor(
+    view: &impl Query,
+    device: DeviceRow,
+    predecessor: DeviceId,
+) -> Result<ResendRequest, StoreError> {
+    let contiguous = peer::device_by_row(view, device)?.received;
+    let mut counters = receive::lacking(view, device, contiguous)?;
+    counters.truncate(RESEND_RANGES_MAX - 1);
+    let highest = receive::highest(view, device)?.unwrap_or(0).max(contiguous);
+    counters.extend((highest < COUNTER_MAX).then_some(Counters { first: highest + 1, last: COUNTER_MAX }));
+    let inner_hashes = receive::unopened_of(view, device, RESEND_HASHES_MAX)?;
+    Ok(ResendRequest { counters, inner_hashes, predecessor: Some(predecessor) })
+}
+
 /// Everything that a device can be asked for, or none. Of more than fits, the first.
 fn what_is_missing(view: &impl Query, device: DeviceRow) -> Result<Option<ResendRequest>, StoreError> {
     let contiguous = peer::device_by_row(view, device)?.received;
@@ -147,6 +163,6 @@ fn what_is_missing(view: &impl Query, device: DeviceRow) -> Result<Option<Resend
         counters.extend(Some(behind).filter(|range| range.first <= range.last));
     }
     counters.truncate(RESEND_RANGES_MAX);
-    let request = ResendRequest { counters, inner_hashes };
+    let request = ResendRequest { counters, inner_hashes, predecessor: None };
     Ok(Some(request).filter(|request| !request.counters.is_empty() || !request.inner_hashes.is_empty()))
 }

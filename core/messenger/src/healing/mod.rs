@@ -20,7 +20,7 @@ mod asking;
 mod gaps;
 
 pub(crate) use answering::answer;
-pub(crate) use asking::{News, ask_what_is_due, due_at, note};
+pub(crate) use asking::{News, ask_what_is_due, due_at, for_predecessor, note};
 pub(crate) use gaps::open_gaps;
 
 use crate::engine::Engine;

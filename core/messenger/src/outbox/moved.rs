@@ -6,25 +6,28 @@
 //! in the order in which it was queued, behind what waits for that device already. Where neither happens for long enough it fails, and
 //! the message shows that, unless another device has it or may have it yet.
 //! A device that was rolled back comes back as another one within its epoch (PROTOCOL H2): what was for it is for that one, because it has signed
-//! so itself.
+//! so itself. It may have come from a copy that is older than what the one before has confirmed: that it gets when it asks for it.
 
 use std::time::Duration;
 
 use rusqlite::params;
-use sotto_crypto::letter::Content;
-use sotto_protocol::Timestamp;
+use sotto_crypto::letter::{Channel, Content, Counters};
 use sotto_protocol::limits::MANIFEST_VALID;
+use sotto_protocol::{Bytes, Timestamp};
 
 use super::fail;
 use crate::contact::ContactRow;
 use crate::peer::{self, DeviceRow};
 use crate::records::Failure;
-use crate::store::column::ms;
+use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError, Tx};
 
 /// What a device that left has not confirmed is kept for as long as the list is fresh that names it no more: whoever can will have signed
 /// another by then, and everybody will have read it.
 const KEPT: Duration = MANIFEST_VALID;
+
+/// Letters that are turned over for one request, the newest of each range: a month of a busy conversation.
+const HANDED_OVER_MAX: usize = 4_096;
 
 /// The letters for one listed device, `?2`, of those that devices of the contact `?1` have left behind: what it has, or waits for already, it
 /// does not get again. A confirmation is for the device that it is for, and over. One pass over the outbox: there may be thousands.
@@ -36,10 +39,11 @@ const FOLLOW: &str = "
     AND message_id NOT IN (SELECT message_id FROM outbox WHERE peer_device = ?2 AND state <= 3)
     GROUP BY message_id ORDER BY min(outbox.id)";
 
-/// The same, of one device that has left, `?1`.
+/// The same, of one device that has left, `?1`. The ciphertexts in which they left are known to the one in its place, which may have come
+/// from a copy that could not open them.
 const FOLLOW_ONE: &str = "
-    INSERT INTO outbox (peer_device, message, content, message_id, state, sent_at, dies_at, after_batch)
-    SELECT ?2, message, content, message_id, 0, sent_at, dies_at, after_batch FROM outbox
+    INSERT INTO outbox (peer_device, message, content, message_id, state, sent_at, dies_at, after_batch, inner, inner_before)
+    SELECT ?2, message, content, message_id, 0, sent_at, dies_at, after_batch, inner, inner_before FROM outbox
     WHERE peer_device = ?1 AND state <= 2 AND content IS NOT ?3
     AND message_id NOT IN (SELECT message_id FROM outbox WHERE peer_device = ?2 AND state <= 3) ORDER BY id";
 
@@ -72,11 +76,73 @@ pub(crate) fn succeed(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let confirmation = Content::Confirmation.encode().map_err(|_| StoreError::Failed)?;
+    let last: i64 = tx.one("SELECT coalesce(max(id), 0) FROM outbox", [], |row| row.get(0))?.unwrap_or(0);
     tx.execute(FOLLOW_ONE, params![predecessor.0, successor.0, confirmation.as_ref()])?;
+    forget_what_is_bound(tx, last)?;
     tx.execute(
         "UPDATE outbox SET state = 4, olm = NULL, content = NULL, ended_at = ?2 WHERE peer_device = ?1 AND state <= 2",
         params![predecessor.0, ms(now)],
     )?;
+    Ok(())
+}
+
+/// Letters behind that row, which speak of the counters and ciphertexts of one device, say nothing to another, or something that is not true.
+pub(crate) fn forget_what_is_bound(tx: &mut Tx<'_>, last: i64) -> Result<(), StoreError> {
+    let rows = tx.all("SELECT id, content FROM outbox WHERE id > ?1 AND content IS NOT NULL", [last], |row| {
+        Ok((row.get::<_, i64>(0)?, Bytes::from(row.get::<_, Vec<u8>>(1)?)))
+    })?;
+    for (row, content) in rows {
+        let content = Content::decode(&content, Channel::Contact);
+        if matches!(content, Ok(Content::Confirmation | Content::ResendRequest(_) | Content::GivenUp(_))) {
+            tx.execute("DELETE FROM outbox WHERE id = ?1", [row])?;
+        }
+    }
+    Ok(())
+}
+
+/// Messages that a device has confirmed are for the one in its place as well, as far as it asks for them and does not have them: by their
+/// counters of then, or by the ciphertexts in which they left. They stand among those that wait for it where they were said.
+pub(crate) fn hand_over(
+    tx: &mut Tx<'_>,
+    predecessor: DeviceRow,
+    successor: DeviceRow,
+    counters: &[Counters],
+    inner_hashes: &[[u8; 32]],
+) -> Result<(), StoreError> {
+    let mut rows: Vec<i64> = Vec::new();
+    for range in counters {
+        let left = HANDED_OVER_MAX - rows.len().min(HANDED_OVER_MAX);
+        rows.extend(tx.all(
+            "SELECT id FROM outbox WHERE peer_device = ?1 AND counter IS NOT NULL AND state > 2 AND state = 3 AND message IS NOT NULL
+             AND counter >= ?2 AND counter <= ?3 ORDER BY counter DESC LIMIT ?4",
+            params![predecessor.0, stored(range.first), stored(range.last), i64::try_from(left).unwrap_or(0)],
+            |row| row.get::<_, i64>(0),
+        )?);
+    }
+    for hash in inner_hashes {
+        rows.extend(tx.all(
+            "SELECT id FROM outbox WHERE inner = ?2 AND peer_device = ?1 AND state = 3 AND message IS NOT NULL",
+            params![predecessor.0, hash],
+            |row| row.get::<_, i64>(0),
+        )?);
+    }
+    for row in rows {
+        tx.execute(
+            "INSERT INTO outbox (peer_device, message, message_id, state, sent_at, dies_at, inner, inner_before)
+             SELECT ?2, message, message_id, 0, sent_at, dies_at, inner, inner_before FROM outbox AS before WHERE id = ?1
+             AND NOT EXISTS (SELECT 1 FROM outbox WHERE message = before.message AND peer_device = ?2 AND state <= 3)",
+            params![row, successor.0],
+        )?;
+    }
+    let waiting: Vec<i64> = tx.all(
+        "SELECT id FROM outbox WHERE peer_device = ?1 AND state = 0 AND counter IS NULL AND message IS NOT NULL ORDER BY message",
+        [successor.0],
+        |row| row.get(0),
+    )?;
+    let last: i64 = tx.one("SELECT coalesce(max(id), 0) FROM outbox", [], |row| row.get(0))?.unwrap_or(0);
+    for (row, number) in waiting.into_iter().zip(last.saturating_add(1)..) {
+        tx.execute("UPDATE outbox SET id = ?2 WHERE id = ?1", params![row, number])?;
+    }
     Ok(())
 }
 

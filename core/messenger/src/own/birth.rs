@@ -13,20 +13,23 @@
 use std::time::Duration;
 
 use rusqlite::params;
-use sotto_crypto::letter::{Channel, Content};
+use sotto_crypto::letter::{Content, ResendRequest};
 use sotto_crypto::manifest::{Device, DeviceKind};
 use sotto_crypto::olm::OlmAccount;
-use sotto_protocol::{Bytes, DeviceId, Timestamp, relay};
+use sotto_protocol::{DeviceId, MessageId, Timestamp, relay};
 
 use super::heads::{self, HeldChain};
 use super::{Own, OwnInbox, chain, relays};
 use crate::engine::{Engine, Times};
 use crate::error::Error;
+use crate::outbox::{NewLetter, Says};
+use crate::peer::DeviceRow;
 use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
 use crate::task::{self, Subject};
+use crate::upkeep::CONFIRMATION_LIFETIME;
 use crate::world::Chance;
-use crate::{generation, handshake, prekey};
+use crate::{generation, handshake, healing, outbox, prekey};
 
 /// How long the relay of an inbox is asked to delete it. One that is gone for good has nothing left to delete.
 const DELETED_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -60,7 +63,7 @@ pub(crate) fn become_another(engine: &Engine, tx: &mut Tx<'_>, new: &Newborn) ->
     let shorter = heads::adopt(tx, &new.held)?;
     let olm_before = super::olm(tx, seal)?;
     leave_inboxes(tx, &before, new.place, batch, times, chance)?;
-    forget_letters(tx, new.place, batch)?;
+    forget_letters(tx, &before, new.place, batch, times.network, chance)?;
     forget_keys(tx)?;
     let olm = OlmAccount::generate(times.network);
     store_device(tx, &before, new.place, &olm, &olm_before, times.network, chance)?;
@@ -154,7 +157,15 @@ fn leave_inboxes(
 
 /// What the device before has counted is over. What it had still to say is said by the new one, in the same order and under new numbers:
 /// no answer to a call under way means one of those. Beside it that one says it itself.
-fn forget_letters(tx: &mut Tx<'_>, place: Place, batch: i64) -> Result<(), Error> {
+fn forget_letters(
+    tx: &mut Tx<'_>,
+    before: &Own,
+    place: Place,
+    batch: i64,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    let requests = if place == Place::Taken { requests(tx, before)? } else { Vec::new() };
     tx.execute(
         "UPDATE peer_device SET counter_sent = 0, confirmed = 0, received = 0, met = 0, confirm_due = NULL, unconfirmed = 0,
              fresh_session_at = 0, fresh_sessions = 0, ask_at = NULL, asked_at = 0, asks = 0, counter_anew = 0",
@@ -166,9 +177,20 @@ fn forget_letters(tx: &mut Tx<'_>, place: Place, batch: i64) -> Result<(), Error
     // Their place in the conversation stays; what comes from now on is counted anew.
     tx.execute("UPDATE message SET peer_device = NULL WHERE peer_device IS NOT NULL", [])?;
     tx.execute("DELETE FROM outbox WHERE state > 2 OR ?1", [place == Place::Beside])?;
-    forget_pointless_letters(tx)?;
-    let last: i64 = tx.one("SELECT coalesce(max(id), 0) FROM outbox", [], |row| row.get(0))?.unwrap_or(0);
+    outbox::moved::forget_what_is_bound(tx, 0)?;
     let rows: Vec<i64> = tx.all("SELECT id FROM outbox ORDER BY id", [], |row| row.get(0))?;
+    for (device, request) in requests {
+        let content = Content::ResendRequest(request).encode().map_err(|_| StoreError::Failed)?;
+        let letter = NewLetter {
+            says: Says::Content(&content),
+            message_id: MessageId::from_bytes(chance.bytes()),
+            sent_at: now,
+            dies_at: Some(now.after(CONFIRMATION_LIFETIME)),
+            after_batch: None,
+        };
+        outbox::queue(tx, device, &letter)?;
+    }
+    let last: i64 = tx.one("SELECT coalesce(max(id), 0) FROM outbox", [], |row| row.get(0))?.unwrap_or(0);
     for (row, number) in rows.into_iter().zip(last.saturating_add(1)..) {
         tx.execute(
             "UPDATE outbox SET id = ?2, state = 0, counter = NULL, peer_inbox = NULL, olm_kind = NULL, olm = NULL, inner = NULL,
@@ -180,18 +202,17 @@ fn forget_letters(tx: &mut Tx<'_>, place: Place, batch: i64) -> Result<(), Error
     Ok(())
 }
 
-/// Letters that speak of counters and of ciphertexts of the device before.
-fn forget_pointless_letters(tx: &mut Tx<'_>) -> Result<(), StoreError> {
-    let rows = tx.all("SELECT id, content FROM outbox WHERE content IS NOT NULL", [], |row| {
-        Ok((row.get::<_, i64>(0)?, Bytes::from(row.get::<_, Vec<u8>>(1)?)))
-    })?;
-    for (row, content) in rows {
-        let content = Content::decode(&content, Channel::Contact);
-        if matches!(content, Ok(Content::Confirmation | Content::ResendRequest(_) | Content::GivenUp(_))) {
-            tx.execute("DELETE FROM outbox WHERE id = ?1", [row])?;
-        }
-    }
-    Ok(())
+/// What every device of a contact is asked for: from the last that is known to have come to the device before, everything that it still
+/// holds. Once, in the first letter to it, which lives until it is confirmed.
+fn requests(view: &impl Query, before: &Own) -> Result<Vec<(DeviceRow, ResendRequest)>, StoreError> {
+    let devices: Vec<_> = view.all(
+        "SELECT peer_device.id FROM peer_device JOIN contact ON contact.id = peer_device.contact
+         WHERE listed = 1 AND contact.state = 3 AND contact.claim IS NULL ORDER BY peer_device.id",
+        [],
+        |row| row.get(0).map(DeviceRow),
+    )?;
+    let ask = |device| Ok((device, healing::for_predecessor(view, device, before.party.device)?));
+    devices.into_iter().map(ask).collect()
 }
 
 /// Ratchets, seals, prekeys, and claims under way: another copy may have used any of them.

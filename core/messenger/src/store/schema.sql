@@ -290,12 +290,12 @@ CREATE TABLE message (
     message_id   BLOB NOT NULL,
     sent_at      INTEGER NOT NULL,            -- by the sender's clock
     received_at  INTEGER NOT NULL,            -- by ours
-    kind         INTEGER NOT NULL,            -- 1 text, 2 unknown body, 3 not opened yet, 4 missing
+    kind         INTEGER NOT NULL,            -- 1 text, 2 unknown body, 3 not opened yet, 4 missing, 5 keys have changed
     text         TEXT NOT NULL,               -- what is shown
     content      BLOB NOT NULL,               -- the Content as it travelled
     state        INTEGER NOT NULL,            -- ours: 0 queued, 1 sending, 2 sent, 3 delivered, 4 read, 5 failed; theirs: 10
     failure      INTEGER,
-    cause        INTEGER,                     -- of kinds 3 and 4: why
+    cause        INTEGER,                     -- of kinds 3 to 5: why
     arrival      INTEGER,                     -- when it came late into its place: as which number; null: as its own
     place        INTEGER NOT NULL,            -- order in the conversation, with the counter: its own id, or that of the first message that its
                                               -- device made after it and that came before it

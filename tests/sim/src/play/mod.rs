@@ -4,7 +4,7 @@
 //! - `promises.rs`: what must be true, all the time and in the end; `ratchets.rs`: that no key of a ratchet was used twice
 
 mod promises;
-mod ratchets;
+pub mod ratchets;
 mod stage;
 
 use std::cell::RefCell;

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::Database;
 
 /// Makes a profile keep them.
-pub(super) fn keep(database: &Database) {
+pub fn keep(database: &Database) {
     database.change(
         "CREATE TABLE kept_ciphertext (olm BLOB PRIMARY KEY) STRICT;
          CREATE TRIGGER keep_ciphertext AFTER UPDATE OF olm ON outbox WHEN NEW.olm IS NOT NULL
@@ -27,11 +27,17 @@ pub(super) fn keep(database: &Database) {
 
 /// A place in a chain at which two different ciphertexts were made.
 pub(super) fn used_twice(database: &Database) -> Option<String> {
+    used_twice_among(&[database])
+}
+
+/// The same, among copies of one profile that have lived apart.
+#[must_use]
+pub fn used_twice_among(databases: &[&Database]) -> Option<String> {
     let mut places: BTreeMap<Place, Vec<u8>> = BTreeMap::new();
-    for ciphertext in database.blobs("SELECT olm FROM kept_ciphertext") {
+    for ciphertext in databases.iter().flat_map(|database| database.blobs("SELECT olm FROM kept_ciphertext")) {
         let Some(place) = place(&ciphertext) else { return Some("a ciphertext that is none".to_owned()) };
         let index = place.index;
-        if places.insert(place, ciphertext).is_some() {
+        if places.insert(place, ciphertext.clone()).is_some_and(|other| other != ciphertext) {
             return Some(format!("two ciphertexts at place {index} of one chain"));
         }
     }

@@ -380,7 +380,7 @@ impl Theatre {
         self.say(Who::Alice).await;
         self.say(Who::Bob).await;
         self.settle().await?;
-        Ok(())
+        self.compare().await
     }
 
     /// Each has what they said, and the other the same, once, in the same order.

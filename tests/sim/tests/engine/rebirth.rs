@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use sotto_core::danger;
-use sotto_sim::{Backup, Person, World};
+use sotto_core::records::{KeyChange, Kind};
+use sotto_core::{InviteOptions, danger};
+use sotto_crypto::letter::{Content, Counters, ResendRequest};
+use sotto_protocol::request::path;
+use sotto_protocol::{DeviceId, Message as _, relay};
+use sotto_sim::play::ratchets;
+use sotto_sim::{Backup, Person, World, hex};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -69,4 +74,181 @@ async fn h2_a_copied_database_becomes_one_more_device_beside_the_one_that_it_was
     let messages = beside.messages(bob_id, None, 100).await.unwrap();
     assert_eq!(messages.last().map(|message| &*message.text), Some("to both"));
     assert_eq!(bob.database().number("SELECT count(*) FROM peer_device WHERE listed = 1"), 2);
+}
+
+/// The notices that a contact's keys have changed.
+async fn notices(person: &Person, with: &str) -> Vec<KeyChange> {
+    let contact = person.contact(with).await.expect("known").id;
+    let messages = person.messenger.messages(contact, None, u32::MAX).await.expect("it reads");
+    let change = |kind| if let Kind::KeyChange(change) = kind { Some(change) } else { None };
+    messages.into_iter().filter_map(|message| change(message.kind)).collect()
+}
+
+/// They send and receive until nothing moves, lists that letters name are read, and then once more.
+async fn rest(world: &World, people: &[&Person]) {
+    for _ in 0..2 {
+        world.settle(people).await.expect("they settle");
+        world.wait(Duration::from_secs(90)).await;
+    }
+    world.settle(people).await.expect("they settle");
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_what_senders_still_hold_comes_back_in_order_what_was_queued_leaves_and_peers_see_one_notice() {
+    let (world, _, alice, bob) = World::contacts(1202).await;
+    alice.say("bob", "1").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    bob.say("alice", "2").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    alice.messenger.shut_down();
+    // Queued here, and never there.
+    let alice = world.reopen(alice).await.unwrap();
+    let copy = world.back_up(&alice);
+    for number in 3..=30 {
+        bob.say("alice", &number.to_string()).await.unwrap();
+    }
+    world.settle(&[&bob, &alice]).await.unwrap();
+    // Bob hears that all of it came, and then says more that nobody fetches.
+    alice.say("bob", "31").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    alice.messenger.shut_down();
+    bob.say("alice", "32").await.unwrap();
+    bob.catch_up().await.unwrap();
+    assert_eq!(bob.database().number("SELECT count(*) FROM outbox WHERE state = 3 AND message IS NOT NULL"), 29);
+    let secrets = copy.secrets.copy();
+    let restored = world.restore(copy, secrets).await.unwrap();
+    restored.say("bob", "33").await.unwrap();
+    rest(&world, &[&restored, &bob]).await;
+    let expected: Vec<String> = (1..=33).map(|number| number.to_string()).collect();
+    assert_eq!(bob.transcript("alice").await.unwrap(), expected);
+    let came: Vec<_> = restored.transcript("bob").await.unwrap().into_iter().filter(|text| text != "33").collect();
+    assert_eq!(came, expected.into_iter().filter(|text| text != "31" && text != "33").collect::<Vec<_>>());
+    assert_eq!(notices(&bob, "alice").await, [KeyChange::Replaced]);
+    assert_eq!(notices(&restored, "bob").await, []);
+    // However often their lists are renewed and read.
+    let [restored, bob] = world.switched_off([restored, bob], 9 * DAY).await.unwrap();
+    restored.say("bob", "a week later").await.unwrap();
+    bob.say("alice", "a week later").await.unwrap();
+    rest(&world, &[&restored, &bob]).await;
+    assert_eq!(notices(&bob, "alice").await, [KeyChange::Replaced]);
+    assert_eq!(restored.database().number("SELECT count(*) FROM relay_task"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_a_second_restore_of_one_backup_is_told_that_it_was_replaced_and_sends_nothing() {
+    for keeps_keystore in [false, true] {
+        let (world, copy, alice, bob) = outlived_copy(1203).await;
+        let again = copy.another();
+        alice.messenger.shut_down();
+        let secrets = copy.secrets.copy();
+        let restored = world.restore(copy, secrets).await.unwrap();
+        restored.say("bob", "from the first").await.unwrap();
+        rest(&world, &[&restored, &bob]).await;
+        let (envelopes, calls) = (world.network.envelopes().len(), world.network.traffic().len());
+        let secrets = if keeps_keystore { restored.secrets.clone() } else { again.secrets.copy() };
+        restored.messenger.shut_down();
+        bob.messenger.shut_down();
+        let again = world.restore(again, secrets).await.unwrap();
+        let _ = again.say("bob", "from the second").await;
+        let error = again.catch_up().await.map(drop).unwrap_err();
+        assert_eq!((error.code(), error.is_retryable()), ("device_replaced", false));
+        let again = world.reopen(again).await.unwrap();
+        let said = again.say("bob", "again").await.map(drop).unwrap_err();
+        let invite = again.messenger.invite(InviteOptions::default()).await.map(drop).unwrap_err();
+        assert_eq!([said.code(), invite.code()], ["device_replaced"; 2]);
+        world.wait(2 * DAY).await;
+        assert_eq!(world.network.envelopes().len(), envelopes);
+        assert!(world.network.traffic()[calls..].iter().all(|call| !call.signed), "nothing was published");
+        assert!(again.transcript("bob").await.unwrap().contains(&"before the copy".to_owned()), "it can be read");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_of_two_copies_that_replace_themselves_at_once_one_wins_and_the_other_is_told() {
+    for seed in 1204..1208 {
+        let (world, copy, alice, bob) = outlived_copy(seed).await;
+        let twin = copy.another();
+        let [secrets, others] = [&copy, &twin].map(|copy| copy.secrets.copy());
+        let (first, second) = (world.restore(copy, secrets).await.unwrap(), world.restore(twin, others).await.unwrap());
+        let (one, other) = tokio::join!(first.catch_up(), second.catch_up());
+        let lost = [one.map(drop), other.map(drop)].map(|outcome| outcome.err().map(|error| error.code()));
+        assert!(
+            lost == [Some("device_replaced"), None] || lost == [None, Some("device_replaced")],
+            "seed {seed}: {lost:?}"
+        );
+        let winner = if lost[0].is_none() { &first } else { &second };
+        winner.say("bob", "the one").await.unwrap();
+        rest(&world, &[winner, &bob]).await;
+        assert_eq!(bob.transcript("alice").await.unwrap(), ["before the copy", "after it", "the one"]);
+        assert_eq!(notices(&bob, "alice").await, [KeyChange::Replaced]);
+        // The one that both were made of was on all the time.
+        world.wait(Duration::from_secs(300)).await;
+        assert_eq!(alice.catch_up().await.map(drop).unwrap_err().code(), "device_replaced");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_no_ratchet_and_no_claim_of_the_device_before_is_used_by_the_one_in_its_place() {
+    let (world, _, alice, bob) = World::contacts(1208).await;
+    ratchets::keep(&alice.database());
+    alice.say("bob", "before").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    // A claim is under way when the copy is made: the next letter begins a session.
+    alice.messenger.shut_down();
+    alice.database().change("UPDATE session SET sending = 0; UPDATE peer_inbox SET claim = randomblob(16)");
+    let copy = world.back_up(&alice);
+    let before = world.network.traffic().len();
+    let alice = world.reopen(alice).await.unwrap();
+    alice.say("bob", "under the claim").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    bob.say("alice", "acknowledged").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    alice.say("bob", "once more").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    alice.messenger.shut_down();
+    let secrets = copy.secrets.copy();
+    let restored = world.restore(copy, secrets).await.unwrap();
+    restored.say("bob", "from the one in its place").await.unwrap();
+    rest(&world, &[&restored, &bob]).await;
+    restored.say("bob", "and again").await.unwrap();
+    rest(&world, &[&restored, &bob]).await;
+    assert_eq!(ratchets::used_twice_among(&[&alice.database(), &restored.database()]), None);
+    let claims = world.network.traffic().split_off(before);
+    let claims = claims.into_iter().filter(|call| call.path == path::PREKEY_CLAIM);
+    let mut claims: Vec<_> = claims.map(|call| relay::PrekeyClaim::decode(call.body).expect("a claim").claim).collect();
+    let count = claims.len();
+    claims.sort_unstable();
+    claims.dedup();
+    assert!(count >= 3 && claims.len() == count, "each session came from a claim of its own: {count}");
+    let said = bob.transcript("alice").await.unwrap();
+    assert_eq!(
+        said,
+        ["before", "under the claim", "acknowledged", "once more", "from the one in its place", "and again"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_only_the_declared_successor_is_answered_for_a_device() {
+    let (world, _, alice, bob) = World::contacts(1209).await;
+    bob.say("alice", "for her").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    alice.say("bob", "confirmed").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    // Alice asks for what was for a device that she never was, and for what was for herself as if she came after it.
+    let own = alice.messenger.account().await.unwrap().device;
+    alice.messenger.shut_down();
+    for predecessor in [DeviceId::from_bytes([9; 16]), own] {
+        let counters = vec![Counters { first: 1, last: 1_000 }];
+        let request = ResendRequest { counters, inner_hashes: Vec::new(), predecessor: Some(predecessor) };
+        let content = hex(&Content::ResendRequest(request).encode().unwrap());
+        alice.database().change(&format!(
+            "INSERT INTO outbox (peer_device, content, message_id, state, sent_at)
+             SELECT id, x'{content}', randomblob(16), 0, {} FROM peer_device",
+            world.now().as_ms()
+        ));
+    }
+    let sent = world.network.envelopes_to(&alice).len();
+    let alice = world.reopen(alice).await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    assert_eq!(world.network.envelopes_to(&alice).len(), sent, "nothing comes, and nothing is said of it");
 }

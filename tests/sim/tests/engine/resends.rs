@@ -194,7 +194,7 @@ async fn e6_a_letter_that_said_nothing_is_missed_by_nobody() {
 
 fn asks_for_all() -> Content {
     let counters = vec![Counters { first: 1, last: COUNTER_MAX }];
-    Content::ResendRequest(ResendRequest { counters, inner_hashes: Vec::new() })
+    Content::ResendRequest(ResendRequest { counters, ..ResendRequest::default() })
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,6 +240,7 @@ async fn e6_nobody_gets_by_asking_what_was_said_to_somebody_else() {
     let request = ResendRequest {
         counters: Vec::new(),
         inner_hashes: vec![hash.as_slice().try_into().expect("a hash has 32 bytes")],
+        predecessor: None,
     };
     says_instead(&world, &carol, "alice", &Content::ResendRequest(request)).await;
     world.wait(MINUTE).await;

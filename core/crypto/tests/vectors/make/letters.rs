@@ -398,7 +398,11 @@ const fn counters(first: u64, last: u64) -> Counters {
 }
 
 fn resend_request() -> ResendRequest {
-    ResendRequest { counters: vec![counters(3, 3), counters(5, 9)], inner_hashes: vec![[1; 32], [2; 32]] }
+    ResendRequest {
+        counters: vec![counters(3, 3), counters(5, 9)],
+        inner_hashes: vec![[1; 32], [2; 32]],
+        predecessor: None,
+    }
 }
 
 fn given_up() -> GivenUp {
@@ -418,8 +422,8 @@ fn add_resends(scenarios: &mut Scenarios) {
     let range = |first: u64, last: u64| letter::Counters { first, last };
     let hash = Bytes::from_static(&[7; 32]);
     let mut asked = |scenario: &str, expect: &str, about: &str, counters: Vec<letter::Counters>, hashes: Vec<Bytes>| {
-        let body = Body::ResendRequest(letter::ResendRequest { counters, inner_hashes: hashes });
-        scenarios.add(&format!("resend-{scenario}"), vector(expect, about, body));
+        let request = letter::ResendRequest { counters, inner_hashes: hashes, ..Default::default() };
+        scenarios.add(&format!("resend-{scenario}"), vector(expect, about, Body::ResendRequest(request)));
     };
     let end = (1 << 62) - 1;
     asked("of-nothing", "nothing-named", "It asks for nothing.", vec![], vec![]);
@@ -434,6 +438,16 @@ fn add_resends(scenarios: &mut Scenarios) {
     asked("as-much", "accepted", "As much as it may ask for.", apart(64), vec![hash.clone(); 64]);
     asked("too-many-ranges", "too-many-ranges", "A range more.", apart(65), vec![]);
     asked("too-many-hashes", "too-many-hashes", "A hash more.", vec![], vec![hash.clone(); 65]);
+    let mut of_device = |scenario: &str, expect: &str, about: &str, predecessor: &'static [u8]| {
+        let request = letter::ResendRequest {
+            counters: vec![range(7, end)],
+            predecessor: Bytes::from_static(predecessor),
+            ..Default::default()
+        };
+        scenarios.add(&format!("resend-{scenario}"), vector(expect, about, Body::ResendRequest(request)));
+    };
+    of_device("for-predecessor", "accepted", "What was for the device in whose place it came.", &[9; 16]);
+    of_device("short-predecessor", "malformed", "A device id of another length.", &[9; 15]);
     let mut given_up = |scenario: &str, expect: &str, about: &str, message: letter::GivenUp| {
         scenarios.add(&format!("given-up-{scenario}"), vector(expect, about, Body::GivenUp(message)));
     };

@@ -255,7 +255,8 @@ pub(crate) fn content(vector: &Vector) -> Outcome {
         Content::Confirmation => answers.text("body", "confirmation").0,
         Content::ResendRequest(request) => {
             let answers = ranges(answers.text("body", "resend-request"), "counters", &request.counters);
-            request.inner_hashes.iter().fold(answers, |answers, hash| answers.hex("hash", hash)).0
+            let answers = request.inner_hashes.iter().fold(answers, |answers, hash| answers.hex("hash", hash));
+            request.predecessor.iter().fold(answers, |answers, device| answers.hex("predecessor", device)).0
         }
         Content::GivenUp(given_up) => {
             let answers = ranges(answers.text("body", "given-up"), "missing", &given_up.missing);
