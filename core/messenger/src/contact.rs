@@ -24,8 +24,8 @@ pub(crate) use trust::{
     manifest_is_stale, manifest_read, to_read_again, turn_back_to_chain,
 };
 pub(crate) use way::{
-    PairOf, ask_again, asked_at, end_requests, forget_pair, has_asked_now, has_told_chain, pair_is_usable, set_invite,
-    set_pair, set_reply, was_told_chain,
+    PairOf, ask_again, asked_at, end_requests, forget_pair, has_asked_now, has_told_chain, invite_of, pair_is_usable,
+    set_invite, set_pair, set_reply, was_told_chain,
 };
 
 use std::time::Duration;

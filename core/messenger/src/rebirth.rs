@@ -65,31 +65,54 @@ pub(crate) async fn become_another(engine: &Arc<Engine>, place: Place, made: &mu
         return engine.write(move |engine, tx| own::publish_again(engine, tx, &held)).await;
     }
     let relays: Vec<_> = listed.inboxes.iter().map(|inbox| inbox.relay.clone()).collect();
-    make_inboxes(engine, &relays, made).await?;
+    let to_join = make_inboxes(engine, &relays, made).await?;
     let inboxes = made.clone();
     let generation = generation::prepare_another(&engine.store, &*engine.secrets).await?;
-    let new = Newborn { place, inboxes, held, generation };
+    let new = Newborn { place, inboxes, to_join, held, generation };
     engine.write(move |engine, tx| own::become_another(engine, tx, &new)).await
 }
 
-/// Makes an inbox at each relay that can be asked now: at one of them at least.
-async fn make_inboxes(engine: &Arc<Engine>, relays: &[RelayAddress], made: &mut Vec<OwnInbox>) -> Result<(), Error> {
+/// Makes an inbox at each relay that can be asked now: at one of them at least. Returns the others, each with what its operator wants to see.
+async fn make_inboxes(
+    engine: &Arc<Engine>,
+    relays: &[RelayAddress],
+    made: &mut Vec<OwnInbox>,
+) -> Result<Vec<(RelayAddress, String)>, Error> {
     let own = engine.own();
-    let mut failure = None;
+    let (mut failure, mut others) = (None, Vec::new());
     for relay in relays {
         if made.iter().any(|inbox| inbox.relay == *relay) {
             continue;
         }
         let code = own.inboxes_at(relay).next().map(|inbox| inbox.relay_code.clone()).unwrap_or_default();
-        let inbox = OwnInbox::generate(0, relay.clone(), code, &mut engine.chance());
+        let inbox = OwnInbox::generate(0, relay.clone(), code.clone(), &mut engine.chance());
         match make_inbox(&engine.client, &inbox).await {
             Ok(()) => made.push(inbox),
-            Err(error) => failure = Some(error),
+            Err(error) => {
+                others.push((relay.clone(), code));
+                failure = Some(error);
+            }
         }
     }
     match failure {
         Some(error) if made.is_empty() => Err(error),
-        _ => Ok(()),
+        _ => Ok(others),
+    }
+}
+
+/// Makes an inbox at a relay that could not be asked for one when this device came to be, and puts it on our list.
+pub(crate) async fn join(engine: Arc<Engine>, relay: RelayAddress, code: String) {
+    let inbox = OwnInbox::generate(0, relay.clone(), code, &mut engine.chance());
+    let joined = match make_inbox(&engine.client, &inbox).await {
+        Ok(()) => {
+            engine.witness.begins(&relay);
+            engine.write(move |engine, tx| own::add_relay(engine, tx, &inbox)).await
+        }
+        Err(error) => Err(error),
+    };
+    match joined {
+        Ok(()) => engine.wake(),
+        Err(error) => tracing::debug!(code = error.code(), "a relay of ours cannot be asked for an inbox yet"),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::redate::ListsAhead;
 use crate::status::{Doing, State};
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
-use crate::{contact, handshake, healing, own, prekey, receive, redate, task};
+use crate::{contact, handshake, healing, own, prekey, rebirth, receive, redate, task};
 
 /// Before it tries again what is due and could not be done.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -71,6 +71,11 @@ async fn look_after(engine: &Arc<Engine>) -> Result<Duration, Error> {
         engine.write(upkeep).await?;
         engine.wake();
         engine.status.progressed();
+    }
+    if engine.read(|_, view| own::is_to_join(view)).await? {
+        for (relay, code) in engine.write(|engine, tx| own::to_join(tx, engine.network_now())).await? {
+            engine.spawn(rebirth::join(Arc::clone(engine), relay, code));
+        }
     }
     for contact in engine.read(|engine, view| contact::to_read_again(view, engine.network_now())).await? {
         engine.read_again(contact);

@@ -93,6 +93,14 @@ pub(crate) fn set_invite(
     Ok(())
 }
 
+/// The invite under which we ask, and when it ends.
+pub(crate) fn invite_of(view: &impl Query, row: ContactRow) -> Result<Option<(InviteSecret, Timestamp)>, StoreError> {
+    let found = view.one("SELECT invite_secret, invite_expires_at FROM contact WHERE id = ?1", [row.0], |row| {
+        Ok((row.get::<_, Option<_>>(0)?.map(InviteSecret::from_bytes), row.get::<_, Option<i64>>(1)?.map(timestamp)))
+    })?;
+    Ok(found.and_then(|(secret, expires_at)| secret.zip(expires_at)))
+}
+
 /// Whoever is asked for the first time, or after they were removed, shares no secret with us.
 pub(crate) fn forget_pair(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
     tx.execute("UPDATE contact SET pair_secret = NULL, pair_usable = 0, reply_secret = NULL WHERE id = ?1", [row.0])?;

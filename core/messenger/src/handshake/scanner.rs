@@ -4,8 +4,8 @@ use rusqlite::params;
 use sotto_crypto::letter::{Card, Content};
 use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::secret::{PairSecret, ReplySecret, invite_chain, invite_proof};
-use sotto_protocol::invite::Invite;
-use sotto_protocol::{ChainId, ClaimId, DeviceId, InboxId, Timestamp};
+use sotto_protocol::invite::{Invite, InviteSecret};
+use sotto_protocol::{AccountId, ChainId, ClaimId, DeviceId, InboxId, Timestamp};
 
 use super::anew;
 use super::tokens::{Purpose, Quota, REPLY_VALID, put_tokens};
@@ -103,21 +103,52 @@ pub(crate) fn ask(
     anew::stop_sessions(tx, row)?;
     anew::stop_seals(tx, row)?;
     contact::set_invite(tx, row, &reading.invite.secret, claim, reading.invite.expires_at)?;
+    let (batch, asked) = (task::new_batch(tx)?, (row, reading.invite.account));
+    queue_request(tx, own, asked, &reading.invite.secret, reading.invite.expires_at, batch, times, chance)?;
+    if accepted.is_some() {
+        outbox::anew::send_messages_again(tx, row)?;
+    }
+    Ok(row)
+}
+
+/// Asks again whom the device asked in whose place this one comes, in its own name: the answer has other inboxes to come to. The claim stays,
+/// because the invite belongs to it.
+pub(crate) fn ask_anew(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    batch: i64,
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    for contact in contact::all(tx)?.into_iter().filter(contact::Contact::is_asked) {
+        let Some((secret, expires_at)) = contact::invite_of(tx, contact.row)? else { continue };
+        outbox::moved::forget_requests(tx, contact.row)?;
+        queue_request(tx, own, (contact.row, contact.account), &secret, expires_at, batch, times, chance)?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is a part of the request or of how it leaves")]
+fn queue_request(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    (row, account): (ContactRow, AccountId),
+    secret: &InviteSecret,
+    expires_at: Timestamp,
+    batch: i64,
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
     let reply = ReplySecret::generate(chance);
-    let batch = task::new_batch(tx)?;
     // By the later clock: an answer must not come too late because one was behind.
     let quota = Quota { expires_at: Some(times.judging.after(REPLY_VALID)), ..Quota::default() };
     put_tokens(tx, own, batch, Purpose::Reply(row), quota, |inbox| reply.token(inbox), chance)?;
     let (card, _) = own::contacts_card(tx, own)?;
     contact::has_told_chain(tx, row, &card.chain)?;
     let manifest = own::contacts_manifest(tx)?;
-    let proof = invite_proof(&reading.invite.secret, &own.account, &reading.invite.account);
+    let proof = invite_proof(secret, &own.account, &account);
     let request = Content::ContactRequest { name: own::name(tx)?, card, manifest, reply_secret: reply, proof };
-    outbox::queue_content(tx, row, &request, Some(batch), Some(reading.invite.expires_at), now, chance)?;
-    if accepted.is_some() {
-        outbox::anew::send_messages_again(tx, row)?;
-    }
-    Ok(row)
+    outbox::queue_content(tx, row, &request, Some(batch), Some(expires_at), times.network, chance)
 }
 
 /// Somebody who is no contact, or was removed: what is known of them from now on is what their invite says.

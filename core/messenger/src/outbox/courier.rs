@@ -30,7 +30,7 @@ use crate::relay_client::RelayError;
 use crate::session::{self, Begun};
 use crate::status::Doing;
 use crate::store::column::ms;
-use crate::store::{StoreError, Tx};
+use crate::store::{Query as _, StoreError, Tx};
 use crate::world::{Chance, Isolation, TransportError};
 
 /// A relay that has not answered for so long is passed over while it may still answer: a phone on a bad network has sent its batch by then.
@@ -229,7 +229,10 @@ pub(crate) fn store_claimed(
     if session::has_sending(tx, inbox.row)? {
         return Ok(());
     }
-    let one_time = if claimed.one_time.is_empty() {
+    let is_spent = "SELECT one_time_spent FROM peer_inbox WHERE id = ?1";
+    let is_spent: bool = tx.one(is_spent, [inbox.row.0], |row| row.get(0))?.unwrap_or(false);
+    tx.execute("UPDATE peer_inbox SET one_time_spent = 0 WHERE id = ?1 AND one_time_spent = 1", [inbox.row.0])?;
+    let one_time = if claimed.one_time.is_empty() || is_spent {
         bundle.last_resort
     } else {
         open_one_time(&claimed.one_time, &key, &inbox.inbox, owner, now)

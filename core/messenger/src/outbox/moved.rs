@@ -100,6 +100,22 @@ pub(crate) fn forget_what_is_bound(tx: &mut Tx<'_>, last: i64) -> Result<(), Sto
     Ok(())
 }
 
+/// Our requests to somebody, who is asked in another name.
+pub(crate) fn forget_requests(tx: &mut Tx<'_>, contact: ContactRow) -> Result<(), StoreError> {
+    let rows = tx.all(
+        "SELECT outbox.id, content FROM outbox JOIN peer_device ON peer_device.id = outbox.peer_device
+         WHERE peer_device.contact = ?1 AND state <= 2 AND content IS NOT NULL",
+        [contact.0],
+        |row| Ok((row.get::<_, i64>(0)?, Bytes::from(row.get::<_, Vec<u8>>(1)?))),
+    )?;
+    for (row, content) in rows {
+        if matches!(Content::decode(&content, Channel::Invite), Ok(Content::ContactRequest { .. })) {
+            tx.execute("DELETE FROM outbox WHERE id = ?1", [row])?;
+        }
+    }
+    Ok(())
+}
+
 /// Messages that a device has confirmed are for the one in its place as well, as far as it asks for them and does not have them: by their
 /// counters of then, or by the ciphertexts in which they left. They stand among those that wait for it where they were said.
 pub(crate) fn hand_over(

@@ -16,7 +16,7 @@ use rusqlite::params;
 use sotto_crypto::letter::{Content, ResendRequest};
 use sotto_crypto::manifest::{Device, DeviceKind};
 use sotto_crypto::olm::OlmAccount;
-use sotto_protocol::{DeviceId, MessageId, Timestamp, relay};
+use sotto_protocol::{DeviceId, MessageId, RelayAddress, Timestamp, relay};
 
 use super::heads::{self, HeldChain};
 use super::{Own, OwnInbox, chain, relays};
@@ -48,6 +48,8 @@ pub(crate) struct Newborn {
     pub(crate) place: Place,
     /// Made at their relays.
     pub(crate) inboxes: Vec<OwnInbox>,
+    /// Relays that could not be asked for one, each with what its operator wants to see.
+    pub(crate) to_join: Vec<(RelayAddress, String)>,
     /// Our chains, as their relays hold them.
     pub(crate) held: Vec<HeldChain>,
     /// The number that the keystore was told.
@@ -71,12 +73,18 @@ pub(crate) fn become_another(engine: &Engine, tx: &mut Tx<'_>, new: &Newborn) ->
     for inbox in &new.inboxes {
         relays::store(tx, inbox, seal, chance)?;
     }
+    for (relay, code) in &new.to_join {
+        relays::join_later(tx, relay, code)?;
+    }
     let own = super::load(tx, seal.clone())?;
     for inbox in own.listed() {
         handshake::put_all_tokens(tx, inbox, batch, times, chance)?;
     }
     prekey::upkeep(tx, &own, batch, times, engine.sure_now(), chance)?;
     publish(tx, &own, &shorter, batch, times.network, chance)?;
+    if new.place == Place::Taken {
+        handshake::ask_anew(tx, &own, batch, times, chance)?;
+    }
     generation::is_another(tx, new.generation)?;
     tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('born_with', ?1)", [batch])?;
     tx.changes_own();
@@ -221,6 +229,12 @@ fn forget_keys(tx: &mut Tx<'_>) -> Result<(), StoreError> {
         tx.execute(&format!("DELETE FROM {table}"), [])?;
     }
     tx.execute("UPDATE peer_inbox SET claim = NULL, renewals = 0, skipped = 0", [])?;
+    // A request keeps its claim, which is answered with the same one-time key again.
+    tx.execute(
+        "UPDATE peer_inbox SET one_time_spent = 1 WHERE peer_device IN (
+             SELECT peer_device.id FROM peer_device JOIN contact ON contact.id = peer_device.contact WHERE contact.claim IS NOT NULL)",
+        [],
+    )?;
     // Lists that are known here may be as old as this copy.
     tx.execute("UPDATE contact SET manifest_read_at = min(manifest_read_at, 1)", [])?;
     Ok(())

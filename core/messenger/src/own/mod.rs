@@ -34,7 +34,8 @@ pub(crate) use chain::{
 };
 pub(crate) use heads::{read_others as read_other_chains, read_own_list};
 pub(crate) use relays::{
-    add_relay, forget_left, former_owner_key, home, is_deleted, is_listed, left_due_at, remove_relay,
+    add_relay, forget_left, former_owner_key, home, is_deleted, is_listed, is_to_join, left_due_at, remove_relay,
+    to_join,
 };
 
 /// An inbox of this device.

@@ -33,6 +33,9 @@ const READ_FOR: Duration = MANIFEST_VALID;
 /// How long its relay is asked to delete it. One that is gone for good has nothing left to delete.
 const DELETED_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// Between two times that a relay is asked for an inbox which could not be asked when this device came to be.
+const JOINED_AGAIN: Duration = Duration::from_secs(3600);
+
 /// Writes an inbox of ours down, behind those that there are.
 pub(super) fn store(
     tx: &mut Tx<'_>,
@@ -70,6 +73,7 @@ pub(crate) fn is_listed(own: &Own, relay: &RelayAddress) -> Result<bool, InputEr
 pub(crate) fn add_relay(engine: &Engine, tx: &mut Tx<'_>, new: &OwnInbox) -> Result<(), Error> {
     let seal = engine.own().seal.clone();
     let before = super::load(tx, seal.clone())?;
+    is_joined(tx, &new.relay)?;
     if is_listed(&before, &new.relay)? {
         return Ok(());
     }
@@ -87,6 +91,42 @@ pub(crate) fn add_relay(engine: &Engine, tx: &mut Tx<'_>, new: &OwnInbox) -> Res
     chain::renew_manifest(tx, &seal, batch, times.network, &mut engine.chance())?;
     tx.changes_own();
     Ok(())
+}
+
+/// An inbox is made at this relay once it can be asked.
+pub(super) fn join_later(tx: &mut Tx<'_>, relay: &RelayAddress, code: &str) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT OR REPLACE INTO relay_to_join (relay, relay_code) VALUES (?1, ?2)",
+        params![relay.to_string(), code],
+    )?;
+    Ok(())
+}
+
+/// The relays that are to be asked for an inbox now, each with what its operator wants to see. They count as asked.
+pub(crate) fn to_join(tx: &mut Tx<'_>, now: Timestamp) -> Result<Vec<(RelayAddress, String)>, StoreError> {
+    let due = ms(now.before(JOINED_AGAIN));
+    let relays = tx.all(
+        "SELECT relay, relay_code FROM relay_to_join WHERE tried_at <= ?1 OR tried_at > ?2",
+        params![due, ms(now)],
+        |row| Ok((row.get::<_, String>(0)?, row.get(1)?)),
+    )?;
+    if !relays.is_empty() {
+        tx.execute(
+            "UPDATE relay_to_join SET tried_at = ?2 WHERE tried_at <= ?1 OR tried_at > ?2",
+            params![due, ms(now)],
+        )?;
+    }
+    relays.into_iter().map(|(relay, code)| Ok((relay.parse().map_err(|_| StoreError::Corrupt)?, code))).collect()
+}
+
+/// Whether any is.
+pub(crate) fn is_to_join(view: &impl Query) -> Result<bool, StoreError> {
+    Ok(view.one("SELECT 1 FROM relay_to_join LIMIT 1", [], |_| Ok(()))?.is_some())
+}
+
+/// It was asked, and has made one; or the user has said where this device reads.
+pub(crate) fn is_joined(tx: &mut Tx<'_>, relay: &RelayAddress) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM relay_to_join WHERE relay = ?1", [relay.to_string()]).map(drop)
 }
 
 /// The relay of the account's own chain.

@@ -62,6 +62,13 @@ CREATE TABLE former_inbox (
     ends_at          INTEGER NOT NULL         -- when its relay is given up
 ) STRICT, WITHOUT ROWID;
 
+-- Relays of that device that could not be asked for an inbox yet.
+CREATE TABLE relay_to_join (
+    relay      TEXT PRIMARY KEY,
+    relay_code TEXT NOT NULL,
+    tried_at   INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE kem_key (
     key_id         BLOB PRIMARY KEY,
     private_sealed BLOB NOT NULL,
@@ -220,6 +227,7 @@ CREATE TABLE peer_inbox (
     bundle_read_at INTEGER NOT NULL DEFAULT 0,
     claim          BLOB,                      -- claim id under way, so that asking again is the same claim
     renewals       INTEGER NOT NULL DEFAULT 0, -- how often an unanswered session was made again
+    one_time_spent INTEGER NOT NULL DEFAULT 0, -- the one-time key of its claim was used by the device before: the next session begins without
     skipped        INTEGER NOT NULL DEFAULT 0, -- letters that its ratchet was stepped for and that were taken back, since one was taken
     UNIQUE (peer_device, inbox)
 ) STRICT;

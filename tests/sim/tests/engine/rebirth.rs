@@ -252,3 +252,69 @@ async fn h2_only_the_declared_successor_is_answered_for_a_device() {
     rest(&world, &[&alice, &bob]).await;
     assert_eq!(world.network.envelopes_to(&alice).len(), sent, "nothing comes, and nothing is said of it");
 }
+
+#[tokio::test(start_paused = true)]
+async fn h2_a_dead_relay_holds_up_no_replacement_and_is_read_again_once_it_is_back() {
+    let world = World::seeded(1210);
+    let relays = [world.network.add_relay("one.example"), world.network.add_relay("two.example")];
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays[..1]).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    let copy = world.back_up(&alice);
+    bob.say("alice", "after it").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    alice.messenger.shut_down();
+    world.network.set_down(&relays[1], true);
+    let secrets = copy.secrets.copy();
+    let restored = world.restore(copy, secrets).await.unwrap();
+    restored.say("bob", "by one relay").await.unwrap();
+    let _ = restored.messenger.catch_up(Duration::from_secs(60)).await.unwrap();
+    assert_eq!(restored.messenger.account().await.unwrap().relays, relays[..1]);
+    rest(&world, &[&restored, &bob]).await;
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["after it", "by one relay"]);
+    world.network.set_down(&relays[1], false);
+    world.wait(Duration::from_secs(2 * 3600)).await;
+    restored.catch_up().await.unwrap();
+    assert_eq!(restored.messenger.account().await.unwrap().relays, relays);
+    assert_eq!(restored.database().number("SELECT count(*) FROM relay_task"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_whoever_was_asked_can_answer_the_device_in_the_place_of_the_one_that_asked() {
+    for answers_first in [false, true] {
+        let world = World::seeded(1211);
+        let relay = world.network.add_relay("relay.example");
+        let alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
+        let bob = world.person("bob", std::slice::from_ref(&relay)).await.unwrap();
+        let invite = bob.messenger.invite(InviteOptions::default()).await.unwrap();
+        bob.catch_up().await.unwrap();
+        alice.messenger.join(&invite.link).await.unwrap();
+        world.settle(&[&alice, &bob]).await.unwrap();
+        let id = alice.messenger.account().await.unwrap().id;
+        alice.messenger.shut_down();
+        let copy = world.back_up(&alice);
+        // The keystore has seen more.
+        let alice = world.reopen(alice).await.unwrap();
+        let alice = world.reopen(alice).await.unwrap();
+        alice.messenger.shut_down();
+        if answers_first {
+            bob.messenger.accept(id).await.unwrap();
+            bob.catch_up().await.unwrap();
+        }
+        let restored = world.restore(copy, alice.secrets.clone()).await.unwrap();
+        rest(&world, &[&restored, &bob]).await;
+        // He has read her list since; a request that nobody answers comes again.
+        world.wait(DAY + Duration::from_secs(3600)).await;
+        rest(&world, &[&restored, &bob]).await;
+        if !answers_first {
+            bob.messenger.accept(id).await.unwrap();
+            rest(&world, &[&restored, &bob]).await;
+        }
+        restored.say("bob", "met").await.unwrap();
+        rest(&world, &[&restored, &bob]).await;
+        assert_eq!(bob.transcript("alice").await.unwrap(), ["met"], "answers first: {answers_first}");
+        bob.say("alice", "indeed").await.unwrap();
+        rest(&world, &[&restored, &bob]).await;
+        assert_eq!(restored.transcript("bob").await.unwrap(), ["met", "indeed"]);
+    }
+}
