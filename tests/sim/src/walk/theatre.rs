@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sotto_core::records::{ContactState, MessageState};
+use sotto_core::records::{ContactState, Kind, Message, MessageState};
 use sotto_core::world::{Clock as _, SecretStore};
 use sotto_core::{Error, InviteOptions};
 use sotto_protocol::{AccountId, RelayAddress};
@@ -394,7 +394,8 @@ impl Theatre {
         for (by, own, theirs) in [(Who::Alice, &shown[0], &shown[1]), (Who::Bob, &shown[1], &shown[0])] {
             let own = own.iter().filter(|message| message.state != MessageState::Received);
             let own: Vec<_> = own.map(|message| (&message.text, message.state)).collect();
-            let came = theirs.iter().filter(|message| message.state == MessageState::Received);
+            let is_said = |message: &&Message| !matches!(message.kind, Kind::KeyChange(_));
+            let came = theirs.iter().filter(|message| message.state == MessageState::Received).filter(is_said);
             let came: Vec<_> = came.map(|message| &message.text).collect();
             let kept: Vec<_> = own.iter().map(|(text, _)| *text).collect();
             if kept != came {
