@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use sotto_core::records::{KeyChange, Kind};
-use sotto_core::{InviteOptions, danger};
+use sotto_core::{InviteOptions, Messenger, danger};
 use sotto_crypto::letter::{Content, Counters, ResendRequest};
 use sotto_protocol::request::path;
-use sotto_protocol::{DeviceId, Message as _, relay};
+use sotto_protocol::{Message as _, relay};
 use sotto_sim::play::ratchets;
 use sotto_sim::{Backup, Person, World, hex};
 
@@ -229,28 +229,38 @@ async fn h2_no_ratchet_and_no_claim_of_the_device_before_is_used_by_the_one_in_i
 
 #[tokio::test(start_paused = true)]
 async fn h2_only_the_declared_successor_is_answered_for_a_device() {
-    let (world, _, alice, bob) = World::contacts(1209).await;
-    bob.say("alice", "for her").await.unwrap();
-    rest(&world, &[&alice, &bob]).await;
+    let (world, copy, alice, bob) = outlived_copy(1209).await;
+    bob.say("alice", "for the first alone").await.unwrap();
+    rest(&world, &[&bob, &alice]).await;
     alice.say("bob", "confirmed").await.unwrap();
     rest(&world, &[&alice, &bob]).await;
-    // Alice asks for what was for a device that she never was, and for what was for herself as if she came after it.
-    let own = alice.messenger.account().await.unwrap().device;
-    alice.messenger.shut_down();
-    for predecessor in [DeviceId::from_bytes([9; 16]), own] {
-        let counters = vec![Counters { first: 1, last: 1_000 }];
-        let request = ResendRequest { counters, inner_hashes: Vec::new(), predecessor: Some(predecessor) };
-        let content = hex(&Content::ResendRequest(request).encode().unwrap());
-        alice.database().change(&format!(
-            "INSERT INTO outbox (peer_device, content, message_id, state, sent_at)
-             SELECT id, x'{content}', randomblob(16), 0, {} FROM peer_device",
-            world.now().as_ms()
-        ));
-    }
-    let sent = world.network.envelopes_to(&alice).len();
-    let alice = world.reopen(alice).await.unwrap();
-    rest(&world, &[&alice, &bob]).await;
-    assert_eq!(world.network.envelopes_to(&alice).len(), sent, "nothing comes, and nothing is said of it");
+    let secrets = copy.secrets.copy();
+    let beside = danger::open_beside(world.world(&secrets), copy.directory()).await.unwrap();
+    beside.catch_up(DAY).await.unwrap();
+    world.wait(2 * DAY).await;
+    bob.say("alice", "for which he reads her list").await.unwrap();
+    rest(&world, &[&bob, &alice]).await;
+    beside.shut_down();
+    // It asks for what was for a device in whose place it has not come.
+    let counters = vec![Counters { first: 1, last: 1_000 }];
+    let predecessor = Some(alice.messenger.account().await.unwrap().device);
+    let request = ResendRequest { counters, inner_hashes: Vec::new(), predecessor };
+    let content = hex(&Content::ResendRequest(request).encode().unwrap());
+    copy.database().change(&format!(
+        "INSERT INTO outbox (peer_device, content, message_id, state, sent_at) SELECT id, x'{content}', randomblob(16), 0, {} FROM peer_device",
+        world.now().as_ms()
+    ));
+    let sent = world.network.envelopes().len();
+    let beside = Messenger::open(world.world(&secrets), copy.directory()).await.unwrap();
+    beside.catch_up(DAY).await.unwrap();
+    assert_eq!(world.network.envelopes().len(), sent + 1, "it has asked");
+    rest(&world, &[&bob]).await;
+    bob.say("alice", "to both").await.unwrap();
+    rest(&world, &[&bob]).await;
+    beside.catch_up(DAY).await.unwrap();
+    let messages = beside.messages(bob.messenger.account().await.unwrap().id, None, 100).await.unwrap();
+    let texts: Vec<_> = messages.iter().map(|message| &*message.text).collect();
+    assert!(texts.contains(&"to both") && !texts.contains(&"for the first alone"), "{texts:?}");
 }
 
 #[tokio::test(start_paused = true)]
