@@ -170,16 +170,19 @@ async fn h2_of_two_copies_that_replace_themselves_at_once_one_wins_and_the_other
         let twin = copy.another();
         let [secrets, others] = [&copy, &twin].map(|copy| copy.secrets.copy());
         let (first, second) = (world.restore(copy, secrets).await.unwrap(), world.restore(twin, others).await.unwrap());
+        // Each has something to say, which must not leave before it is clear who says it.
+        first.say("bob", "from the first").await.unwrap();
+        second.say("bob", "from the second").await.unwrap();
         let (one, other) = tokio::join!(first.catch_up(), second.catch_up());
         let lost = [one.map(drop), other.map(drop)].map(|outcome| outcome.err().map(|error| error.code()));
         assert!(
             lost == [Some("device_replaced"), None] || lost == [None, Some("device_replaced")],
             "seed {seed}: {lost:?}"
         );
-        let winner = if lost[0].is_none() { &first } else { &second };
+        let (winner, said) = if lost[0].is_none() { (&first, "from the first") } else { (&second, "from the second") };
         winner.say("bob", "the one").await.unwrap();
         rest(&world, &[winner, &bob]).await;
-        assert_eq!(bob.transcript("alice").await.unwrap(), ["before the copy", "after it", "the one"]);
+        assert_eq!(bob.transcript("alice").await.unwrap(), ["before the copy", "after it", said, "the one"]);
         assert_eq!(notices(&bob, "alice").await, [KeyChange::Replaced]);
         // The one that both were made of was on all the time.
         world.wait(Duration::from_secs(300)).await;
