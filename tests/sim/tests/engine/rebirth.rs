@@ -8,7 +8,7 @@ use sotto_crypto::letter::{Content, Counters, ResendRequest};
 use sotto_protocol::request::path;
 use sotto_protocol::{Message as _, relay};
 use sotto_sim::play::ratchets;
-use sotto_sim::{Backup, Person, World, hex};
+use sotto_sim::{Backup, Fate, Person, Traffic, World, hex};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -330,4 +330,33 @@ async fn h2_whoever_was_asked_can_answer_the_device_in_the_place_of_the_one_that
         rest(&world, &[&restored, &bob]).await;
         assert_eq!(restored.transcript("bob").await.unwrap(), ["met", "indeed"]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_no_letter_leaves_before_the_accounts_own_chain_names_the_device() {
+    let (world, copy, alice, bob) = outlived_copy(1212).await;
+    let inboxes = alice.inboxes();
+    alice.messenger.shut_down();
+    world
+        .network
+        .meddle(Some(Box::new(|call| if call.path == path::CHAIN_APPEND { Fate::Lost } else { Fate::Passes })));
+    let (envelopes, calls) = (world.network.envelopes().len(), world.network.traffic().len());
+    let secrets = copy.secrets.copy();
+    let restored = world.restore(copy, secrets).await.unwrap();
+    restored.say("bob", "as whom").await.unwrap();
+    let _ = restored.messenger.catch_up(Duration::from_secs(60)).await;
+    world.wait(Duration::from_secs(3600)).await;
+    assert_eq!(world.network.envelopes().len(), envelopes);
+    let is_deleted = |call: &Traffic| call.path == path::INBOX_DELETE;
+    assert!(!world.network.traffic()[calls..].iter().any(is_deleted), "nor are its inboxes of before deleted");
+    // It dies meanwhile, and knows what it is.
+    let restored = world.reopen(restored).await.unwrap();
+    let _ = restored.messenger.catch_up(Duration::from_secs(60)).await;
+    assert_eq!(world.network.envelopes().len(), envelopes);
+    world.network.meddle(None);
+    rest(&world, &[&restored, &bob]).await;
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["before the copy", "after it", "as whom"]);
+    assert!(world.network.traffic()[calls..].iter().any(is_deleted));
+    assert!(restored.inboxes().iter().all(|inbox| !inboxes.contains(inbox)));
+    assert_eq!(notices(&bob, "alice").await, [KeyChange::Replaced]);
 }
