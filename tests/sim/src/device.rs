@@ -157,6 +157,22 @@ impl Device {
         self.migrations = (1..=migrations).map(migration).collect();
     }
 
+    /// A copy of its files.
+    pub(crate) fn back_up(&self) -> std::io::Result<TempDir> {
+        let copy = temporary();
+        copy_files(self.directory(), copy.path())?;
+        Ok(copy)
+    }
+
+    /// It is off, and its files are those of a copy.
+    pub(crate) fn restore(&mut self, copy: &Path) -> std::io::Result<()> {
+        self.switch_off();
+        for file in std::fs::read_dir(self.directory())? {
+            std::fs::remove_file(file?.path())?;
+        }
+        copy_files(copy, self.directory())
+    }
+
     /// It dies at a write.
     pub(crate) fn dies_at_write(&mut self, write: u64) {
         if let Some(running) = &self.running {
@@ -180,6 +196,14 @@ impl Device {
         let Some(running) = &mut self.running else { return Vec::new() };
         std::iter::from_fn(|| running.events.try_recv().ok()).collect()
     }
+}
+
+fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
+    for file in std::fs::read_dir(from)? {
+        let file = file?;
+        std::fs::copy(file.path(), to.join(file.file_name()))?;
+    }
+    Ok(())
 }
 
 /// A migration as releases have them: a column for a long table, and a short table that is made anew under its name.

@@ -64,6 +64,10 @@ pub(super) struct Said {
     pub(super) text: String,
     /// The furthest that its sender saw it.
     pub(super) seen: MessageState,
+    /// Its sender's device was restored from a copy that does not have it.
+    pub(super) is_forgotten: bool,
+    /// Its recipient's device was, and is to get it again.
+    pub(super) is_owed: bool,
 }
 
 /// What one device shows of a conversation: with whom, and what.
@@ -80,6 +84,17 @@ impl Ledger {
         self.said.iter().filter(move |said| said.from == from && said.to == to)
     }
 
+    /// Somebody's device is again as it was when so much had been said.
+    pub(super) fn is_restored(&mut self, person: usize, said_then: usize) {
+        for (place, said) in self.said.iter_mut().enumerate() {
+            if said.from == person {
+                said.is_forgotten |= place >= said_then;
+                said.seen = MessageState::Queued;
+            }
+            said.is_owed |= said.to == person;
+        }
+    }
+
     /// What is true at every moment. `shown` is what devices show: whose, and what.
     pub(super) fn look(&mut self, shown: &[(usize, Transcript)]) -> Result<(), Violation> {
         for (person, transcript) in shown {
@@ -93,13 +108,14 @@ impl Ledger {
 
     fn look_at_own(&mut self, person: usize, with: usize, messages: &[Message]) -> Result<(), Violation> {
         let own: Vec<&Message> = messages.iter().filter(|message| message.state != MessageState::Received).collect();
-        let said: Vec<&str> = self.between(person, with).map(|said| said.text.as_str()).collect();
+        let said = self.between(person, with).filter(|said| !said.is_forgotten);
+        let said: Vec<&str> = said.map(|said| said.text.as_str()).collect();
         let kept: Vec<&str> = own.iter().map(|message| message.text.as_str()).collect();
         if said != kept {
             let what = format!("{} said {said:?} to {}, and has {kept:?}", PEOPLE[person], PEOPLE[with]);
             return broken(Promise::OwnWordsStay, what);
         }
-        let said = self.said.iter_mut().filter(|said| said.from == person && said.to == with);
+        let said = self.said.iter_mut().filter(|said| said.from == person && said.to == with && !said.is_forgotten);
         for (said, message) in said.zip(own) {
             if matches!(message.state, MessageState::Failed(_)) {
                 let what = format!("“{}” has failed: {:?}", said.text, message.state);
@@ -143,7 +159,7 @@ impl Ledger {
         for said in &self.said {
             let is_delivered = matches!(said.seen, MessageState::Delivered | MessageState::Read);
             let mut devices = shown.iter().filter(|(person, _)| *person == said.to).peekable();
-            if !is_delivered || devices.peek().is_none() {
+            if !is_delivered || said.is_forgotten || said.is_owed || devices.peek().is_none() {
                 continue;
             }
             if !devices.any(|(_, transcript)| has(transcript, said)) {
@@ -156,7 +172,7 @@ impl Ledger {
 
     /// The first thing that is not yet as it must be in the end.
     pub(super) fn missing(&self, shown: &[(usize, Transcript)]) -> Option<Violation> {
-        for said in &self.said {
+        for said in self.said.iter().filter(|said| !said.is_forgotten) {
             for (_, transcript) in shown.iter().filter(|(person, _)| *person == said.to) {
                 if !has(transcript, said) {
                     let what = format!("“{}” ({:?}) is not with {}", said.text, said.seen, PEOPLE[said.to]);

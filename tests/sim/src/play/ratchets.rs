@@ -25,6 +25,25 @@ pub fn keep(database: &Database) {
     );
 }
 
+/// What a profile has kept.
+pub(super) struct Kept(Vec<(&'static str, &'static str, Vec<Vec<u8>>)>);
+
+/// Takes along what a profile has kept: its files are about to be those of before.
+pub(super) fn take_along(database: &Database) -> Kept {
+    let tables = [("kept_ciphertext", "olm"), ("kept_session", "session"), ("kept_last_resort", "session")];
+    let blobs = |(table, column)| (table, column, database.blobs(&format!("SELECT {column} FROM {table}")));
+    Kept(tables.map(blobs).into())
+}
+
+/// And brings it back.
+pub(super) fn bring_back(database: &Database, kept: &Kept) {
+    for (table, column, blobs) in &kept.0 {
+        for blob in blobs {
+            database.change(&format!("INSERT OR IGNORE INTO {table} ({column}) VALUES (x'{}')", crate::hex(blob)));
+        }
+    }
+}
+
 /// A place in a chain at which two different ciphertexts were made.
 pub(super) fn used_twice(database: &Database) -> Option<String> {
     used_twice_among(&[database])

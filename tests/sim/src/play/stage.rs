@@ -74,6 +74,8 @@ pub(super) struct Stage<'a> {
     listed: Vec<BTreeSet<usize>>,
     meetings: Vec<Meeting>,
     ledger: Ledger,
+    /// Of devices' files, with how much had been said.
+    copies: Vec<(usize, TempDir, usize)>,
     story: &'a mut Vec<String>,
 }
 
@@ -100,6 +102,7 @@ impl<'a> Stage<'a> {
             listed: schedule.cast.people.iter().map(|relays| relays.iter().copied().collect()).collect(),
             meetings: Vec::new(),
             ledger: Ledger { said: Vec::new() },
+            copies: Vec::new(),
             story,
         };
         let violation = stage.run(schedule).await.err();
@@ -183,6 +186,8 @@ impl<'a> Stage<'a> {
             Step::KillAtWrite { device, write } => self.devices[*device].dies_at_write(*write),
             Step::Off(device) => self.devices[*device].switch_off(),
             Step::On(device) => self.open(*device).await?,
+            Step::DeviceCopied(device) => self.back_up(*device)?,
+            Step::DeviceRestored(device) => self.restore(*device).await?,
             Step::RelayDown(relay) => self.set_down(*relay, true),
             Step::RelayUp(relay) => {
                 self.set_down(*relay, self.houses[*relay].is_dead);
@@ -327,6 +332,28 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    fn back_up(&mut self, device: usize) -> Result<(), Violation> {
+        match self.devices[device].back_up() {
+            Ok(copy) => self.copies.push((device, copy, self.ledger.said.len())),
+            Err(error) => return broken(Promise::DevicesWork, format!("a device cannot be copied: {error}")),
+        }
+        Ok(())
+    }
+
+    async fn restore(&mut self, device: usize) -> Result<(), Violation> {
+        let Some(place) = self.copies.iter().rposition(|(of, ..)| *of == device) else { return Ok(()) };
+        let (_, copy, said_then) = self.copies.remove(place);
+        let of = &mut self.devices[device];
+        of.switch_off();
+        let kept = ratchets::take_along(&Database::open(of.directory(), &*of.secrets));
+        if let Err(error) = of.restore(copy.path()) {
+            return broken(Promise::DevicesWork, format!("a device cannot be restored: {error}"));
+        }
+        ratchets::bring_back(&Database::open(of.directory(), &*of.secrets), &kept);
+        self.ledger.is_restored(self.cast.devices[device], said_then);
+        self.open(device).await
+    }
+
     async fn open(&mut self, device: usize) -> Result<(), Violation> {
         let opened = self.devices[device].switch_on(&self.network).await;
         self.works(self.cast.devices[device], "does not open", opened)
@@ -416,7 +443,14 @@ impl<'a> Stage<'a> {
             let number = self.ledger.said.len() + 1;
             let text = format!("{} to {}, {number}", PEOPLE[from], PEOPLE[to]);
             match messenger.send_text(account, text.clone()).await {
-                Ok(_) => self.ledger.said.push(Said { from, to, text, seen: MessageState::Queued }),
+                Ok(_) => self.ledger.said.push(Said {
+                    from,
+                    to,
+                    text,
+                    seen: MessageState::Queued,
+                    is_forgotten: false,
+                    is_owed: false,
+                }),
                 Err(error) if may_be(&error) && self.devices[device].is_dying() => {
                     self.tell(&format!("“{text}” is not stored: {}", error.code()));
                     return Ok(());

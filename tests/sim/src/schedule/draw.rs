@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cast, PEOPLE, RELAYS, RELAYS_DIE, RELAYS_FORGET, Schedule, Step};
+use super::{Cast, DEVICES_RESTORED, PEOPLE, RELAYS, RELAYS_DIE, RELAYS_FORGET, Schedule, Step};
 use crate::Weather;
 use crate::chance::Chance;
 
@@ -91,7 +91,7 @@ fn wait(chance: &mut Chance) -> Duration {
 fn step(chance: &mut Chance, cast: &Cast) -> Step {
     let device = chance.index(cast.devices.len());
     let relay = chance.index(cast.relays);
-    match chance.between(0, 111) {
+    match chance.between(0, 117) {
         0..=21 => say(chance, cast),
         22..=27 => Step::Night(Duration::from_secs(match chance.index(4) {
             0 => chance.between(3_600, DAY),
@@ -111,6 +111,8 @@ fn step(chance: &mut Chance, cast: &Cast) -> Step {
         71..=77 => Step::Cut { device, relay },
         78..=81 => Step::Mend { device, relay },
         82..=93 => Step::Weather { device, relay, weather: weather(chance) },
+        112..=114 if DEVICES_RESTORED => Step::DeviceCopied(device),
+        115..=117 if DEVICES_RESTORED => Step::DeviceRestored(device),
         100..=103 => Step::RelayAdded { device, relay },
         104..=108 => Step::RelayRemoved { device, relay },
         109..=111 => Step::RelayHangs { relay, seconds: chance.between(HANGING.0, HANGING.1) },
@@ -159,7 +161,8 @@ mod tests {
         kinds.sort_by_key(|kind| format!("{kind:?}"));
         kinds.dedup();
         // All but what is planted, and what the two constants leave out.
-        let left_out = 1 + 2 * usize::from(!RELAYS_FORGET) + usize::from(!RELAYS_DIE);
-        assert_eq!(kinds.len(), 22 - left_out);
+        let left_out =
+            1 + 2 * usize::from(!RELAYS_FORGET) + 2 * usize::from(!DEVICES_RESTORED) + usize::from(!RELAYS_DIE);
+        assert_eq!(kinds.len(), 24 - left_out);
     }
 }

@@ -27,6 +27,9 @@ pub const RELAYS_DIE: bool = true;
 /// Whether letters that a relay has taken and forgotten are sent again. Without that no relay is restored from a copy.
 pub const RELAYS_FORGET: bool = true;
 
+/// Whether a device that was restored from an older copy becomes another one and gets again what it had. Without that none is restored.
+pub const DEVICES_RESTORED: bool = true;
+
 /// Who is there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cast {
@@ -74,6 +77,10 @@ pub enum Step {
     Off(usize),
     /// And on again.
     On(usize),
+    /// A backup program copies a device's files, and not its keystore.
+    DeviceCopied(usize),
+    /// Its files are again as they were when they were copied last.
+    DeviceRestored(usize),
     /// A relay cannot be reached by anybody.
     RelayDown(usize),
     /// It can be again, and answers as fast as it ever did.
@@ -210,6 +217,8 @@ impl Step {
             Self::KillAtWrite { device: of, write } => format!("{} dies at its write {write} from now", device(of)),
             Self::Off(of) => format!("{} is switched off", device(of)),
             Self::On(of) => format!("{} is switched on", device(of)),
+            Self::DeviceCopied(of) => format!("{} is backed up", device(of)),
+            Self::DeviceRestored(of) => format!("{} is restored from its last backup", device(of)),
             Self::RelayDown(of) => format!("{} cannot be reached", relay(of)),
             Self::RelayUp(of) => format!("{} can be reached again", relay(of)),
             Self::RelayHangs { relay: of, seconds } => format!("{} takes {seconds} s each way", relay(of)),
