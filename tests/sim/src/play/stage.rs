@@ -186,7 +186,7 @@ impl<'a> Stage<'a> {
             Step::KillAtWrite { device, write } => self.devices[*device].dies_at_write(*write),
             Step::Off(device) => self.devices[*device].switch_off(),
             Step::On(device) => self.open(*device).await?,
-            Step::DeviceCopied(device) => self.back_up(*device)?,
+            Step::DeviceCopied(device) => self.back_up(*device).await?,
             Step::DeviceRestored(device) => self.restore(*device).await?,
             Step::RelayDown(relay) => self.set_down(*relay, true),
             Step::RelayUp(relay) => {
@@ -332,12 +332,15 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    fn back_up(&mut self, device: usize) -> Result<(), Violation> {
+    /// As phones do it: while the app is not running. What is opened again has told the keystore so, which is how a device knows a copy of
+    /// before: one that is brought back while nothing was opened or received since looks like the device itself (PROTOCOL H1).
+    async fn back_up(&mut self, device: usize) -> Result<(), Violation> {
+        self.devices[device].switch_off();
         match self.devices[device].back_up() {
             Ok(copy) => self.copies.push((device, copy, self.ledger.said.len())),
             Err(error) => return broken(Promise::DevicesWork, format!("a device cannot be copied: {error}")),
         }
-        Ok(())
+        self.open(device).await
     }
 
     async fn restore(&mut self, device: usize) -> Result<(), Violation> {
