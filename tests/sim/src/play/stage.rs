@@ -335,12 +335,13 @@ impl<'a> Stage<'a> {
     /// As phones do it: while the app is not running. What is opened again has told the keystore so, which is how a device knows a copy of
     /// before: one that is brought back while nothing was opened or received since looks like the device itself (PROTOCOL H1).
     async fn back_up(&mut self, device: usize) -> Result<(), Violation> {
+        let was_on = self.devices[device].is_on();
         self.devices[device].switch_off();
         match self.devices[device].back_up() {
             Ok(copy) => self.copies.push((device, copy, self.ledger.said.len())),
             Err(error) => return broken(Promise::DevicesWork, format!("a device cannot be copied: {error}")),
         }
-        self.open(device).await
+        if was_on { self.open(device).await } else { Ok(()) }
     }
 
     async fn restore(&mut self, device: usize) -> Result<(), Violation> {

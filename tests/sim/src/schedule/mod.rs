@@ -27,8 +27,8 @@ pub const RELAYS_DIE: bool = true;
 /// Whether letters that a relay has taken and forgotten are sent again. Without that no relay is restored from a copy.
 pub const RELAYS_FORGET: bool = true;
 
-/// Whether a device that was restored from an older copy asks for all that it had since. Until it does, no seed restores one.
-pub const DEVICES_RESTORED: bool = false;
+/// Whether a device that was restored from an older copy asks for all that it had since. Without that no seed restores one.
+pub const DEVICES_RESTORED: bool = true;
 
 /// Who is there.
 #[derive(Clone, PartialEq, Eq, Debug)]
