@@ -210,6 +210,7 @@ pub struct VerifiedManifest {
     issued_at: Timestamp,
     expires_at: Timestamp,
     devices: Vec<Device>,
+    author: Option<DeviceId>,
     bytes: Bytes,
 }
 
@@ -288,6 +289,12 @@ impl VerifiedManifest {
         &self.devices
     }
 
+    /// Which of the devices has written it: known in the own-devices chain alone.
+    #[must_use]
+    pub const fn author(&self) -> Option<&DeviceId> {
+        self.author.as_ref()
+    }
+
     /// The device of that id, when it is listed.
     #[must_use]
     pub fn device(&self, id: &DeviceId) -> Option<&Device> {
@@ -341,6 +348,7 @@ struct Parsed {
     previous: Option<[u8; 32]>,
     account: AccountId,
     devices: Vec<Device>,
+    author: Option<DeviceId>,
     bytes: Bytes,
 }
 
@@ -355,6 +363,7 @@ impl Parsed {
         let previous = if message.previous.is_empty() { None } else { Some(array("previous", &message.previous)?) };
         let account = AccountId::try_from(&*message.account)?;
         let devices = device::parse_all(&message.devices)?;
+        let author = if message.author.is_empty() { None } else { Some(DeviceId::try_from(&*message.author)?) };
         if signed.manifest_signature.len() != 64 {
             return Err(DecodeError::WrongLength { what: "signature", length: signed.manifest_signature.len() }.into());
         }
@@ -366,6 +375,7 @@ impl Parsed {
             previous,
             account,
             devices,
+            author,
             bytes,
         })
     }
@@ -396,7 +406,7 @@ impl Parsed {
     }
 
     fn into_verified(self, history: History<'_>) -> Result<VerifiedManifest, ManifestError> {
-        device::check_all(&self.devices)?;
+        device::check_all(&self.devices, self.author.as_ref())?;
         let hash = hash(MANIFEST_HASH, &[self.certificate.bytes(), &self.manifest_bytes]);
         let head = Head { epoch: self.message.epoch, version: self.message.version, hash };
         let verified = VerifiedManifest {
@@ -406,6 +416,7 @@ impl Parsed {
             head,
             previous: self.previous,
             devices: self.devices,
+            author: self.author,
             bytes: self.bytes,
         };
         history.check(&verified.known(), verified.previous())?;

@@ -12,13 +12,14 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::outbox::backoff::{Backoff, REFUSED_DELAY_MAX};
 use crate::relay_client::RelayError;
+use crate::second_copy::{self, Found};
 use crate::status::{Doing, State};
 use crate::store::StoreError;
 use crate::task::{self, Kind, Subject, Task};
 use crate::watched::Watcher;
 use crate::witness::Word;
 use crate::world::{Chance, Isolation, TransportError};
-use crate::{admission, own, prekey, second_copy};
+use crate::{admission, own, prekey};
 
 /// Starts a clerk per relay that has calls waiting, and wakes it when there are more.
 pub(crate) async fn run(engine: Arc<Engine>) {
@@ -200,13 +201,18 @@ async fn work_off(
                 Ok(()) => {
                     refusals.0.remove(&subject);
                     engine
-                        .write(move |_, tx| {
+                        .write(move |engine, tx| -> Result<(), Error> {
                             task::done(tx, id)?;
                             match (subject, kind) {
-                                (Subject::Chain(chain), Kind::ChainDelete) => own::chain_is_gone(tx, &chain),
-                                (Subject::Inbox(inbox), Kind::InboxDelete) => own::is_deleted(tx, &inbox),
-                                _ => Ok(()),
+                                (Subject::Chain(chain), Kind::ChainDelete) => own::chain_is_gone(tx, &chain)?,
+                                (Subject::Chain(chain), _) => {
+                                    let now = engine.network_now();
+                                    own::was_appended(tx, &engine.own(), &chain, now, &mut engine.chance())?;
+                                }
+                                (Subject::Inbox(inbox), Kind::InboxDelete) => own::is_deleted(tx, &inbox)?,
+                                (Subject::Inbox(_), _) => {}
                             }
+                            Ok(())
                         })
                         .await?;
                     // Letters may have waited for it, and lists at other relays.
@@ -264,12 +270,18 @@ async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task, refusal
             match engine.client.signed::<relay::ChainHead>(relay, isolation, path, body, &key).await {
                 // It is there from before a crash.
                 Err(RelayError::Refused(problem)) if head.is_some() && problem.head_hash() == head => Ok(()),
-                // Another head: the relay has lost entries, as after its operator brought a backup back. Readers find the newest list as
-                // a snapshot in place of whatever it still has. Unless it is another copy of this profile that wrote there.
+                // Another head: another device of ours was faster, or the relay has lost entries, as after its operator brought a backup
+                // back. Then readers find the newest list as a snapshot in place of whatever it still has. Unless it is another copy of
+                // this device that wrote there.
                 Err(RelayError::Refused(problem)) if problem.head_hash().is_some() => {
-                    if second_copy::has_written(engine, relay, chain).await? {
-                        engine.declare_rolled_back().await;
-                        return Err(Error::RolledBack);
+                    match second_copy::look_at(engine, relay, chain).await? {
+                        Found::Copy => {
+                            engine.declare_rolled_back().await;
+                            return Err(Error::RolledBack);
+                        }
+                        // What is still to be said is queued behind what stands there.
+                        Found::Sibling => return Ok(()),
+                        Found::Loss => {}
                     }
                     let head = problem.head_hash().unwrap_or_default();
                     engine.write(move |engine, tx| own::begin_behind(tx, &chain, &head, &mut engine.chance())).await?;

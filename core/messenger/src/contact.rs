@@ -20,12 +20,12 @@ mod way;
 
 pub use trust::Trust;
 pub(crate) use trust::{
-    ChainAddress, answered_from_chain, chain_read, distrust, forget_chain_before, led_to_chain, manifest_is_due,
-    manifest_is_stale, manifest_read, to_read_again, turn_back_to_chain,
+    ChainAddress, answered_from_chain, chain_read, distrust, forget_chain_before, led_to_chain, list_is,
+    manifest_is_due, manifest_is_stale, manifest_read, to_read_again, turn_back_to_chain, turn_to_chain,
 };
 pub(crate) use way::{
-    PairOf, ask_again, asked_at, end_requests, forget_pair, has_asked_now, has_told_chain, invite_of, pair_is_usable,
-    set_invite, set_pair, set_reply, was_told_chain,
+    PairOf, ask_again, asked_at, asker, end_requests, forget_pair, has_asked_now, has_told_chain, invite_of,
+    pair_is_usable, set_invite, set_pair, set_reply, was_told_chain,
 };
 
 use std::time::Duration;
@@ -36,6 +36,7 @@ use sotto_crypto::secret::{ChainKey, PairSecret, ReplySecret};
 use sotto_protocol::invite::InviteSecret;
 use sotto_protocol::{AccountId, ChainId, ClaimId, ConversationId, Timestamp};
 
+use crate::conversation;
 use crate::error::{Error, InputError};
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
@@ -43,6 +44,11 @@ use crate::store::{Query, StoreError, Tx};
 /// Row of a contact.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct ContactRow(pub(crate) i64);
+
+impl ContactRow {
+    /// This account itself, for its other devices: nobody whom anybody means by a contact.
+    pub(crate) const OWN: Self = Self(0);
+}
 
 /// How far the handshake is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,7 +64,7 @@ pub enum ContactState {
 }
 
 impl ContactState {
-    const fn code(self) -> i64 {
+    pub(crate) const fn code(self) -> i64 {
         match self {
             Self::Asked => 1,
             Self::Asking => 2,
@@ -195,9 +201,21 @@ pub(crate) fn by_account(view: &impl Query, account: &AccountId) -> Result<Optio
     found.map(|unparsed| unparsed.contact).transpose()
 }
 
+/// This account, where it has other devices.
+pub(crate) fn own(view: &impl Query) -> Result<Option<Contact>, StoreError> {
+    let found = view.one(&format!("SELECT {COLUMNS} FROM contact WHERE id = 0"), [], read)?;
+    found.map(|unparsed| unparsed.contact).transpose()
+}
+
+/// The contact of an account that is not ours.
+pub(crate) fn known(view: &impl Query, account: &AccountId) -> Result<Option<Contact>, StoreError> {
+    Ok(by_account(view, account)?.filter(|contact| contact.row != ContactRow::OWN))
+}
+
 /// All contacts that were not removed, by the name we call them.
 pub(crate) fn all(view: &impl Query) -> Result<Vec<Contact>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM contact WHERE state != 4 ORDER BY coalesce(given_name, name), id");
+    let sql =
+        format!("SELECT {COLUMNS} FROM contact WHERE state != 4 AND id != 0 ORDER BY coalesce(given_name, name), id");
     view.all(&sql, [], read)?.into_iter().map(|unparsed| unparsed.contact).collect()
 }
 
@@ -212,9 +230,9 @@ const ID_PREFIX_MIN: usize = 4;
 pub(crate) fn find(view: &impl Query, who: &str) -> Result<Contact, Error> {
     let unknown = || InputError::NotFound { what: "contact" };
     if let Ok(account) = who.to_ascii_lowercase().parse::<AccountId>() {
-        return by_account(view, &account)?.ok_or_else(|| unknown().into());
+        return known(view, &account)?.ok_or_else(|| unknown().into());
     }
-    let sql = format!("SELECT {COLUMNS} FROM contact ORDER BY id");
+    let sql = format!("SELECT {COLUMNS} FROM contact WHERE id != 0 ORDER BY id");
     let contacts = view.all(&sql, [], read)?.into_iter().map(|unparsed| unparsed.contact);
     let (removed, known): (Vec<_>, Vec<_>) = contacts
         .collect::<Result<Vec<_>, _>>()?
@@ -327,8 +345,11 @@ pub(crate) fn set_name(tx: &mut Tx<'_>, row: ContactRow, name: &str) -> Result<(
     Ok(())
 }
 
-/// The 1:1 with a contact, made when it is first needed.
+/// The 1:1 with a contact, made when it is first needed; with ourselves that is the note to self.
 pub(crate) fn conversation(tx: &mut Tx<'_>, own: &AccountId, contact: &Contact) -> Result<i64, StoreError> {
+    if contact.row == ContactRow::OWN {
+        return Ok(conversation::note_to_self(tx, own)?.0);
+    }
     let found = tx.one("SELECT id FROM conversation WHERE contact = ?1", [contact.row.0], |row| row.get(0))?;
     match found {
         Some(conversation) => Ok(conversation),

@@ -51,13 +51,30 @@ pub fn writes(messenger: &Messenger) -> u64 {
     messenger.engine().store.fail_at().steps()
 }
 
-/// Opens a copy of a profile as one more device of its account, which goes on beside the one that it was copied from. The copy's keystore must
-/// be one of its own.
+/// Opens a copy of a profile as one more device of its account, which goes on beside the one that it was copied from, which was told to
+/// [expect](expect_siblings) that. The copy's keystore must be one of its own.
 ///
 /// # Errors
 /// As [`Messenger::open`]; the relay of the account's list must be there.
 pub async fn open_beside(world: World, directory: &std::path::Path) -> Result<Messenger, Error> {
     Messenger::open_beside(world, directory).await
+}
+
+/// Makes room for more devices of the account: what a copy of this profile that becomes one of them needs to reach this one. Before the
+/// copy is made.
+///
+/// # Errors
+/// [`Error::Store`].
+pub async fn expect_siblings(messenger: &Messenger) -> Result<(), Error> {
+    let engine = messenger.engine();
+    engine
+        .write(|engine, tx| {
+            let now = engine.network_now();
+            Ok::<_, Error>(crate::own::siblings::expect(tx, &engine.own(), now, &mut engine.chance()).map(drop)?)
+        })
+        .await?;
+    engine.wake();
+    Ok(())
 }
 
 /// Fills a profile with chats and with messages that nobody sent, as a phone has them after years: a tenth of all in one chat, the

@@ -448,7 +448,7 @@ impl Engine {
             self.tell(Event::ContactsChanged);
         }
         self.tell(Event::MessagesChanged);
-        self.status.received(received.messages.len());
+        self.status.received(received.messages.len() + received.own_messages);
         for contact in &received.stale {
             self.read_again(*contact);
         }

@@ -16,9 +16,10 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::messenger::make_inbox;
 use crate::own::OwnInbox;
+use crate::second_copy::{self, Found};
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
-use crate::{handshake, own, prekey, second_copy, task};
+use crate::{handshake, own, prekey, task};
 
 /// Between two times that an inbox's relay is told again: nobody restores backups more often.
 const PAUSE: Duration = Duration::from_secs(3600);
@@ -99,9 +100,13 @@ async fn mend_chains(engine: &Arc<Engine>, relay: &RelayAddress) -> Result<(), E
         if left == written.as_slice() || (!is_gone && left.len() != written.len()) {
             continue;
         }
-        if !is_gone && second_copy::has_written(engine, relay, chain).await? {
-            engine.declare_rolled_back().await;
-            return Err(Error::RolledBack);
+        match if is_gone { Found::Loss } else { second_copy::look_at(engine, relay, chain).await? } {
+            Found::Copy => {
+                engine.declare_rolled_back().await;
+                return Err(Error::RolledBack);
+            }
+            Found::Sibling => continue,
+            Found::Loss => {}
         }
         engine
             .write(move |engine, tx| {

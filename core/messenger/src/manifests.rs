@@ -16,6 +16,7 @@ use sotto_protocol::{AccountId, Bytes, ChainId, Timestamp, relay};
 use crate::contact::{self, ChainAddress, Contact, ContactRow, Trust};
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::own;
 use crate::peer;
 use crate::receive::{self, Why};
 use crate::relay_client::{RelayClient, RelayError};
@@ -51,6 +52,12 @@ pub(crate) async fn read(client: &RelayClient, chain: &ChainAddress, from: u64) 
 /// Reads a chain of ours, likewise.
 pub(crate) async fn read_own(client: &RelayClient, chain: &ChainAddress) -> Result<Part, Error> {
     read_as(client, Isolation::Reading(chain.chain), chain, 0).await
+}
+
+/// Reads the chain of a contact, or our own.
+async fn read_of(client: &RelayClient, row: ContactRow, chain: &ChainAddress, from: u64) -> Result<Part, Error> {
+    let isolation = if row == ContactRow::OWN { Isolation::Reading(chain.chain) } else { Isolation::Anonymous };
+    read_as(client, isolation, chain, from).await
 }
 
 async fn read_as(client: &RelayClient, isolation: Isolation, chain: &ChainAddress, from: u64) -> Result<Part, Error> {
@@ -122,19 +129,31 @@ async fn read_once(engine: &Arc<Engine>, row: ContactRow) -> Result<Reading, Err
     }
     // The epoch that heals a fork may stand anywhere in the chain, also before the entry at which we stopped.
     let from = if contact.trust == Trust::Sound { contact.chain_next } else { 0 };
-    let mut part = Arc::new(read(&engine.client, &contact.chain, from).await?);
+    let mut part = Arc::new(read_of(&engine.client, row, &contact.chain, from).await?);
     // Either somebody has shown us a longer chain, or a place in it that does not exist; or its relay has lost entries, and the owner has
     // gone on behind the rest: from the beginning there is a snapshot of all that was.
     if part.is_shorter || from > 0 && follows_on_other(engine, row, &part).await? {
-        part = Arc::new(read(&engine.client, &contact.chain, 0).await?);
+        part = Arc::new(read_of(&engine.client, row, &contact.chain, 0).await?);
     }
     let stored = engine
         .write(move |engine, tx| -> Result<_, Error> {
             // What waited for it is opened: no ratchet of a copy moves.
-            if engine.is_rolled_back() { Err(Error::RolledBack) } else { Ok(store(engine, tx, row, &part)?) }
+            let is_copy = row == ContactRow::OWN && own::has_unknown_of_ours(tx, &engine.own(), &part.entries)?;
+            if is_copy || engine.is_rolled_back() { Err(Error::RolledBack) } else { Ok(store(engine, tx, row, &part)?) }
         })
-        .await?;
-    let Some(mut received) = stored.transpose()? else { return Ok(Reading::Overtaken) };
+        .await;
+    if matches!(stored, Err(Error::RolledBack)) {
+        engine.declare_rolled_back().await;
+    }
+    let stored = stored?;
+    let stored = match stored.transpose() {
+        Err(Error::DeviceReplaced) => {
+            engine.declare_replaced().await;
+            return Err(Error::DeviceReplaced);
+        }
+        stored => stored?,
+    };
+    let Some(mut received) = stored else { return Ok(Reading::Overtaken) };
     // What still names a head or a device that this reading did not find is no reason to read again at once.
     received.stale.clear();
     engine.after_receive(&received);
@@ -251,6 +270,13 @@ fn heed(
         // A chain that they have turned to and that is empty was never shown to us.
         None if contact.chain_is_new => return Ok(Err(Error::Peer { code: "manifest_missing" })),
         None => contact::chain_read(tx, row, part.next, engine.network_now())?,
+    }
+    if row == ContactRow::OWN {
+        match own::take_up_own_list(tx, &engine.own(), &part.end, engine.network_now(), &mut engine.chance()) {
+            Err(Error::Store(error)) => return Err(error),
+            Err(error) => return Ok(Err(error)),
+            Ok(()) => {}
+        }
     }
     let waited_for = [Why::UnknownDevice, Why::Distrusted];
     let mut received =

@@ -181,17 +181,29 @@ pub(crate) fn list_devices(
         [contact.0],
     )?;
     tx.execute("UPDATE peer_device SET listed = 0 WHERE contact = ?1", [contact.0])?;
-    for device in manifest.devices() {
+    let devices = others(tx, contact, manifest)?;
+    for device in &devices {
         list_device(tx, contact, device)?;
     }
     tx.execute(
         "UPDATE peer_device SET left_at = ?2 WHERE contact = ?1 AND listed = 0 AND left_at IS NULL",
         params![contact.0, ms(now)],
     )?;
-    for device in manifest.devices() {
+    for device in devices {
         heed_predecessor(tx, contact, manifest, device, now)?;
     }
     outbox::again::leave_unlisted_inboxes(tx, contact)
+}
+
+/// The devices of a list but this one.
+fn others<'m>(
+    view: &impl Query,
+    contact: ContactRow,
+    manifest: &'m VerifiedManifest,
+) -> Result<Vec<&'m Device>, StoreError> {
+    let own: Option<[u8; 16]> = view.one("SELECT device FROM account", [], |row| row.get(0))?;
+    let is_this = |device: &&Device| contact == ContactRow::OWN && Some(*device.id.as_bytes()) == own;
+    Ok(manifest.devices().iter().filter(|device| !is_this(device)).collect())
 }
 
 /// A device that comes in the place of one that we know, by that one's word, gets what was for it.

@@ -3,7 +3,9 @@
 //! A relay that came back from a backup shows less than we wrote. A list that is newer than all of ours, or another one that follows the
 //! same list of ours, only the account's own list key can have signed without us; so no relay can make this up. Lists of our other
 //! chains prove nothing: they carry the same numbers, and who reads two chains can put one's list into the other. A relay that hides
-//! such a list is not found out. One device writes an account's lists for now.
+//! such a list is not found out.
+//! Where the account has other devices, they sign lists as well: then only a list of the account's own chain shows anything, which says
+//! whose it is. One that this device has signed, by its own name, and that it did not write is a copy's; any other is to be taken up.
 
 use std::sync::Arc;
 
@@ -13,12 +15,13 @@ use sotto_crypto::secret::ChainKey;
 use sotto_protocol::limits::MANIFEST_RENEWED;
 use sotto_protocol::{AccountId, ChainId, RelayAddress, Timestamp};
 
-use crate::contact::ChainAddress;
+use crate::contact::{ChainAddress, ContactRow};
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::own::siblings;
 use crate::store::column::timestamp;
 use crate::store::{Query as _, StoreError};
-use crate::{manifests, prekey, task};
+use crate::{manifests, own, prekey, task};
 
 /// Whether a chain of ours at this relay shows it. Lists are renewed by the clock: until ours is due, or already waits to be appended,
 /// another copy has renewed none either, and nothing is asked. A chain that cannot be read shows nothing, and holds nobody up.
@@ -38,7 +41,8 @@ pub(crate) async fn is_shown_by(engine: &Arc<Engine>, relay: &RelayAddress) -> R
 fn could_show(view: &Connection, relay: &str, now: Timestamp) -> Result<Option<ChainId>, StoreError> {
     // All chains are renewed together.
     let found = view.one(
-        "SELECT chain, issued_at FROM own_chain, account WHERE relay = ?1 AND audience IN (0, 1) ORDER BY audience DESC LIMIT 1",
+        "SELECT chain, issued_at FROM own_chain, account
+         WHERE relay = ?1 AND (audience = 0 OR audience = 1 AND NOT EXISTS (SELECT 1 FROM contact WHERE id = 0)) ORDER BY audience DESC LIMIT 1",
         [relay],
         |row| Ok((ChainId::from_bytes(row.get(0)?), timestamp(row.get(1)?))),
     )?;
@@ -61,7 +65,65 @@ pub(crate) async fn has_written(engine: &Arc<Engine>, relay: &RelayAddress, chai
     // Afterwards: what we have written meanwhile is ours.
     let Some((_, _, own)) = engine.read(move |_, view| own(view, &chain)).await? else { return Ok(false) };
     let mut lists = part.entries.into_iter().filter_map(|entry| VerifiedManifest::reload(&account, entry).ok());
-    Ok(lists.any(|list| is_anothers(&Place::of(&list), &own)))
+    let (are_none, device) =
+        engine.read(|engine, view| Ok::<_, Error>((siblings::are_none(view)?, engine.own().party.device))).await?;
+    Ok(lists.any(|list| {
+        let place = Place::of(&list);
+        if are_none { is_anothers(&place, &own) } else { list.author() == Some(&device) && is_unknown(&place, &own) }
+    }))
+}
+
+/// What became of a chain of ours that does not end as we wrote it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Found {
+    /// A copy of this device has written to it.
+    Copy,
+    /// Another device of ours has: what it wrote is taken up.
+    Sibling,
+    /// Its relay has lost something.
+    Loss,
+}
+
+/// Reads a chain of ours that does not end as we wrote it.
+pub(crate) async fn look_at(engine: &Arc<Engine>, relay: &RelayAddress, chain: ChainId) -> Result<Found, Error> {
+    if has_written(engine, relay, chain).await? {
+        return Ok(Found::Copy);
+    }
+    let (is_own, before) = engine
+        .read(move |_, view| {
+            let is_own = !siblings::are_none(view)? && own::is_own_list_in(view, &chain)?;
+            Ok::<_, Error>((is_own, own::end_of_chain(view, &chain)?))
+        })
+        .await?;
+    let result = if is_own {
+        manifests::refresh(engine, ContactRow::OWN).await
+    } else {
+        take_up_projection(engine, relay, chain).await
+    };
+    match result {
+        Ok(()) => {}
+        // What it holds is less than we know, or nothing.
+        Err(Error::Peer { .. }) => return Ok(Found::Loss),
+        Err(Error::Relay(error)) if error.is_refusal() => return Ok(Found::Loss),
+        Err(error) => return Err(error),
+    }
+    let after = engine.read(move |_, view| own::end_of_chain(view, &chain)).await?;
+    Ok(if after == before { Found::Loss } else { Found::Sibling })
+}
+
+async fn take_up_projection(engine: &Arc<Engine>, relay: &RelayAddress, chain: ChainId) -> Result<(), Error> {
+    let known = engine
+        .read(move |_, view| Ok::<_, Error>(if siblings::are_none(view)? { None } else { own(view, &chain)? }))
+        .await?;
+    let Some((_, key, _)) = known else { return Ok(()) };
+    let address = ChainAddress { relay: relay.clone(), chain, key };
+    let part = manifests::read_own(&engine.client, &address).await?;
+    engine
+        .write(move |engine, tx| {
+            let (own, now) = (engine.own(), engine.network_now());
+            own::take_up_projection(tx, &own, &chain, &part.entries, &part.end, now, &mut engine.chance()).map(drop)
+        })
+        .await
 }
 
 /// Where a list stands among ours.
@@ -82,6 +144,11 @@ impl Place {
 fn is_anothers(found: &Place, own: &Place) -> bool {
     let follows_the_same = found.previous.is_some() && found.previous == own.previous;
     found.order > own.order || found.order == own.order && found.hash != own.hash && follows_the_same
+}
+
+/// Whether a list by this device is none that it remembers.
+fn is_unknown(found: &Place, own: &Place) -> bool {
+    found.order > own.order || found.order == own.order && found.hash != own.hash
 }
 
 type Own = (AccountId, ChainKey, Place);

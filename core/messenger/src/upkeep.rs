@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 use sotto_crypto::letter::Content;
-use sotto_protocol::limits::{MANIFEST_RENEWED, RETENTION};
+use sotto_protocol::limits::RETENTION;
 use sotto_protocol::{MessageId, Timestamp};
 
 use crate::engine::Engine;
@@ -108,7 +108,7 @@ fn due_at(engine: &Engine, view: &Connection) -> Result<Timestamp, StoreError> {
     let others = others.chain(own::left_due_at(view)?.filter(|_| knows_the_time));
     let others = others.chain(healing::due_at(engine, view)?);
     let others = others.chain(prekey::due_at(view, now, knows_the_time)?);
-    Ok(others.fold(prekey::renewal_due_at(issued_at, MANIFEST_RENEWED, now), Timestamp::min))
+    Ok(others.fold(own::list_due_at(view, issued_at, now)?, Timestamp::min))
 }
 
 fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
@@ -122,7 +122,7 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
     prekey::upkeep(tx, &engine.own(), task::new_batch(tx)?, times, sure_now, &mut engine.chance())?;
     let issued_at =
         tx.one("SELECT issued_at FROM account", [], |row| row.get(0))?.map(timestamp).ok_or(StoreError::Corrupt)?;
-    if lists_ahead == ListsAhead::Some || now >= prekey::renewal_due_at(issued_at, MANIFEST_RENEWED, now) {
+    if lists_ahead == ListsAhead::Some || now >= own::list_due_at(tx, issued_at, now)? {
         let batch = task::new_batch(tx)?;
         own::renew_manifest(tx, &engine.own().seal, batch, now, &mut engine.chance())?;
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sotto_core::records::{CatchUp, Contact, Kind, Message};
 use sotto_core::world::Clock as _;
-use sotto_core::{DeviceKind, Error, InviteOptions, Messenger, NewProfile, Threading};
+use sotto_core::{DeviceKind, Error, InviteOptions, Messenger, NewProfile, Threading, danger};
 use sotto_protocol::{RelayAddress, Timestamp};
 use tempfile::TempDir;
 
@@ -86,6 +86,21 @@ impl World {
         let clock = self.clock.another();
         let messenger = Messenger::create(self.world_by(&clock, &secrets, device), directory.path(), profile).await?;
         Ok(Person { messenger, secrets, clock, device, directory })
+    }
+
+    /// One more device of somebody's account, made of a copy of theirs. Other devices hear of it when they read the account's list.
+    ///
+    /// # Errors
+    /// Whatever goes wrong on the way.
+    pub async fn second_device(&self, person: &Person) -> Result<Person, Error> {
+        danger::expect_siblings(&person.messenger).await?;
+        person.catch_up().await?;
+        let Backup { secrets, directory } = self.back_up(person);
+        let clock = self.clock.another();
+        let messenger = danger::open_beside(self.world_by(&clock, &secrets, None), directory.path()).await?;
+        let device = Person { messenger, secrets, clock, directory, device: None };
+        device.catch_up().await?;
+        Ok(device)
     }
 
     /// Kills a device's engine between two instructions and opens it again from what is on disk.

@@ -56,6 +56,7 @@ MANIFEST = {
     6: ("issued_at", "uint"),
     7: ("expires_at", "uint"),
     8: ("devices", [DEVICE]),
+    9: ("author", "bytes"),
 }
 SIGNED_MANIFEST = {
     1: ("certificate", "bytes"),
@@ -103,6 +104,7 @@ def parse_manifest(data):
     manifest = message(data, MANIFEST)
     require(manifest["format"] == 1, "unknown-version")
     require(len(manifest["previous"]) in (0, 32), "malformed")
+    require(len(manifest["author"]) in (0, 16), "malformed")
     exactly(32, manifest["account"])
     require(1 <= len(manifest["devices"]) <= 16, "malformed")
     for device in manifest["devices"]:
@@ -118,9 +120,10 @@ def parse_manifest(data):
     return manifest
 
 
-def check_devices(devices):
+def check_devices(devices, author):
     ids, keys, inboxes = set(), set(), set()
     listed = {device["id"] for device in devices}
+    require(not author or author in listed, "author-unlisted")
     for device in devices:
         require(device["replaces"] not in listed, "replaces-listed")
         require(device["id"] not in ids, "duplicate-device")
@@ -173,7 +176,7 @@ def manifest(given):
     require(now < read["expires_at"], "expired")
     require(read["issued_at"] <= now + DAY_MS, "dated-ahead")
 
-    check_devices(read["devices"])
+    check_devices(read["devices"], read["author"])
     read_hash = sha256("manifest-hash", signed["certificate"], signed["manifest"])
     head = ((read["epoch"], read["version"]), read_hash)
     check_history(given, head, read["previous"], signed["certificate"])

@@ -44,6 +44,18 @@ GIVEN_UP = {
     3: ("missing_ciphertexts", [CIPHERTEXT]),
     4: ("empty_ciphertexts", [CIPHERTEXT]),
 }
+SAID = {1: ("account", "bytes"), 2: ("content", "bytes")}
+SYNCED_CONTACT = {
+    1: ("version", "uint"),
+    2: ("card", CARD),
+    3: ("manifest", "bytes"),
+    4: ("name", "string"),
+    5: ("given_name", "string"),
+    6: ("removed", "uint"),
+    7: ("blocked", "uint"),
+    8: ("pair_secret", "bytes"),
+    9: ("pair_usable", "uint"),
+}
 CONTENT = {
     1: ("fallback", "string"),
     10: ("text", TEXT),
@@ -54,17 +66,19 @@ CONTENT = {
     71: ("contact_accept", ACCEPT),
     72: ("pair_ready", {}),
     73: ("card_change", {1: ("card", CARD)}),
+    43: ("own_device_sync", {1: ("said", SAID), 2: ("contact", SYNCED_CONTACT)}),
 }
 CHANNELS = {
     "text": ("contact", "own"),
-    "resend_request": ("contact",),
-    "confirmation": ("contact",),
-    "given_up": ("contact",),
+    "resend_request": ("contact", "own"),
+    "confirmation": ("contact", "own"),
+    "given_up": ("contact", "own"),
+    "own_device_sync": ("own",),
     "pair_ready": ("contact",),
     "card_change": ("contact",),
     "contact_request": ("invite",),
     "contact_accept": ("reply",),
-    "unknown": ("contact",),
+    "unknown": ("contact", "own"),
 }
 
 
@@ -220,6 +234,31 @@ def check_given_up(given_up):
     return answer + shown_ciphertexts("empty_ciphertext", given_up["empty_ciphertexts"])
 
 
+def check_own_device_sync(sync):
+    if sync["contact"] is not None:
+        return check_synced_contact(sync["contact"])
+    if sync["said"] is not None:
+        exactly(32, sync["said"]["account"])
+        require(sync["said"]["content"], "malformed")
+        return [("body", "said"), ("account", sync["said"]["account"]), ("content", sync["said"]["content"])]
+    return [("body", "own-device-sync")]
+
+
+def check_synced_contact(contact):
+    require(contact["version"] >= 1, "malformed")
+    require(bool(contact["pair_secret"]) != bool(contact["removed"]), "malformed")
+    require(len(contact["pair_secret"]) in (0, 32), "malformed")
+    card = check_card(contact["card"])
+    require(1 <= len(contact["manifest"]) <= ENTRY_MAX, "malformed")
+    check_name(contact["name"])
+    if contact["given_name"]:
+        check_name(contact["given_name"])
+    flags = "".join(str(min(contact[name], 1)) for name in ("removed", "blocked", "pair_usable"))
+    answer = [("body", "synced-contact"), ("account", card["account"]), ("version", contact["version"])]
+    answer += [("name", contact["name"]), ("given_name", contact["given_name"]), ("flags", flags)]
+    return answer + [("manifest", contact["manifest"]), ("pair_secret", contact["pair_secret"])]
+
+
 CHECKS = {
     "text": check_text,
     "resend_request": check_resend_request,
@@ -229,6 +268,7 @@ CHECKS = {
     "contact_request": check_request,
     "contact_accept": check_accept,
     "card_change": check_card_change,
+    "own_device_sync": check_own_device_sync,
 }
 
 

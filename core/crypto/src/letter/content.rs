@@ -10,6 +10,7 @@ use sotto_protocol::limits::{CHAIN_ENTRY_BYTES_MAX, SEALED_BYTES_MAX, TEXT_BYTES
 use sotto_protocol::{AccountId, Bytes, ChainId, Message, RelayAddress, identity, letter, name};
 
 use super::resend::{GivenUp, ResendError, ResendRequest};
+use super::sync::OwnDeviceSync;
 use super::text::{Text, TextError};
 use crate::certificate::canonical_address;
 use crate::secret::{ChainKey, InviteProof, PairSecret, ReplySecret};
@@ -112,6 +113,8 @@ pub enum Content {
     PairReady,
     /// The sender's chain for this audience moved.
     CardChange(Card),
+    /// What another device of this account did.
+    OwnDeviceSync(OwnDeviceSync),
     /// A body of the future: its bytes are the letter's content.
     Unknown {
         /// What to show instead; may be empty.
@@ -172,6 +175,7 @@ impl Content {
             Self::CardChange(card) => {
                 (String::new(), Some(Body::CardChange(letter::CardChange { card: Some(card.to_message()) })))
             }
+            Self::OwnDeviceSync(sync) => (String::new(), Some(Body::OwnDeviceSync(sync.to_message()?))),
             Self::Unknown { .. } => return Err(ContentError::BodyCount { count: 0 }),
         };
         Ok(letter::Content { fallback, body }.encode_to_vec().into())
@@ -181,15 +185,11 @@ impl Content {
     #[must_use]
     pub const fn is_legal_on(&self, channel: Channel) -> bool {
         match self {
-            Self::Text(_) => matches!(channel, Channel::Contact | Channel::Own),
-            Self::Confirmation
-            | Self::ResendRequest(_)
-            | Self::GivenUp(_)
-            | Self::PairReady
-            | Self::CardChange(_)
-            | Self::Unknown { .. } => {
-                matches!(channel, Channel::Contact)
+            Self::Text(_) | Self::Confirmation | Self::ResendRequest(_) | Self::GivenUp(_) | Self::Unknown { .. } => {
+                matches!(channel, Channel::Contact | Channel::Own)
             }
+            Self::PairReady | Self::CardChange(_) => matches!(channel, Channel::Contact),
+            Self::OwnDeviceSync(_) => matches!(channel, Channel::Own),
             Self::ContactRequest { .. } => matches!(channel, Channel::Invite),
             Self::ContactAccept { .. } => matches!(channel, Channel::Reply),
         }
@@ -215,12 +215,13 @@ impl Content {
             },
             Body::PairReady(_) => Self::PairReady,
             Body::CardChange(change) => Self::CardChange(Card::from_message(change.card)?),
+            Body::OwnDeviceSync(sync) => Self::OwnDeviceSync(OwnDeviceSync::from_message(sync)?),
         })
     }
 }
 
 impl Card {
-    fn to_message(&self) -> identity::Card {
+    pub(super) fn to_message(&self) -> identity::Card {
         identity::Card {
             account: self.account.into(),
             relay: self.relay.to_string(),
@@ -229,7 +230,7 @@ impl Card {
         }
     }
 
-    fn from_message(message: Option<identity::Card>) -> Result<Self, DecodeError> {
+    pub(super) fn from_message(message: Option<identity::Card>) -> Result<Self, DecodeError> {
         let message = message.ok_or(DecodeError::Missing { what: "card" })?;
         Ok(Self {
             account: AccountId::try_from(&*message.account)?,
@@ -241,7 +242,7 @@ impl Card {
 }
 
 /// As it stands in the chain; what it says is checked where its sender is (`manifest.rs`).
-fn check_manifest(manifest: Bytes) -> Result<Bytes, DecodeError> {
+pub(super) fn check_manifest(manifest: Bytes) -> Result<Bytes, DecodeError> {
     match manifest.len() {
         0 => Err(DecodeError::Missing { what: "manifest" }),
         length if length > CHAIN_ENTRY_BYTES_MAX => {
@@ -251,7 +252,7 @@ fn check_manifest(manifest: Bytes) -> Result<Bytes, DecodeError> {
     }
 }
 
-fn check_name(name: &str) -> Result<&str, ContentError> {
+pub(super) fn check_name(name: &str) -> Result<&str, ContentError> {
     name::check(name).map(|()| name).map_err(|_| ContentError::BadName)
 }
 

@@ -169,7 +169,21 @@ fn card(person: &Person) -> Card {
     }
 }
 
-fn one_of_each(person: &Person) -> [Content; 6] {
+fn synced(person: &Person) -> SyncedContact {
+    SyncedContact {
+        version: 3,
+        card: card(person),
+        manifest: person.manifest(1, None).bytes().clone(),
+        name: "Zoë".to_owned(),
+        given_name: None,
+        state: SyncedState::Accepted,
+        blocked: false,
+        pair_secret: Some(PairSecret::from_bytes([4; 32])),
+        pair_usable: true,
+    }
+}
+
+fn one_of_each(person: &Person) -> [Content; 8] {
     let (name, manifest) = ("Zoë".to_owned(), person.manifest(1, None).bytes().clone());
     [
         Content::Text(Text::plain("words")),
@@ -184,6 +198,11 @@ fn one_of_each(person: &Person) -> [Content; 6] {
             proof: InviteProof::from_bytes([5; 32]),
         },
         Content::ContactAccept { name, card: card(person), pair_secret: PairSecret::from_bytes([4; 32]) },
+        Content::OwnDeviceSync(OwnDeviceSync::Said {
+            account: person.account(),
+            content: Bytes::from_static(b"words"),
+        }),
+        Content::OwnDeviceSync(OwnDeviceSync::Contact(Box::new(synced(person)))),
     ]
 }
 
@@ -191,13 +210,15 @@ fn one_of_each(person: &Person) -> [Content; 6] {
 fn each_content_is_legal_on_exactly_its_channels() {
     let person = Person::new(1);
     let everywhere = [Channel::Contact, Channel::Invite, Channel::Reply, Channel::Own];
-    let legal: [&[Channel]; 6] = [
+    let legal: [&[Channel]; 8] = [
         &[Channel::Contact, Channel::Own],
-        &[Channel::Contact],
+        &[Channel::Contact, Channel::Own],
         &[Channel::Contact],
         &[Channel::Contact],
         &[Channel::Invite],
         &[Channel::Reply],
+        &[Channel::Own],
+        &[Channel::Own],
     ];
     for (content, legal) in one_of_each(&person).iter().zip(legal) {
         let bytes = content.encode().unwrap();
@@ -211,8 +232,27 @@ fn each_content_is_legal_on_exactly_its_channels() {
     let unknown = Bytes::from(vec![0xda, 0x04, 0x00]); // field 75, empty
     for channel in everywhere {
         let is_legal = Content::decode(&unknown, channel).is_ok();
-        assert_eq!(is_legal, channel == Channel::Contact);
+        assert_eq!(is_legal, matches!(channel, Channel::Contact | Channel::Own));
     }
+}
+
+#[test]
+fn what_devices_of_one_account_share_of_a_contact_is_whole() {
+    let person = Person::new(1);
+    let refused = |change: fn(&mut SyncedContact)| {
+        let mut contact = synced(&person);
+        change(&mut contact);
+        let content = Content::OwnDeviceSync(OwnDeviceSync::Contact(Box::new(contact)));
+        content.encode().is_err() || Content::decode(&content.encode().unwrap(), Channel::Own).is_err()
+    };
+    assert!(!refused(|contact| contact.given_name = Some("Zed".to_owned())));
+    assert!(refused(|contact| contact.version = 0));
+    assert!(refused(|contact| contact.pair_secret = None));
+    assert!(refused(|contact| contact.state = SyncedState::Removed), "nobody who was removed shares a secret with us");
+    assert!(refused(|contact| contact.name = String::new()));
+    let (one, other) = (DeviceId::from_bytes([1; 16]), DeviceId::from_bytes([2; 16]));
+    assert!(SyncedContact::order((2, &one), (1, &other)).is_gt(), "the version counts first");
+    assert!(SyncedContact::order((2, &one), (2, &other)).is_lt());
 }
 
 #[test]

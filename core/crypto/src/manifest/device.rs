@@ -29,6 +29,9 @@ pub enum DevicesError {
     /// A key of small order, or in a form that no key generation makes.
     #[error("a device has a weak key")]
     WeakKey,
+    /// The device that wrote the list is not in it.
+    #[error("the list is by a device that is not listed")]
+    AuthorUnlisted,
     /// A device comes in the place of one that is still there.
     #[error("a device replaces one that is listed")]
     ReplacesListed,
@@ -171,11 +174,14 @@ fn parse_inbox(message: &identity::InboxAddress) -> Result<InboxAddress, DecodeE
 }
 
 /// What the devices must satisfy together.
-pub(super) fn check_all(devices: &[Device]) -> Result<(), DevicesError> {
+pub(super) fn check_all(devices: &[Device], author: Option<&DeviceId>) -> Result<(), DevicesError> {
     let mut ids = BTreeSet::new();
     let mut keys = BTreeSet::new();
     let mut inboxes = BTreeSet::new();
     let is_listed = |id: &DeviceId| devices.iter().any(|device| device.id == *id);
+    if author.is_some_and(|author| !is_listed(author)) {
+        return Err(DevicesError::AuthorUnlisted);
+    }
     for device in devices {
         if device.replaces.is_some_and(|replaces| is_listed(&replaces.device)) {
             return Err(DevicesError::ReplacesListed);

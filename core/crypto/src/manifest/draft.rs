@@ -6,7 +6,7 @@ use sotto_protocol::decode::DecodeError;
 use sotto_protocol::header::NONCE_BYTES;
 use sotto_protocol::label::MANIFEST;
 use sotto_protocol::limits::CHAIN_ENTRY_BYTES_MAX;
-use sotto_protocol::{Bytes, Message, Timestamp, identity};
+use sotto_protocol::{Bytes, DeviceId, Message, Timestamp, identity};
 
 use super::{Device, DeviceKind, FORMAT, History, ManifestError, VerifiedManifest};
 use crate::aead;
@@ -20,8 +20,11 @@ const EXPIRES_AFTER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Who will read it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Audience {
-    /// The account's own devices: the chain that is the commit point.
-    OwnDevices,
+    /// The account's own devices: the chain that is the commit point, which any of them may write.
+    OwnDevices {
+        /// Which of them writes this one.
+        author: DeviceId,
+    },
     /// Anyone else: device kinds and dates are left out (PROTOCOL B4).
     Others,
 }
@@ -56,6 +59,10 @@ impl ManifestDraft<'_> {
             issued_at_ms: now.as_ms(),
             expires_at_ms: now.after(EXPIRES_AFTER).as_ms(),
             devices: self.devices.iter().map(|device| self.project(device).to_message()).collect(),
+            author: match self.audience {
+                Audience::OwnDevices { author } => author.into(),
+                Audience::Others => Bytes::new(),
+            },
         };
         let manifest = Bytes::from(manifest.encode_to_vec());
         let signature = list_key.sign(MANIFEST, &[account.as_ref(), &manifest]);
@@ -75,7 +82,7 @@ impl ManifestDraft<'_> {
 
     fn project(&self, device: &Device) -> Device {
         match self.audience {
-            Audience::OwnDevices => device.clone(),
+            Audience::OwnDevices { .. } => device.clone(),
             Audience::Others => Device { kind: DeviceKind::Unspecified, added_at: Timestamp::EPOCH, ..device.clone() },
         }
     }

@@ -186,13 +186,22 @@ fn b2_a_new_epoch_is_later_than_any_version_and_heals_a_fork() {
 #[test]
 fn b4_outside_the_own_devices_chain_kinds_and_dates_are_left_out() {
     let person = Person::new(1);
-    let own =
-        ManifestDraft { audience: Audience::OwnDevices, ..person.draft(1, None) }.sign(&person.list_key, NOW).unwrap();
+    let audience = Audience::OwnDevices { author: person.device.id };
+    let own = ManifestDraft { audience, ..person.draft(1, None) }.sign(&person.list_key, NOW).unwrap();
     let others = person.manifest(1, None);
     assert!(own.devices()[0].kind == DeviceKind::Phone && own.devices()[0].added_at == NOW);
     assert!(others.devices()[0].kind == DeviceKind::Unspecified && others.devices()[0].added_at == Timestamp::EPOCH);
     assert_eq!(own.head().order(), others.head().order());
     assert_ne!(own.head().hash, others.head().hash);
+    assert!(own.author() == Some(&person.device.id) && others.author().is_none());
+}
+
+#[test]
+fn b4_a_list_of_own_devices_is_by_one_of_them() {
+    let person = Person::new(1);
+    let audience = Audience::OwnDevices { author: Person::new(2).device.id };
+    let refusal = ManifestDraft { audience, ..person.draft(1, None) }.sign(&person.list_key, NOW).err();
+    assert_eq!(refusal, Some(ManifestError::Devices(DevicesError::AuthorUnlisted)));
 }
 
 #[test]

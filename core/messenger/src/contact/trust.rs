@@ -86,9 +86,20 @@ pub(crate) fn manifest_read(
     chain_next: u64,
     now: Timestamp,
 ) -> Result<Option<MessageRow>, StoreError> {
-    let notice = believe(tx, row, newest, now)?;
-    tx.execute("UPDATE contact SET chain_is_new = 0 WHERE id = ?1", [row.0])?;
+    let notice = list_is(tx, row, newest, now)?;
     chain_read(tx, row, chain_next, now)?;
+    Ok(notice)
+}
+
+/// That list stands in the chain that is read, for certain.
+pub(crate) fn list_is(
+    tx: &mut Tx<'_>,
+    row: ContactRow,
+    list: &VerifiedManifest,
+    now: Timestamp,
+) -> Result<Option<MessageRow>, StoreError> {
+    let notice = believe(tx, row, list, now)?;
+    tx.execute("UPDATE contact SET chain_is_new = 0 WHERE id = ?1", [row.0])?;
     Ok(notice)
 }
 
@@ -132,7 +143,7 @@ pub(super) fn believe(
         outbox::moved::follow(tx, row, now)?;
     }
     let mut new = manifest.devices().iter().filter(|device| !before.contains(&device.id)).peekable();
-    if before.is_empty() || new.peek().is_none() && !is_later_epoch {
+    if row == ContactRow::OWN || before.is_empty() || new.peek().is_none() && !is_later_epoch {
         return Ok(None);
     }
     let are_declared =
@@ -159,7 +170,7 @@ pub(crate) fn answered_from_chain(tx: &mut Tx<'_>, contact: &Contact, chain: &Ch
 }
 
 /// The contact's manifests for us stand in another chain from now on. It is read before anything is sent, if it can be.
-fn turn_to_chain(tx: &mut Tx<'_>, row: ContactRow, chain: &ChainAddress) -> Result<(), StoreError> {
+pub(crate) fn turn_to_chain(tx: &mut Tx<'_>, row: ContactRow, chain: &ChainAddress) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE contact SET relay = ?2, chain = ?3, chain_key = ?4, chain_next = 0, chain_is_new = 1, manifest_read_at = min(manifest_read_at, 1) WHERE id = ?1",
         params![row.0, chain.relay.to_string(), chain.chain.as_bytes(), chain.key.as_bytes()],
@@ -218,11 +229,12 @@ pub(crate) fn distrust(tx: &mut Tx<'_>, row: ContactRow, trust: Trust) -> Result
 }
 
 /// Contacts whose chain is read without a letter to them: those that have shown two lists, daily, because only a new epoch heals that and
-/// nothing is sent to them; and those for whose list a letter waits.
+/// nothing is sent to them; our own, daily, because other devices write it; and those for whose list a letter waits.
 pub(crate) fn to_read_again(view: &impl Query, now: Timestamp) -> Result<Vec<ContactRow>, StoreError> {
     view.all(
         "SELECT id FROM contact WHERE state != 4 AND blocked = 0 AND (
              (trust = 1 AND (manifest_read_at <= ?1 OR manifest_read_at > ?3))
+             OR (id = 0 AND (manifest_read_at <= ?1 OR manifest_read_at > ?3))
              OR (trust = 0 AND (manifest_read_at <= ?2 OR manifest_read_at > ?3) AND EXISTS (
                  SELECT 1 FROM waiting JOIN alias ON alias.own_inbox = waiting.own_inbox AND alias.alias = waiting.alias
                  WHERE waiting.reason = 2 AND alias.contact = contact.id)))",

@@ -3,9 +3,10 @@
 use rusqlite::params;
 use sotto_crypto::secret::{PairSecret, ReplySecret, invite_chain};
 use sotto_protocol::invite::InviteSecret;
-use sotto_protocol::{ChainId, ClaimId, InboxId, Timestamp, Token};
+use sotto_protocol::{ChainId, ClaimId, DeviceId, InboxId, Timestamp, Token};
 
 use super::{Contact, ContactRow, ContactState};
+use crate::peer::DeviceRow;
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
@@ -42,6 +43,11 @@ impl Contact {
     /// What both share once they are contacts.
     pub(crate) const fn pair_secret(&self) -> Option<&PairSecret> {
         self.pair_secret.as_ref()
+    }
+
+    /// Whether their tokens of it stand.
+    pub(crate) const fn is_pair_usable(&self) -> bool {
+        self.pair_usable
     }
 
     /// Whether the pair secret is one that we drew.
@@ -128,13 +134,21 @@ pub(crate) fn set_reply(
     row: ContactRow,
     secret: &ReplySecret,
     invite: i64,
+    asker: &DeviceId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE contact SET reply_secret = ?2, invite = ?3, asked_at = ?4, pair_secret = NULL, pair_usable = 0 WHERE id = ?1",
-        params![row.0, secret.as_bytes(), invite, ms(now)],
+        "UPDATE contact SET reply_secret = ?2, invite = ?3, asked_at = ?4, pair_secret = NULL, pair_usable = 0,
+             asker = (SELECT id FROM peer_device WHERE contact = ?1 AND device = ?5) WHERE id = ?1",
+        params![row.0, secret.as_bytes(), invite, ms(now), asker.as_ref()],
     )?;
     Ok(())
+}
+
+/// The device of theirs that has asked us, and hears the answer.
+pub(crate) fn asker(view: &impl Query, row: ContactRow) -> Result<Option<DeviceRow>, StoreError> {
+    let sql = "SELECT peer_device.id FROM contact JOIN peer_device ON peer_device.id = contact.asker WHERE contact.id = ?1 AND listed = 1";
+    view.one(sql, [row.0], |row| row.get(0).map(DeviceRow))
 }
 
 /// They hear from us that our lists stand in that chain.

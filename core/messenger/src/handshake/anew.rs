@@ -4,15 +4,18 @@
 //! stands on a session of its own, and on seals that begin with an opener. Old sessions still open what is under way.
 
 use sotto_crypto::letter::Content;
+use sotto_crypto::secret::PairSecret;
 use sotto_protocol::Timestamp;
 
-use super::tokens::{Dropped, drop_tokens};
+use super::tokens::{Dropped, Purpose, Quota, drop_tokens, put_tokens};
 use crate::contact::ContactRow;
 use crate::engine::Times;
 use crate::error::Error;
 use crate::outbox;
 use crate::own::Own;
+use crate::peer::DeviceRow;
 use crate::store::{StoreError, Tx};
+use crate::task;
 use crate::world::Chance;
 
 /// The inboxes of a contact's devices.
@@ -38,15 +41,35 @@ pub(super) fn end_pair(tx: &mut Tx<'_>, own: &Own, contact: ContactRow, times: T
     outbox::anew::end_letters(tx, contact, times.network)
 }
 
-/// Queues what the pair begins with, behind its tokens, and behind it the texts that nobody has confirmed.
+/// Another device of ours shares a pair secret with a contact: its tokens are put here too, in the place of those of the pair before.
+pub(crate) fn take_pair(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    contact: ContactRow,
+    pair: &PairSecret,
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    end_pair(tx, own, contact, times)?;
+    let batch = task::new_batch(tx)?;
+    put_tokens(tx, own, batch, Purpose::Pair(contact), Quota::default(), |inbox| pair.token(inbox, 0), chance)?;
+    Ok(outbox::anew::send_messages_again(tx, contact)?)
+}
+
+/// Queues what the pair begins with, behind its tokens, and behind it the texts that nobody has confirmed. `to`: all of their devices, or
+/// those.
 pub(super) fn begin_pair(
     tx: &mut Tx<'_>,
     contact: ContactRow,
     first: &Content,
+    to: Option<DeviceRow>,
     batch: i64,
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
-    outbox::queue_content(tx, contact, first, Some(batch), None, now, chance)?;
+    match to {
+        Some(device) => outbox::queue_content_to(tx, &[device], first, Some(batch), None, now, chance)?,
+        None => outbox::queue_content(tx, contact, first, Some(batch), None, now, chance)?,
+    }
     Ok(outbox::anew::send_messages_again(tx, contact)?)
 }

@@ -90,13 +90,14 @@ fn believe(engine: &Engine, tx: &mut Tx<'_>, manifest: &VerifiedManifest) -> Res
     }
 }
 
-/// Claims prekeys at the preferred inbox of every device of the invite's owner.
+/// Claims prekeys at the preferred inbox of every device of the invite's owner at which the invite holds.
 async fn claim(
     engine: &Arc<Engine>,
     reading: &Reading,
     id: ClaimId,
 ) -> Result<Vec<(DeviceId, relay::PrekeyClaimed)>, Error> {
     let mut claimed = Vec::with_capacity(reading.manifest.devices().len());
+    let mut failure: Option<RelayError> = None;
     for device in reading.manifest.devices() {
         let Some(inbox) = device.inboxes.first() else { continue };
         let token = sotto_crypto::secret::invite_token(&reading.invite.secret, &inbox.inbox);
@@ -107,15 +108,18 @@ async fn claim(
             bundle_only: false,
         };
         let answer = engine.client.anonymous(&inbox.relay, path::PREKEY_CLAIM, &body).await;
-        let answer =
-            answer.map_err(
-                |error: RelayError| {
-                    if error.is("refused") { InviteError::UsedUp.into() } else { Error::from(error) }
-                },
-            )?;
-        claimed.push((device.id, answer));
+        match answer {
+            Ok(answer) => claimed.push((device.id, answer)),
+            // Only the device that made an invite has tokens for it (PROTOCOL C2).
+            Err(error) if error.is("refused") => {}
+            Err(error) => failure = Some(error),
+        }
     }
-    Ok(claimed)
+    match failure {
+        Some(error) if claimed.is_empty() => Err(error.into()),
+        None if claimed.is_empty() => Err(InviteError::UsedUp.into()),
+        _ => Ok(claimed),
+    }
 }
 
 /// Stores what was read and claimed, and tells what came of it.
@@ -174,7 +178,8 @@ fn store(
         }
         _ => {}
     }
-    let row = ask(tx, &engine.own(), reading, claim, engine.times(), &mut engine.chance())?;
+    let devices: Vec<DeviceId> = claimed.iter().map(|(device, _)| *device).collect();
+    let row = ask(tx, &engine.own(), reading, claim, &devices, engine.times(), &mut engine.chance())?;
     let contact = contact::by_row(tx, row)?;
     for (device, claimed) in claimed {
         // Where the list of a contact that is known names other devices or inboxes, their prekeys are claimed when the request leaves.

@@ -21,6 +21,7 @@ mod owner;
 mod scanner;
 mod tokens;
 
+pub(crate) use anew::take_pair;
 pub use owner::InviteOptions;
 pub(crate) use owner::{
     ProvenRequest, Requested, accept, can_be_answered, forget_old_invites, invite, is_proven, take_request,
@@ -29,5 +30,5 @@ pub(crate) use owner::{
 pub(crate) use scanner::{Answered, answered, ask_anew, chain_of, tell_all_of_chain};
 pub(crate) use tokens::{
     Dropped, Purpose, UNDER_WAY, drop_tokens, forget_old_aliases, is_current_pair, is_first_answer, purpose,
-    put_all_tokens, put_tokens_again, restore_tokens,
+    put_all_tokens, put_sibling_tokens, put_tokens_again, restore_tokens,
 };

@@ -10,7 +10,7 @@ use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::secret::{InviteProof, PairSecret, ReplySecret, invite_chain, invite_proof, invite_token};
 use sotto_protocol::invite::{Invite, InviteSecret};
 use sotto_protocol::limits::{INVITE_PUTS_PER_CLAIM, INVITE_USES_MAX, INVITE_VALID_MAX};
-use sotto_protocol::{AccountId, ChainId, Timestamp};
+use sotto_protocol::{AccountId, ChainId, DeviceId, Timestamp};
 
 use super::anew;
 use super::tokens::{Purpose, Quota, REPLY_VALID, put_tokens};
@@ -141,6 +141,8 @@ pub(crate) fn is_proven(
 pub(crate) struct ProvenRequest<'a> {
     pub(crate) invite: i64,
     pub(crate) account: &'a AccountId,
+    /// Which of their devices asks.
+    pub(crate) device: &'a DeviceId,
     pub(crate) name: &'a str,
     /// Where its sender's lists are from now on, and the newest of them; `None` where what is known stays.
     pub(crate) list: Option<(&'a ChainAddress, &'a VerifiedManifest)>,
@@ -205,7 +207,7 @@ pub(crate) fn take_request(
         tx.execute("UPDATE invite SET uses_left = uses_left - 1 WHERE id = ?1", [request.invite])?;
     }
     let row = begin(tx, request, known.as_ref(), now)?;
-    contact::set_reply(tx, row, request.reply_secret, request.invite, times.judging)?;
+    contact::set_reply(tx, row, request.reply_secret, request.invite, request.device, times.judging)?;
     if accepts {
         accept(tx, own, row, times, chance)?;
         return Ok(Requested::Accepted(row));
@@ -273,5 +275,8 @@ pub(crate) fn accept(
     let (card, _) = own::contacts_card(tx, own)?;
     contact::has_told_chain(tx, row, &card.chain)?;
     let answer = Content::ContactAccept { name: own::name(tx)?, card, pair_secret: pair };
-    anew::begin_pair(tx, row, &answer, batch, times.network, chance)
+    // Only where it asked from are there tokens for the answer: their other devices hear of us from that one.
+    let asker = contact::asker(tx, row)?;
+    anew::begin_pair(tx, row, &answer, asker, batch, times.network, chance)?;
+    own::sync::contact_changed(tx, own, row, times.network, chance)
 }

@@ -14,6 +14,7 @@ use crate::engine::Times;
 use crate::error::Error;
 use crate::outbox;
 use crate::own::{self, Own};
+use crate::peer::{self, DeviceRow};
 use crate::records::Failure;
 use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
@@ -89,6 +90,7 @@ pub(crate) fn ask(
     own: &Own,
     reading: &Reading,
     claim: &ClaimId,
+    claimed: &[DeviceId],
     times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<ContactRow, Error> {
@@ -104,7 +106,8 @@ pub(crate) fn ask(
     anew::stop_seals(tx, row)?;
     contact::set_invite(tx, row, &reading.invite.secret, claim, reading.invite.expires_at)?;
     let (batch, asked) = (task::new_batch(tx)?, (row, reading.invite.account));
-    queue_request(tx, own, asked, &reading.invite.secret, reading.invite.expires_at, batch, times, chance)?;
+    let until = reading.invite.expires_at;
+    queue_request(tx, own, asked, claimed, &reading.invite.secret, until, batch, times, chance)?;
     if accepted.is_some() {
         outbox::anew::send_messages_again(tx, row)?;
     }
@@ -123,7 +126,8 @@ pub(crate) fn ask_anew(
     for contact in contact::all(tx)?.into_iter().filter(contact::Contact::is_asked) {
         let Some((secret, expires_at)) = contact::invite_of(tx, contact.row)? else { continue };
         outbox::moved::forget_requests(tx, contact.row)?;
-        queue_request(tx, own, (contact.row, contact.account), &secret, expires_at, batch, times, chance)?;
+        let asked = (contact.row, contact.account);
+        queue_request(tx, own, asked, &[], &secret, expires_at, batch, times, chance)?;
     }
     Ok(())
 }
@@ -133,6 +137,7 @@ fn queue_request(
     tx: &mut Tx<'_>,
     own: &Own,
     (row, account): (ContactRow, AccountId),
+    claimed: &[DeviceId],
     secret: &InviteSecret,
     expires_at: Timestamp,
     batch: i64,
@@ -148,7 +153,17 @@ fn queue_request(
     let manifest = own::contacts_manifest(tx)?;
     let proof = invite_proof(secret, &own.account, &account);
     let request = Content::ContactRequest { name: own::name(tx)?, card, manifest, reply_secret: reply, proof };
-    outbox::queue_content(tx, row, &request, Some(batch), Some(expires_at), times.network, chance)
+    let devices = asked_devices(tx, row, claimed)?;
+    outbox::queue_content_to(tx, &devices, &request, Some(batch), Some(expires_at), times.network, chance)
+}
+
+/// The devices that the request goes to: those at which the invite holds. Where the known list names none of them, all that it names.
+fn asked_devices(view: &impl Query, row: ContactRow, claimed: &[DeviceId]) -> Result<Vec<DeviceRow>, StoreError> {
+    let mut devices = Vec::with_capacity(claimed.len());
+    for id in claimed {
+        devices.extend(peer::device_by_id(view, row, id)?.filter(|device| device.listed).map(|device| device.row));
+    }
+    if devices.is_empty() { peer::listed_devices(view, row) } else { Ok(devices) }
 }
 
 /// Somebody who is no contact, or was removed: what is known of them from now on is what their invite says.
@@ -200,7 +215,8 @@ pub(crate) fn answered(
     contact::set_name(tx, row, &answer.name)?;
     contact::answered_from_chain(tx, &contact, &answer.chain)?;
     contact::conversation(tx, &own.account, &contact)?;
-    anew::begin_pair(tx, row, &Content::PairReady, batch, times.network, chance)?;
+    anew::begin_pair(tx, row, &Content::PairReady, None, batch, times.network, chance)?;
+    own::sync::contact_changed(tx, own, row, times.network, chance)?;
     // Our request may have named a chain that we have led our contacts from since.
     tell_of_chain(tx, own, row, Some(batch), times.network, chance)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rusqlite::params;
-use sotto_crypto::secret::invite_token;
+use sotto_crypto::secret::{PairSecret, invite_token};
 use sotto_protocol::invite::InviteSecret;
 use sotto_protocol::limits::{INVITE_PUTS_PER_CLAIM, RETENTION, TOKENS_MAX};
 use sotto_protocol::{Bytes, InboxId, Timestamp, Token, relay};
@@ -103,8 +103,20 @@ pub(super) fn put_tokens(
     Ok(())
 }
 
-/// Puts at an inbox that is new everything that can be had of the others: the tokens of contacts, but for those who are blocked, and of
-/// invites. Where it was ours before, those that were put then are put again.
+/// Puts the tokens for our other devices at every inbox of ours.
+pub(crate) fn put_sibling_tokens(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    batch: i64,
+    secret: &PairSecret,
+    chance: &mut Chance<'_>,
+) -> Result<(), StoreError> {
+    let purpose = Purpose::Pair(ContactRow::OWN);
+    put_tokens(tx, own, batch, purpose, Quota::default(), |inbox| secret.token(inbox, 0), chance)
+}
+
+/// Puts at an inbox that is new everything that can be had of the others: the tokens of our other devices, of contacts, but for those who
+/// are blocked, and of invites. Where it was ours before, those that were put then are put again.
 pub(crate) fn put_all_tokens(
     tx: &mut Tx<'_>,
     inbox: &OwnInbox,
@@ -112,7 +124,7 @@ pub(crate) fn put_all_tokens(
     times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<(), StoreError> {
-    for contact in contact::all(tx)? {
+    for contact in contact::own(tx)?.into_iter().chain(contact::all(tx)?) {
         if let Some(pair) = contact.pair_secret().filter(|_| contact.state == ContactState::Accepted) {
             add_alias(tx, inbox, batch, Purpose::Pair(contact.row), &pair.token(&inbox.inbox, 0), None, chance)?;
         }

@@ -7,11 +7,12 @@ use sotto_protocol::invite::Invite;
 use sotto_protocol::{AccountId, Bytes, Timestamp};
 
 use super::{Messenger, check_name};
-use crate::contact::{self, ContactState};
+use crate::contact::{self, ContactRow, ContactState};
 use crate::engine::{Engine, Event};
 use crate::error::{Error, InputError, InviteError};
 use crate::handshake::{self, Dropped, InviteOptions, join};
 use crate::outbox;
+use crate::own;
 use crate::receive::{self, Why};
 use crate::records::{Contact, Failure, InviteLink};
 use crate::store::{Query, StoreError, Tx};
@@ -166,7 +167,7 @@ impl Messenger {
         let engine = self.engine();
         let received = engine
             .write(move |engine, tx| -> Result<_, Error> {
-                let contact = contact::by_account(tx, &account)?.ok_or(InputError::NotFound { what: "contact" })?;
+                let contact = contact::known(tx, &account)?.ok_or(InputError::NotFound { what: "contact" })?;
                 if !contact.blocked {
                     return Err(InputError::WrongState { what: "is not blocked" }.into());
                 }
@@ -174,6 +175,7 @@ impl Messenger {
                 if contact.state != ContactState::Removed {
                     handshake::restore_tokens(tx, &engine.own(), &contact, engine.judging_now())?;
                 }
+                share(engine, tx, contact.row)?;
                 Ok(receive::retry_waiting(
                     tx,
                     &engine.own(),
@@ -211,7 +213,8 @@ impl Messenger {
         self.engine()
             .write(move |engine, tx| {
                 let contact = known_contact(tx, &account)?;
-                change(engine, tx, &contact)
+                change(engine, tx, &contact)?;
+                share(engine, tx, contact.row)
             })
             .await?;
         self.engine().wake();
@@ -233,8 +236,13 @@ impl Messenger {
     }
 }
 
+/// Our other devices hear what became of a contact here.
+fn share(engine: &Engine, tx: &mut Tx<'_>, row: ContactRow) -> Result<(), Error> {
+    own::sync::contact_changed(tx, &engine.own(), row, engine.network_now(), &mut engine.chance())
+}
+
 pub(super) fn known_contact(view: &impl Query, account: &AccountId) -> Result<contact::Contact, Error> {
-    let found = contact::by_account(view, account)?.filter(|contact| contact.state != ContactState::Removed);
+    let found = contact::known(view, account)?.filter(|contact| contact.state != ContactState::Removed);
     found.ok_or(InputError::NotFound { what: "contact" }.into())
 }
 

@@ -8,7 +8,7 @@ use sotto_protocol::{AccountId, MessageId, Timestamp};
 
 use super::Messenger;
 use super::contacts::known_contact;
-use crate::contact::{self, ContactState, Trust};
+use crate::contact::{self, ContactRow, ContactState, Trust};
 use crate::conversation::{self, Arrivals, ConversationRow, MessageRow, NewMessage};
 use crate::engine::{Engine, Event};
 use crate::error::{Error, InputError};
@@ -139,7 +139,7 @@ fn conversation_with(engine: &Engine, view: &impl Query, with: &AccountId) -> Re
     Ok(conversation::with_contact(view, contact.row)?)
 }
 
-/// One transaction: the message, its conversation, a letter per device.
+/// One transaction: the message, its conversation, a letter per device, our own other ones included.
 fn store_text(engine: &Engine, tx: &mut Tx<'_>, to: &AccountId, text: &str) -> Result<Message, Error> {
     let own = &engine.own();
     let now = engine.clock.now();
@@ -165,9 +165,10 @@ fn store_text(engine: &Engine, tx: &mut Tx<'_>, to: &AccountId, text: &str) -> R
     };
     let row = conversation::insert(tx, &new)?.ok_or(StoreError::Failed)?;
     conversation::touch(tx, conversation, &Arrivals { last: Some(row), last_at: now, unread: 0 })?;
-    if let Some(contact) = contact {
-        let letter = NewLetter { says: Says::Message(row), message_id, sent_at: now, dies_at: None, after_batch: None };
-        outbox::queue_to_contact(tx, contact.row, &letter)?;
+    let letter = NewLetter { says: Says::Message(row), message_id, sent_at: now, dies_at: None, after_batch: None };
+    let recipient = contact.map(|contact| contact.row);
+    for row in recipient.into_iter().chain([ContactRow::OWN]) {
+        outbox::queue_to_contact(tx, row, &letter)?;
     }
     Ok(conversation::message(tx, &own.account, row)?.ok_or(StoreError::Failed)?)
 }

@@ -12,7 +12,7 @@ use sotto_protocol::{ConversationId, EnvelopeId, MessageId, Timestamp};
 use super::inner_hashes::InnerHashes;
 use super::may_leave;
 use super::plan::{Which, party};
-use crate::contact::Contact;
+use crate::contact::{Contact, ContactRow};
 use crate::conversation::{self, MessageRow};
 use crate::own::{self, Own};
 use crate::peer::{PeerDevice, PeerInbox};
@@ -72,7 +72,8 @@ pub(super) fn encrypt_all(
     }
     let mut session = session::sending(tx, &own.seal, route.inbox.row)?.ok_or(StoreError::Corrupt)?;
     let recipient = party(route.contact, route.device);
-    let (_, head) = own::contacts_card(tx, own)?;
+    let head = own::head_for(tx, own, route.contact.row)?;
+    let is_sibling = route.contact.row == ContactRow::OWN;
     let opener = route.seal_out.confirmed_at.is_none().then(|| route.seal_out.maker.opener());
     let opened = seal::to_announce(tx, route.device.row)?;
     let reply_inbox = own
@@ -106,7 +107,10 @@ pub(super) fn encrypt_all(
                 .then_some(reply_inbox),
             conversation: ConversationId::between(&own.account, &route.contact.account),
             earlier: waiting.left.named(),
-            content: waiting.content.into(),
+            content: match waiting.message.filter(|_| is_sibling) {
+                Some(message) => own::sync::said(tx, message, waiting.content)?.into(),
+                None => waiting.content.into(),
+            },
         };
         let message =
             session.session.encrypt(&letter.encode(&own.party, &recipient)).map_err(|_| StoreError::Corrupt)?;
@@ -126,7 +130,7 @@ pub(super) fn encrypt_all(
                 waiting.left.before_the_next(),
             ],
         )?;
-        if let Some(row) = waiting.message {
+        if let Some(row) = waiting.message.filter(|_| !is_sibling) {
             conversation::advance(tx, row, MessageState::Sending)?;
         }
         bytes += message.bytes().len();

@@ -103,10 +103,24 @@ pub(crate) fn queue_content(
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
+    let devices = peer::listed_devices(tx, contact)?;
+    queue_content_to(tx, &devices, content, after_batch, dies_at, now, chance)
+}
+
+/// Likewise, to some devices only.
+pub(crate) fn queue_content_to(
+    tx: &mut Tx<'_>,
+    devices: &[DeviceRow],
+    content: &Content,
+    after_batch: Option<i64>,
+    dies_at: Option<Timestamp>,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
     let content = content.encode().map_err(|_| InputError::OutOfRange { what: "the content" })?;
     let message_id = MessageId::from_bytes(chance.bytes());
     let letter = NewLetter { says: Says::Content(&content), message_id, sent_at: now, dies_at, after_batch };
-    Ok(queue_to_contact(tx, contact, &letter)?)
+    Ok(devices.iter().try_for_each(|device| queue(tx, *device, &letter))?)
 }
 
 /// Condition: the row may leave now. `?1` is the device. Letters leave in the order in which they were queued: behind one that waits
@@ -196,6 +210,7 @@ pub(crate) fn confirmed(tx: &mut Tx<'_>, device: DeviceRow, counter: u64, now: T
         params![device.0, already, stored(counter)],
         |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?)),
     )?;
+    let is_sibling = peer::device_by_row(tx, device)?.contact == ContactRow::OWN;
     for (row, message) in rows {
         match message {
             Some(message) => {
@@ -203,7 +218,9 @@ pub(crate) fn confirmed(tx: &mut Tx<'_>, device: DeviceRow, counter: u64, now: T
                     "UPDATE outbox SET state = 3, olm = NULL, ended_at = ?2 WHERE id = ?1",
                     params![row, ms(now)],
                 )?;
-                conversation::advance(tx, MessageRow(message), MessageState::Delivered)?;
+                if !is_sibling {
+                    conversation::advance(tx, MessageRow(message), MessageState::Delivered)?;
+                }
             }
             // Not a message: nobody will ask for it again by its place in a conversation.
             None => {
@@ -249,16 +266,16 @@ fn fail(tx: &mut Tx<'_>, row: i64, failure: Failure, now: Timestamp) -> Result<(
         params![row, ms(now)],
     )?;
     let Some(message) = message_of(tx, row)? else { return Ok(()) };
-    let lives = tx.one("SELECT 1 FROM outbox WHERE message = ?1 AND state <= 3 LIMIT 1", [message.0], |_| Ok(()))?;
+    let lives = "SELECT 1 FROM outbox WHERE message = ?1 AND state <= 3 AND peer_device NOT IN (SELECT id FROM peer_device WHERE contact = 0) LIMIT 1";
+    let lives = tx.one(lives, [message.0], |_| Ok(()))?;
     if lives.is_none() {
         conversation::advance(tx, message, MessageState::Failed(failure))?;
     }
     Ok(())
 }
 
+/// The message whose state a row decides: how far one is that goes to our own devices too its recipients' devices alone decide.
 fn message_of(tx: &Tx<'_>, row: i64) -> Result<Option<MessageRow>, StoreError> {
-    Ok(tx
-        .one("SELECT message FROM outbox WHERE id = ?1", [row], |row| row.get::<_, Option<i64>>(0))?
-        .flatten()
-        .map(MessageRow))
+    let sql = "SELECT message FROM outbox JOIN peer_device ON peer_device.id = outbox.peer_device WHERE outbox.id = ?1 AND contact != 0";
+    Ok(tx.one(sql, [row], |row| row.get::<_, Option<i64>>(0))?.flatten().map(MessageRow))
 }

@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use rusqlite::params;
 use sotto_crypto::letter::{Content, ResendRequest};
-use sotto_crypto::manifest::{Device, DeviceKind};
+use sotto_crypto::manifest::{Device, DeviceKind, VerifiedManifest};
 use sotto_crypto::olm::OlmAccount;
 use sotto_protocol::{DeviceId, MessageId, RelayAddress, Timestamp, relay};
 
 use super::heads::{self, HeldChain};
 use super::{Own, OwnInbox, chain, relays};
+use crate::contact::ContactState;
 use crate::engine::{Engine, Times};
 use crate::error::Error;
 use crate::outbox::{NewLetter, Says};
@@ -62,8 +63,11 @@ pub(crate) fn become_another(engine: &Engine, tx: &mut Tx<'_>, new: &Newborn) ->
     let before = super::load(tx, engine.own().seal.clone())?;
     let seal = &before.seal;
     let batch = task::new_batch(tx)?;
-    let shorter = heads::adopt(tx, &new.held)?;
+    let shorter = heads::adopt(tx, &new.held, times.network)?;
     let olm_before = super::olm(tx, seal)?;
+    if new.place == Place::Beside {
+        leave_what_is_under_way(tx)?;
+    }
     leave_inboxes(tx, &before, new.place, batch, times, chance)?;
     forget_letters(tx, &before, new.place, batch, times.network, chance)?;
     forget_keys(tx)?;
@@ -94,7 +98,7 @@ pub(crate) fn become_another(engine: &Engine, tx: &mut Tx<'_>, new: &Newborn) ->
 /// The list that makes the device known came too late: the account's has moved on, and does not name it yet. It is signed again behind that.
 pub(crate) fn publish_again(engine: &Engine, tx: &mut Tx<'_>, held: &[HeldChain]) -> Result<(), Error> {
     let Some(batch) = born_with(tx)? else { return Ok(()) };
-    let shorter = heads::adopt(tx, held)?;
+    let shorter = heads::adopt(tx, held, engine.network_now())?;
     publish(tx, &engine.own(), &shorter, batch, engine.network_now(), &mut engine.chance())?;
     generation::is_no_copy(tx)?;
     Ok(())
@@ -124,6 +128,14 @@ pub(crate) fn is_unpublished(view: &impl Query) -> Result<bool, StoreError> {
     Ok(view.one(sql, [], |_| Ok(()))?.is_some())
 }
 
+/// Whether a list shows that this device is none of the account's any more: it was removed, or another has come in its place.
+pub(super) fn is_none_of(view: &impl Query, list: &VerifiedManifest) -> Result<bool, StoreError> {
+    let (device, before) = names(view)?;
+    let is_newborn_beside = before.is_none() && is_unpublished(view)?;
+    let is_listed = |device: &DeviceId| list.device(device).is_some();
+    Ok(!is_newborn_beside && !is_listed(&device) && !before.as_ref().is_some_and(is_listed))
+}
+
 /// Which device this is, and in whose place it has come where the account's own chain may not say so yet.
 pub(crate) fn names(view: &impl Query) -> Result<(DeviceId, Option<DeviceId>), StoreError> {
     let found = view.one("SELECT device, replaces FROM own_device JOIN account USING (device)", [], |row| {
@@ -131,6 +143,20 @@ pub(crate) fn names(view: &impl Query) -> Result<(DeviceId, Option<DeviceId>), S
     })?;
     let (device, before) = found.ok_or(StoreError::Corrupt)?;
     Ok((device, before.filter(|_| is_unpublished(view).unwrap_or(false))))
+}
+
+/// What the device before goes on with by itself: calls that it has still to make, its invites, and requests that wait for an answer, theirs or
+/// its own (PROTOCOL C2).
+fn leave_what_is_under_way(tx: &mut Tx<'_>) -> Result<(), Error> {
+    let (asked, asking) = (ContactState::Asked.code(), ContactState::Asking.code());
+    tx.execute("UPDATE contact SET state = ?3 WHERE state IN (?1, ?2)", [asked, asking, ContactState::Removed.code()])?;
+    tx.execute("UPDATE contact SET claim = NULL, invite_expires_at = NULL, invite = NULL", [])?;
+    for table in ["relay_task", "joining", "alias", "invite"] {
+        tx.execute(&format!("DELETE FROM {table}"), [])?;
+    }
+    let (invite, gone) = (chain::Chain::Invite.code(), chain::Chain::Gone.code());
+    tx.execute("DELETE FROM own_chain WHERE audience IN (?1, ?2)", [invite, gone])?;
+    Ok(())
 }
 
 /// The inboxes of the device before: deleted behind the new list, or somebody else's from now on.

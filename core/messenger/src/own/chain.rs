@@ -1,22 +1,21 @@
 //! The chains of this account: the manifests that tell contacts, invited people and its own devices what it has.
 //!
 //! A manifest is signed by the list key, sealed for its audience and appended by the relay's task queue (`task`); the row in `own_chain`
-//! is already what the relay will have.
+//! is already what the relay will have, unless another device of the account writes there first (`own/agreement.rs`).
 
 use std::time::Duration;
 
 use rusqlite::params;
-use sotto_crypto::certificate::Certificate;
-use sotto_crypto::keys::{ListKey, WriteKey};
+use sotto_crypto::keys::WriteKey;
 use sotto_crypto::letter::Card;
-use sotto_crypto::manifest::{
-    Audience, Device, DeviceKind, Head, InboxAddress, ManifestDraft, Predecessor, VerifiedManifest, seal_entry,
-};
-use sotto_crypto::secret::{ChainKey, PrekeyKey};
+use sotto_crypto::manifest::{Audience, Head, ManifestDraft, VerifiedManifest, seal_entry};
+use sotto_crypto::secret::ChainKey;
 use sotto_protocol::label::chain_entry_hash;
-use sotto_protocol::{AccountId, Bytes, ChainId, DeviceId, InboxId, RelayAddress, Timestamp, relay};
+use sotto_protocol::{AccountId, Bytes, ChainId, DeviceId, RelayAddress, Timestamp, relay};
 
-use super::Own;
+use super::list::{breaks_a_rule, list_key, sign_manifest};
+use super::{Own, siblings};
+use crate::contact::ContactRow;
 use crate::error::Error;
 use crate::state::StateSeal;
 use crate::store::column::ms;
@@ -65,9 +64,9 @@ impl Chain {
         }
     }
 
-    const fn audience(self) -> Audience {
+    pub(super) const fn audience(self, author: DeviceId) -> Audience {
         match self {
-            Self::OwnDevices | Self::OwnDevicesBefore => Audience::OwnDevices,
+            Self::OwnDevices | Self::OwnDevicesBefore => Audience::OwnDevices { author },
             Self::Contacts | Self::Invite | Self::Gone | Self::ContactsBefore => Audience::Others,
         }
     }
@@ -86,7 +85,7 @@ pub(crate) fn begin_chain(
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<i64, Error> {
-    let manifest = sign_manifest(tx, seal, purpose.audience(), None, now)?;
+    let manifest = sign_manifest(tx, seal, purpose, None, now)?;
     begin_with(tx, batch, purpose, relay, chain, key, seal, &manifest, chance)
 }
 
@@ -132,7 +131,8 @@ fn begin_with(
     Ok(row)
 }
 
-/// The account's next manifest, in every chain that is alive: its entries are queued. The version goes up by one in all of them.
+/// The account's next manifest. Its own chain is where it is decided (PROTOCOL B2, B4): as long as no other device writes there the others
+/// follow at once, else when it is known to stand there.
 pub(crate) fn renew_manifest(
     tx: &mut Tx<'_>,
     seal: &StateSeal,
@@ -140,57 +140,144 @@ pub(crate) fn renew_manifest(
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
+    let own = rows(tx)?.into_iter().find(|row| row.purpose == Chain::OwnDevices).ok_or(StoreError::Corrupt)?;
+    if !holds_list_key(tx, own.order.0)? {
+        return Ok(());
+    }
     tx.execute("UPDATE account SET version = version + 1, issued_at = ?1", [ms(now)])?;
-    let chains = tx.all(
-        "SELECT id, audience, relay, chain, chain_key, hash, entry_hash FROM own_chain WHERE audience != 3 ORDER BY audience, id",
+    let manifest = sign_manifest(tx, seal, Chain::OwnDevices, Some(own.hash), now)?;
+    append(tx, batch, &own, &manifest, chance)?;
+    if siblings::are_none(tx)? { project(tx, seal, batch, chance) } else { Ok(()) }
+}
+
+/// Whether the list key of that epoch is ours to sign with. That of an epoch which another device has begun comes from there.
+fn holds_list_key(view: &impl Query, epoch: u32) -> Result<bool, StoreError> {
+    Ok(view.one("SELECT epoch >= ?1 FROM account", [epoch], |row| row.get(0))?.unwrap_or(false))
+}
+
+/// Writes what the account's own list says to the chains of all others that say less. A projection is the same, whichever device makes it:
+/// who comes second finds what it would have written.
+pub(super) fn project(tx: &mut Tx<'_>, seal: &StateSeal, batch: i64, chance: &mut Chance<'_>) -> Result<(), Error> {
+    let list = own_list(tx)?;
+    let order = list.head().order();
+    if !holds_list_key(tx, order.0)? {
+        return Ok(());
+    }
+    let list_key = list_key(tx, seal)?;
+    let mut written: Vec<(Chain, VerifiedManifest)> = vec![(Chain::OwnDevices, list.clone())];
+    for row in rows(tx)? {
+        if row.purpose == Chain::OwnDevices || row.order >= order {
+            continue;
+        }
+        let twin = written.iter().find(|(of, _)| Some(*of) == row.purpose.follows()).map(|(_, twin)| twin.clone());
+        let manifest = match (twin, row.purpose.follows()) {
+            (Some(twin), _) => twin,
+            // The chain that it follows has it already.
+            (None, Some(followed)) => newest_of(tx, followed)?,
+            (None, None) => {
+                let draft = ManifestDraft {
+                    certificate: list.certificate(),
+                    version: order.1,
+                    previous: Some(row.hash),
+                    devices: list.devices(),
+                    audience: Audience::Others,
+                };
+                draft.sign(&list_key, list.issued_at()).map_err(|error| breaks_a_rule(&error))?
+            }
+        };
+        written.push((row.purpose, manifest.clone()));
+        append(tx, batch, &row, &manifest, chance)?;
+    }
+    Ok(())
+}
+
+/// A chain that is alive, as far as it was written.
+pub(super) struct Row {
+    row: i64,
+    pub(super) purpose: Chain,
+    relay: RelayAddress,
+    pub(super) chain: ChainId,
+    key: ChainKey,
+    pub(super) order: (u32, u32),
+    pub(super) hash: [u8; 32],
+    entry_hash: [u8; 32],
+}
+
+pub(super) fn rows(view: &impl Query) -> Result<Vec<Row>, StoreError> {
+    let rows = view.all(
+        "SELECT id, audience, relay, chain, chain_key, epoch, version, hash, entry_hash FROM own_chain WHERE audience != 3 ORDER BY audience, id",
         [],
         |row| {
             let (audience, relay): (i64, String) = (row.get(1)?, row.get(2)?);
-            let (chain, key, hash, entry_hash): ([u8; 32], [u8; 32], [u8; 32], [u8; 32]) =
-                (row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?);
-            Ok((
-                row.get::<_, i64>(0)?,
-                audience,
-                relay,
-                ChainId::from_bytes(chain),
-                ChainKey::from_bytes(key),
-                hash,
-                entry_hash,
-            ))
+            let (chain, key): ([u8; 32], [u8; 32]) = (row.get(3)?, row.get(4)?);
+            let order = (row.get(5)?, row.get(6)?);
+            Ok((row.get::<_, i64>(0)?, audience, relay, chain, key, order, row.get(7)?, row.get(8)?))
         },
     )?;
-    let mut signed: Vec<(Chain, VerifiedManifest)> = Vec::new();
-    for (row, audience, relay, chain, key, hash, entry_hash) in chains {
-        let purpose = Chain::from_code(audience)?;
-        let twin = signed.iter().find(|(of, _)| Some(*of) == purpose.follows()).map(|(_, manifest)| manifest.clone());
-        let manifest = match twin {
-            Some(manifest) => manifest,
-            None => sign_manifest(tx, seal, purpose.audience(), Some(hash), now)?,
-        };
-        signed.push((purpose, manifest.clone()));
-        let entry = seal_entry(&manifest, &chain, &key, chance);
-        let head = manifest.head();
-        tx.execute(
-            "UPDATE own_chain SET epoch = ?2, version = ?3, hash = ?4, entry_hash = ?5, manifest = ?6 WHERE id = ?1",
-            params![
+    rows.into_iter()
+        .map(|(row, audience, relay, chain, key, order, hash, entry_hash)| {
+            Ok(Row {
                 row,
-                head.epoch,
-                head.version,
-                head.hash,
-                chain_entry_hash(&entry_hash, &entry),
-                manifest.bytes().as_ref()
-            ],
-        )?;
-        let body = relay::ChainAppend {
-            chain: chain.into(),
-            previous: Bytes::copy_from_slice(&entry_hash),
-            entry: entry.into(),
-            ..relay::ChainAppend::default()
-        };
-        let relay = relay.parse().map_err(|_| StoreError::Corrupt)?;
-        task::queue(tx, batch, &relay, Subject::Chain(chain), task::Kind::ChainAppend, &body)?;
-    }
-    Ok(())
+                purpose: Chain::from_code(audience)?,
+                relay: relay.parse().map_err(|_| StoreError::Corrupt)?,
+                chain: ChainId::from_bytes(chain),
+                key: ChainKey::from_bytes(key),
+                order,
+                hash,
+                entry_hash,
+            })
+        })
+        .collect()
+}
+
+/// Queues a manifest behind the last of a chain. Where another device may have written there meanwhile, nobody is told of it before it is
+/// known to stand.
+fn append(
+    tx: &mut Tx<'_>,
+    batch: i64,
+    row: &Row,
+    manifest: &VerifiedManifest,
+    chance: &mut Chance<'_>,
+) -> Result<(), StoreError> {
+    let is_alone = siblings::are_none(tx)?;
+    let entry = seal_entry(manifest, &row.chain, &row.key, chance);
+    let head = manifest.head();
+    tx.execute(
+        "UPDATE own_chain SET epoch = ?2, version = ?3, hash = ?4, entry_hash = ?5, manifest = ?6, told = iif(?7, NULL, coalesce(told, manifest))
+         WHERE id = ?1",
+        params![
+            row.row,
+            head.epoch,
+            head.version,
+            head.hash,
+            chain_entry_hash(&row.entry_hash, &entry),
+            manifest.bytes().as_ref(),
+            is_alone,
+        ],
+    )?;
+    let body = relay::ChainAppend {
+        chain: row.chain.into(),
+        previous: Bytes::copy_from_slice(&row.entry_hash),
+        entry: entry.into(),
+        ..relay::ChainAppend::default()
+    };
+    task::queue(tx, batch, &row.relay, Subject::Chain(row.chain), task::Kind::ChainAppend, &body)
+}
+
+/// The newest list of a chain that we know, whether or not it is known to stand there.
+fn newest_of(view: &impl Query, purpose: Chain) -> Result<VerifiedManifest, StoreError> {
+    let found = view.one(
+        "SELECT account.account, own_chain.manifest FROM own_chain, account WHERE audience = ?1",
+        [purpose.code()],
+        |row| Ok((AccountId::from_bytes(row.get(0)?), row.get::<_, Vec<u8>>(1)?)),
+    )?;
+    let (account, manifest) = found.ok_or(StoreError::Corrupt)?;
+    VerifiedManifest::reload(&account, manifest.into()).map_err(|_| StoreError::Corrupt)
+}
+
+/// The newest list of the account that we know.
+pub(super) fn own_list(view: &impl Query) -> Result<VerifiedManifest, StoreError> {
+    newest_of(view, Chain::OwnDevices)
 }
 
 /// Who reads the chains of ours at a relay.
@@ -210,20 +297,15 @@ pub(super) fn move_chain(
     ends_at: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
-    let newest = tx.one(
-        "SELECT account.account, own_chain.manifest FROM own_chain, account WHERE audience = ?1",
-        [purpose.code()],
-        |row| Ok((AccountId::from_bytes(row.get(0)?), row.get::<_, Vec<u8>>(1)?)),
-    )?;
-    let (account, manifest) = newest.ok_or(StoreError::Corrupt)?;
-    let manifest = VerifiedManifest::reload(&account, manifest.into()).map_err(|_| StoreError::Corrupt)?;
+    let manifest = newest_of(tx, purpose)?;
     let before = if purpose == Chain::OwnDevices { Chain::OwnDevicesBefore } else { Chain::ContactsBefore };
     tx.execute(
         "UPDATE own_chain SET audience = ?2, ends_at = ?3 WHERE audience = ?1",
         params![purpose.code(), before.code(), ms(ends_at)],
     )?;
     let (chain, key) = (ChainId::from_bytes(chance.bytes()), ChainKey::generate(chance));
-    begin_with(tx, batch, purpose, relay, chain, &key, seal, &manifest, chance).map(drop)
+    begin_with(tx, batch, purpose, relay, chain, &key, seal, &manifest, chance)?;
+    if purpose == Chain::OwnDevices { Ok(siblings::chain_moved(tx)?) } else { Ok(()) }
 }
 
 /// Deletes chains that were retired long enough ago, and gives up those whose relay has not deleted them since.
@@ -314,99 +396,44 @@ pub(crate) fn end_of_chain(view: &impl Query, chain: &ChainId) -> Result<Option<
     view.one("SELECT entry_hash FROM own_chain WHERE chain = ?1", [chain.as_ref()], |row| row.get(0))
 }
 
-/// Signs the account's current version for an audience.
-fn sign_manifest(
-    tx: &Tx<'_>,
-    seal: &StateSeal,
-    audience: Audience,
-    previous: Option<[u8; 32]>,
-    now: Timestamp,
-) -> Result<VerifiedManifest, Error> {
-    let row = tx.one(
-        "SELECT account, list_key_sealed, certificate, certificate_signature, version FROM account",
-        [],
-        |row| {
-            Ok((
-                row.get::<_, [u8; 32]>(0)?,
-                row.get::<_, Vec<u8>>(1)?,
-                row.get::<_, Vec<u8>>(2)?,
-                row.get::<_, Vec<u8>>(3)?,
-                row.get(4)?,
-            ))
-        },
-    )?;
-    let (account, list_key, certificate, signature, version) = row.ok_or(StoreError::Corrupt)?;
-    let list_key: ListKey = seal.open("account.list_key", b"1", &list_key)?;
-    let certificate = Certificate::verify(&AccountId::from_bytes(account), certificate.into(), &signature)
-        .map_err(|_| StoreError::Corrupt)?;
-    let devices = devices(tx)?;
-    let draft = ManifestDraft { certificate: &certificate, version, previous, devices: &devices, audience };
-    draft.sign(&list_key, now).map_err(|error| {
-        tracing::error!(%error, "our own manifest breaks a rule");
-        StoreError::Corrupt.into()
-    })
-}
-
-fn devices(tx: &Tx<'_>) -> Result<Vec<Device>, StoreError> {
-    let rows = tx.all(
-        "SELECT id, device, kind, ed25519, curve25519, added_at, replaces, replaces_signature FROM own_device ORDER BY id",
-        [],
-        |row| {
-            let (replaces, signature): (Option<[u8; 16]>, Option<[u8; 64]>) = (row.get(6)?, row.get(7)?);
-            let device = Device {
-                id: DeviceId::from_bytes(row.get(1)?),
-                kind: DeviceKind::try_from(row.get::<_, i32>(2)?).unwrap_or_default(),
-                ed25519: row.get(3)?,
-                curve25519: row.get(4)?,
-                inboxes: Vec::new(),
-                added_at: crate::store::column::timestamp(row.get(5)?),
-                replaces: replaces
-                    .zip(signature)
-                    .map(|(device, signature)| Predecessor { device: DeviceId::from_bytes(device), signature }),
-            };
-            Ok((row.get::<_, i64>(0)?, device))
-        },
-    )?;
-    let mut devices = Vec::with_capacity(rows.len());
-    for (row, mut device) in rows {
-        let inboxes = tx.all(
-            "SELECT relay, inbox, prekey_key FROM own_inbox WHERE own_device = ?1 AND leaving_at IS NULL ORDER BY position",
-            [row],
-            |row| Ok((row.get::<_, String>(0)?, row.get::<_, [u8; 16]>(1)?, row.get::<_, [u8; 32]>(2)?)),
-        )?;
-        for (relay, inbox, prekey_key) in inboxes {
-            let relay = relay.parse().map_err(|_| StoreError::Corrupt)?;
-            device.inboxes.push(InboxAddress {
-                relay,
-                inbox: InboxId::from_bytes(inbox),
-                prekey_key: PrekeyKey::from_bytes(prekey_key),
-            });
-        }
-        devices.push(device);
-    }
-    Ok(devices)
-}
-
 /// The card that contacts get, with the head of its chain.
 pub(crate) fn contacts_card(view: &impl Query, own: &Own) -> Result<(Card, Head), StoreError> {
+    card(view, own, Chain::Contacts)
+}
+
+/// The head of the chain that a contact reads, or another device of ours. One that may still turn out not to be it is not told of: it would
+/// look like a fork.
+pub(crate) fn head_for(view: &impl Query, own: &Own, contact: ContactRow) -> Result<Head, StoreError> {
+    let purpose = if contact == ContactRow::OWN { Chain::OwnDevices } else { Chain::Contacts };
+    Ok(card(view, own, purpose)?.1)
+}
+
+fn card(view: &impl Query, own: &Own, purpose: Chain) -> Result<(Card, Head), StoreError> {
     let card = view.one(
-        "SELECT relay, chain, chain_key, epoch, version, hash FROM own_chain WHERE audience = ?1",
-        [Chain::Contacts.code()],
+        "SELECT relay, chain, chain_key, epoch, version, hash, told FROM own_chain WHERE audience = ?1",
+        [purpose.code()],
         |row| {
             let (relay, chain, key): (String, [u8; 32], [u8; 32]) = (row.get(0)?, row.get(1)?, row.get(2)?);
             let head = Head { epoch: row.get(3)?, version: row.get(4)?, hash: row.get(5)? };
-            Ok((relay, ChainId::from_bytes(chain), ChainKey::from_bytes(key), head))
+            Ok((relay, ChainId::from_bytes(chain), ChainKey::from_bytes(key), head, row.get::<_, Option<Vec<u8>>>(6)?))
         },
     )?;
-    let (relay, chain, chain_key, head) = card.ok_or(StoreError::Corrupt)?;
+    let (relay, chain, chain_key, newest, told) = card.ok_or(StoreError::Corrupt)?;
+    let head = match told {
+        Some(told) => VerifiedManifest::reload(&own.account, told.into()).map_err(|_| StoreError::Corrupt)?.head(),
+        None => newest,
+    };
     let relay = relay.parse().map_err(|_| StoreError::Corrupt)?;
     Ok((Card { account: own.account, relay, chain, chain_key }, head))
 }
 
 /// The manifest at the head of the contacts' chain, as it was signed: signing that version again with another date would be a fork.
 pub(crate) fn contacts_manifest(view: &impl Query) -> Result<Bytes, StoreError> {
-    let manifest: Option<Vec<u8>> =
-        view.one("SELECT manifest FROM own_chain WHERE audience = ?1", [Chain::Contacts.code()], |row| row.get(0))?;
+    let manifest: Option<Vec<u8>> = view.one(
+        "SELECT coalesce(told, manifest) FROM own_chain WHERE audience = ?1",
+        [Chain::Contacts.code()],
+        |row| row.get(0),
+    )?;
     Ok(manifest.ok_or(StoreError::Corrupt)?.into())
 }
 

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use rusqlite::params;
 use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::secret::ChainKey;
-use sotto_protocol::{AccountId, Bytes, ChainId};
+use sotto_protocol::{AccountId, Bytes, ChainId, Timestamp};
 
 use super::chain::{self, Chain};
+use super::siblings;
 use crate::contact::ChainAddress;
 use crate::engine::Engine;
 use crate::error::Error;
@@ -120,7 +121,11 @@ fn chains(view: &impl Query) -> Result<Vec<(Chain, ChainAddress)>, StoreError> {
 
 /// From now on our chains are what their relays hold: the next list follows that, and is later than all of them. What was still to be
 /// appended is not any more. Returns those that hold less than we knew, or nothing.
-pub(super) fn adopt<'a>(tx: &mut Tx<'_>, held: &'a [HeldChain]) -> Result<Vec<&'a HeldChain>, StoreError> {
+pub(super) fn adopt<'a>(
+    tx: &mut Tx<'_>,
+    held: &'a [HeldChain],
+    now: Timestamp,
+) -> Result<Vec<&'a HeldChain>, StoreError> {
     tx.execute("DELETE FROM relay_task WHERE kind IN (4, 6)", [])?;
     let mut shorter = Vec::new();
     for chain in held {
@@ -130,7 +135,7 @@ pub(super) fn adopt<'a>(tx: &mut Tx<'_>, held: &'a [HeldChain]) -> Result<Vec<&'
         };
         let head = list.head();
         let adopted = tx.execute(
-            "UPDATE own_chain SET epoch = ?2, version = ?3, hash = ?4, entry_hash = ?5, manifest = ?6
+            "UPDATE own_chain SET epoch = ?2, version = ?3, hash = ?4, entry_hash = ?5, manifest = ?6, told = NULL
              WHERE chain = ?1 AND (epoch, version) <= (?2, ?3)",
             params![
                 chain.chain.as_ref(),
@@ -148,6 +153,9 @@ pub(super) fn adopt<'a>(tx: &mut Tx<'_>, held: &'a [HeldChain]) -> Result<Vec<&'
             "UPDATE account SET version = max(version, ?2) WHERE epoch = ?1",
             params![head.epoch, head.version],
         )?;
+    }
+    if !siblings::are_none(tx)? {
+        siblings::list_stands(tx, now)?;
     }
     Ok(shorter)
 }

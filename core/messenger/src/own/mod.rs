@@ -1,14 +1,19 @@
-//! This account and device: identity, inboxes and keys; `chain` holds what tells others of them, `birth` how another device comes to be.
+//! This account and device: identity, inboxes and keys; `chain` holds what tells others of them, `siblings` what the account's other devices
+//! are to this one, `birth` how another device comes to be.
 //!
 //! [`Own`] is what never changes while the engine runs, read once when it opens; what changes (the Olm account, chain heads, cursors)
 //! is read where it is used, inside the transaction that changes it.
 //! Order for a new inbox (PROTOCOL B6): create, tokens, bundle and prekeys, then the manifest that names it.
 
+mod agreement;
 mod birth;
 mod chain;
 mod epoch;
 mod heads;
+mod list;
 mod relays;
+pub(crate) mod siblings;
+pub(crate) mod sync;
 
 use rusqlite::params;
 use sotto_crypto::Party;
@@ -27,12 +32,14 @@ use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
 use crate::world::{Chance, Rng};
 
+pub(crate) use agreement::{has_unknown_of_ours, is_own_list_in, take_up_own_list, take_up_projection, was_appended};
 pub(crate) use birth::{Newborn, Place, become_another, is_unpublished, names as device_names, publish_again};
 pub(crate) use chain::{
     Chain, begin_behind, begin_chain, chain_is_gone, contacts_card, contacts_manifest, delete as delete_chain,
-    end_of_chain, ends_of_chains, renew_manifest, write_key,
+    end_of_chain, ends_of_chains, head_for, renew_manifest, write_key,
 };
 pub(crate) use heads::{read_others as read_other_chains, read_own_list};
+pub(crate) use list::list_due_at;
 pub(crate) use relays::{
     add_relay, forget_left, former_owner_key, home, is_deleted, is_listed, is_to_join, left_due_at, remove_relay,
     to_join,

@@ -17,7 +17,7 @@ use sotto_protocol::limits::{INBOXES_PER_DEVICE_MAX, MANIFEST_VALID};
 use sotto_protocol::{InboxId, RelayAddress, Timestamp, relay};
 
 use super::chain::{self, Chain};
-use super::{Own, OwnInbox, epoch};
+use super::{Own, OwnInbox, epoch, siblings};
 use crate::engine::Engine;
 use crate::error::{Error, InputError};
 use crate::state::StateSeal;
@@ -151,6 +151,13 @@ pub(crate) fn remove_relay(
     tx.execute("UPDATE own_inbox SET leaving_at = ?2 WHERE id = ?1", params![inbox.row, ms(engine.judging_now())])?;
     task::forget_puts(tx, &inbox.inbox)?;
     let moving = chain::at(tx, relay)?;
+    let moves_lists = moving.contains(&Chain::OwnDevices) || moving.contains(&Chain::Contacts);
+    if moves_lists && !siblings::are_none(tx)? {
+        // They would not learn the new list key, nor where the lists are.
+        return Err(
+            InputError::WrongState { what: "has other devices, which cannot follow to another home yet" }.into()
+        );
+    }
     if moving.contains(&Chain::OwnDevices) {
         epoch::begin(tx, &own, root.ok_or(Error::NeedsRootKey)?, &next, now, chance)?;
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rusqlite::params;
-use sotto_crypto::letter::{Channel, Content, ContentError, Letter};
+use sotto_crypto::letter::{Channel, Content, ContentError, Letter, OwnDeviceSync};
 use sotto_crypto::manifest::HeadNews;
 use sotto_crypto::olm::PrekeyUsed;
 use sotto_protocol::letter::OlmKind;
@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::handshake::{self, Answered};
 use crate::healing::{self, News};
 use crate::outbox::{self, NewLetter, Says};
+use crate::own;
 use crate::peer::{self, DeviceRow, Met};
 use crate::prekey;
 use crate::records::{Kind, MessageState};
@@ -84,13 +85,17 @@ impl Batch<'_, '_, '_> {
         if self.was_counted(&contact, device, authentic.letter.counter)? {
             // Here again: through another inbox, or because its sender never heard that it came. It hears it again, and may have given up
             // others meanwhile.
-            let content = content_of(&authentic.letter, is_reply_alias).ok();
+            let content = content_of(&authentic.letter, &contact, is_reply_alias).ok();
             let asks = content.as_ref().is_none_or(asks_to_be_confirmed);
             let (installed, letter) = self.keep_keys(&contact, device, authentic)?;
             let order = self.count(&contact, device, &letter, asks)?;
             self.heed(&contact, device, &letter)?;
             let places = self.places_of(&contact, device, &inner_hash, &letter)?;
             match content {
+                Some(content) if contact.row == ContactRow::OWN => {
+                    self.clear(&places)?;
+                    self.apply_own(device, &letter, order, content)?;
+                }
                 // It was counted without having been seen, or has been since.
                 Some(Content::Text(text)) if !places.is_empty() => {
                     self.say(&contact, &letter, order, Kind::Text, &text.body, &places)?;
@@ -102,7 +107,7 @@ impl Batch<'_, '_, '_> {
             }
             return Ok(installed);
         }
-        let content = match content_of(&authentic.letter, is_reply_alias) {
+        let content = match content_of(&authentic.letter, &contact, is_reply_alias) {
             Ok(content) => check_cards(&contact, &content).map(|()| content),
             Err(error) => Err(error.into()),
         };
@@ -113,6 +118,12 @@ impl Batch<'_, '_, '_> {
             Err(nonsense) => return Err(Fault::Refused(nonsense.code)),
             Ok(content) => content,
         };
+        if let Content::OwnDeviceSync(OwnDeviceSync::Said { account, .. }) = &content
+            && contact::by_account(self.tx, account)?.is_none()
+        {
+            // Who that is comes in a letter of its own.
+            return Err(Fault::Wait(Why::NotAnswered));
+        }
         match contact.state {
             ContactState::Accepted => {}
             ContactState::Asked if matches!(content, Content::ContactAccept { .. }) => {}
@@ -128,6 +139,12 @@ impl Batch<'_, '_, '_> {
         self.heed(&contact, device, &letter)?;
         let places = self.places_of(&contact, device, &inner_hash, &letter)?;
         match content {
+            Content::Text(_) | Content::Unknown { .. } | Content::OwnDeviceSync(_)
+                if contact.row == ContactRow::OWN =>
+            {
+                self.clear(&places)?;
+                self.apply_own(device, &letter, order, content)?;
+            }
             Content::Text(text) => self.say(&contact, &letter, order, Kind::Text, &text.body, &places)?,
             Content::Unknown { fallback } => self.say(&contact, &letter, order, Kind::Unknown, &fallback, &places)?,
             content => {
@@ -291,6 +308,10 @@ impl Batch<'_, '_, '_> {
             Content::PairReady if !handshake::is_current_pair(self.tx, self.own_inbox, alias)? => {}
             Content::PairReady => {
                 contact::pair_is_usable(self.tx, contact.row)?;
+                if !contact.is_pair_usable() {
+                    own::sync::contact_changed(self.tx, self.own, contact.row, self.now, self.chance)
+                        .map_err(into_fault)?;
+                }
                 self.forget_contact(contact.row);
             }
             Content::CardChange(card) => {
@@ -308,7 +329,9 @@ impl Batch<'_, '_, '_> {
                 self.received.contacts_changed = true;
                 self.received.answered.push(contact.row);
             }
-            Content::ContactRequest { .. } => return Err(Fault::Refused("content_misplaced")),
+            Content::ContactRequest { .. } | Content::OwnDeviceSync(_) => {
+                return Err(Fault::Refused("content_misplaced"));
+            }
         }
         Ok(())
     }
@@ -380,11 +403,15 @@ impl Batch<'_, '_, '_> {
 
 /// What a letter of a contact says. An answer is legal where it was asked for; everything else also there, because it may follow the answer
 /// before the pair's tokens are known to stand.
-fn content_of(letter: &Letter, is_reply_alias: bool) -> Result<Content, ContentError> {
-    match Content::decode(&letter.content, Channel::Contact) {
+fn content_of(letter: &Letter, contact: &Contact, is_reply_alias: bool) -> Result<Content, ContentError> {
+    match Content::decode(&letter.content, channel_of(contact)) {
         Err(ContentError::Misplaced) if is_reply_alias => Content::decode(&letter.content, Channel::Reply),
         content => content,
     }
+}
+
+const fn channel_of(contact: &Contact) -> Channel {
+    if contact.row.0 == ContactRow::OWN.0 { Channel::Own } else { Channel::Contact }
 }
 
 /// What only makes up for letters that were lost is not worth another.

@@ -8,12 +8,13 @@
 //! the commit, and are not here (`stream.rs`).
 //! - `open.rs`: seal and ratchet, up to an authenticated letter
 //! - `apply.rs`: what a letter changes; `request.rs`: a stranger's first letter; `counters.rs`: how far a device's letters have come;
-//!   `waiting.rs`: what is not understood yet; `unopened.rs`: what came and cannot be opened
+//!   `siblings.rs`: what our other devices say; `waiting.rs`: what is not understood yet; `unopened.rs`: what came and cannot be opened
 
 mod apply;
 mod counters;
 mod open;
 mod request;
+mod siblings;
 mod unopened;
 mod waiting;
 
@@ -51,6 +52,8 @@ use crate::world::Chance;
 pub(crate) struct Received {
     /// Messages that are new, in order.
     pub(crate) messages: Vec<MessageRow>,
+    /// How many messages of this account came from its other devices.
+    pub(crate) own_messages: usize,
     /// Contacts whose manifest must be read again.
     pub(crate) stale: Vec<ContactRow>,
     /// Whether contacts changed.
@@ -64,6 +67,7 @@ pub(crate) struct Received {
 impl Received {
     fn add(&mut self, more: Self) {
         self.messages.extend(more.messages);
+        self.own_messages += more.own_messages;
         self.stale.extend(more.stale);
         self.contacts_changed |= more.contacts_changed;
         self.answered.extend(more.answered);
@@ -381,15 +385,25 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
         Ok(())
     }
 
-    /// A message has come.
+    /// A message of another has come.
     fn arrived(&mut self, conversation: ConversationRow, row: MessageRow, order: Option<Order>) {
         self.received.messages.push(row);
+        self.moved(conversation, row, order).unread += 1;
+    }
+
+    /// A message of ours has come.
+    fn arrived_here(&mut self, conversation: ConversationRow, row: MessageRow, order: Order) {
+        self.received.own_messages += 1;
+        self.moved(conversation, row, Some(order));
+    }
+
+    fn moved(&mut self, conversation: ConversationRow, row: MessageRow, order: Option<Order>) -> &mut Arrivals {
         let now = self.now;
         let arrivals =
             self.conversations.entry(conversation).or_insert(Arrivals { last: None, last_at: now, unread: 0 });
         if !order.is_some_and(|order| order.is_late) {
             arrivals.last = arrivals.last.max(Some(row));
         }
-        arrivals.unread += 1;
+        arrivals
     }
 }

@@ -26,6 +26,9 @@ impl Batch<'_, '_, '_> {
         }
         let message = &unsealed.sealed.message;
         let sender = unsealed.sealed.sender.ok_or(Fault::Refused("sender_missing"))?;
+        if sender.account == self.own.account {
+            return Err(Fault::Refused("request_of_own_account"));
+        }
         let (Some(session), Some(identity_key)) = (message.session(), message.identity_key()) else {
             return Err(Fault::Refused("prekey_message_expected"));
         };
@@ -64,8 +67,14 @@ impl Batch<'_, '_, '_> {
         }
         let chain = handshake::chain_of(&card);
         let list = brings_list.then_some((&chain, &manifest));
-        let request =
-            ProvenRequest { invite, account: &sender.account, name: &name, list, reply_secret: &reply_secret };
+        let request = ProvenRequest {
+            invite,
+            account: &sender.account,
+            device: &sender.device,
+            name: &name,
+            list,
+            reply_secret: &reply_secret,
+        };
         let requested =
             handshake::take_request(self.tx, self.own, &request, self.times(), self.chance).map_err(into_fault)?;
         let row = match requested {

@@ -153,7 +153,7 @@ pub(super) fn retry_answered(
     chance: &mut Chance<'_>,
 ) -> Result<(), StoreError> {
     while let Some(contact) = received.answered.pop() {
-        received.add(retry_under_all_aliases(tx, own, contact, &[Why::NotAnswered], times, chance)?);
+        received.add(retry_under_all_aliases(tx, own, contact, &[Why::NotAnswered, Why::Blocked], times, chance)?);
     }
     Ok(())
 }

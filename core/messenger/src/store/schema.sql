@@ -90,6 +90,7 @@ CREATE TABLE own_chain (
     hash             BLOB NOT NULL,
     entry_hash       BLOB NOT NULL,           -- hash of the last entry, for compare-and-append
     manifest         BLOB NOT NULL,           -- the SignedManifest in it
+    told             BLOB,                    -- where other devices write too: the last one known to stand there, until this one is; else null
     ends_at          INTEGER                  -- of 4 and 5: when nobody is waited for any longer; of 3: when its relay is not either
 ) STRICT;
 
@@ -133,7 +134,7 @@ CREATE INDEX alias_over ON alias (over_at) WHERE over_at IS NOT NULL;
 -- ---- who they are -------------------------------------------------------------------------------------------------------------
 
 CREATE TABLE contact (
-    id               INTEGER PRIMARY KEY,
+    id               INTEGER PRIMARY KEY,     -- 0: this account, for its other devices
     account          BLOB NOT NULL UNIQUE,
     name             TEXT NOT NULL,           -- as they call themselves
     given_name       TEXT,                    -- as we call them
@@ -158,6 +159,7 @@ CREATE TABLE contact (
     pair_is_ours     INTEGER NOT NULL DEFAULT 0,  -- drawn here, with our answer; theirs does not simply take its place
     pair_usable      INTEGER NOT NULL DEFAULT 0,  -- their tokens of it stand
     reply_secret     BLOB,                    -- theirs, for our answer
+    asker            INTEGER,                 -- the device of theirs that waits for it: peer_device.id
     invite_secret    BLOB,                    -- of the invite we scanned last, for our request
     claim            BLOB,                    -- our claim id of it, while we wait for the answer; only the request leaves then
     invite_expires_at INTEGER,
@@ -166,7 +168,9 @@ CREATE TABLE contact (
     asked_at         INTEGER NOT NULL DEFAULT 0,  -- when we heard of it
     meetings         INTEGER NOT NULL DEFAULT 0,  -- how often they began anew in the day that began at
     meetings_since   INTEGER NOT NULL DEFAULT 0,
-    created_at       INTEGER NOT NULL
+    created_at       INTEGER NOT NULL,
+    sync_version     INTEGER NOT NULL DEFAULT 0,  -- of what our devices share of them; 0: nothing yet
+    sync_author      BLOB                     -- the device of ours whose word that is
 ) STRICT;
 
 CREATE TABLE peer_device (

@@ -9,6 +9,7 @@ mod bounds;
 mod contacts;
 mod copies;
 mod counters;
+mod devices;
 mod diverted;
 mod failover;
 mod first_contact;

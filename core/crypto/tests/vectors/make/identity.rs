@@ -155,11 +155,14 @@ fn add_manifests(scenarios: &mut Scenarios) {
     let vector = |expect: &str, about: &str, bytes: &[u8]| unknown(manifest(expect, about, &account, bytes, NOW));
     let good = alice.manifest(1, None);
     scenarios.add("good", vector("accepted", "A manifest with one device.", good.bytes()));
-    let own = ManifestDraft { audience: Audience::OwnDevices, ..alice.draft(1, None) }
-        .sign(&alice.list_key, NOW)
-        .ok()
-        .unwrap();
-    scenarios.add("own-devices", vector("accepted", "The own-devices chain also says kinds and dates.", own.bytes()));
+    let audience = Audience::OwnDevices { author: alice.device.id };
+    let own = ManifestDraft { audience, ..alice.draft(1, None) }.sign(&alice.list_key, NOW).ok().unwrap();
+    let about = "The own-devices chain also says kinds and dates, and who has written the list.";
+    scenarios.add("own-devices", vector("accepted", about, own.bytes()));
+    let unlisted = resigned(&alice, &alice.list_key, |message| message.author = Bytes::from_static(&[7; 16]));
+    scenarios.add("author-unlisted", vector("author-unlisted", "By a device that is not in it.", &unlisted));
+    let short = resigned(&alice, &alice.list_key, |message| message.author = Bytes::from_static(&[7; 15]));
+    scenarios.add("short-author", vector("malformed", "An author's id of another length.", &short));
     let second = {
         let mut device = Person::new(3).device;
         device.inboxes.push(inbox(&mut alice.rng));

@@ -2,7 +2,8 @@
 
 use sotto_crypto::Party;
 use sotto_crypto::letter::{
-    Card, Ciphertext, Content, Counters, GivenUp, Letter, Meaning, Range, ResendRequest, Style, Text,
+    Card, Ciphertext, Content, Counters, GivenUp, Letter, Meaning, OwnDeviceSync, Range, ResendRequest, Style,
+    SyncedContact, SyncedState, Text,
 };
 use sotto_crypto::manifest::Head;
 use sotto_crypto::seal::{Opened, OpenerHash};
@@ -214,16 +215,33 @@ fn add_contents(scenarios: &mut Scenarios) {
         proof: InviteProof::from_bytes([5; 32]),
     };
     let accept = Content::ContactAccept { name, card: card(), pair_secret: PairSecret::from_bytes([4; 32]) };
+    let said = OwnDeviceSync::Said {
+        account: Person::new(2).account(),
+        content: Content::Text(Text::plain("Grüezi")).encode().ok().unwrap(),
+    };
+    let synced = SyncedContact {
+        version: 3,
+        card: card(),
+        manifest: alice.manifest(1, None).bytes().clone(),
+        name: "Zoë".to_owned(),
+        given_name: Some("Zed".to_owned()),
+        state: SyncedState::Accepted,
+        blocked: true,
+        pair_secret: Some(PairSecret::from_bytes([4; 32])),
+        pair_usable: false,
+    };
     let channels = ["contact", "invite", "reply", "own"];
     for (body, content, legal) in [
         ("text", Content::Text(Text::plain("Grüezi")), ["contact", "own"].as_slice()),
-        ("confirmation", Content::Confirmation, &["contact"]),
-        ("resend-request", Content::ResendRequest(resend_request()), &["contact"]),
-        ("given-up", Content::GivenUp(given_up()), &["contact"]),
+        ("confirmation", Content::Confirmation, &["contact", "own"]),
+        ("resend-request", Content::ResendRequest(resend_request()), &["contact", "own"]),
+        ("given-up", Content::GivenUp(given_up()), &["contact", "own"]),
         ("pair-ready", Content::PairReady, &["contact"]),
         ("card-change", Content::CardChange(card()), &["contact"]),
         ("contact-request", request, &["invite"]),
         ("contact-accept", accept, &["reply"]),
+        ("said", Content::OwnDeviceSync(said), &["own"]),
+        ("synced-contact", Content::OwnDeviceSync(OwnDeviceSync::Contact(Box::new(synced.clone()))), &["own"]),
     ] {
         let bytes = content.encode().ok().unwrap();
         for channel in channels {
@@ -236,13 +254,24 @@ fn add_contents(scenarios: &mut Scenarios) {
             scenarios.add(&format!("{body}-on-{channel}"), vector(expect, about, channel, &bytes));
         }
     }
+    let mut refused = |scenario: &str, about: &str, change: fn(&mut SyncedContact)| {
+        let mut contact = synced.clone();
+        change(&mut contact);
+        let content = Content::OwnDeviceSync(OwnDeviceSync::Contact(Box::new(contact))).encode().ok().unwrap();
+        scenarios.add(scenario, vector("malformed", about, "own", &content));
+    };
+    refused("synced-contact-version-zero", "Versions count from 1.", |contact| contact.version = 0);
+    refused("synced-contact-without-secret", "A contact shares a secret.", |contact| contact.pair_secret = None);
+    refused("synced-contact-removed-with-secret", "Somebody who was removed shares none.", |contact| {
+        contact.state = SyncedState::Removed;
+    });
     let mut unknown = letter::Content { fallback: "a poll".to_owned(), body: None }.encode_to_vec();
     unknown.extend_from_slice(&[0x92, 0x01, 0x02, 1, 2]); // field 18
     for channel in channels {
-        let (expect, about) = if channel == "contact" {
+        let (expect, about) = if matches!(channel, "contact" | "own") {
             ("accepted", "A body that is not known shows its fallback.")
         } else {
-            ("misplaced", "A body that is not known is legal for contacts only.")
+            ("misplaced", "A body that is not known is legal for contacts and own devices only.")
         };
         scenarios.add(&format!("unknown-on-{channel}"), vector(expect, about, channel, &unknown));
     }

@@ -56,6 +56,7 @@ pub(crate) fn manifest(error: &ManifestError) -> &'static str {
         ManifestError::Devices(DevicesError::DuplicateKey) => "duplicate-key",
         ManifestError::Devices(DevicesError::WeakKey) => "weak-key",
         ManifestError::Devices(DevicesError::DuplicateInbox) => "duplicate-inbox",
+        ManifestError::Devices(DevicesError::AuthorUnlisted) => "author-unlisted",
         ManifestError::Devices(DevicesError::ReplacesListed) => "replaces-listed",
         ManifestError::History(HistoryError::Compromised) => "compromised",
         ManifestError::History(HistoryError::Older) => "older",

@@ -2,7 +2,9 @@
 
 use sotto_crypto::certificate::Certificate;
 use sotto_crypto::kem::KemPrivateKey;
-use sotto_crypto::letter::{Channel, Ciphertext, Content, Counters, Letter, UnverifiedLetter, binding as bind};
+use sotto_crypto::letter::{
+    Channel, Ciphertext, Content, Counters, Letter, OwnDeviceSync, SyncedState, UnverifiedLetter, binding as bind,
+};
 use sotto_crypto::manifest::{Device, DeviceKind, Head, History, Known, Predecessor, VerifiedManifest, open_entry};
 use sotto_crypto::olm::OlmMessage;
 use sotto_crypto::prekey::{Bundle, open_one_time};
@@ -274,6 +276,19 @@ pub(crate) fn content(vector: &Vector) -> Outcome {
             answers.hex("pair_secret", pair_secret.as_bytes()).0
         }
         Content::PairReady => answers.text("body", "pair-ready").0,
+        Content::OwnDeviceSync(OwnDeviceSync::Said { account, content }) => {
+            answers.text("body", "said").hex("account", account).hex("content", content).0
+        }
+        Content::OwnDeviceSync(OwnDeviceSync::Contact(contact)) => {
+            let answers = answers.text("body", "synced-contact").hex("account", contact.card.account);
+            let answers = answers.text("version", contact.version).text("name", contact.name);
+            let answers = answers.text("given_name", contact.given_name.unwrap_or_default());
+            let flags = [contact.state == SyncedState::Removed, contact.blocked, contact.pair_usable];
+            let answers = answers.text("flags", flags.map(|flag| if flag { "1" } else { "0" }).concat());
+            let secret = contact.pair_secret.map_or_else(Vec::new, |secret| secret.as_bytes().to_vec());
+            answers.hex("manifest", contact.manifest).hex("pair_secret", secret).0
+        }
+        Content::OwnDeviceSync(OwnDeviceSync::Unknown) => answers.text("body", "own-device-sync").0,
         Content::CardChange(card) => {
             answers.text("body", "card-change").hex("account", card.account).hex("chain", card.chain).0
         }

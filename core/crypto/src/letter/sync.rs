@@ -1,0 +1,150 @@
+//! What the devices of one account tell each other (`docs/protocol.md` section 6, "Own devices"): what was said on one of them, and what
+//! became of a contact.
+//!
+//! Whatever one device does to a contact is told whole, with a version: the devices need not hear of every change, nor in one order, to
+//! agree in the end. Not here: when it is told, and what a device does with it (the engine).
+
+use std::cmp::Ordering;
+
+use sotto_protocol::decode::DecodeError;
+use sotto_protocol::limits::SEALED_BYTES_MAX;
+use sotto_protocol::{AccountId, Bytes, DeviceId, letter};
+
+use super::content::{Card, ContentError, check_manifest, check_name};
+use crate::secret::PairSecret;
+
+/// See the file's story.
+#[derive(Clone, PartialEq, Eq)]
+pub enum OwnDeviceSync {
+    /// A message of this account: its id and time are the letter's.
+    Said {
+        /// Whom it was said to.
+        account: AccountId,
+        /// The content that they get, encoded.
+        content: Bytes,
+    },
+    /// What a contact is.
+    Contact(Box<SyncedContact>),
+    /// Something of the future, which this code cannot do.
+    Unknown,
+}
+
+/// All that the devices of an account share of a contact.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SyncedContact {
+    /// From 1: of two the higher counts.
+    pub version: u64,
+    /// Where their lists for us are.
+    pub card: Card,
+    /// A SignedManifest of that chain: to be verified as the card's account's.
+    pub manifest: Bytes,
+    /// What they call themselves.
+    pub name: String,
+    /// What we call them.
+    pub given_name: Option<String>,
+    /// Whether they are a contact.
+    pub state: SyncedState,
+    /// Nothing of theirs is shown.
+    pub blocked: bool,
+    /// What tokens between both derive from; none with somebody who was removed.
+    pub pair_secret: Option<PairSecret>,
+    /// Theirs stand.
+    pub pair_usable: bool,
+}
+
+/// What somebody is to all devices of an account.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SyncedState {
+    /// A contact.
+    Accepted,
+    /// A contact no more.
+    Removed,
+}
+
+impl SyncedContact {
+    /// Which of two accounts of a contact counts: that of the higher version, and of one version that of the device with the higher id.
+    #[must_use]
+    pub fn order(one: (u64, &DeviceId), other: (u64, &DeviceId)) -> Ordering {
+        one.0.cmp(&other.0).then_with(|| one.1.as_bytes().cmp(other.1.as_bytes()))
+    }
+
+    fn to_message(&self) -> Result<letter::SyncedContact, ContentError> {
+        Ok(letter::SyncedContact {
+            version: self.version,
+            card: Some(self.card.to_message()),
+            manifest: self.manifest.clone(),
+            name: check_name(&self.name)?.to_owned(),
+            given_name: match &self.given_name {
+                Some(name) => check_name(name)?.to_owned(),
+                None => String::new(),
+            },
+            removed: self.state == SyncedState::Removed,
+            blocked: self.blocked,
+            pair_secret: match &self.pair_secret {
+                Some(secret) => Bytes::copy_from_slice(secret.as_bytes()),
+                None => Bytes::new(),
+            },
+            pair_usable: self.pair_usable,
+        })
+    }
+
+    fn from_message(message: letter::SyncedContact) -> Result<Self, ContentError> {
+        if message.version == 0 {
+            return Err(DecodeError::Missing { what: "version" }.into());
+        }
+        let state = if message.removed { SyncedState::Removed } else { SyncedState::Accepted };
+        let pair_secret = match &*message.pair_secret {
+            [] => None,
+            secret => Some(PairSecret::try_from(secret)?),
+        };
+        if pair_secret.is_some() != (state == SyncedState::Accepted) {
+            return Err(DecodeError::Missing { what: "pair secret of a contact" }.into());
+        }
+        Ok(Self {
+            version: message.version,
+            card: Card::from_message(message.card)?,
+            manifest: check_manifest(message.manifest)?,
+            name: check_name(&message.name)?.to_owned(),
+            given_name: match message.given_name.as_str() {
+                "" => None,
+                name => Some(check_name(name)?.to_owned()),
+            },
+            state,
+            blocked: message.blocked,
+            pair_secret,
+            pair_usable: message.pair_usable,
+        })
+    }
+}
+
+impl OwnDeviceSync {
+    pub(super) fn to_message(&self) -> Result<letter::OwnDeviceSync, ContentError> {
+        use letter::own_device_sync::What;
+        let what = match self {
+            Self::Said { account, content } => {
+                What::Said(letter::Said { account: (*account).into(), content: content.clone() })
+            }
+            Self::Contact(contact) => What::Contact(contact.to_message()?),
+            Self::Unknown => return Err(ContentError::BodyCount { count: 0 }),
+        };
+        Ok(letter::OwnDeviceSync { what: Some(what) })
+    }
+
+    pub(super) fn from_message(message: letter::OwnDeviceSync) -> Result<Self, ContentError> {
+        use letter::own_device_sync::What;
+        Ok(match message.what {
+            Some(What::Said(said)) => Self::Said {
+                account: AccountId::try_from(&*said.account)?,
+                content: match said.content.len() {
+                    0 => return Err(DecodeError::Missing { what: "content" }.into()),
+                    length if length > SEALED_BYTES_MAX => {
+                        return Err(DecodeError::TooLong { length, length_max: SEALED_BYTES_MAX }.into());
+                    }
+                    _ => said.content,
+                },
+            },
+            Some(What::Contact(contact)) => Self::Contact(Box::new(SyncedContact::from_message(contact)?)),
+            None => Self::Unknown,
+        })
+    }
+}

@@ -1,0 +1,69 @@
+//! The other devices of this account, as a peer like others: letters, sessions, counters and seals with them are those of a contact.
+//!
+//! The row [`ContactRow::OWN`] stands for the account itself: its lists are read from the account's own chain, its devices but this one are
+//! the siblings, and an *own secret* is what the pair secret is with a contact: tokens for siblings derive from it at every inbox of the
+//! account. There is no such row before the account has, or is about to have, a second device: a device that is alone gives its relays
+//! no token that nobody will use, and nobody else writes its lists.
+//! Not here: what siblings tell each other (`own/sync.rs`), lists that several devices write (`own/agreement.rs`).
+
+use rusqlite::params;
+use sotto_crypto::manifest::VerifiedManifest;
+use sotto_crypto::secret::PairSecret;
+use sotto_protocol::{AccountId, Timestamp};
+
+use super::chain::Chain;
+use super::{Own, chain};
+use crate::contact::{self, ContactRow, ContactState};
+use crate::handshake;
+use crate::store::column::ms;
+use crate::store::{Query, StoreError, Tx};
+use crate::task;
+use crate::world::Chance;
+
+/// Whether this device is the only one of its account, and about to stay so.
+pub(crate) fn are_none(view: &impl Query) -> Result<bool, StoreError> {
+    Ok(view.one("SELECT 1 FROM contact WHERE id = 0", [], |_| Ok(()))?.is_none())
+}
+
+/// Makes room for siblings: from now on what one of them says under the own secret's tokens is heard, and others may write the account's
+/// lists. Returns the batch that puts the tokens.
+pub(crate) fn expect(tx: &mut Tx<'_>, own: &Own, now: Timestamp, chance: &mut Chance<'_>) -> Result<i64, StoreError> {
+    let batch = task::new_batch(tx)?;
+    if !are_none(tx)? {
+        return Ok(batch);
+    }
+    let secret = PairSecret::generate(chance);
+    tx.execute(
+        "INSERT INTO contact (id, account, name, state, relay, chain, chain_key, manifest, epoch, version, hash, manifest_read_at, pair_secret,
+             pair_usable, created_at)
+         SELECT 0, account, name, ?2, relay, chain, chain_key, manifest, own_chain.epoch, own_chain.version, hash, 1, ?3, 1, ?4
+         FROM own_chain, account WHERE audience = ?1",
+        params![Chain::OwnDevices.code(), ContactState::Accepted.code(), secret.as_bytes(), ms(now)],
+    )?;
+    handshake::put_sibling_tokens(tx, own, batch, &secret, chance)?;
+    Ok(batch)
+}
+
+/// The account's list as it is known to stand in its own chain, where there are siblings.
+pub(super) fn list(view: &impl Query) -> Result<Option<VerifiedManifest>, StoreError> {
+    let found = view.one("SELECT account, manifest FROM contact WHERE id = 0", [], |row| {
+        Ok((AccountId::from_bytes(row.get(0)?), row.get::<_, Vec<u8>>(1)?))
+    })?;
+    let Some((account, manifest)) = found else { return Ok(None) };
+    VerifiedManifest::reload(&account, manifest.into()).map(Some).map_err(|_| StoreError::Corrupt)
+}
+
+/// A list of ours stands in the account's own chain.
+pub(super) fn list_stands(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+    contact::list_is(tx, ContactRow::OWN, &chain::own_list(tx)?, now).map(drop)
+}
+
+/// The account's own chain is another one from now on.
+pub(super) fn chain_moved(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET (relay, chain, chain_key) = (SELECT relay, chain, chain_key FROM own_chain WHERE audience = ?1),
+             chain_next = 0, chain_is_new = 1, manifest_read_at = min(manifest_read_at, 1) WHERE id = 0",
+        [Chain::OwnDevices.code()],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! What the devices of an account tell each other: what was said on one of them, and what a contact is (`docs/protocol.md`, "Own devices").
+//!
+//! A message goes to the siblings in the same transaction as to its recipients, as a row of the outbox that stands for the same message;
+//! how far it is says its recipients alone. A contact goes whole, with a version, whenever one device changes what all share of it: its
+//! siblings put tokens for it at their own inboxes, and hear it and write to it from then on. What is under way on one device alone, an
+//! invite or a request that waits for an answer, stays there (PROTOCOL C2).
+//! Invariant: what a sibling says of a contact is heeded once, and never what was said before it.
+
+use rusqlite::params;
+use sotto_crypto::letter::{Card, Content, OwnDeviceSync, SyncedContact, SyncedState};
+use sotto_crypto::manifest::VerifiedManifest;
+use sotto_protocol::{AccountId, Bytes, DeviceId, Timestamp};
+
+use super::{Own, siblings};
+use crate::contact::{self, ChainAddress, Contact, ContactRow, ContactState, NewContact, PairOf};
+use crate::conversation::MessageRow;
+use crate::engine::Times;
+use crate::error::Error;
+use crate::handshake::{self, Dropped};
+use crate::outbox;
+use crate::peer::{self, DeviceRow};
+use crate::records::Failure;
+use crate::store::column::{counter, stored};
+use crate::store::{Query, StoreError, Tx};
+use crate::world::Chance;
+
+/// A message of ours as the siblings get it; the note to self as it is.
+pub(crate) fn said(view: &impl Query, message: MessageRow, content: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    let account = view.one(
+        "SELECT contact.account FROM message JOIN conversation ON conversation.id = message.conversation
+         LEFT JOIN contact ON contact.id = conversation.contact WHERE message.id = ?1",
+        [message.0],
+        |row| row.get::<_, Option<[u8; 32]>>(0),
+    )?;
+    let Some(account) = account.flatten().map(AccountId::from_bytes) else { return Ok(content) };
+    let said = Content::OwnDeviceSync(OwnDeviceSync::Said { account, content: content.into() });
+    Ok(said.encode().map_err(|_| StoreError::Corrupt)?.to_vec())
+}
+
+/// What all our devices share of a contact has changed here: the others hear of it. What one device alone knows of is nothing to them.
+pub(crate) fn contact_changed(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    row: ContactRow,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    if siblings::are_none(tx)? {
+        return Ok(());
+    }
+    let contact = contact::by_row(tx, row)?;
+    let (version, _) = shared(tx, row)?;
+    let is_shared = version > 0 || contact.state == ContactState::Accepted;
+    if !is_shared || state_of(&contact).is_none() {
+        return Ok(());
+    }
+    note_shared(tx, row, version.saturating_add(1), &own.party.device)?;
+    let synced = Content::OwnDeviceSync(OwnDeviceSync::Contact(Box::new(describe(tx, &contact)?)));
+    outbox::queue_content(tx, ContactRow::OWN, &synced, None, None, now, chance)
+}
+
+/// Siblings that are new get what is known of every contact.
+pub(super) fn hand_over(tx: &mut Tx<'_>, own: &Own, now: Timestamp, chance: &mut Chance<'_>) -> Result<(), Error> {
+    let new = tx.all(
+        "SELECT id FROM peer_device WHERE contact = 0 AND listed = 1 AND counter_sent = 0
+         AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.peer_device = peer_device.id)",
+        [],
+        |row| row.get(0).map(DeviceRow),
+    )?;
+    if new.is_empty() {
+        return Ok(());
+    }
+    let contacts = tx.all("SELECT id FROM contact WHERE id != 0 ORDER BY id", [], |row| row.get(0).map(ContactRow))?;
+    for row in contacts {
+        let contact = contact::by_row(tx, row)?;
+        if shared(tx, row)?.0 == 0 {
+            if contact.state != ContactState::Accepted {
+                continue;
+            }
+            note_shared(tx, row, 1, &own.party.device)?;
+        }
+        if state_of(&contact).is_some() {
+            let synced = Content::OwnDeviceSync(OwnDeviceSync::Contact(Box::new(describe(tx, &contact)?)));
+            outbox::queue_content_to(tx, &new, &synced, None, None, now, chance)?;
+        }
+    }
+    Ok(())
+}
+
+const fn state_of(contact: &Contact) -> Option<SyncedState> {
+    match contact.state {
+        ContactState::Accepted => Some(SyncedState::Accepted),
+        ContactState::Removed => Some(SyncedState::Removed),
+        // They begin anew on one device: the others hear what comes of it.
+        ContactState::Asked | ContactState::Asking => None,
+    }
+}
+
+fn describe(view: &impl Query, contact: &Contact) -> Result<SyncedContact, StoreError> {
+    let state = state_of(contact).ok_or(StoreError::Corrupt)?;
+    let (version, _) = shared(view, contact.row)?;
+    Ok(SyncedContact {
+        version,
+        card: Card {
+            account: contact.account,
+            relay: contact.chain.relay.clone(),
+            chain: contact.chain.chain,
+            chain_key: contact.chain.key.clone(),
+        },
+        manifest: Bytes::copy_from_slice(&contact.manifest),
+        name: contact.name.clone(),
+        given_name: contact.given_name.clone(),
+        state,
+        blocked: contact.blocked,
+        pair_secret: contact.pair_secret().filter(|_| state == SyncedState::Accepted).cloned(),
+        pair_usable: contact.is_pair_usable(),
+    })
+}
+
+/// Version and author of what our devices share of a contact.
+fn shared(view: &impl Query, row: ContactRow) -> Result<(u64, DeviceId), StoreError> {
+    let found = view.one("SELECT sync_version, sync_author FROM contact WHERE id = ?1", [row.0], |row| {
+        Ok((counter(row.get(0)?), DeviceId::from_bytes(row.get::<_, Option<[u8; 16]>>(1)?.unwrap_or_default())))
+    })?;
+    found.ok_or(StoreError::Corrupt)
+}
+
+fn note_shared(tx: &mut Tx<'_>, row: ContactRow, version: u64, author: &DeviceId) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET sync_version = ?2, sync_author = ?3 WHERE id = ?1",
+        params![row.0, stored(version), author.as_ref()],
+    )?;
+    Ok(())
+}
+
+/// A sibling says what a contact is. Says whose row that is, where it is news.
+pub(crate) fn take_contact(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    author: &DeviceId,
+    synced: &SyncedContact,
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<Option<ContactRow>, Error> {
+    let account = synced.card.account;
+    let known = contact::by_account(tx, &account)?;
+    if account == own.account {
+        return Ok(None);
+    }
+    if let Some(known) = &known {
+        let (version, before) = shared(tx, known.row)?;
+        if SyncedContact::order((synced.version, author), (version, &before)).is_le() {
+            return Ok(None);
+        }
+    }
+    let Ok(manifest) = VerifiedManifest::reload(&account, synced.manifest.clone()) else {
+        tracing::warn!("another device of this account tells of a contact whose list is refused");
+        return Ok(None);
+    };
+    let row = take_state(tx, known.as_ref(), synced, &manifest, times.network)?;
+    contact::set_name(tx, row, &synced.name)?;
+    contact::set_given_name(tx, row, synced.given_name.as_deref())?;
+    match &synced.pair_secret {
+        Some(pair) => take_pair(tx, own, row, (pair, synced.pair_usable), times, chance)?,
+        None => {
+            outbox::fail_all(tx, row, Failure::Removed, times.network)?;
+            handshake::drop_tokens(tx, own, row, Dropped::Removed, times.judging)?;
+        }
+    }
+    take_blocking(tx, own, row, synced, times)?;
+    note_shared(tx, row, synced.version, author)?;
+    Ok(Some(row))
+}
+
+/// What is known of their lists stays, where it is newer; a chain that is read already is read on.
+fn take_state(
+    tx: &mut Tx<'_>,
+    known: Option<&Contact>,
+    synced: &SyncedContact,
+    manifest: &VerifiedManifest,
+    now: Timestamp,
+) -> Result<ContactRow, Error> {
+    let state = match synced.state {
+        SyncedState::Accepted => ContactState::Accepted,
+        SyncedState::Removed => ContactState::Removed,
+    };
+    if let Some(known) = known {
+        let is_read = matches!(known.state, ContactState::Accepted | ContactState::Removed);
+        let is_newer = manifest.head().order() > known.head.order() && !peer::changes_keys(tx, known.row, manifest)?;
+        if is_read || !is_newer {
+            contact::begin_again(tx, known.row, &synced.name, state)?;
+            return Ok(known.row);
+        }
+    }
+    let chain =
+        ChainAddress { relay: synced.card.relay.clone(), chain: synced.card.chain, key: synced.card.chain_key.clone() };
+    let new = NewContact { name: &synced.name, state, chain: &chain, manifest, chain_next: 0 };
+    let row = contact::begin(tx, &new, now)?;
+    // That list may stand in another chain: of an invite, or where they have led our other device from since.
+    contact::turn_to_chain(tx, row, &chain)?;
+    Ok(row)
+}
+
+fn take_pair(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    row: ContactRow,
+    (pair, is_usable): (&sotto_crypto::secret::PairSecret, bool),
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    let contact = contact::by_row(tx, row)?;
+    if contact.pair_secret() != Some(pair) {
+        handshake::take_pair(tx, own, row, pair, times, chance)?;
+        contact::set_pair(tx, row, pair, PairOf::Us)?;
+    }
+    if is_usable {
+        contact::pair_is_usable(tx, row)?;
+    }
+    contact::has_told_chain(tx, row, &super::contacts_card(tx, own)?.0.chain)?;
+    contact::conversation(tx, &own.account, &contact)?;
+    Ok(())
+}
+
+fn take_blocking(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    row: ContactRow,
+    synced: &SyncedContact,
+    times: Times,
+) -> Result<(), Error> {
+    let contact = contact::by_row(tx, row)?;
+    if contact.blocked == synced.blocked {
+        return Ok(());
+    }
+    contact::set_blocked(tx, row, synced.blocked)?;
+    if synced.blocked {
+        handshake::drop_tokens(tx, own, row, Dropped::Blocked, times.judging)?;
+    } else if contact.state == ContactState::Accepted {
+        handshake::restore_tokens(tx, own, &contact, times.judging)?;
+    }
+    Ok(())
+}

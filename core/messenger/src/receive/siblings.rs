@@ -1,0 +1,85 @@
+//! What another device of this account says: what was said there, and what a contact is.
+
+use sotto_crypto::letter::{Channel, Content, Letter, OwnDeviceSync};
+
+use super::apply::into_fault;
+use super::{Batch, Fault};
+use crate::contact::{self, ContactRow};
+use crate::conversation::{self, ConversationRow, NewMessage, Order};
+use crate::own;
+use crate::peer::{self, DeviceRow};
+use crate::records::{Kind, MessageState};
+use crate::store::StoreError;
+
+impl Batch<'_, '_, '_> {
+    /// Heeds it. All of it is harmless to hear again.
+    pub(super) fn apply_own(
+        &mut self,
+        device: DeviceRow,
+        letter: &Letter,
+        order: Order,
+        content: Content,
+    ) -> Result<(), Fault> {
+        match content {
+            Content::OwnDeviceSync(OwnDeviceSync::Said { account, content }) => {
+                let Some(contact) = contact::by_account(self.tx, &account)? else { return Ok(()) };
+                let Ok(said) = Content::decode(&content, Channel::Contact) else {
+                    return Err(Fault::Refused("content_malformed"));
+                };
+                let conversation = self.conversation(&contact)?;
+                self.say_own(conversation, letter, order, &said, &content)?;
+            }
+            Content::OwnDeviceSync(OwnDeviceSync::Contact(synced)) => {
+                let author = peer::device_by_row(self.tx, device)?.device;
+                let times = self.times();
+                let changed = own::sync::take_contact(self.tx, self.own, &author, &synced, times, self.chance)
+                    .map_err(into_fault)?;
+                if let Some(row) = changed {
+                    self.forget_contact(row);
+                    self.relist()?;
+                    self.received.contacts_changed = true;
+                    self.received.answered.extend([row, ContactRow::OWN]);
+                }
+            }
+            said => {
+                let conversation = ConversationRow(conversation::note_to_self(self.tx, &self.own.account)?.0);
+                self.say_own(conversation, letter, order, &said, &letter.content)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A message of this account, said on another device.
+    fn say_own(
+        &mut self,
+        conversation: ConversationRow,
+        letter: &Letter,
+        order: Order,
+        said: &Content,
+        content: &[u8],
+    ) -> Result<(), StoreError> {
+        let (kind, text) = match said {
+            Content::Text(text) => (Kind::Text, text.body.as_str()),
+            Content::Unknown { fallback } => (Kind::Unknown, fallback.as_str()),
+            // Nothing that is shown.
+            _ => return Ok(()),
+        };
+        let new = NewMessage {
+            conversation,
+            sender: None,
+            message_id: letter.message_id,
+            sent_at: letter.sent_at,
+            received_at: self.now,
+            kind,
+            text,
+            content,
+            // It has left the device that it was said on; what becomes of it is known there.
+            state: MessageState::Sent,
+            order: Some(order),
+        };
+        if let Some(row) = conversation::insert(self.tx, &new)? {
+            self.arrived_here(conversation, row, order);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! Several devices of one account: each gets what is said to it, shows what was said on the others, and knows the same contacts.
+
+use std::time::Duration;
+
+use sotto_core::InviteOptions;
+use sotto_core::records::{ContactState, MessageState};
+use sotto_sim::{Person, World};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Alice with two devices, and bob, who knows both.
+async fn two_devices(seed: u64) -> (World, Person, Person, Person) {
+    let (world, _, alice, bob) = World::contacts(seed).await;
+    let tablet = world.second_device(&alice).await.expect("it begins");
+    world.settle(&[&tablet, &alice, &bob]).await.expect("they settle");
+    // Whoever writes to her reads her list again.
+    world.wait(2 * DAY).await;
+    bob.say("alice", "hello").await.expect("they speak");
+    world.settle(&[&bob, &alice, &tablet, &bob]).await.expect("they settle");
+    (world, alice, tablet, bob)
+}
+
+async fn listed(person: &Person, contact: i64) -> i64 {
+    person.database().number(&format!("SELECT count(*) FROM peer_device WHERE listed = 1 AND contact = {contact}"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_device_is_known_to_the_first_and_to_contacts() {
+    let (_, alice, tablet, bob) = two_devices(1300).await;
+    assert_eq!((listed(&alice, 0).await, listed(&tablet, 0).await), (1, 1), "each other");
+    assert_eq!(listed(&bob, 1).await, 2);
+    let (one, other) = (alice.messenger.account().await.unwrap(), tablet.messenger.account().await.unwrap());
+    assert_eq!(one.id, other.id);
+    assert_ne!(one.device, other.device);
+    assert_eq!(alice.messenger.contacts().await.unwrap().len(), 1, "an account is no contact of itself");
+    assert!(alice.messenger.find_contact(&one.id.to_string()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_to_an_account_comes_to_every_device_of_it() {
+    let (world, alice, tablet, bob) = two_devices(1301).await;
+    for text in ["one", "two", "three"] {
+        bob.say("alice", text).await.unwrap();
+    }
+    world.settle(&[&bob, &alice, &tablet]).await.unwrap();
+    for device in [&alice, &tablet] {
+        assert_eq!(device.transcript("bob").await.unwrap(), ["hello", "one", "two", "three"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_on_one_device_is_shown_on_the_others_as_said_by_oneself() {
+    let (world, alice, tablet, bob) = two_devices(1302).await;
+    alice.say("bob", "from the phone").await.unwrap();
+    world.settle(&[&alice, &tablet, &bob]).await.unwrap();
+    tablet.say("bob", "from the tablet").await.unwrap();
+    world.settle(&[&tablet, &alice, &bob]).await.unwrap();
+    let said = ["hello", "from the phone", "from the tablet"];
+    for device in [&alice, &tablet] {
+        assert_eq!(device.transcript("bob").await.unwrap(), said);
+        let bob = device.contact("bob").await.unwrap().id;
+        let own = device.messenger.account().await.unwrap().id;
+        let messages = device.messenger.messages(bob, None, 10).await.unwrap();
+        assert!(messages[1..].iter().all(|message| message.sender == own), "both are hers");
+        let chats = device.messenger.conversations(None, 10).await.unwrap();
+        assert!(chats[0].preview_is_own && chats[0].unread <= 1, "what she said is nothing new to her");
+    }
+    assert_eq!(bob.transcript("alice").await.unwrap(), said);
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_far_a_message_is_its_recipients_devices_say_and_no_device_of_ours() {
+    let (world, alice, tablet, bob) = two_devices(1303).await;
+    bob.messenger.shut_down();
+    let sent = alice.say("bob", "is he there?").await.unwrap();
+    world.settle(&[&alice, &tablet, &alice]).await.unwrap();
+    // The tablet has it and confirms it within a day.
+    world.wait(2 * DAY).await;
+    world.settle(&[&tablet, &alice]).await.unwrap();
+    let unconfirmed = "SELECT count(*) FROM outbox JOIN peer_device ON peer_device.id = peer_device
+                       WHERE contact = 0 AND outbox.message IS NOT NULL AND outbox.state < 3";
+    assert_eq!(alice.database().number(unconfirmed), 0, "the tablet has confirmed it");
+    assert_eq!(alice.messenger.message(sent.number).await.unwrap().state, MessageState::Sent);
+    let bob = world.reopen(bob).await.unwrap();
+    bob.catch_up().await.unwrap();
+    bob.say("alice", "yes").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(alice.messenger.message(sent.number).await.unwrap().state, MessageState::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_note_to_self_is_on_every_device() {
+    let (world, alice, tablet, _bob) = two_devices(1304).await;
+    let own = alice.messenger.account().await.unwrap().id;
+    alice.messenger.send_text(own, "buy milk".to_owned()).await.unwrap();
+    tablet.messenger.send_text(own, "and bread".to_owned()).await.unwrap();
+    world.settle(&[&alice, &tablet, &alice]).await.unwrap();
+    for device in [&alice, &tablet] {
+        let notes = device.messenger.messages(own, None, 10).await.unwrap();
+        let mut texts: Vec<_> = notes.iter().map(|note| note.text.as_str()).collect();
+        texts.sort_unstable();
+        assert_eq!(texts, ["and bread", "buy milk"]);
+        assert!(notes.iter().all(|note| note.sender == own && note.state == MessageState::Sent));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_contact_made_on_one_device_is_a_contact_of_all() {
+    let (world, alice, tablet, _bob) = two_devices(1305).await;
+    let relay = alice.messenger.account().await.unwrap().relays[0].clone();
+    let carol = world.person("carol", std::slice::from_ref(&relay)).await.unwrap();
+    world.introduce(&alice, &carol).await.unwrap();
+    world.settle(&[&alice, &tablet, &carol]).await.unwrap();
+    assert_eq!(tablet.contact("carol").await.unwrap().state, ContactState::Accepted);
+    tablet.say("carol", "this is alice's tablet").await.unwrap();
+    carol.say("alice", "hello, both of you").await.unwrap();
+    world.settle(&[&tablet, &carol, &alice, &tablet, &carol]).await.unwrap();
+    let mut expected = ["hello, both of you", "this is alice's tablet"];
+    expected.sort_unstable();
+    for (person, with) in [(&alice, "carol"), (&tablet, "carol"), (&carol, "alice")] {
+        let mut said = person.transcript(with).await.unwrap();
+        said.sort_unstable();
+        assert_eq!(said, expected);
+    }
+    assert_eq!(carol.messenger.contacts().await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invite_of_somebody_with_two_devices_is_used_at_the_one_that_made_it() {
+    let (world, alice, tablet, _bob) = two_devices(1306).await;
+    let relay = alice.messenger.account().await.unwrap().relays[0].clone();
+    let dave = world.person("dave", std::slice::from_ref(&relay)).await.unwrap();
+    let two = world.second_device(&dave).await.unwrap();
+    world.settle(&[&two, &dave]).await.unwrap();
+    // The first reads who the second is, whose letters wait until then.
+    world.wait(MINUTE).await;
+    world.settle(&[&two, &dave]).await.unwrap();
+    // Invited by the tablet, scanned by a second device as well.
+    let invite =
+        tablet.messenger.invite(InviteOptions { auto_accept: true, ..InviteOptions::default() }).await.unwrap();
+    tablet.catch_up().await.unwrap();
+    two.messenger.join(&invite.link).await.unwrap();
+    world.settle(&[&two, &tablet, &two, &alice, &dave]).await.unwrap();
+    world.settle(&[&two, &tablet, &alice, &dave]).await.unwrap();
+    for device in [&alice, &tablet] {
+        assert_eq!(device.contact("dave").await.unwrap().state, ContactState::Accepted);
+    }
+    alice.say("dave", "hello").await.unwrap();
+    dave.say("alice", "hello").await.unwrap();
+    world.settle(&[&alice, &dave, &tablet, &two]).await.unwrap();
+    world.settle(&[&alice, &dave, &tablet, &two]).await.unwrap();
+    for (device, with) in [(&alice, "dave"), (&tablet, "dave"), (&dave, "alice"), (&two, "alice")] {
+        assert_eq!(device.transcript(with).await.unwrap(), ["hello", "hello"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_renamed_blocked_or_removed_on_one_device_is_so_on_all() {
+    let (world, alice, tablet, bob) = two_devices(1307).await;
+    let id = bob.messenger.account().await.unwrap().id;
+    alice.messenger.rename(id, Some("Robert".to_owned())).await.unwrap();
+    tablet.messenger.block(id).await.unwrap();
+    world.settle(&[&alice, &tablet, &alice]).await.unwrap();
+    let (here, there) = (alice.messenger.contacts().await.unwrap(), tablet.messenger.contacts().await.unwrap());
+    assert_eq!(here, there, "whichever came last, both hold the same");
+    alice.messenger.block(id).await.unwrap();
+    world.settle(&[&alice, &tablet]).await.unwrap();
+    assert!(tablet.messenger.contacts().await.unwrap()[0].blocked);
+    bob.say("alice", "can you hear me?").await.unwrap();
+    world.settle(&[&bob, &alice, &tablet]).await.unwrap();
+    tablet.messenger.unblock(id).await.unwrap();
+    world.settle(&[&tablet, &alice, &bob, &alice, &tablet]).await.unwrap();
+    for device in [&alice, &tablet] {
+        let contact = device.messenger.contacts().await.unwrap().remove(0);
+        assert!(!contact.blocked);
+        let messages = device.messenger.messages(id, None, 10).await.unwrap();
+        assert_eq!(messages.last().map(|message| &*message.text), Some("can you hear me?"));
+    }
+    tablet.messenger.remove(id).await.unwrap();
+    world.settle(&[&tablet, &alice]).await.unwrap();
+    assert!(alice.messenger.contacts().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn b2_two_devices_that_change_the_list_at_once_both_say_what_they_have_to_say() {
+    let (world, alice, tablet, bob) = two_devices(1308).await;
+    let (one, other) = (world.network.add_relay("one.example"), world.network.add_relay("other.example"));
+    // Neither has heard of the other's list.
+    alice.messenger.add_relay(one.clone(), String::new()).await.unwrap();
+    tablet.messenger.add_relay(other.clone(), String::new()).await.unwrap();
+    world.settle(&[&alice, &tablet, &alice]).await.unwrap();
+    world.wait(2 * DAY).await;
+    bob.say("alice", "for which he reads her list").await.unwrap();
+    world.settle(&[&bob, &alice, &tablet]).await.unwrap();
+    for relay in [one, other] {
+        let listed = format!("SELECT count(*) FROM peer_inbox WHERE listed = 1 AND relay = '{relay}'");
+        assert_eq!(bob.database().number(&listed), 1);
+    }
+    assert_eq!(bob.database().number("SELECT trust FROM contact"), 0, "nothing looked like a fork");
+    for device in [&alice, &tablet] {
+        assert!(!device.messenger.contacts().await.unwrap().is_empty());
+        assert_eq!(device.transcript("bob").await.unwrap().len(), 2);
+        assert_eq!(device.database().number("SELECT count(*) FROM relay_task"), 0);
+        assert_eq!(device.database().number("SELECT count(*) FROM own_chain WHERE told IS NOT NULL"), 0);
+        assert_eq!(device.database().number("SELECT trust FROM contact WHERE id = 0"), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_home_of_an_account_with_several_devices_stays_where_it_is() {
+    let (world, alice, tablet, _bob) = two_devices(1311).await;
+    let home = alice.messenger.account().await.unwrap().relays[0].clone();
+    alice.messenger.add_relay(world.network.add_relay("another.example"), String::new()).await.unwrap();
+    let refused = alice.messenger.remove_relay(home).await.err();
+    assert_eq!(refused.map(|error| error.code()), Some("wrong_state"), "the tablet would not learn where the list is");
+    tablet.say("bob", "all goes on").await.unwrap();
+    world.settle(&[&alice, &tablet]).await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap().last().unwrap(), "all goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn b5_the_list_is_signed_again_every_week_by_one_of_the_devices() {
+    let (world, mut alice, mut tablet, bob) = two_devices(1309).await;
+    let version = |person: &Person| person.database().number("SELECT version FROM own_chain WHERE audience = 0");
+    let before = version(&alice);
+    // It is due on both when they are switched on again: who comes second finds that it has been done.
+    for _ in 0..2 {
+        [alice, tablet] = world.switched_off([alice, tablet], 8 * DAY).await.unwrap();
+    }
+    assert_eq!((version(&alice), version(&tablet)), (before + 2, before + 2), "not once for each of them");
+    bob.say("alice", "still there?").await.unwrap();
+    world.settle(&[&bob, &alice, &tablet]).await.unwrap();
+    assert_eq!(bob.database().number("SELECT trust FROM contact"), 0);
+    assert_eq!(tablet.transcript("bob").await.unwrap().last().unwrap(), "still there?");
+}
+
+#[tokio::test(start_paused = true)]
+async fn h1_a_list_by_another_device_is_no_sign_of_a_copy_and_one_in_its_own_name_is() {
+    let (world, alice, tablet, bob) = two_devices(1310).await;
+    let copy = world.back_up(&alice);
+    let relay = world.network.add_relay("another.example");
+    tablet.messenger.add_relay(relay, String::new()).await.unwrap();
+    tablet.catch_up().await.unwrap();
+    let before = alice.messenger.account().await.unwrap().device;
+    // Her list is due on her first device, and not yet on the second. It is read before anything of hers leaves.
+    let [alice, tablet] = world.switched_off([alice, tablet], 7 * DAY + 60 * MINUTE).await.unwrap();
+    assert_eq!(alice.messenger.account().await.unwrap().device, before, "she is no copy");
+    world.wait(120 * MINUTE).await;
+    world.settle(&[&alice, &tablet]).await.unwrap();
+    alice.messenger.shut_down();
+    let secrets = copy.secrets.copy();
+    let restored = world.restore(copy, secrets).await.unwrap();
+    restored.catch_up().await.unwrap();
+    world.settle(&[&restored, &tablet, &bob]).await.unwrap();
+    assert_ne!(restored.messenger.account().await.unwrap().device, before, "a copy comes in the place of what it was");
+    assert_eq!(listed(&tablet, 0).await, 1);
+    restored.say("bob", "back again").await.unwrap();
+    world.settle(&[&restored, &tablet, &bob]).await.unwrap();
+    assert_eq!(tablet.transcript("bob").await.unwrap().last().unwrap(), "back again");
+}
