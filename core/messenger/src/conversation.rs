@@ -179,6 +179,17 @@ fn place_before(tx: &Tx<'_>, conversation: ConversationRow, order: &Order) -> Re
 
 const PLACE_BEFORE: &str = "SELECT place FROM message WHERE peer_device = ?1 AND counter > ?2 AND counter > 0 AND conversation = ?3 ORDER BY counter LIMIT 1";
 
+/// Whether a message of that device belongs behind others of its sender that stand behind this place by now. What came in order while
+/// this was missing bears no counter, and is what was made before.
+pub(crate) fn is_overtaken(tx: &Tx<'_>, place: MessageRow, new: &NewMessage<'_>) -> Result<bool, StoreError> {
+    let (Some(order), Some(sender)) = (new.order, new.sender) else { return Ok(false) };
+    let sql = "SELECT 1 FROM message WHERE conversation = ?1 AND place > (SELECT place FROM message WHERE id = ?2) AND sender = ?3 AND kind < 3
+               AND (counter = 0 OR (peer_device = ?4 AND counter < ?5)) LIMIT 1";
+    let found =
+        tx.one(sql, params![new.conversation.0, place.0, sender.0, order.device.0, stored(order.counter)], |_| Ok(()))?;
+    Ok(found.is_some())
+}
+
 /// Puts a message where another one stands, which could not be opened; unless it is there already: then that one goes.
 pub(crate) fn take_place(tx: &mut Tx<'_>, place: MessageRow, new: &NewMessage<'_>) -> Result<bool, StoreError> {
     let number = newest(tx)? + 1;

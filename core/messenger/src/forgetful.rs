@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::messenger::make_inbox;
 use crate::own::OwnInbox;
 use crate::second_copy::{self, Found};
-use crate::store::column::{ms, timestamp};
+use crate::store::column::{ms, stored, timestamp};
 use crate::store::{Query, StoreError, Tx};
 use crate::{handshake, own, prekey, task};
 
@@ -35,12 +35,12 @@ pub(crate) async fn make_again(engine: &Arc<Engine>, relay: &RelayAddress) -> Re
     }
     if let Err(error) = make_inbox(&engine.client, &inbox).await {
         if matches!(&error, Error::Relay(error) if error.is_refusal()) {
-            engine.write(move |_, tx| note_told(tx, row, now, None)).await?;
+            engine.write(move |_, tx| note_told(tx, row, now, None, None)).await?;
         }
         return Err(error);
     }
     tracing::info!("an inbox that was gone at its relay is made again");
-    engine.write(move |engine, tx| tell_again(engine, tx, &inbox)).await?;
+    engine.write(move |engine, tx| tell_again(engine, tx, &inbox, 0)).await?;
     engine.wake();
     look_at_chains(Arc::clone(engine), relay.clone()).await;
     Ok(())
@@ -61,8 +61,8 @@ fn told(view: &impl Query, inbox: i64, now: Timestamp) -> Result<Told, StoreErro
     told.ok_or(StoreError::Corrupt)
 }
 
-/// Queues what the relay of an inbox may have forgotten. Says whether there is something to do now.
-pub(crate) fn tell_again(engine: &Engine, tx: &mut Tx<'_>, inbox: &OwnInbox) -> Result<bool, StoreError> {
+/// Queues what the relay of an inbox may have forgotten, which remembers this acknowledgement as the last. Says whether there is something to do now.
+pub(crate) fn tell_again(engine: &Engine, tx: &mut Tx<'_>, inbox: &OwnInbox, acked: u64) -> Result<bool, StoreError> {
     let now = engine.network_now();
     let told = told(tx, inbox.row, now)?;
     if inbox.is_leaving || told.is_recent || task::is_under_way(tx, told.batch)? {
@@ -71,14 +71,20 @@ pub(crate) fn tell_again(engine: &Engine, tx: &mut Tx<'_>, inbox: &OwnInbox) -> 
     let batch = task::new_batch(tx)?;
     handshake::put_tokens_again(tx, inbox, batch, now)?;
     prekey::put_again(tx, &engine.own(), batch, inbox, (now, engine.sure_now()), &mut engine.chance())?;
-    note_told(tx, inbox.row, now, Some(batch))?;
+    note_told(tx, inbox.row, now, Some(batch), Some(acked))?;
     Ok(true)
 }
 
-fn note_told(tx: &mut Tx<'_>, inbox: i64, now: Timestamp, batch: Option<i64>) -> Result<(), StoreError> {
-    let sql =
-        "UPDATE own_inbox SET told_again_at = ?2, told_again_batch = coalesce(?3, told_again_batch) WHERE id = ?1";
-    tx.execute(sql, params![inbox, ms(now), batch]).map(drop)
+fn note_told(
+    tx: &mut Tx<'_>,
+    inbox: i64,
+    now: Timestamp,
+    batch: Option<i64>,
+    acked: Option<u64>,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE own_inbox SET told_again_at = ?2, told_again_batch = coalesce(?3, told_again_batch), remembered = coalesce(?4, remembered)
+               WHERE id = ?1";
+    tx.execute(sql, params![inbox, ms(now), batch, acked.map(stored)]).map(drop)
 }
 
 /// Looks whether our chains at a relay end as we wrote them, and goes on behind what is left of the others.

@@ -206,7 +206,18 @@ fn others<'m>(
     Ok(manifest.devices().iter().filter(|device| !is_this(device)).collect())
 }
 
-/// A device that comes in the place of one that we know, by that one's word, gets what was for it.
+/// Whether a device that has left the list is one in whose place a listed one has come, by its own word; or that one's by its.
+pub(crate) fn is_succeeded(view: &impl Query, device: DeviceRow) -> Result<bool, StoreError> {
+    let sql = "WITH RECURSIVE successor (id, listed) AS (
+                   SELECT id, listed FROM peer_device WHERE predecessor = ?1
+                   UNION SELECT peer_device.id, peer_device.listed FROM successor JOIN peer_device ON predecessor = successor.id)
+               SELECT 1 FROM successor WHERE listed = 1 LIMIT 1";
+    Ok(view.one(sql, [device.0], |_| Ok(()))?.is_some())
+}
+
+/// A device that comes in the place of one that we know, by that one's word, gets what was for it: the first one, and only in the list in which
+/// that one is missing for the first time. Its word stays with whoever has a copy of it from before, also when another has come already, or the
+/// account has removed it.
 fn heed_predecessor(
     tx: &mut Tx<'_>,
     contact: ContactRow,
@@ -222,8 +233,10 @@ fn heed_predecessor(
     }
     let successor = device_by_id(tx, contact, &device.id)?.ok_or(StoreError::Corrupt)?.row;
     let is_news = tx.execute(
-        "UPDATE peer_device SET predecessor = ?2 WHERE id = ?1 AND predecessor IS NULL",
-        params![successor.0, before.row.0],
+        "UPDATE peer_device SET predecessor = ?2 WHERE id = ?1 AND predecessor IS NULL
+         AND NOT EXISTS (SELECT 1 FROM peer_device WHERE predecessor = ?2)
+         AND EXISTS (SELECT 1 FROM peer_device WHERE id = ?2 AND listed = 0 AND left_at = ?3)",
+        params![successor.0, before.row.0, ms(now)],
     )?;
     if is_news == 0 {
         return Ok(());

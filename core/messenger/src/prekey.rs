@@ -46,12 +46,24 @@ pub(crate) fn due_at(view: &impl Query, now: Timestamp, knows_the_time: bool) ->
     Ok([Some(renewed_at), erasure_due_at(view)?, one_time].into_iter().flatten().min())
 }
 
+/// Condition: an opener waits here for what is missing to it. It has been drained and not been opened: the key that it names stays until the
+/// last day of any.
+const IS_WAITED_FOR: &str = "key_id IN (SELECT substr(header, 2, 8) FROM waiting WHERE substr(header, 1, 1) = x'11')";
+
 /// When the oldest retired KEM key must go: at once when every relay has been drained for long enough.
 fn erasure_due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
-    let retired_at = view.one("SELECT min(retired_at) FROM kem_key", [], |row| row.get::<_, Option<i64>>(0))?.flatten();
-    let Some(retired_at) = retired_at.map(timestamp) else { return Ok(None) };
-    let is_drained = drained_at(view)? >= retired_at.after(DRAINED_AFTER_RETIREMENT);
-    Ok(Some(if is_drained { Timestamp::EPOCH } else { retired_at.after(BUNDLE_VALID) }))
+    let oldest = |is_waited_for: bool| {
+        let sql = format!("SELECT min(retired_at) FROM kem_key WHERE ({IS_WAITED_FOR}) = ?1");
+        let oldest = view.one(&sql, [is_waited_for], |row| row.get::<_, Option<i64>>(0))?;
+        Ok::<_, StoreError>(oldest.flatten().map(timestamp))
+    };
+    let drained_at = drained_at(view)?;
+    let erased_at = |retired_at: Timestamp| {
+        let is_drained = drained_at >= retired_at.after(DRAINED_AFTER_RETIREMENT);
+        if is_drained { Timestamp::EPOCH } else { retired_at.after(BUNDLE_VALID) }
+    };
+    let waited_for = oldest(true)?.map(|retired_at| retired_at.after(BUNDLE_VALID));
+    Ok(oldest(false)?.map(erased_at).into_iter().chain(waited_for).min())
 }
 
 /// When our own relays were last drained, all of them.
@@ -193,10 +205,10 @@ fn forget_tombstones(tx: &mut Tx<'_>, olm: &OlmAccount) -> Result<(), StoreError
 
 fn erase_retired(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
     let drained = ms(drained_at(tx)?.before(DRAINED_AFTER_RETIREMENT));
-    // An opener that waits here has been drained and not been opened: its key stays until the last day of any.
     tx.execute(
-        "DELETE FROM kem_key WHERE retired_at IS NOT NULL AND (retired_at <= ?2 OR (retired_at <= ?1
-         AND key_id NOT IN (SELECT substr(header, 2, 8) FROM waiting WHERE substr(header, 1, 1) = x'11')))",
+        &format!(
+            "DELETE FROM kem_key WHERE retired_at IS NOT NULL AND (retired_at <= ?2 OR (retired_at <= ?1 AND NOT ({IS_WAITED_FOR})))"
+        ),
         params![drained, ms(now.before(BUNDLE_VALID))],
     )?;
     seal::forget_retired(tx)
@@ -207,4 +219,27 @@ pub(crate) fn kem_key(view: &impl Query, own: &Own, key_id: &KeyId) -> Result<Op
     let sealed: Option<Vec<u8>> =
         view.one("SELECT private_sealed FROM kem_key WHERE key_id = ?1", [key_id.as_ref()], |row| row.get(0))?;
     sealed.map(|sealed| own.seal.open("kem_key", key_id.as_ref(), &sealed)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    #[test]
+    fn d4_nothing_is_due_for_a_key_that_an_opener_waits_for_before_its_last_day() {
+        let view = Connection::open_in_memory().unwrap();
+        view.execute_batch(include_str!("store/schema.sql")).unwrap();
+        view.execute_batch(
+            "PRAGMA foreign_keys = OFF;
+             INSERT INTO own_inbox (id, own_device, position, relay, inbox, prekey_key, owner_key_sealed, manage_key_sealed, drained_at)
+                 VALUES (1, 1, 0, '', x'', x'', x'', x'', 864000000);
+             INSERT INTO kem_key VALUES (x'0102030405060708', x'', 0, 0);",
+        )
+        .unwrap();
+        assert_eq!(erasure_due_at(&view).unwrap(), Some(Timestamp::EPOCH), "drained on the tenth day");
+        view.execute_batch("INSERT INTO waiting VALUES (1, 1, 1, x'11010203040506070899', x'', 0, 2)").unwrap();
+        assert_eq!(erasure_due_at(&view).unwrap(), Some(Timestamp::EPOCH.after(BUNDLE_VALID)));
+    }
 }

@@ -250,11 +250,11 @@ impl<'a> Connection<'a> {
     async fn attached(&mut self, attached: &relay::Attached) -> Result<(), Error> {
         let own = self.own(&attached.inbox)?;
         let row = own.row;
-        let cursor = self.engine.read(move |_, view| cursor(view, row)).await?;
-        // Less: our last acknowledgement was lost, or the relay came back from an older copy. What it delivers again is known by what it
-        // says. The cursor stays: the relay may still hold our word for it.
-        if attached.acked < cursor {
-            self.tell_again(&own).await?;
+        let (cursor, remembered) = self.engine.read(move |_, view| acknowledged(view, row)).await?;
+        // Less: our last acknowledgement was lost, or the relay came back from an older copy, or from nothing. What it delivers again is known
+        // by what it says. The cursor stays: the relay may still hold our word for it.
+        if attached.acked < remembered {
+            self.tell_again(&own, attached.acked).await?;
         }
         if attached.acked > cursor {
             let name = self.relay.name();
@@ -279,9 +279,9 @@ impl<'a> Connection<'a> {
     }
 
     /// What we told the relay since that copy may be forgotten.
-    async fn tell_again(&mut self, own: &OwnInbox) -> Result<(), Error> {
+    async fn tell_again(&mut self, own: &OwnInbox, acked: u64) -> Result<(), Error> {
         let inbox = own.clone();
-        if self.engine.write(move |engine, tx| forgetful::tell_again(engine, tx, &inbox)).await? {
+        if self.engine.write(move |engine, tx| forgetful::tell_again(engine, tx, &inbox, acked)).await? {
             tracing::info!("a relay remembers less than it was told, and is told again");
             self.engine.wake();
             self.engine.spawn(forgetful::look_at_chains(Arc::clone(self.engine), self.relay.clone()));
@@ -425,7 +425,10 @@ fn problem(code: &str) -> Problem {
     Problem { code: code.to_owned(), ..Default::default() }
 }
 
-fn cursor(view: &impl Query, own_inbox: i64) -> Result<u64, StoreError> {
-    let cursor = view.one("SELECT cursor FROM own_inbox WHERE id = ?1", [own_inbox], |row| row.get::<_, i64>(0))?;
-    Ok(crate::store::column::counter(cursor.ok_or(StoreError::Corrupt)?))
+/// The highest number that we ever acknowledged in an inbox, and the highest that its relay has remembered since it last forgot something.
+fn acknowledged(view: &impl Query, own_inbox: i64) -> Result<(u64, u64), StoreError> {
+    let found = view.one("SELECT cursor, remembered FROM own_inbox WHERE id = ?1", [own_inbox], |row| {
+        Ok((crate::store::column::counter(row.get(0)?), crate::store::column::counter(row.get(1)?)))
+    })?;
+    found.ok_or(StoreError::Corrupt)
 }

@@ -64,7 +64,7 @@ macro_rules! kinds {
         pub(crate) enum Kind { $($kind),* }
 
         impl Kind {
-            const fn code(self) -> i64 {
+            pub(crate) const fn code(self) -> i64 {
                 match self { $(Self::$kind => $code),* }
             }
 

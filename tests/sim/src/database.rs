@@ -12,7 +12,7 @@ use sotto_core::world::SecretStore;
 use crate::Person;
 
 /// Columns that move with every delivery, whatever becomes of it.
-const MOVING: [(&str, &str); 2] = [("own_inbox", "cursor"), ("own_inbox", "drained_at")];
+const MOVING: [(&str, &str); 3] = [("own_inbox", "cursor"), ("own_inbox", "remembered"), ("own_inbox", "drained_at")];
 /// Tables that count what was refused.
 const COUNTING: &str = "refusal";
 

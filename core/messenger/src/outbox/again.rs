@@ -83,7 +83,7 @@ pub(crate) async fn is_passed_over(
         .await
 }
 
-/// An inbox took letters, or its relay answered.
+/// An inbox took letters, or its relay did; or a relay of ours answers.
 pub(crate) async fn has_taken(engine: &Arc<Engine>, place: Place) -> Result<(), StoreError> {
     let is_news = engine.reach.answered(&place, engine.clock.instant());
     let Place::Relay(relay) = place else { return Ok(()) };

@@ -171,7 +171,7 @@ async fn ask(engine: &Arc<Engine>, inbox: &PeerInbox) -> Result<Progress, Failur
     let asked =
         soon(engine, false, async { Ok(engine.client.features(&inbox.relay, Isolation::Anonymous).await?) }).await;
     asked.map_err(|error| failed_at(inbox, error))?;
-    again::has_taken(engine, Place::Relay(inbox.relay.clone())).await?;
+    engine.reach.is_back(&inbox.relay, engine.clock.instant());
     Ok(Progress::Prepared)
 }
 
@@ -254,8 +254,10 @@ async fn send(engine: &Arc<Engine>, device: DeviceRow, parcel: Parcel) -> Result
     let items = seal(engine, &parcel)?;
     let call = async { Ok(engine.post.send(&parcel.inbox.relay, Sealed { items }).await?) };
     let results = soon(engine, parcel.is_only, call).await.map_err(|error| failed_at(&parcel.inbox, error))?;
-    again::has_taken(engine, Place::Relay(parcel.inbox.relay.clone())).await?;
     let verdict = Verdict::of(&parcel, &results);
+    if !matches!(verdict.trouble, Some(Trouble::Busy(_))) {
+        again::has_taken(engine, Place::Relay(parcel.inbox.relay.clone())).await?;
+    }
     let (accepted, trouble) = (verdict.accepted.len(), verdict.trouble);
     let inbox = parcel.inbox.row;
     engine.write(move |engine, tx| write_down(engine, tx, device, inbox, &verdict)).await.map_err(Failure::from)?;

@@ -56,9 +56,11 @@ const LEFT_BEHIND: &str = "
 /// Turns letters of a contact from devices that left to those that the list of a later epoch names.
 pub(crate) fn follow(tx: &mut Tx<'_>, contact: ContactRow, now: Timestamp) -> Result<(), StoreError> {
     let confirmation = Content::Confirmation.encode().map_err(|_| StoreError::Failed)?;
+    let last = newest(tx)?;
     for device in peer::listed_devices(tx, contact)? {
         tx.execute(FOLLOW, params![contact.0, device.0, confirmation.as_ref()])?;
     }
+    forget_what_is_bound(tx, last)?;
     tx.execute(
         "UPDATE outbox SET state = 4, olm = NULL, content = NULL, ended_at = ?2 WHERE state <= 2
          AND peer_device IN (SELECT id FROM peer_device WHERE contact = ?1 AND listed = 0)",
@@ -76,7 +78,7 @@ pub(crate) fn succeed(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let confirmation = Content::Confirmation.encode().map_err(|_| StoreError::Failed)?;
-    let last: i64 = tx.one("SELECT coalesce(max(id), 0) FROM outbox", [], |row| row.get(0))?.unwrap_or(0);
+    let last = newest(tx)?;
     tx.execute(FOLLOW_ONE, params![predecessor.0, successor.0, confirmation.as_ref()])?;
     forget_what_is_bound(tx, last)?;
     tx.execute(
@@ -84,6 +86,10 @@ pub(crate) fn succeed(
         params![predecessor.0, ms(now)],
     )?;
     Ok(())
+}
+
+fn newest(tx: &Tx<'_>) -> Result<i64, StoreError> {
+    Ok(tx.one("SELECT coalesce(max(id), 0) FROM outbox", [], |row| row.get(0))?.unwrap_or(0))
 }
 
 /// Letters behind that row, which speak of the counters and ciphertexts of one device, say nothing to another, or something that is not true.

@@ -34,6 +34,9 @@ pub(crate) enum Place {
 struct Shut {
     backoff: Backoff,
     until: Instant,
+    /// Asked whether it is back, it has answered: letters go there again. It is not open before it has taken some: a relay that answers and
+    /// takes nothing is asked as rarely as one that is silent.
+    is_back: bool,
 }
 
 /// See the file's story.
@@ -87,6 +90,9 @@ impl Reach {
                     let Some(relay) = shut.get_mut(&Place::Relay(inbox.relay.clone())) else {
                         return Some(Choice::Take(place));
                     };
+                    if relay.is_back {
+                        return Some(Choice::Take(place));
+                    }
                     relay.until = now + ASKING;
                     return Some(Choice::Ask(place));
                 }
@@ -102,7 +108,7 @@ impl Reach {
         self.0.lock().is_ok_and(|known| {
             [Place::Relay(inbox.relay.clone()), Place::Inbox(inbox.row)]
                 .iter()
-                .any(|place| known.shut.contains_key(place))
+                .any(|place| known.shut.get(place).is_some_and(|shut| !shut.is_back))
         })
     }
 
@@ -114,13 +120,23 @@ impl Reach {
         }
         let is_news = !known.shut.contains_key(&place);
         let is_relay = matches!(place, Place::Relay(_));
-        let shut = known.shut.entry(place).or_insert_with(|| Shut { backoff: Backoff::default(), until: now });
+        let shut =
+            known.shut.entry(place).or_insert_with(|| Shut { backoff: Backoff::default(), until: now, is_back: false });
         let wait = if is_relay { shut.backoff.failed(asked_for, chance) } else { shut.backoff.refused(chance) };
-        shut.until = now + wait;
+        (shut.until, shut.is_back) = (now + wait, false);
         is_news
     }
 
-    /// It answered, or took letters. Says whether that is news.
+    /// A relay answers when it is asked whether it is back.
+    pub(crate) fn is_back(&self, relay: &RelayAddress, now: Instant) {
+        let Ok(mut known) = self.0.lock() else { return };
+        known.last_answer = Some(now);
+        if let Some(shut) = known.shut.get_mut(&Place::Relay(relay.clone())) {
+            (shut.until, shut.is_back) = (now, true);
+        }
+    }
+
+    /// It took letters, or one of ours answers. Says whether that is news.
     pub(crate) fn answered(&self, place: &Place, now: Instant) -> bool {
         let Ok(mut known) = self.0.lock() else { return false };
         known.last_answer = Some(now);
@@ -190,8 +206,30 @@ mod tests {
         assert_eq!(reach.choose(&all, later), Some(Choice::Ask(0)));
         assert_eq!(reach.choose(&all, later), Some(Choice::Take(1)));
         assert!(reach.is_shut(&all[0]));
-        reach.answered(&relay(&all[0]), now);
+        reach.is_back(&all[0].relay, later);
+        assert!(!reach.is_shut(&all[0]));
         assert_eq!(reach.choose(&all, later), Some(Choice::Take(0)));
+    }
+
+    #[test]
+    fn a_relay_that_answers_and_takes_nothing_is_tried_less_and_less_often() {
+        let (reach, all, chance) = (Reach::default(), inboxes(2), Chance(&SystemRng));
+        let (begin, mut tries) = (Instant::now(), 0);
+        for second in 0..3600 {
+            let now = begin + Duration::from_secs(second);
+            let mut choice = reach.choose(&all, now);
+            if choice == Some(Choice::Ask(0)) {
+                reach.is_back(&all[0].relay, now);
+                choice = reach.choose(&all, now);
+            }
+            if choice == Some(Choice::Take(0)) {
+                tries += 1;
+                reach.failed(relay(&all[0]), None, now, &chance);
+            }
+        }
+        assert!((30..200).contains(&tries), "{tries}");
+        reach.answered(&relay(&all[0]), begin);
+        assert_eq!(reach.choose(&all, begin), Some(Choice::Take(0)));
     }
 
     #[test]

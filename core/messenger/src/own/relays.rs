@@ -175,10 +175,13 @@ pub(crate) fn remove_relay(
 
 /// When something that was left is over.
 pub(crate) fn left_due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
-    let inbox = view
-        .one("SELECT min(leaving_at) FROM own_inbox", [], |row| row.get::<_, Option<i64>>(0))?
-        .flatten()
-        .map(timestamp);
+    let left = |is_deleting: bool| {
+        let sql = "SELECT min(leaving_at) FROM own_inbox WHERE (inbox IN (SELECT subject FROM relay_task WHERE kind = ?1)) = ?2";
+        let left =
+            view.one(sql, params![task::Kind::InboxDelete.code(), is_deleting], |row| row.get::<_, Option<i64>>(0))?;
+        Ok::<_, StoreError>(left.flatten().map(|leaving_at| timestamp(leaving_at).after(READ_FOR)))
+    };
+    let given_up = left(true)?.map(|deleted_at| deleted_at.after(DELETED_WITHIN));
     let chain = view
         .one("SELECT min(ends_at) FROM own_chain", [], |row| row.get::<_, Option<i64>>(0))?
         .flatten()
@@ -187,7 +190,7 @@ pub(crate) fn left_due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreE
         .one("SELECT min(ends_at) FROM former_inbox", [], |row| row.get::<_, Option<i64>>(0))?
         .flatten()
         .map(timestamp);
-    Ok(inbox.map(|leaving_at| leaving_at.after(READ_FOR)).into_iter().chain(chain).chain(former).min())
+    Ok(left(false)?.into_iter().chain(given_up).chain(chain).chain(former).min())
 }
 
 /// Has what was left long enough ago deleted at its relay; what could not be deleted for too long is given up.
@@ -235,4 +238,28 @@ pub(crate) fn is_deleted(tx: &mut Tx<'_>, inbox: &InboxId) -> Result<(), StoreEr
     tx.execute("DELETE FROM own_inbox WHERE id = ?1", [row])?;
     tx.changes_own();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_due_for_an_inbox_whose_deletion_is_asked_for_before_that_is_given_up() {
+        let view = Connection::open_in_memory().unwrap();
+        view.execute_batch(include_str!("../store/schema.sql")).unwrap();
+        view.execute_batch(
+            "PRAGMA foreign_keys = OFF;
+             INSERT INTO own_inbox (id, own_device, position, relay, inbox, prekey_key, manage_key_sealed, leaving_at)
+                 VALUES (1, 1, 0, '', x'01', x'', x'', 0);",
+        )
+        .unwrap();
+        let left_at = Timestamp::EPOCH;
+        assert_eq!(left_due_at(&view).unwrap(), Some(left_at.after(READ_FOR)));
+        view.execute_batch("INSERT INTO relay_task (relay, subject, kind, body, batch) VALUES ('', x'01', 7, x'', 1)")
+            .unwrap();
+        assert_eq!(left_due_at(&view).unwrap(), Some(left_at.after(READ_FOR).after(DELETED_WITHIN)));
+    }
 }

@@ -365,6 +365,14 @@ impl Batch<'_, '_, '_> {
             }
             return Ok(());
         };
+        if conversation::is_overtaken(self.tx, *place, &new)? {
+            let order = Some(Order { is_late: true, ..order });
+            if let Some(row) = conversation::insert(self.tx, &NewMessage { order, ..new })? {
+                self.arrived(conversation, row, order);
+            }
+            // Which message is the last one is looked up now.
+            return self.clear(places);
+        }
         self.clear(others)?;
         if conversation::take_place(self.tx, *place, &new)? {
             self.received.messages.push(*place);

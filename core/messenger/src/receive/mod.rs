@@ -111,11 +111,13 @@ pub(crate) fn receive(
     times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<Received, StoreError> {
-    let cursor: i64 = tx
-        .one("SELECT cursor FROM own_inbox WHERE id = ?1", [own_inbox], |row| row.get(0))?
+    let (cursor, remembered): (i64, i64) = tx
+        .one("SELECT cursor, remembered FROM own_inbox WHERE id = ?1", [own_inbox], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
         .ok_or(StoreError::Corrupt)?;
     let mut batch = Batch::new(tx, own, own_inbox, times, chance);
-    let mut last = cursor;
+    let mut last = 0;
     for delivery in deliveries {
         last = last.max(stored(delivery.sequence));
         let incoming = Incoming { alias: delivery.alias, header: &delivery.header, payload: &delivery.payload };
@@ -123,17 +125,20 @@ pub(crate) fn receive(
     }
     batch.retry_behind_gaps()?;
     let mut received = batch.finish()?;
-    if last > cursor {
-        tx.execute("UPDATE own_inbox SET cursor = ?2 WHERE id = ?1", params![own_inbox, last])?;
+    if last > cursor.min(remembered) {
+        tx.execute(MOVE_ON, params![own_inbox, last])?;
     }
     waiting::retry_answered(tx, own, &mut received, times, chance)?;
     Ok(received)
 }
 
+/// Up to a number everything of an inbox was dealt with, and its relay is about to hear it.
+const MOVE_ON: &str = "UPDATE own_inbox SET cursor = max(cursor, ?2), remembered = max(remembered, ?2) WHERE id = ?1";
+
 /// Lets go of a delivery that fails whenever it is taken.
 pub(crate) fn set_aside(tx: &mut Tx<'_>, own_inbox: i64, sequence: u64) -> Result<(), StoreError> {
     count_refusals(tx, "set_aside", 1)?;
-    tx.execute("UPDATE own_inbox SET cursor = max(cursor, ?2) WHERE id = ?1", params![own_inbox, stored(sequence)])?;
+    tx.execute(MOVE_ON, params![own_inbox, stored(sequence)])?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use sotto_protocol::letter::OlmKind;
 use super::{Batch, Fault, Gaps, Incoming, Why};
 use crate::contact::{self, Contact, ContactRow};
 use crate::manifests::{self, Unbelieved};
-use crate::peer::DeviceRow;
+use crate::peer::{self, DeviceRow};
 use crate::prekey;
 use crate::records::Unopened;
 use crate::seal;
@@ -122,7 +122,8 @@ impl Batch<'_, '_, '_> {
         Ok(self.tx.one("SELECT 1 FROM seen_inner WHERE hash = ?1", [unsealed.inner_hash], |_| Ok(()))?.is_some())
     }
 
-    /// The contact's device that made an envelope. One that has left the list speaks no more, under an installed seal neither.
+    /// The contact's device that made an envelope. One that has left the list speaks no more, under an installed seal neither; but one in whose
+    /// place another has come, by its own word, is heard out: what relays took of it before, that other does not know of.
     pub(super) fn maker(&mut self, contact: &Contact, unsealed: &Unsealed) -> Result<DeviceRow, Fault> {
         let row = match unsealed.maker {
             Some(row) => row,
@@ -138,7 +139,8 @@ impl Batch<'_, '_, '_> {
                 device
             }
         };
-        if self.device(contact, row)?.listed { Ok(row) } else { Err(Fault::Refused("device_unlisted")) }
+        let is_heard = self.device(contact, row)?.listed || peer::is_succeeded(self.tx, row)?;
+        if is_heard { Ok(row) } else { Err(Fault::Refused("device_unlisted")) }
     }
 
     /// Decrypts and checks a letter from a known device.

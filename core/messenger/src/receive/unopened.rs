@@ -148,7 +148,8 @@ impl Batch<'_, '_, '_> {
         hash: [u8; 32],
         cause: Unopened,
     ) -> Result<(), StoreError> {
-        if contact.state != ContactState::Accepted {
+        // One that has left the list is asked for nothing.
+        if contact.state != ContactState::Accepted || !self.device(contact, device)?.listed {
             return Ok(());
         }
         self.leave_place(contact, device, hash, cause)?;

@@ -52,7 +52,8 @@ CREATE TABLE own_inbox (
     one_time_unused   INTEGER NOT NULL DEFAULT 0,  -- one-time keys at the relay, as it last said, less those used since
     one_time_made_at  INTEGER NOT NULL DEFAULT 0,  -- when the newest stack of one-time keys was made for it
     told_again_at     INTEGER NOT NULL DEFAULT 0,  -- when the relay, which had forgotten something, was last told everything again
-    told_again_batch  INTEGER NOT NULL DEFAULT 0   -- the batch of calls that did so
+    told_again_batch  INTEGER NOT NULL DEFAULT 0,  -- the batch of calls that did so
+    remembered        INTEGER NOT NULL DEFAULT 0   -- what its relay has been known to remember of our acknowledgements since then
 ) STRICT;
 
 -- Inboxes of the device that this database was before: deleted at their relays once the list names the device that it is now.

@@ -172,6 +172,10 @@ async fn c1_a_relay_that_says_at_every_attach_that_it_has_forgotten_is_told_agai
     })));
     let mut queued = Vec::new();
     for _ in 0..6 {
+        // It hears an acknowledgement, and forgets it again.
+        bob.say("alice", "hour after hour").await.unwrap();
+        bob.catch_up().await.unwrap();
+        let _ = alice.messenger.catch_up(Duration::from_secs(5)).await;
         world.wait(HOUR).await;
         alice = world.reopen(alice).await.unwrap();
         let _ = alice.messenger.catch_up(Duration::from_secs(5)).await;
@@ -189,7 +193,7 @@ async fn c1_a_relay_that_says_at_every_attach_that_it_has_forgotten_is_told_agai
     assert!(u64::try_from(newest).unwrap() > world.now().before(2 * DAY).as_ms());
     bob.say("alice", "hello").await.unwrap();
     world.settle(&[&bob, &alice]).await.unwrap();
-    assert_eq!(alice.transcript("bob").await.unwrap(), ["hello"]);
+    assert_eq!(alice.transcript("bob").await.unwrap().last().map(String::as_str), Some("hello"));
 }
 
 /// From now on every relay says of every inbox that nothing was acknowledged there.

@@ -113,6 +113,26 @@ async fn a_relay_that_is_away_is_asked_whether_it_is_back_and_no_ratchet_steps_f
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_relay_that_answers_and_takes_no_letters_is_tried_less_and_less_often() {
+    let (world, relays, alice, bob) = alice_at_two(712).await;
+    bob.say("alice", "first").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let one = relays[0].name().clone();
+    world.network.meddle(Some(Box::new(move |call| {
+        if call.relay == one && call.path == path::SEND { Fate::Lost } else { Fate::Passes }
+    })));
+    let tried = sends(&world, &relays[0]);
+    for number in 0..240 {
+        bob.say("alice", &number.to_string()).await.unwrap();
+        world.wait(Duration::from_secs(5)).await;
+    }
+    let tried = sends(&world, &relays[0]) - tried;
+    assert!((5..50).contains(&tried), "{tried}");
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap().len(), 241);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_inbox_that_is_full_or_refuses_leaves_the_others_of_its_device() {
     let (world, _, alice, bob) = alice_at_two(704).await;
     bob.say("alice", "first").await.unwrap();

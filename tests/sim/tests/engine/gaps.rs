@@ -150,9 +150,7 @@ async fn e6_of_a_backlog_with_holes_what_exists_opens_and_what_is_missing_comes(
     assert_eq!(came, exists, "in order");
     assert_eq!(bob.database().number("SELECT count(*) FROM received_counter"), 6, "a range behind each hole");
     world.wait(10 * MINUTE).await;
-    let heard = heard(&bob).await;
-    assert!(heard.iter().copied().collect::<BTreeSet<_>>() == (0..5_000).collect(), "{} came", heard.len());
-    assert_eq!(heard.len(), 5_000, "each once");
+    assert!(heard(&bob).await == (0..5_000).collect::<Vec<_>>(), "each once, in order");
     world.settle(&[&alice, &bob]).await.unwrap();
     assert_eq!(bob.database().number("SELECT count(*) FROM received_counter"), 0);
 }
@@ -164,8 +162,6 @@ async fn e6_behind_a_hole_wider_than_a_session_follows_everything_comes_on_anoth
     assert_eq!(came[..100], (0..100).collect::<Vec<_>>());
     assert!(bob.refused("olm_too_far_ahead") > 64, "{:?}", bob.refusals());
     world.wait(HOUR / 2).await;
-    let heard = heard(&bob).await;
-    assert!(heard.iter().copied().collect::<BTreeSet<_>>() == (0..2_400).collect(), "{} came", heard.len());
-    assert_eq!(heard.len(), 2_400, "each once");
+    assert!(heard(&bob).await == (0..2_400).collect::<Vec<_>>(), "each once, in order");
     assert_eq!(bob.database().number("SELECT count(*) FROM unopened"), 0);
 }

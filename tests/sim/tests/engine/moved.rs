@@ -95,12 +95,26 @@ async fn h2_a_device_that_another_declares_to_come_in_its_place_gets_what_was_fo
     let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
     assert_eq!(waiting(&bob), [2, 0]);
     // The next list says the same again.
-    let next = forger.manifest_behind(&list, &[device], world.now());
+    let next = forger.manifest_behind(&list, &[device.clone()], world.now());
     forger.serve(&world.network, &[&list, &next]);
     world.wait(DAY + Duration::from_secs(3600)).await;
     bob.say("alice", "more").await.unwrap();
     let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
     assert_eq!(waiting(&bob), [3, 0]);
+    // Whoever has a copy of the first from before has its word as well, and comes too late.
+    let mut late = another_device(&forger, &world);
+    (late.id, late.inboxes[0].inbox) = (DeviceId::from_bytes([8; 16]), InboxId::from_bytes([8; 16]));
+    forger.succeed(&alice, &mut late);
+    let last = forger.manifest_behind(&next, &[device, late], world.now());
+    forger.serve(&world.network, &[&list, &next, &last]);
+    world.wait(DAY + Duration::from_secs(3600)).await;
+    bob.say("alice", "to both").await.unwrap();
+    let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
+    assert_eq!(bob.database().number("SELECT count(*) FROM peer_device WHERE listed = 1"), 2);
+    let of_late = "SELECT count(*) FROM outbox WHERE message IS NOT NULL AND state <= 2
+                   AND peer_device = (SELECT max(id) FROM peer_device)";
+    assert!(bob.database().number(of_late) <= 1, "nothing of before");
+    assert_eq!(bob.database().number("SELECT count(*) FROM peer_device WHERE predecessor IS NOT NULL"), 1);
 }
 
 #[tokio::test(start_paused = true)]
