@@ -380,10 +380,19 @@ impl Engine {
             return;
         }
         tracing::error!("a relay remembers more than this database: it was restored or copied");
-        // What could not be written down, the relay says again.
-        let _ = self.write(|_, tx| generation::note_copy(tx).map_err(Error::from)).await;
-        self.end_life();
-        self.begin_rebirth();
+        self.to_the_end(|engine| async move {
+            // What could not be written down, the relay says again.
+            let _ = engine.write(|_, tx| generation::note_copy(tx).map_err(Error::from)).await;
+            engine.end_life();
+            engine.begin_rebirth();
+        })
+        .await;
+    }
+
+    /// Goes on also where whoever began it is ended meanwhile, by others who have found out the same.
+    async fn to_the_end<F: Future<Output = ()> + Send + 'static>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>) -> F) {
+        // An error would say that it panicked, or that nobody runs any more.
+        let _ = self.runtime.spawn(work(Arc::clone(self))).await;
     }
 
     /// Another copy has taken this device's place: nothing of it moves any more.
@@ -394,10 +403,13 @@ impl Engine {
             return;
         }
         tracing::error!("another copy of this profile has taken its place");
-        // What could not be written down, the account's list says again.
-        let _ = self.write(|_, tx| generation::note_replaced(tx).map_err(Error::from)).await;
-        self.end_life();
-        self.status.progressed();
+        self.to_the_end(|engine| async move {
+            // What could not be written down, the account's list says again.
+            let _ = engine.write(|_, tx| generation::note_replaced(tx).map_err(Error::from)).await;
+            engine.end_life();
+            engine.status.progressed();
+        })
+        .await;
     }
 
     /// The database has become another device, which goes on.
