@@ -65,11 +65,21 @@ pub(crate) async fn has_written(engine: &Arc<Engine>, relay: &RelayAddress, chai
     // Afterwards: what we have written meanwhile is ours.
     let Some((_, _, own)) = engine.read(move |_, view| own(view, &chain)).await? else { return Ok(false) };
     let mut lists = part.entries.into_iter().filter_map(|entry| VerifiedManifest::reload(&account, entry).ok());
-    let (are_none, device) =
-        engine.read(|engine, view| Ok::<_, Error>((siblings::are_none(view)?, engine.own().party.device))).await?;
+    let (are_none, device, signed) = engine
+        .read(move |engine, view| {
+            let signed = if own::is_own_list_in(view, &chain)? { Some(own::signed(view)?) } else { None };
+            Ok::<_, Error>((siblings::are_none(view)?, engine.own().party.device, signed))
+        })
+        .await?;
     Ok(lists.any(|list| {
-        let place = Place::of(&list);
-        if are_none { is_anothers(&place, &own) } else { list.author() == Some(&device) && is_unknown(&place, &own) }
+        // Nobody but our devices can write to the account's own chain, whatever its relay does: there it counts what has stood, and not what
+        // is only signed here and waits.
+        let is_lacking = signed.as_ref().is_some_and(|signed| signed.lacks(&list));
+        if are_none {
+            is_lacking || is_anothers(&Place::of(&list), &own)
+        } else {
+            is_lacking && list.author() == Some(&device)
+        }
     }))
 }
 
@@ -144,11 +154,6 @@ impl Place {
 fn is_anothers(found: &Place, own: &Place) -> bool {
     let follows_the_same = found.previous.is_some() && found.previous == own.previous;
     found.order > own.order || found.order == own.order && found.hash != own.hash && follows_the_same
-}
-
-/// Whether a list by this device is none that it remembers.
-fn is_unknown(found: &Place, own: &Place) -> bool {
-    found.order > own.order || found.order == own.order && found.hash != own.hash
 }
 
 type Own = (AccountId, ChainKey, Place);

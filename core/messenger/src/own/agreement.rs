@@ -29,7 +29,14 @@ pub(crate) fn was_appended(
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
-    if siblings::are_none(tx)? || task::is_written_to(tx, chain)? {
+    if task::is_written_to(tx, chain)? {
+        return Ok(());
+    }
+    chain::stands(tx, chain)?;
+    if is_own_list_in(tx, chain)? {
+        birth::is_published(tx)?;
+    }
+    if siblings::are_none(tx)? {
         return Ok(());
     }
     tx.execute("UPDATE own_chain SET told = NULL WHERE chain = ?1", [chain.as_ref()])?;
@@ -53,13 +60,9 @@ fn purpose_of(view: &impl Query, chain: &ChainId) -> Result<Option<Chain>, Store
 
 /// Whether a list in the account's own chain is by this device, and none that it remembers: then this is a copy of it (PROTOCOL H1).
 pub(crate) fn has_unknown_of_ours(view: &impl Query, own: &Own, entries: &[Bytes]) -> Result<bool, StoreError> {
-    let newest = chain::own_list(view)?.head();
-    let is_unknown = |list: &VerifiedManifest| {
-        let found = list.head();
-        found.order() > newest.order() || found.order() == newest.order() && found.hash != newest.hash
-    };
+    let signed = chain::signed(view)?;
     let mut lists = entries.iter().filter_map(|entry| reload(&own.account, entry));
-    Ok(lists.any(|list| list.author() == Some(&own.party.device) && is_unknown(&list)))
+    Ok(lists.any(|list| list.author() == Some(&own.party.device) && signed.lacks(&list)))
 }
 
 /// The account's own chain was read, and verified: `end` is the hash of its last entry. What another device has written there is taken up.
@@ -145,7 +148,8 @@ fn set_end(tx: &mut Tx<'_>, chain: &ChainId, list: &VerifiedManifest, end: &Byte
     let end: [u8; 32] = end.as_ref().try_into().map_err(|_| StoreError::Failed)?;
     let head = list.head();
     tx.execute(
-        "UPDATE own_chain SET epoch = ?2, version = ?3, hash = ?4, entry_hash = ?5, manifest = ?6, told = NULL WHERE chain = ?1",
+        "UPDATE own_chain SET epoch = ?2, version = ?3, hash = ?4, entry_hash = ?5, manifest = ?6, told = NULL,
+             stood_epoch = ?2, stood_version = ?3, signed = x'' WHERE chain = ?1",
         params![chain.as_ref(), head.epoch, head.version, head.hash, end, list.bytes().as_ref()],
     )?;
     Ok(())

@@ -122,10 +122,12 @@ fn born_with(view: &impl Query) -> Result<Option<i64>, StoreError> {
 
 /// Whether the account's own chain does not name this device yet, as far as is known.
 pub(crate) fn is_unpublished(view: &impl Query) -> Result<bool, StoreError> {
-    let sql = "SELECT 1 FROM meta JOIN relay_task ON relay_task.batch = meta.value
-               JOIN own_chain ON own_chain.chain = relay_task.subject AND own_chain.audience = 0
-               WHERE meta.key = 'born_with' AND relay_task.kind = 4";
-    Ok(view.one(sql, [], |_| Ok(()))?.is_some())
+    Ok(born_with(view)?.is_some())
+}
+
+/// A list of this device stands in the account's own chain.
+pub(super) fn is_published(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM meta WHERE key = 'born_with'", []).map(drop)
 }
 
 /// Whether a list shows that this device is none of the account's any more: it was removed, or another has come in its place.

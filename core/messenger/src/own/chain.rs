@@ -230,6 +230,41 @@ pub(super) fn rows(view: &impl Query) -> Result<Vec<Row>, StoreError> {
         .collect()
 }
 
+/// What is queued for a chain stands there now.
+pub(super) fn stands(tx: &mut Tx<'_>, chain: &ChainId) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE own_chain SET stood_epoch = epoch, stood_version = version, signed = x'' WHERE chain = ?1",
+        [chain.as_ref()],
+    )
+    .map(drop)
+}
+
+/// What this device knows of the lists in the account's own chain.
+pub(crate) struct Signed {
+    /// Epoch and version of the last one that is known to have stood there.
+    stood: (u32, u32),
+    /// Hashes of the newest one, and of those that were signed here since.
+    hashes: Vec<[u8; 32]>,
+}
+
+impl Signed {
+    /// Whether a list that stands there now, behind all that is known to have stood there, was signed elsewhere.
+    pub(crate) fn lacks(&self, list: &VerifiedManifest) -> bool {
+        let head = list.head();
+        head.order() > self.stood && !self.hashes.contains(&head.hash)
+    }
+}
+
+pub(crate) fn signed(view: &impl Query) -> Result<Signed, StoreError> {
+    let sql = "SELECT stood_epoch, stood_version, signed, hash FROM own_chain WHERE audience = ?1";
+    let found = view.one(sql, [Chain::OwnDevices.code()], |row| {
+        let (signed, newest): (Vec<u8>, [u8; 32]) = (row.get(2)?, row.get(3)?);
+        let hashes = signed.as_chunks().0.iter().copied().chain([newest]).collect();
+        Ok(Signed { stood: (row.get(0)?, row.get(1)?), hashes })
+    })?;
+    found.ok_or(StoreError::Corrupt)
+}
+
 /// Queues a manifest behind the last of a chain. Where another device may have written there meanwhile, nobody is told of it before it is
 /// known to stand.
 fn append(
@@ -243,8 +278,8 @@ fn append(
     let entry = seal_entry(manifest, &row.chain, &row.key, chance);
     let head = manifest.head();
     tx.execute(
-        "UPDATE own_chain SET epoch = ?2, version = ?3, hash = ?4, entry_hash = ?5, manifest = ?6, told = iif(?7, NULL, coalesce(told, manifest))
-         WHERE id = ?1",
+        "UPDATE own_chain SET epoch = ?2, version = ?3, hash = ?4, entry_hash = ?5, manifest = ?6, told = iif(?7, NULL, coalesce(told, manifest)),
+             signed = CAST(signed || ?4 AS BLOB) WHERE id = ?1",
         params![
             row.row,
             head.epoch,

@@ -93,11 +93,10 @@ fn certified(view: &impl Query) -> Result<Certified, StoreError> {
     found.ok_or(StoreError::Corrupt)
 }
 
-/// Epoch and version of the newest list that was published from here, as far as is known.
+/// Epoch and version of the newest list that is known to have stood in the account's own chain.
 fn known_order(view: &impl Query) -> Result<(u32, u32), StoreError> {
-    let sql = "SELECT epoch, version FROM own_chain WHERE audience = ?1 AND chain NOT IN (SELECT subject FROM relay_task WHERE kind IN (4, 6))";
+    let sql = "SELECT stood_epoch, stood_version FROM own_chain WHERE audience = ?1";
     let known = view.one(sql, [Chain::OwnDevices.code()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    // What still waits to be appended was never published.
     Ok(known.unwrap_or_default())
 }
 
@@ -135,8 +134,8 @@ pub(super) fn adopt<'a>(
         };
         let head = list.head();
         let adopted = tx.execute(
-            "UPDATE own_chain SET epoch = ?2, version = ?3, hash = ?4, entry_hash = ?5, manifest = ?6, told = NULL
-             WHERE chain = ?1 AND (epoch, version) <= (?2, ?3)",
+            "UPDATE own_chain SET epoch = ?2, version = ?3, hash = ?4, entry_hash = ?5, manifest = ?6, told = NULL,
+                 stood_epoch = ?2, stood_version = ?3, signed = x'' WHERE chain = ?1 AND (epoch, version) <= (?2, ?3)",
             params![
                 chain.chain.as_ref(),
                 head.epoch,
@@ -163,4 +162,25 @@ pub(super) fn adopt<'a>(
 /// These go on behind what is there, with the list that was signed since.
 pub(super) fn go_on_behind(tx: &mut Tx<'_>, shorter: &[&HeldChain], chance: &mut Chance<'_>) -> Result<(), StoreError> {
     shorter.iter().try_for_each(|chain| chain::begin_behind(tx, &chain.chain, &chain.end, chance))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    #[test]
+    fn h2_what_has_stood_is_known_also_while_something_waits() {
+        let view = Connection::open_in_memory().unwrap();
+        view.execute_batch(include_str!("../store/schema.sql")).unwrap();
+        assert_eq!(known_order(&view).unwrap(), (0, 0));
+        view.execute_batch(
+            "INSERT INTO own_chain (audience, relay, chain, chain_key, write_key_sealed, epoch, version, hash, entry_hash, manifest,
+                 stood_epoch, stood_version) VALUES (0, '', x'01', x'', x'', 1, 7, x'', x'', x'', 1, 6);
+             INSERT INTO relay_task (relay, subject, kind, body, batch) VALUES ('', x'01', 4, x'', 1);",
+        )
+        .unwrap();
+        assert_eq!(known_order(&view).unwrap(), (1, 6));
+    }
 }

@@ -36,7 +36,7 @@ pub(crate) use agreement::{has_unknown_of_ours, is_own_list_in, take_up_own_list
 pub(crate) use birth::{Newborn, Place, become_another, is_unpublished, names as device_names, publish_again};
 pub(crate) use chain::{
     Chain, begin_behind, begin_chain, chain_is_gone, contacts_card, contacts_manifest, delete as delete_chain,
-    end_of_chain, ends_of_chains, head_for, renew_manifest, write_key,
+    end_of_chain, ends_of_chains, head_for, renew_manifest, signed, write_key,
 };
 pub(crate) use heads::{read_others as read_other_chains, read_own_list};
 pub(crate) use list::list_due_at;

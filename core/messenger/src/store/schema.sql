@@ -92,6 +92,9 @@ CREATE TABLE own_chain (
     entry_hash       BLOB NOT NULL,           -- hash of the last entry, for compare-and-append
     manifest         BLOB NOT NULL,           -- the SignedManifest in it
     told             BLOB,                    -- where other devices write too: the last one known to stand there, until this one is; else null
+    stood_epoch      INTEGER NOT NULL DEFAULT 0, -- head: the last manifest that its relay is known to have taken
+    stood_version    INTEGER NOT NULL DEFAULT 0,
+    signed           BLOB NOT NULL DEFAULT x'',  -- hashes of those that were signed since, one behind the other
     ends_at          INTEGER                  -- of 4 and 5: when nobody is waited for any longer; of 3: when its relay is not either
 ) STRICT;
 

@@ -385,3 +385,46 @@ async fn h2_what_a_relay_took_of_the_device_before_is_heard_by_those_who_know_th
     bob.catch_up().await.unwrap();
     assert!(bob.transcript("alice").await.unwrap().contains(&"under way".to_owned()), "{:?}", bob.refusals());
 }
+
+#[tokio::test(start_paused = true)]
+async fn h2_a_copy_whose_lists_still_wait_finds_that_another_was_faster_and_overwrites_nothing() {
+    let world = World::seeded(1212);
+    let relays = ["one.example", "two.example"].map(|name| world.network.add_relay(name));
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    let copies = [world.back_up(&alice), world.back_up(&alice)];
+    bob.say("alice", "after both copies").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    alice.messenger.shut_down();
+    let [slow, fast] = copies;
+    // The slow one reads the list, and cannot append to it; then it has something more to say.
+    let failing = sotto_protocol::Bytes::from_static(br#"{"status":503,"code":"busy"}"#);
+    world.network.meddle(Some(Box::new(move |call| {
+        if call.path == path::CHAIN_APPEND { Fate::Fails(503, failing.clone()) } else { Fate::Passes }
+    })));
+    let secrets = slow.secrets.copy();
+    let slow = world.restore(slow, secrets).await.unwrap();
+    let _ = slow.messenger.catch_up(Duration::from_secs(60)).await;
+    slow.messenger.remove_relay(relays[1].clone()).await.unwrap();
+    slow.messenger.shut_down();
+    world.network.meddle(None);
+    let secrets = fast.secrets.copy();
+    let fast = world.restore(fast, secrets).await.unwrap();
+    rest(&world, &[&fast, &bob]).await;
+    fast.say("bob", "it is me").await.unwrap();
+    rest(&world, &[&fast, &bob]).await;
+    let slow = world.reopen(slow).await.unwrap();
+    let _ = slow.messenger.catch_up(Duration::from_secs(60)).await;
+    world.wait(Duration::from_secs(3600)).await;
+    let id = bob.messenger.account().await.unwrap().id;
+    let said = slow.messenger.send_text(id, "nobody hears this".to_owned()).await;
+    assert_eq!(said.unwrap_err().code(), "device_replaced");
+    fast.say("bob", "still me").await.unwrap();
+    rest(&world, &[&fast, &bob]).await;
+    bob.say("alice", "I see").await.unwrap();
+    rest(&world, &[&bob, &fast]).await;
+    assert_eq!(fast.transcript("bob").await.unwrap().last().map(String::as_str), Some("I see"));
+    assert_eq!(bob.database().number("SELECT trust FROM contact"), 0);
+    assert_eq!(notices(&bob, "alice").await, [KeyChange::Replaced]);
+}
