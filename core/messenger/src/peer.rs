@@ -2,14 +2,21 @@
 //!
 //! What left a list keeps its row, unlisted: what was sent to it may still be asked for.
 
+use std::time::Duration;
+
 use rusqlite::{Row, params};
 use sotto_crypto::manifest::{Device, VerifiedManifest};
+use sotto_protocol::limits::{IDEMPOTENCY_MARGIN, RETENTION};
 use sotto_protocol::{ClaimId, DeviceId, InboxId, RelayAddress, Timestamp};
 
 use crate::contact::ContactRow;
 use crate::outbox;
 use crate::store::column::{counter, ms, stored};
 use crate::store::{Query, StoreError, Tx};
+
+/// What a replaced device said before is taken for so long since we read that it is listed no more: as long as a relay holds what it took of it,
+/// and a week in which the one that was replaced may not have known it yet.
+const HEARD_OUT: Duration = RETENTION.saturating_add(IDEMPOTENCY_MARGIN);
 
 /// Row of a contact's device.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -206,13 +213,17 @@ fn others<'m>(
     Ok(manifest.devices().iter().filter(|device| !is_this(device)).collect())
 }
 
-/// Whether a device that has left the list is one in whose place a listed one has come, by its own word; or that one's by its.
-pub(crate) fn is_succeeded(view: &impl Query, device: DeviceRow) -> Result<bool, StoreError> {
-    let sql = "WITH RECURSIVE successor (id, listed) AS (
-                   SELECT id, listed FROM peer_device WHERE predecessor = ?1
-                   UNION SELECT peer_device.id, peer_device.listed FROM successor JOIN peer_device ON predecessor = successor.id)
-               SELECT 1 FROM successor WHERE listed = 1 LIMIT 1";
-    Ok(view.one(sql, [device.0], |_| Ok(()))?.is_some())
+/// Whether what a device that has left the list said before is still taken: another has come in its place by its own word, within the epoch,
+/// and relays may still hold what it said.
+pub(crate) fn is_heard_out(view: &impl Query, device: DeviceRow, now: Timestamp) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM peer_device WHERE id = ?1 AND heard_out = 1 AND left_at > ?2";
+    Ok(view.one(sql, params![device.0, ms(now.before(HEARD_OUT))], |_| Ok(()))?.is_some())
+}
+
+/// The root key has spoken for a later epoch: whatever stands in no list since then has nothing more to say (PROTOCOL B2).
+pub(crate) fn hear_listed_only(tx: &mut Tx<'_>, contact: ContactRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE peer_device SET heard_out = 0 WHERE contact = ?1", [contact.0])?;
+    Ok(())
 }
 
 /// A device that comes in the place of one that we know, by that one's word, gets what was for it: the first one, and only in the list in which
@@ -246,13 +257,14 @@ fn heed_predecessor(
         "UPDATE peer_device SET (answers, answers_since) = (SELECT answers, answers_since FROM peer_device WHERE id = ?2) WHERE id = ?1",
         params![successor.0, before.row.0],
     )?;
+    tx.execute("UPDATE peer_device SET heard_out = 1 WHERE id = ?1", [before.row.0])?;
     outbox::moved::succeed(tx, before.row, successor, now)
 }
 
 fn list_device(tx: &mut Tx<'_>, contact: ContactRow, device: &Device) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO peer_device (contact, device, ed25519, curve25519, listed) VALUES (?1, ?2, ?3, ?4, 1)
-         ON CONFLICT (contact, device) DO UPDATE SET listed = 1, left_at = NULL",
+         ON CONFLICT (contact, device) DO UPDATE SET listed = 1, left_at = NULL, heard_out = 0",
         params![contact.0, device.id.as_ref(), device.ed25519, device.curve25519],
     )?;
     let row = device_by_id(tx, contact, &device.id)?.ok_or(StoreError::Corrupt)?.row;

@@ -1,24 +1,13 @@
 //! A send while many others wait for a relay that is away: it costs what the first one did.
 
 use crate::meter::{Meter, median, us};
-use crate::people::{Person, introduce};
-use crate::relay_process::RelayProcess;
+use crate::people::{TEXT, alone};
 use crate::report::{Budget, Report};
 use crate::{Outcome, Size};
 
-/// A short message.
-const TEXT: &str = "Shall we meet at the station at half past six, or is that too early for you?";
-
 pub(crate) async fn measure(size: Size, report: &mut Report) -> Outcome<()> {
     let directory = tempfile::tempdir()?;
-    let relay = RelayProcess::plain(&directory.path().join("relay"))?;
-    let alice = Person::create("alice", relay.address(), directory.path()).await?;
-    let bob = [Person::create("bob", relay.address(), directory.path()).await?];
-    introduce(&alice, &bob).await?;
-    let to = bob[0].account().await?;
-    drop(relay);
-    bob[0].messenger.shut_down();
-
+    let (alice, to) = alone(directory.path()).await?;
     let (all, run) = (size.pick(100_000, 400), size.pick(1_000, 50));
     let (mut first, mut last) = (Vec::new(), Vec::new());
     for at in 0..all + run {

@@ -14,7 +14,10 @@ use sotto_sim::MemorySecrets;
 use tempfile::TempDir;
 
 use crate::Outcome;
+use crate::relay_process::RelayProcess;
 
+/// A short message.
+pub(crate) const TEXT: &str = "Shall we meet at the station at half past six, or is that too early for you?";
 /// Longer than any load takes.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -89,6 +92,17 @@ fn world(secrets: &MemorySecrets) -> World {
         secrets: Arc::new(secrets.clone()),
         threading: Threading::Threads,
     }
+}
+
+/// Somebody who writes to a contact while their relay is away, with files in `place`.
+pub(crate) async fn alone(place: &Path) -> Outcome<(Person, AccountId)> {
+    let relay = RelayProcess::plain(&place.join("relay"))?;
+    let alice = Person::create("alice", relay.address(), place).await?;
+    let bob = [Person::create("bob", relay.address(), place).await?];
+    introduce(&alice, &bob).await?;
+    let to = bob[0].account().await?;
+    bob[0].messenger.shut_down();
+    Ok((alice, to))
 }
 
 /// Makes everybody of `others` a contact of `owner`, with seals that both sides have confirmed.

@@ -5,27 +5,17 @@ use std::path::Path;
 
 use crate::floor::Floor;
 use crate::meter::{Meter, Spent, median, ms, quantile, us};
-use crate::people::{Person, introduce};
-use crate::relay_process::RelayProcess;
+use crate::people::{TEXT, alone};
 use crate::report::{Budget, Report};
 use crate::{Outcome, Size};
 
-/// A short message.
-const TEXT: &str = "Shall we meet at the station at half past six, or is that too early for you?";
 /// Engine and floor take turns in runs of so many, so that a busy moment of the machine meets both.
 const RUN: usize = 25;
 
 pub(crate) async fn measure(size: Size, report: &mut Report) -> Outcome<()> {
     let directory = tempfile::tempdir()?;
-    let relay = RelayProcess::plain(&directory.path().join("relay"))?;
-    let alice = Person::create("alice", relay.address(), directory.path()).await?;
-    let bob = [Person::create("bob", relay.address(), directory.path()).await?];
-    introduce(&alice, &bob).await?;
-    let to = bob[0].account().await?;
     // Nothing leaves while it is measured: the cost of the call, not of what follows it.
-    drop(relay);
-    bob[0].messenger.shut_down();
-
+    let (alice, to) = alone(directory.path()).await?;
     let mut floor = Floor::create(directory.path(), 1)?;
     let (mut sends, mut commits) = (Vec::new(), Vec::new());
     for run in 0..size.pick(40, 2) {

@@ -238,15 +238,42 @@ impl Relay {
     /// # Errors
     /// It does not start.
     pub fn restart(&mut self) -> io::Result<()> {
-        let listen = self.address.trim_start_matches("http://");
         let mut command = Command::new(&self.binary);
-        command.args([RELAY, "--dev", "--listen", listen, "--data"]).arg(&self.data).env("SOTTO_LOG", "error");
-        let mut process = Process::start(&mut command)?;
+        command.args([RELAY, "--dev", "--listen", self.place(), "--data"]).arg(&self.data);
+        self.address = self.run(&mut command)?;
+        Ok(())
+    }
+
+    /// Likewise, and it makes no inbox for anybody who does not know a code.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn restart_asking_for_a_code(&mut self) -> io::Result<()> {
+        let (place, data) = (self.place(), &self.data);
+        let text = format!(
+            "listen = \"{place}\"\nname = \"{place}\"\ndata = {data:?}\n[tls]\nmode = \"proxy\"\n\
+             [inboxes]\npolicy = \"code\"\ncodes = [\"nobody knows it\"]\nproof_of_work_bits = 10\n"
+        );
+        let config = self.data.with_extension("toml");
+        std::fs::write(&config, text)?;
+        let mut command = Command::new(&self.binary);
+        command.args([RELAY, "--config"]).arg(config);
+        // It says where a proxy in front of it would be reached.
+        self.run(&mut command).map(drop)
+    }
+
+    fn place(&self) -> &str {
+        self.address.trim_start_matches("http://")
+    }
+
+    /// Says what it says: where it is reached.
+    fn run(&mut self, command: &mut Command) -> io::Result<String> {
+        let mut process = Process::start(command.env("SOTTO_LOG", "error"))?;
         let line = process.lines().next().ok_or_else(|| io::Error::other("the relay did not start"))?;
         let address = line.strip_prefix("listening on ").ok_or_else(|| io::Error::other("the relay said otherwise"))?;
-        address.clone_into(&mut self.address);
+        let address = address.to_owned();
         self.process = Some(process);
-        Ok(())
+        Ok(address)
     }
 
     /// SIGKILL.

@@ -62,6 +62,24 @@ fn a_letter_that_is_refused_is_its_recipients_choice_and_a_relay_that_has_lost_e
     assert!(transcript(&alice, "bob").contains(&"can be reached again".to_owned()));
 }
 
+#[test]
+fn a_relay_of_ours_that_goes_on_refusing_us_is_a_failure() {
+    let (mut stage, alice, bob) = Stage::contacts();
+    // It comes back without anything that it had, and takes nobody in.
+    stage.relay.kill().unwrap();
+    std::fs::remove_dir_all(stage.path("relay")).unwrap();
+    stage.relay.restart_asking_for_a_code().unwrap();
+    for profile in [&alice, &bob] {
+        let sync = profile.run(&["--json", "sync"]).unwrap();
+        assert_eq!(super::stage::failure(&sync), "relay_refused");
+        let summary = objects(&sync).pop().unwrap();
+        assert_eq!(
+            (&summary["complete"], &summary["unreachable"][0]["code"]),
+            (&false.into(), &"relay_refused".into())
+        );
+    }
+}
+
 /// Whether the process that has a profile open tells who comes to wait for its end.
 fn is_closing(profile: &Profile) -> bool {
     let mut stream = UnixStream::connect(profile.directory().join("sotto.sock")).expect("somebody listens");

@@ -140,6 +140,7 @@ pub(super) fn believe(
     let before = peer::device_ids(tx, row)?;
     peer::list_devices(tx, row, manifest, now)?;
     if is_later_epoch {
+        peer::hear_listed_only(tx, row)?;
         outbox::moved::follow(tx, row, now)?;
     }
     let mut new = manifest.devices().iter().filter(|device| !before.contains(&device.id)).peekable();

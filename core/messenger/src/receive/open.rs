@@ -123,7 +123,7 @@ impl Batch<'_, '_, '_> {
     }
 
     /// The contact's device that made an envelope. One that has left the list speaks no more, under an installed seal neither; but one in whose
-    /// place another has come, by its own word, is heard out: what relays took of it before, that other does not know of.
+    /// place another has come, by its own word, is heard out for a while: what relays took of it before, that other does not know of.
     pub(super) fn maker(&mut self, contact: &Contact, unsealed: &Unsealed) -> Result<DeviceRow, Fault> {
         let row = match unsealed.maker {
             Some(row) => row,
@@ -139,7 +139,7 @@ impl Batch<'_, '_, '_> {
                 device
             }
         };
-        let is_heard = self.device(contact, row)?.listed || peer::is_succeeded(self.tx, row)?;
+        let is_heard = self.device(contact, row)?.listed || peer::is_heard_out(self.tx, row, self.judging)?;
         if is_heard { Ok(row) } else { Err(Fault::Refused("device_unlisted")) }
     }
 

@@ -185,6 +185,7 @@ CREATE TABLE peer_device (
     curve25519    BLOB NOT NULL,
     listed        INTEGER NOT NULL,           -- in the newest manifest
     left_at       INTEGER,                    -- when we read that it is listed no more; null: it is
+    heard_out     INTEGER NOT NULL DEFAULT 0, -- for a while since then its letters are taken: another came in its place, by its own word
     predecessor   INTEGER REFERENCES peer_device (id), -- in whose place it came, by that one's word
     counter_sent  INTEGER NOT NULL DEFAULT 0, -- last counter given to a letter for it
     confirmed     INTEGER NOT NULL DEFAULT 0, -- highest contiguous counter it says it has

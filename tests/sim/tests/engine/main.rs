@@ -15,6 +15,7 @@ mod failover;
 mod first_contact;
 mod first_messages;
 mod gaps;
+mod heard_out;
 mod kem_keys;
 mod kills;
 mod levers;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use sotto_core::records::{Failure, MessageState};
+use sotto_crypto::letter::{Content, Counters, GivenUp};
 use sotto_crypto::manifest::Device;
 use sotto_protocol::{DeviceId, InboxId};
-use sotto_sim::{Forger, Person, World};
+use sotto_sim::{Forger, Person, World, hex};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -178,6 +179,13 @@ async fn h4_what_a_device_that_left_has_not_confirmed_goes_to_those_of_a_later_e
     alice.messenger.shut_down();
     let first = bob.say("alice", "taken by the relay").await.unwrap();
     bob.catch_up().await.unwrap();
+    // What says which of its letters are missing, or will not come, is for that device alone.
+    let given_up = GivenUp { empty: vec![Counters { first: 1, last: 1 }], ..GivenUp::default() };
+    let given_up = hex(&Content::GivenUp(given_up).encode().unwrap());
+    bob.database().change(&format!(
+        "INSERT INTO outbox (peer_device, content, message_id, state, sent_at, dies_at)
+         SELECT peer_device, x'{given_up}', randomblob(16), 0, sent_at, dies_at FROM outbox LIMIT 1"
+    ));
     // In the next epoch another device is listed, in the one after it alice's again.
     let device = another_device(&forger, &world);
     let moved = forger.manifest_of_a_later_epoch_with(1, &[device], world.now());
@@ -188,6 +196,7 @@ async fn h4_what_a_device_that_left_has_not_confirmed_goes_to_those_of_a_later_e
     let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
     assert_eq!(world.network.envelopes_to(&alice).len(), sent, "nothing is sent to the device that left");
     assert_eq!(waiting(&bob), [2, 0], "nothing waits for it either");
+    assert_eq!(bob.database().number(&format!("SELECT count(*) FROM outbox WHERE content = x'{given_up}'")), 0);
     let back = forger.manifest_of_a_later_epoch(2, world.now());
     forger.serve(&world.network, &[&moved, &back]);
     world.wait(DAY + Duration::from_secs(3600)).await;

@@ -8,7 +8,7 @@ use sotto_crypto::letter::{Content, Counters, ResendRequest};
 use sotto_protocol::request::path;
 use sotto_protocol::{Message as _, relay};
 use sotto_sim::play::ratchets;
-use sotto_sim::{Backup, Fate, HeldPost, Person, Traffic, World, hex};
+use sotto_sim::{Backup, Fate, Person, Traffic, World, hex};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -359,31 +359,6 @@ async fn h2_no_letter_leaves_before_the_accounts_own_chain_names_the_device() {
     assert!(world.network.traffic()[calls..].iter().any(is_deleted));
     assert!(restored.inboxes().iter().all(|inbox| !inboxes.contains(inbox)));
     assert_eq!(notices(&bob, "alice").await, [KeyChange::Replaced]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn h2_what_a_relay_took_of_the_device_before_is_heard_by_those_who_know_the_new_one_already() {
-    let (world, copy, alice, bob) = outlived_copy(1210).await;
-    let post = HeldPost::begin(&world.network);
-    alice.say("bob", "under way").await.unwrap();
-    alice.catch_up().await.unwrap();
-    let under_way = post.take();
-    post.end(&world.network);
-    alice.messenger.shut_down();
-    let alice = world.restore(copy, alice.secrets.clone()).await.unwrap();
-    alice.catch_up().await.unwrap();
-    alice.say("bob", "from the new one").await.unwrap();
-    for _ in 0..2 {
-        world.settle(&[&alice, &bob]).await.unwrap();
-        world.wait(Duration::from_secs(60)).await;
-    }
-    let said = bob.transcript("alice").await.unwrap();
-    assert_eq!(said.last().map(String::as_str), Some("from the new one"), "he has read the list");
-    for letter in &under_way {
-        assert!(world.network.put(letter).await);
-    }
-    bob.catch_up().await.unwrap();
-    assert!(bob.transcript("alice").await.unwrap().contains(&"under way".to_owned()), "{:?}", bob.refusals());
 }
 
 #[tokio::test(start_paused = true)]
