@@ -120,6 +120,37 @@ async fn c1_contacts_and_invites_of_which_a_relay_has_forgotten_everything_go_on
 }
 
 #[tokio::test(start_paused = true)]
+async fn c1_a_relay_that_forgets_a_second_time_is_told_a_second_time() {
+    let stores = Stores::new().unwrap();
+    let (world, relay, alice, bob) = two(303, &stores).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    stores.copy("before", "first").unwrap();
+    stores.copy("before", "second").unwrap();
+    for _ in 0..40 {
+        bob.say("alice", "before").await.unwrap();
+        world.settle(&[&bob, &alice]).await.unwrap();
+    }
+    stores.open(&world, &relay, "first").unwrap();
+    let [alice, bob] = world.switched_off([alice, bob], HOUR).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    // Of all that she acknowledges from here on, the relay has given a number before.
+    let elsewhere = world.network.add_relay("elsewhere.example");
+    let carol = world.person("carol", &[elsewhere]).await.unwrap();
+    world.introduce(&alice, &carol).await.unwrap();
+    world.settle(&[&carol, &alice]).await.unwrap();
+    let numbers = alice.database().number("SELECT cursor - remembered FROM own_inbox");
+    assert!(numbers > 0, "{numbers}");
+    stores.open(&world, &relay, "second").unwrap();
+    let [alice, _bob] = world.switched_off([alice, bob], 2 * HOUR).await.unwrap();
+    world.settle(&[&alice]).await.unwrap();
+    carol.say("alice", "met after the backup").await.unwrap();
+    world.wait(2 * HOUR).await;
+    world.settle(&[&carol, &alice]).await.unwrap();
+    assert_eq!(alice.transcript("carol").await.unwrap(), ["met after the backup"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn c1_who_is_blocked_gets_in_by_no_token_that_a_relay_has_back() {
     let stores = Stores::new().unwrap();
     let (world, relay, alice, bob) = two(298, &stores).await.unwrap();

@@ -118,6 +118,60 @@ async fn h2_a_device_that_another_declares_to_come_in_its_place_gets_what_was_fo
     assert_eq!(bob.database().number("SELECT count(*) FROM peer_device WHERE predecessor IS NOT NULL"), 1);
 }
 
+/// A second device that somebody puts in the place of the one that is listed.
+fn a_third_device(forger: &Forger, world: &World) -> Device {
+    let mut device = another_device(forger, world);
+    (device.id, device.inboxes[0].inbox) = (DeviceId::from_bytes([8; 16]), InboxId::from_bytes([8; 16]));
+    device
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_of_two_that_one_list_puts_in_anothers_place_the_first_gets_what_was_for_it() {
+    let (world, _, alice, bob) = World::contacts(204).await;
+    let mut forger = Forger::new(&alice, &bob);
+    alice.messenger.shut_down();
+    bob.say("alice", "taken by the relay").await.unwrap();
+    bob.catch_up().await.unwrap();
+    let mut devices = [another_device(&forger, &world), a_third_device(&forger, &world)];
+    devices.iter_mut().for_each(|device| forger.succeed(&alice, device));
+    let list = forger.manifest_with_devices(&devices, world.now());
+    forger.serve(&world.network, &[&list]);
+    world.wait(DAY + Duration::from_secs(3600)).await;
+    bob.say("alice", "reads the list").await.unwrap();
+    let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
+    assert_eq!(bob.database().number("SELECT count(*) FROM peer_device WHERE listed = 1"), 2);
+    assert_eq!(bob.database().number("SELECT count(*) FROM peer_device WHERE predecessor IS NOT NULL"), 1);
+    assert_eq!(waiting(&bob), [2, 0]);
+    let of_second = "SELECT count(*) FROM outbox JOIN peer_device ON peer_device.id = peer_device WHERE device = x'08080808080808080808080808080808'";
+    assert_eq!(bob.database().number(of_second), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_who_declares_to_come_in_the_place_of_a_device_that_was_removed_before_gets_nothing_of_it() {
+    let (world, _, alice, bob) = World::contacts(205).await;
+    let mut forger = Forger::new(&alice, &bob);
+    alice.messenger.shut_down();
+    bob.say("alice", "taken by the relay").await.unwrap();
+    bob.catch_up().await.unwrap();
+    // The account has removed a device that was lost, and put none in its place.
+    let other = another_device(&forger, &world);
+    let without = forger.manifest_with_devices(std::slice::from_ref(&other), world.now());
+    forger.serve(&world.network, &[&without]);
+    world.wait(DAY + Duration::from_secs(3600)).await;
+    bob.say("alice", "reads the list").await.unwrap();
+    let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
+    let mut late = a_third_device(&forger, &world);
+    forger.succeed(&alice, &mut late);
+    let list = forger.manifest_behind(&without, &[other, late], world.now());
+    forger.serve(&world.network, &[&without, &list]);
+    world.wait(DAY + Duration::from_secs(3600)).await;
+    bob.say("alice", "reads the list").await.unwrap();
+    let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
+    assert_eq!(bob.database().number("SELECT count(*) FROM peer_device WHERE listed = 1"), 2);
+    assert_eq!(bob.database().number("SELECT count(*) FROM peer_device WHERE predecessor IS NOT NULL"), 0);
+    assert_eq!(waiting(&bob), [1, 2]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn e6_what_a_device_left_behind_fails_after_37_days_and_says_so() {
     let (world, _, alice, bob) = World::contacts(198).await;

@@ -293,6 +293,38 @@ async fn h2_a_dead_relay_holds_up_no_replacement_and_is_read_again_once_it_is_ba
 }
 
 #[tokio::test(start_paused = true)]
+async fn h2_a_copy_that_two_relays_tell_apart_at_once_replaces_itself() {
+    for seed in 1230..1236 {
+        let world = World::seeded(seed);
+        let relays = ["one.example", "two.example", "three.example"].map(|name| world.network.add_relay(name));
+        let alice = world.person("alice", &relays[..2]).await.unwrap();
+        let bob = world.person("bob", &relays[2..]).await.unwrap();
+        world.introduce(&alice, &bob).await.unwrap();
+        let numbers = |person: &Person| {
+            [0, 1].map(|at| {
+                person.database().number(&format!("SELECT cursor FROM own_inbox ORDER BY id LIMIT 1 OFFSET {at}"))
+            })
+        };
+        let (copy, at_copy) = (world.back_up(&alice), numbers(&alice));
+        for away in &relays[..2] {
+            world.network.set_down(away, true);
+            bob.say("alice", "by the other").await.unwrap();
+            rest(&world, &[&alice, &bob]).await;
+            world.network.set_down(away, false);
+            world.wait(Duration::from_secs(120)).await;
+            rest(&world, &[&alice, &bob]).await;
+        }
+        assert!(numbers(&alice).iter().zip(at_copy).all(|(now, then)| *now > then), "at both");
+        alice.messenger.shut_down();
+        let secrets = copy.secrets.copy();
+        let restored = world.restore(copy, secrets).await.unwrap();
+        restored.catch_up().await.unwrap();
+        rest(&world, &[&restored, &bob]).await;
+        assert_eq!(notices(&bob, "alice").await, [KeyChange::Replaced]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn h2_whoever_was_asked_can_answer_the_device_in_the_place_of_the_one_that_asked() {
     for answers_first in [false, true] {
         let world = World::seeded(1211);
