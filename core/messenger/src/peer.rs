@@ -16,7 +16,7 @@ use crate::store::{Query, StoreError, Tx};
 
 /// What a replaced device said before is taken for so long since we read that it is listed no more: as long as a relay holds what it took of it,
 /// and a week in which the one that was replaced may not have known it yet.
-const HEARD_OUT: Duration = RETENTION.saturating_add(IDEMPOTENCY_MARGIN);
+pub(crate) const HEARD_OUT: Duration = RETENTION.saturating_add(IDEMPOTENCY_MARGIN);
 
 /// Row of a contact's device.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -35,6 +35,9 @@ const REQUEST_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const MAY_BE_ASKED: &str = "peer_device JOIN contact ON contact.id = peer_device.contact
     WHERE ask_at IS NOT NULL AND listed = 1 AND contact.state = 3 AND contact.blocked = 0 AND contact.trust = 0 AND contact.claim IS NULL";
 
+/// Devices that left their list, of whose letters something is missing.
+const HAVE_LEFT: &str = "peer_device WHERE ask_at IS NOT NULL AND listed = 0 AND left_at IS NOT NULL";
+
 /// What a batch of letters says of what is missing of a device's.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct News {
@@ -86,11 +89,20 @@ pub(crate) fn due_at(engine: &Engine, view: &Connection) -> Result<Option<Timest
     let first =
         view.one(&format!("SELECT min(ask_at) FROM {MAY_BE_ASKED}"), [], |row| row.get::<_, Option<i64>>(0))?.flatten();
     let wait = if are_drained(engine) { Duration::ZERO } else { UNDRAINED_MAX };
-    Ok(first.map(|first| timestamp(first).after(wait)))
+    let first = first.map(|first| timestamp(first).after(wait));
+    let left = view
+        .one(&format!("SELECT min(left_at) FROM {HAVE_LEFT}"), [], |row| row.get::<_, Option<i64>>(0))?
+        .flatten()
+        .map(|left| timestamp(left).after(peer::HEARD_OUT));
+    Ok(first.into_iter().chain(left).min())
 }
 
-/// Asks every device of which something is missing for long enough.
+/// Asks every device of which something is missing for long enough. Of those that left their list nothing comes any more.
 pub(crate) fn ask_what_is_due(engine: &Engine, tx: &mut Tx<'_>, now: Timestamp) -> Result<(), Error> {
+    let sql = format!("SELECT id FROM {HAVE_LEFT} AND left_at <= ?1");
+    for device in tx.all(&sql, [ms(now.before(peer::HEARD_OUT))], |row| row.get(0).map(DeviceRow))? {
+        give_up(engine, tx, device, now)?;
+    }
     let by = if are_drained(engine) { now } else { now.before(UNDRAINED_MAX) };
     let due: Vec<_> =
         tx.all(&format!("SELECT peer_device.id, asks FROM {MAY_BE_ASKED} AND ask_at <= ?1"), [ms(by)], |row| {
@@ -99,14 +111,16 @@ pub(crate) fn ask_what_is_due(engine: &Engine, tx: &mut Tx<'_>, now: Timestamp) 
     for (device, asks) in due {
         match what_is_missing(tx, device)? {
             None => tx.execute("UPDATE peer_device SET ask_at = NULL, asks = 0 WHERE id = ?1", [device.0]).map(drop)?,
-            Some(_) if asks >= ASKS_MAX => {
-                tx.execute("UPDATE peer_device SET ask_at = NULL WHERE id = ?1", [device.0])?;
-                receive::give_up_asking(tx, device, now, &engine.chance())?;
-            }
+            Some(_) if asks >= ASKS_MAX => give_up(engine, tx, device, now)?,
             Some(request) => ask(tx, device, request, asks, now, &engine.chance())?,
         }
     }
     Ok(())
+}
+
+fn give_up(engine: &Engine, tx: &mut Tx<'_>, device: DeviceRow, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute("UPDATE peer_device SET ask_at = NULL WHERE id = ?1", [device.0])?;
+    receive::give_up_asking(tx, device, now, &engine.chance())
 }
 
 fn ask(

@@ -96,6 +96,21 @@ async fn e6_a_place_that_nobody_answers_for_becomes_missing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn e6_a_place_of_a_device_that_left_its_list_becomes_missing_after_37_days() {
+    let (world, alice, bob) = lost_sessions(726).await;
+    says(&world, &alice, &bob, "bob", "never again").await;
+    alice.messenger.shut_down();
+    bob.database().change("UPDATE peer_device SET listed = 0, left_at = (SELECT max(received_at) FROM message)");
+    let [bob] = world.switched_off([bob], 36 * DAY).await.unwrap();
+    world.wait(MINUTE).await;
+    assert_eq!(kinds(&bob).await.pop(), Some(Kind::Unopened(Unopened::SessionLost)), "it may be listed again");
+    world.wait(2 * DAY).await;
+    assert_eq!(kinds(&bob).await.pop(), Some(Kind::Missing(Missing::Unanswered)));
+    assert_eq!(bob.database().number("SELECT count(*) FROM unopened"), 0);
+    assert_eq!(bob.database().number("SELECT count(*) FROM peer_device WHERE ask_at IS NOT NULL"), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn e6_a_ciphertext_that_its_maker_disowns_is_shown_no_longer() {
     let (world, _, alice, bob) = World::contacts(724).await;
     says(&world, &alice, &bob, "bob", "before").await;
