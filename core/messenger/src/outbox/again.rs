@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::params;
-use sotto_protocol::Timestamp;
 use sotto_protocol::limits::RETENTION;
+use sotto_protocol::{RelayAddress, Timestamp};
 
 use super::reach::Place;
 use crate::contact::ContactRow;
@@ -68,29 +68,29 @@ pub(crate) async fn is_passed_over(
     asked_for: Option<Duration>,
 ) -> Result<(), StoreError> {
     let is_news = engine.reach.failed(place.clone(), asked_for, engine.clock.instant(), &engine.chance());
-    let Place::Relay(relay) = place else { return Ok(()) };
-    if !is_news || !engine.reach.has_network(engine.clock.instant()) {
-        return Ok(());
+    match place {
+        Place::Relay(relay) if is_news => engine.write(move |engine, tx| note_relay(engine, tx, &relay)).await,
+        Place::Relay(_) | Place::Inbox(_) => Ok(()),
     }
-    engine
-        .write(move |engine, tx| {
-            tx.execute(
-                "INSERT OR IGNORE INTO relay_out (relay, since) VALUES (?1, ?2)",
-                params![relay.to_string(), ms(engine.network_now())],
-            )
-            .map(drop)
-        })
-        .await
+}
+
+/// Writes down whether a relay is out, as it is known by now: who found that it answers may be faster than who found that it does not.
+fn note_relay(engine: &Engine, tx: &mut Tx<'_>, relay: &RelayAddress) -> Result<(), StoreError> {
+    if engine.reach.is_out(relay) {
+        let sql = "INSERT OR IGNORE INTO relay_out (relay, since) VALUES (?1, ?2)";
+        tx.execute(sql, params![relay.to_string(), ms(engine.network_now())]).map(drop)
+    } else {
+        tx.execute("DELETE FROM relay_out WHERE relay = ?1", [relay.to_string()]).map(drop)
+    }
 }
 
 /// An inbox took letters, or its relay did; or a relay of ours answers.
 pub(crate) async fn has_taken(engine: &Arc<Engine>, place: Place) -> Result<(), StoreError> {
     let is_news = engine.reach.answered(&place, engine.clock.instant());
-    let Place::Relay(relay) = place else { return Ok(()) };
-    if !is_news {
-        return Ok(());
+    match place {
+        Place::Relay(relay) if is_news => engine.write(move |engine, tx| note_relay(engine, tx, &relay)).await,
+        Place::Relay(_) | Place::Inbox(_) => Ok(()),
     }
-    engine.write(move |_, tx| tx.execute("DELETE FROM relay_out WHERE relay = ?1", [relay.to_string()]).map(drop)).await
 }
 
 /// A letter whose time for a look has come.

@@ -37,6 +37,8 @@ struct Shut {
     /// Asked whether it is back, it has answered: letters go there again. It is not open before it has taken some: a relay that answers and
     /// takes nothing is asked as rarely as one that is silent.
     is_back: bool,
+    /// Whether this was news already, while this device had a network.
+    is_told: bool,
 }
 
 /// See the file's story.
@@ -112,19 +114,31 @@ impl Reach {
         })
     }
 
-    /// It took nothing. Says whether that is news.
+    /// It took nothing. Says whether that is news, and of the place: where no relay has answered lately, it is the network of this device that
+    /// is away, and says nothing of relays.
     pub(crate) fn failed(&self, place: Place, asked_for: Option<Duration>, now: Instant, chance: &Chance<'_>) -> bool {
         let Ok(mut known) = self.0.lock() else { return false };
         if let Place::Relay(relay) = &place {
             known.answering.remove(relay);
         }
-        let is_news = !known.shut.contains_key(&place);
+        let has_network = known.last_answer.is_some_and(|answer| now.saturating_duration_since(answer) <= LATELY);
         let is_relay = matches!(place, Place::Relay(_));
-        let shut =
-            known.shut.entry(place).or_insert_with(|| Shut { backoff: Backoff::default(), until: now, is_back: false });
+        let shut = known.shut.entry(place).or_insert_with(|| Shut {
+            backoff: Backoff::default(),
+            until: now,
+            is_back: false,
+            is_told: false,
+        });
         let wait = if is_relay { shut.backoff.failed(asked_for, chance) } else { shut.backoff.refused(chance) };
         (shut.until, shut.is_back) = (now + wait, false);
+        let is_news = has_network && !shut.is_told;
+        shut.is_told |= has_network;
         is_news
+    }
+
+    /// Whether a relay takes no letters, and has not shown that it is back.
+    pub(crate) fn is_out(&self, relay: &RelayAddress) -> bool {
+        self.0.lock().is_ok_and(|known| known.shut.get(&Place::Relay(relay.clone())).is_some_and(|shut| !shut.is_back))
     }
 
     /// A relay answers when it is asked whether it is back.
@@ -146,12 +160,6 @@ impl Reach {
             Place::Inbox(_) => false,
         };
         was_shut || is_first
-    }
-
-    /// Whether any relay has answered lately: else it is the network of this device that is away, and says nothing of relays.
-    pub(crate) fn has_network(&self, now: Instant) -> bool {
-        let last_answer = self.0.lock().ok().and_then(|known| known.last_answer);
-        last_answer.is_some_and(|last_answer| now.saturating_duration_since(last_answer) <= LATELY)
     }
 
     /// The network may be back: everything is tried again.
@@ -187,6 +195,7 @@ mod tests {
     #[test]
     fn letters_go_to_the_first_inbox_that_is_not_shut() {
         let (reach, all, now, chance) = (Reach::default(), inboxes(3), Instant::now(), Chance(&SystemRng));
+        reach.answered(&relay(&all[2]), now);
         assert_eq!(reach.choose(&all, now), Some(Choice::Take(0)));
         assert!(reach.failed(relay(&all[0]), None, now, &chance));
         assert!(!reach.failed(relay(&all[0]), None, now, &chance), "that was known");
@@ -196,6 +205,18 @@ mod tests {
         assert!(reach.answered(&relay(&all[0]), now));
         assert_eq!(reach.choose(&all, now), Some(Choice::Take(0)));
         assert_eq!(reach.choose(&[], now), None);
+    }
+
+    #[test]
+    fn a_relay_that_was_away_before_this_device_had_a_network_is_news_once_it_has() {
+        let (reach, all, now, chance) = (Reach::default(), inboxes(2), Instant::now(), Chance(&SystemRng));
+        assert!(!reach.failed(relay(&all[0]), None, now, &chance), "nobody answers");
+        reach.answered(&relay(&all[1]), now);
+        assert!(reach.failed(relay(&all[0]), None, now, &chance));
+        assert!(!reach.failed(relay(&all[0]), None, now, &chance), "that was known");
+        assert!(reach.is_out(&all[0].relay) && !reach.is_out(&all[1].relay));
+        reach.is_back(&all[0].relay, now);
+        assert!(!reach.is_out(&all[0].relay));
     }
 
     #[test]
