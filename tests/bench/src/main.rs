@@ -7,6 +7,7 @@
 //! - `relay_process`: the relay; `people`: engines on it; `inbox`: a device of the relay's without an engine
 //! - `send`, `receive` (with `floor`), `open`: the engine's rows
 //! - `outbox`: a send behind many others; `link`: what a slow link and a relay that is gone cost, in simulated time
+//! - `plays`: what the simulation itself costs
 //! - `relay`: the relay's rows; `load`: what every server is given to do; `old_ids`: a relay's memory; `peers`: servers beside it
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
@@ -20,6 +21,7 @@ mod open;
 mod outbox;
 mod peers;
 mod people;
+mod plays;
 mod receive;
 mod relay;
 mod relay_process;
@@ -57,7 +59,8 @@ impl Size {
     }
 }
 
-const USAGE: &str = "sotto-bench [--small] [--write FILE] [send] [outbox] [receive] [open] [link] [relay] | peers";
+const USAGE: &str =
+    "sotto-bench [--small] [--write FILE] [send] [outbox] [receive] [open] [link] [plays] [relay] | peers";
 
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == relay_process::WORD) {
@@ -71,7 +74,7 @@ fn main() -> ExitCode {
         match word.as_str() {
             "--small" => size = Size::Small,
             "--write" => file = words.next().map(PathBuf::from),
-            "send" | "outbox" | "receive" | "open" | "link" | "relay" | "peers" => names.push(word),
+            "send" | "outbox" | "receive" | "open" | "link" | "plays" | "relay" | "peers" => names.push(word),
             _ => {
                 println!("{USAGE}");
                 return ExitCode::from(2);
@@ -115,6 +118,9 @@ fn run(names: &[String], size: Size, file: Option<PathBuf>) -> Outcome<()> {
     })?;
     if is_wanted("link") {
         link::measure(size, &mut report)?;
+    }
+    if is_wanted("plays") {
+        plays::measure(size, &mut report)?;
     }
     match file {
         Some(file) if names.iter().any(|name| name == "peers") => report.write_into(&file, "peers"),
