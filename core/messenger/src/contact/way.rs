@@ -90,11 +90,12 @@ pub(crate) fn set_invite(
     row: ContactRow,
     secret: &InviteSecret,
     claim: &ClaimId,
+    is_spent: bool,
     expires_at: Timestamp,
 ) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE contact SET invite_secret = ?2, claim = ?3, invite_expires_at = ?4 WHERE id = ?1",
-        params![row.0, secret.as_bytes(), claim.as_ref(), ms(expires_at)],
+        "UPDATE contact SET invite_secret = ?2, claim = ?3, spent_claim = iif(?4, ?3, NULL), invite_expires_at = ?5 WHERE id = ?1",
+        params![row.0, secret.as_bytes(), claim.as_ref(), is_spent, ms(expires_at)],
     )?;
     Ok(())
 }

@@ -188,7 +188,7 @@ fn store(
         if !reading.is_claimed_at(&device.device, &inbox.inbox) {
             continue;
         }
-        courier::store_claimed(engine, tx, &inbox, &plan::party(&contact, &device), claimed)?;
+        courier::store_claimed(engine, tx, &inbox, &plan::party(&contact, &device), claim, claimed)?;
     }
     Ok(Ok(changed))
 }

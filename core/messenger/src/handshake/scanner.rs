@@ -78,6 +78,12 @@ pub(crate) fn refuse_claim(
     Ok(())
 }
 
+/// Whether the device in whose place this one came has had the claims of a joining as well, and may have used what they are answered with.
+fn is_claim_spent(view: &impl Query, invite: &ChainId) -> Result<bool, StoreError> {
+    let sql = "SELECT is_spent FROM joining WHERE chain = ?1";
+    Ok(view.one(sql, [invite.as_ref()], |row| row.get(0))?.unwrap_or(false))
+}
+
 /// The joining is over: the request has taken its claim along, or the invite cannot be used.
 pub(crate) fn forget_claim(tx: &mut Tx<'_>, invite: &ChainId) -> Result<(), StoreError> {
     tx.execute("DELETE FROM joining WHERE chain = ?1", [invite.as_ref()])?;
@@ -95,6 +101,7 @@ pub(crate) fn ask(
     chance: &mut Chance<'_>,
 ) -> Result<ContactRow, Error> {
     let now = times.network;
+    let is_spent = is_claim_spent(tx, &reading.chain.chain)?;
     forget_claim(tx, &reading.chain.chain)?;
     let known = contact::by_account(tx, &reading.invite.account)?;
     let accepted = known.filter(|contact| contact.state == ContactState::Accepted).map(|contact| contact.row);
@@ -104,7 +111,7 @@ pub(crate) fn ask(
     };
     anew::stop_sessions(tx, row)?;
     anew::stop_seals(tx, row)?;
-    contact::set_invite(tx, row, &reading.invite.secret, claim, reading.invite.expires_at)?;
+    contact::set_invite(tx, row, &reading.invite.secret, claim, is_spent, reading.invite.expires_at)?;
     let (batch, asked) = (task::new_batch(tx)?, (row, reading.invite.account));
     let until = reading.invite.expires_at;
     queue_request(tx, own, asked, claimed, &reading.invite.secret, until, batch, times, chance)?;

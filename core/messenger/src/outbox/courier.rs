@@ -12,7 +12,7 @@ use sotto_crypto::Party;
 use sotto_crypto::prekey::{Bundle, open_one_time};
 use sotto_crypto::secret::PrekeyKey;
 use sotto_protocol::request::path;
-use sotto_protocol::{Bytes, EnvelopeId, Timestamp, relay};
+use sotto_protocol::{Bytes, ClaimId, EnvelopeId, Timestamp, relay};
 
 use super::again;
 use super::backoff::Backoff;
@@ -30,7 +30,7 @@ use crate::relay_client::RelayError;
 use crate::session::{self, Begun};
 use crate::status::Doing;
 use crate::store::column::ms;
-use crate::store::{Query as _, StoreError, Tx};
+use crate::store::{Query, StoreError, Tx};
 use crate::world::{Chance, Isolation, TransportError};
 
 /// A relay that has not answered for so long is passed over while it may still answer: a phone on a bad network has sent its batch by then.
@@ -198,7 +198,9 @@ async fn claim_prekeys(engine: &Arc<Engine>, claim: Claim) -> Result<Progress, F
     };
     let claimed = soon(engine, claim.is_only, call).await.map_err(|error| failed_at(&claim.inbox, error))?;
     let inbox = claim.inbox.clone();
-    let stored = engine.write(move |engine, tx| store_claimed(engine, tx, &claim.inbox, &claim.owner, &claimed)).await;
+    let stored = engine
+        .write(move |engine, tx| store_claimed(engine, tx, &claim.inbox, &claim.owner, &claim.claim, &claimed))
+        .await;
     let row = inbox.row;
     if matches!(stored, Err(Error::Peer { .. })) {
         // The same claim is answered with the same for a month: what its owner puts meanwhile is had only under another.
@@ -216,6 +218,7 @@ pub(crate) fn store_claimed(
     tx: &mut Tx<'_>,
     inbox: &PeerInbox,
     owner: &Party,
+    claim: &ClaimId,
     claimed: &relay::PrekeyClaimed,
 ) -> Result<(), Error> {
     let now = engine.judging_now();
@@ -229,12 +232,10 @@ pub(crate) fn store_claimed(
     if session::has_sending(tx, inbox.row)? {
         return Ok(());
     }
-    let is_spent = "SELECT one_time_spent FROM peer_inbox WHERE id = ?1";
-    let is_spent: bool = tx.one(is_spent, [inbox.row.0], |row| row.get(0))?.unwrap_or(false);
-    tx.execute("UPDATE peer_inbox SET one_time_spent = 0 WHERE id = ?1 AND one_time_spent = 1", [inbox.row.0])?;
-    let one_time = if claimed.one_time.is_empty() || is_spent {
+    let one_time = if claimed.one_time.is_empty() || is_spent(tx, inbox.row, claim)? {
         bundle.last_resort
     } else {
+        tx.execute("UPDATE peer_inbox SET spent_claim = ?2 WHERE id = ?1", params![inbox.row.0, claim.as_ref()])?;
         open_one_time(&claimed.one_time, &key, &inbox.inbox, owner, now)
             .map_err(|error| refused("one_time_key_refused", &error))?
     };
@@ -242,6 +243,15 @@ pub(crate) fn store_claimed(
     let session = olm.begin(&owner.curve25519, &one_time).map_err(|error| refused("session_refused", &error))?;
     session::add(tx, &engine.own().seal, inbox.row, session, Begun::ByUs, engine.network_now(), &mut engine.chance())?;
     Ok(())
+}
+
+/// Whether the one-time key that a claim is answered with at an inbox has begun a session already, or may have: of this device, or of the one in
+/// whose place it came.
+fn is_spent(view: &impl Query, inbox: InboxRow, claim: &ClaimId) -> Result<bool, StoreError> {
+    let sql = "SELECT coalesce(peer_inbox.spent_claim = ?2, 0) OR coalesce(contact.spent_claim = ?2, 0)
+               FROM peer_inbox JOIN peer_device ON peer_device.id = peer_inbox.peer_device JOIN contact ON contact.id = peer_device.contact
+               WHERE peer_inbox.id = ?1";
+    view.one(sql, params![inbox.0, claim.as_ref()], |row| row.get(0))?.ok_or(StoreError::Corrupt)
 }
 
 fn refused(code: &'static str, error: &dyn std::fmt::Display) -> Error {

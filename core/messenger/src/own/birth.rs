@@ -257,12 +257,10 @@ fn forget_keys(tx: &mut Tx<'_>) -> Result<(), StoreError> {
         tx.execute(&format!("DELETE FROM {table}"), [])?;
     }
     tx.execute("UPDATE peer_inbox SET claim = NULL, renewals = 0, skipped = 0", [])?;
-    // A request keeps its claim, which is answered with the same one-time key again.
-    tx.execute(
-        "UPDATE peer_inbox SET one_time_spent = 1 WHERE peer_device IN (
-             SELECT peer_device.id FROM peer_device JOIN contact ON contact.id = peer_device.contact WHERE contact.claim IS NOT NULL)",
-        [],
-    )?;
+    // The claim of an invite stays, because the invite belongs to it, and is answered with the same one-time keys again: at inboxes that are
+    // listed later as well.
+    tx.execute("UPDATE contact SET spent_claim = claim WHERE claim IS NOT NULL", [])?;
+    tx.execute("UPDATE joining SET is_spent = 1", [])?;
     // Lists that are known here may be as old as this copy.
     tx.execute("UPDATE contact SET manifest_read_at = min(manifest_read_at, 1)", [])?;
     Ok(())

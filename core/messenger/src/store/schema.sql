@@ -114,6 +114,7 @@ CREATE TABLE joining (
     chain      BLOB PRIMARY KEY,              -- the invite's
     claim      BLOB NOT NULL,
     refused    BLOB,                          -- the claim id before it, whose prekeys were refused
+    is_spent   INTEGER NOT NULL DEFAULT 0,    -- the device before had them too: their one-time keys may be used
     expires_at INTEGER NOT NULL               -- the invite's end
 ) STRICT, WITHOUT ROWID;
 
@@ -166,6 +167,7 @@ CREATE TABLE contact (
     asker            INTEGER,                 -- the device of theirs that waits for it: peer_device.id
     invite_secret    BLOB,                    -- of the invite we scanned last, for our request
     claim            BLOB,                    -- our claim id of it, while we wait for the answer; only the request leaves then
+    spent_claim      BLOB,                    -- that one, where the device before had it too: its one-time keys may be used, at any inbox
     invite_expires_at INTEGER,
     invite           INTEGER REFERENCES invite (id),  -- of ours that they used
     told_chain       BLOB,                    -- the chain of our lists that we have told them of
@@ -236,7 +238,7 @@ CREATE TABLE peer_inbox (
     bundle_read_at INTEGER NOT NULL DEFAULT 0,
     claim          BLOB,                      -- claim id under way, so that asking again is the same claim
     renewals       INTEGER NOT NULL DEFAULT 0, -- how often an unanswered session was made again
-    one_time_spent INTEGER NOT NULL DEFAULT 0, -- the one-time key of its claim was used by the device before: the next session begins without
+    spent_claim    BLOB,                      -- the claim id whose one-time key began a session: asked again it is answered with the same
     skipped        INTEGER NOT NULL DEFAULT 0, -- letters that its ratchet was stepped for and that were taken back, since one was taken
     UNIQUE (peer_device, inbox)
 ) STRICT;

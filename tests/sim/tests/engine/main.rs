@@ -29,6 +29,7 @@ mod rebirth;
 mod refusals;
 mod relays;
 mod repeats;
+mod replacing;
 mod resends;
 mod rest;
 mod restored;

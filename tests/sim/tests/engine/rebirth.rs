@@ -10,7 +10,7 @@ use sotto_protocol::{Message as _, relay};
 use sotto_sim::play::ratchets;
 use sotto_sim::{Backup, Fate, Person, Traffic, World, hex};
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Alice and bob have talked, then a copy of alice was made, and then they have talked on: what she got since is acknowledged.
 async fn outlived_copy(seed: u64) -> (World, Backup, Person, Person) {
@@ -85,7 +85,7 @@ async fn notices(person: &Person, with: &str) -> Vec<KeyChange> {
 }
 
 /// They send and receive until nothing moves, lists that letters name are read, and then once more.
-async fn rest(world: &World, people: &[&Person]) {
+pub(crate) async fn rest(world: &World, people: &[&Person]) {
     for _ in 0..2 {
         world.settle(people).await.expect("they settle");
         world.wait(Duration::from_secs(90)).await;

@@ -1,0 +1,101 @@
+//! What a device that comes in the place of another must neither use twice nor lose (PROTOCOL H2). Which of two copies goes on, and what peers
+//! see of it, is in `rebirth.rs`.
+
+use std::time::Duration;
+
+use sotto_core::InviteOptions;
+use sotto_protocol::request::path;
+use sotto_protocol::{Bytes, RelayAddress};
+use sotto_sim::{Fate, Person, Traffic, World};
+
+use crate::rebirth::{DAY, rest};
+
+/// Makes a copy of a device, lets it live on and see more, and says what was copied. The device is on again.
+async fn copied(world: &World, person: Person) -> (sotto_sim::Backup, Person) {
+    person.messenger.shut_down();
+    let copy = world.back_up(&person);
+    // Its keystore sees more.
+    let person = world.reopen(person).await.expect("it opens");
+    let person = world.reopen(person).await.expect("it opens");
+    (copy, person)
+}
+
+/// From now on a relay takes no letters, and answers everything else.
+fn takes_no_letters(world: &World, relay: &RelayAddress) {
+    let (name, busy) = (relay.name().clone(), Bytes::from_static(br#"{"status":503,"code":"busy"}"#));
+    world.network.meddle(Some(Box::new(move |call: &Traffic| match call.path {
+        path::SEND if call.relay == name => Fate::Fails(503, busy.clone()),
+        _ => Fate::Passes,
+    })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_a_claim_that_was_written_down_before_the_copy_begins_no_session_with_the_key_that_it_is_answered_with() {
+    let world = World::seeded(1220);
+    let relay = world.network.add_relay("relay.example");
+    let alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
+    let bob = world.person("bob", std::slice::from_ref(&relay)).await.unwrap();
+    let invite = bob.messenger.invite(InviteOptions::default()).await.unwrap();
+    bob.catch_up().await.unwrap();
+    // The claim never arrives, and belongs to the invite all the same.
+    let lose = |call: &Traffic| if call.path == path::PREKEY_CLAIM { Fate::Lost } else { Fate::Passes };
+    world.network.meddle(Some(Box::new(lose)));
+    alice.messenger.join(&invite.link).await.unwrap_err();
+    world.network.meddle(None);
+    let (copy, alice) = copied(&world, alice).await;
+    alice.messenger.join(&invite.link).await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    alice.messenger.shut_down();
+    let restored = world.restore(copy, alice.secrets.clone()).await.unwrap();
+    rest(&world, &[&restored, &bob]).await;
+    restored.messenger.join(&invite.link).await.unwrap();
+    rest(&world, &[&restored, &bob]).await;
+    // He has read her list since; a request that nobody answers comes again.
+    world.wait(DAY + Duration::from_secs(3600)).await;
+    rest(&world, &[&restored, &bob]).await;
+    bob.messenger.accept(restored.messenger.account().await.unwrap().id).await.unwrap();
+    rest(&world, &[&restored, &bob]).await;
+    restored.say("bob", "met").await.unwrap();
+    rest(&world, &[&restored, &bob]).await;
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["met"]);
+    assert_eq!(bob.refusals().into_keys().collect::<Vec<_>>(), ["device_unlisted"], "every request could be opened");
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_a_claim_of_the_device_before_is_spent_at_inboxes_that_are_listed_later_as_well() {
+    let world = World::seeded(1221);
+    let [home, first, later] =
+        ["home.example", "first.example", "later.example"].map(|name| world.network.add_relay(name));
+    let alice = world.person("alice", std::slice::from_ref(&home)).await.unwrap();
+    let bob = world.person("bob", std::slice::from_ref(&first)).await.unwrap();
+    let invite = bob.messenger.invite(InviteOptions::default()).await.unwrap();
+    bob.catch_up().await.unwrap();
+    takes_no_letters(&world, &first);
+    alice.messenger.join(&invite.link).await.unwrap();
+    let _ = alice.messenger.catch_up(Duration::from_secs(60)).await;
+    let (copy, alice) = copied(&world, alice).await;
+    bob.messenger.add_relay(later.clone(), String::new()).await.unwrap();
+    bob.catch_up().await.unwrap();
+    world.wait(DAY + Duration::from_secs(3600)).await;
+    let _ = alice.messenger.catch_up(Duration::from_secs(60)).await;
+    bob.catch_up().await.unwrap();
+    assert_eq!(
+        bob.database().number("SELECT count(*) FROM contact WHERE state = 2"),
+        1,
+        "she has asked where he reads now"
+    );
+    alice.messenger.shut_down();
+    let restored = world.restore(copy, alice.secrets.clone()).await.unwrap();
+    let _ = restored.messenger.catch_up(Duration::from_secs(600)).await;
+    bob.catch_up().await.unwrap();
+    world.wait(DAY + Duration::from_secs(3600)).await;
+    let _ = restored.messenger.catch_up(Duration::from_secs(600)).await;
+    bob.catch_up().await.unwrap();
+    bob.messenger.accept(restored.messenger.account().await.unwrap().id).await.unwrap();
+    world.network.meddle(None);
+    rest(&world, &[&bob, &restored]).await;
+    restored.say("bob", "met").await.unwrap();
+    rest(&world, &[&restored, &bob]).await;
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["met"]);
+    assert_eq!(bob.refusals().into_keys().collect::<Vec<_>>(), ["device_unlisted"], "every request could be opened");
+}
