@@ -116,9 +116,9 @@ impl Engine {
         runtime: Handle,
         standing: Standing,
     ) -> Arc<Self> {
-        let shut_down = Watched::new(false);
+        let (shut_down, life) = (Watched::new(false), Watched::new(0));
         Arc::new(Self {
-            post: Post::new(client.clone(), runtime.clone(), shut_down.watcher()),
+            post: Post::new(client.clone(), runtime.clone(), shut_down.watcher(), life.clone()),
             witness: Witness::new(own.inboxes.iter().map(|inbox| inbox.relay.clone())),
             store,
             own: Watched::new(Arc::new(own)),
@@ -139,7 +139,7 @@ impl Engine {
             retry: Watched::new(0),
             shut_down,
             standing: Mutex::new(standing),
-            life: Watched::new(0),
+            life,
             reading: Mutex::default(),
         })
     }
@@ -449,6 +449,15 @@ impl Engine {
     /// Whether nothing of this device may move.
     pub(crate) fn is_rolled_back(&self) -> bool {
         self.standing() != Standing::One
+    }
+
+    /// For what moves a ratchet or speaks for this device: asked inside its transaction, behind whatever was written before.
+    pub(crate) fn refuse_if_rolled_back(&self) -> Result<(), Error> {
+        match self.standing() {
+            Standing::One => Ok(()),
+            Standing::Copy => Err(Error::RolledBack),
+            Standing::Replaced => Err(Error::DeviceReplaced),
+        }
     }
 
     /// After a commit of a batch: listeners, and whoever has work now.

@@ -383,10 +383,8 @@ fn rows_at(own: &Own, relay: &RelayAddress) -> Vec<i64> {
 
 async fn take_deliveries(engine: &Arc<Engine>, own_inbox: i64, deliveries: Vec<relay::Delivery>) -> Result<(), Error> {
     let received = engine
-        .write(move |engine, tx| {
-            if engine.is_rolled_back() {
-                return Err(Error::RolledBack);
-            }
+        .write(move |engine, tx| -> Result<_, Error> {
+            engine.refuse_if_rolled_back()?;
             Ok(receive::receive(tx, &engine.own(), own_inbox, &deliveries, engine.times(), &mut engine.chance())?)
         })
         .await?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// See the file's story.
+/// See the file's story. Clones are the same value.
 pub(crate) struct Watched<T>(Arc<Inner<T>>);
 
 struct Inner<T> {
@@ -25,6 +25,12 @@ impl<T> Inner<T> {
     /// No change ends halfway: what a panic leaves is whole.
     fn lock(&self) -> MutexGuard<'_, Value<T>> {
         self.value.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Clone for Watched<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 

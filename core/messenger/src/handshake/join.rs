@@ -158,6 +158,7 @@ fn store(
     claim: &ClaimId,
     claimed: &[(DeviceId, relay::PrekeyClaimed)],
 ) -> Result<Result<Received, Error>, Error> {
+    engine.refuse_if_rolled_back()?;
     // Their chain may have been read meanwhile, and their own request may have come.
     if let Err(unbelieved) = believe(engine, tx, &reading.manifest)? {
         return Ok(Err(unbelieved));

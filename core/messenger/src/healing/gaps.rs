@@ -14,8 +14,9 @@ pub(crate) async fn open_gaps(engine: &Arc<Engine>) -> Result<(), Error> {
         engine.read(move |engine, view| receive::are_gaps_over(view, are_drained, engine.judging_now())).await?;
     if is_due {
         let received = engine
-            .write(move |engine, tx| {
-                receive::open_gaps(tx, &engine.own(), are_drained, engine.times(), &mut engine.chance())
+            .write(move |engine, tx| -> Result<_, Error> {
+                engine.refuse_if_rolled_back()?;
+                Ok(receive::open_gaps(tx, &engine.own(), are_drained, engine.times(), &mut engine.chance())?)
             })
             .await?;
         engine.after_receive(&received);

@@ -102,10 +102,10 @@ impl Messenger {
     /// [`InputError::NotFound`], [`InputError::WrongState`] for somebody who has not asked, asked so long ago that they would not hear the
     /// answer, or is blocked; [`Error::RolledBack`].
     pub async fn accept(&self, account: AccountId) -> Result<(), Error> {
-        self.refuse_if_rolled_back()?;
         let engine = self.engine();
         let received = engine
             .write(move |engine, tx| -> Result<_, Error> {
+                engine.refuse_if_rolled_back()?;
                 let contact = known_contact(tx, &account)?;
                 if contact.blocked {
                     return Err(InputError::WrongState { what: "is blocked" }.into());
@@ -162,11 +162,11 @@ impl Messenger {
     /// # Errors
     /// [`InputError::NotFound`], [`InputError::WrongState`] for somebody who is not blocked.
     pub async fn unblock(&self, account: AccountId) -> Result<(), Error> {
-        // What has waited is opened: ratchets move.
-        self.refuse_if_rolled_back()?;
         let engine = self.engine();
         let received = engine
             .write(move |engine, tx| -> Result<_, Error> {
+                // What has waited is opened: ratchets move.
+                engine.refuse_if_rolled_back()?;
                 let contact = contact::known(tx, &account)?.ok_or(InputError::NotFound { what: "contact" })?;
                 if !contact.blocked {
                     return Err(InputError::WrongState { what: "is not blocked" }.into());

@@ -229,11 +229,7 @@ impl Messenger {
     /// For whatever is bound to a device's inboxes, or whose answer would come there: this one's are given up. Texts are queued. Who is
     /// blocked, removed or called otherwise is not refused: that holds here, and shuts a door.
     fn refuse_if_rolled_back(&self) -> Result<(), Error> {
-        match self.engine().standing() {
-            Standing::One => Ok(()),
-            Standing::Copy => Err(Error::RolledBack),
-            Standing::Replaced => Err(Error::DeviceReplaced),
-        }
+        self.engine().refuse_if_rolled_back()
     }
 
     /// For what can wait until this is another device.

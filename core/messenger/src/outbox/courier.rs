@@ -122,9 +122,6 @@ fn failed_at(inbox: &PeerInbox, error: Error) -> Failure {
 }
 
 async fn step(engine: &Arc<Engine>, device: DeviceRow) -> Result<Progress, Failure> {
-    if engine.is_rolled_back() {
-        return Ok(Progress::Nothing);
-    }
     match engine.write(move |engine, tx| plan::plan(engine, tx, device)).await? {
         Plan::Idle => Ok(Progress::Nothing),
         Plan::ReadManifest(contact) => {

@@ -78,6 +78,10 @@ pub(crate) struct Parcel {
 
 /// Decides what a device's letters need, and encrypts them when nothing else is needed.
 pub(crate) fn plan(engine: &Engine, tx: &mut Tx<'_>, device: DeviceRow) -> Result<Plan, StoreError> {
+    if engine.is_rolled_back() {
+        // Asked here, behind whatever was written before: no ratchet of a copy moves once it is known to be one.
+        return Ok(Plan::Idle);
+    }
     let (own, times, chance) = (&engine.own(), engine.times(), &mut engine.chance());
     let now = times.network;
     let device = peer::device_by_row(tx, device)?;

@@ -1,7 +1,8 @@
 //! One post office per relay: whatever the couriers bring while a request is under way leaves together in the next one.
 //!
 //! So a batch forms by itself under load and nothing waits when there is none. Each relay has a queue of its own: a slow one delays
-//! nobody else's letters.
+//! nobody else's letters. An office closes with the life that it was opened in: what a copy has handed in before it was found out does not
+//! leave after that (PROTOCOL H2).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::relay_client::{RelayClient, RelayError};
-use crate::watched::Watcher;
+use crate::watched::{Watched, Watcher};
 use crate::world::TransportError;
 
 /// Parcels that may wait for one relay: more than couriers that run at once for it.
@@ -39,12 +40,13 @@ pub(crate) struct Post {
     client: RelayClient,
     runtime: Handle,
     shut_down: Watcher<bool>,
+    life: Watched<u64>,
     offices: Mutex<HashMap<RelayAddress, mpsc::Sender<Letters>>>,
 }
 
 impl Post {
-    pub(crate) fn new(client: RelayClient, runtime: Handle, shut_down: Watcher<bool>) -> Arc<Self> {
-        Arc::new(Self { client, runtime, shut_down, offices: Mutex::default() })
+    pub(crate) fn new(client: RelayClient, runtime: Handle, shut_down: Watcher<bool>, life: Watched<u64>) -> Arc<Self> {
+        Arc::new(Self { client, runtime, shut_down, life, offices: Mutex::default() })
     }
 
     /// Hands letters in and waits for the relay's answer to each.
@@ -64,14 +66,19 @@ impl Post {
         if offices.len() >= OFFICES_MAX && !offices.contains_key(relay) {
             offices.clear();
         }
+        if offices.get(relay).is_some_and(mpsc::Sender::is_closed) {
+            offices.remove(relay);
+        }
         let office = offices.entry(relay.clone()).or_insert_with(|| {
             let (sender, receiver) = mpsc::channel(QUEUE);
-            let (office, mut shut_down) = (run(self.client.clone(), relay.clone(), receiver), self.shut_down.clone());
+            let office = run(self.client.clone(), relay.clone(), receiver);
+            let (mut shut_down, mut life) = (self.shut_down.clone(), self.life.watcher());
             self.runtime.spawn(async move {
                 // Nothing leaves after the engine has ended: it may be open again by then.
                 tokio::select! {
                     biased;
                     () = shut_down.until(|is_down| *is_down) => {}
+                    () = life.changed() => {}
                     () = office => {}
                 }
             });
@@ -158,10 +165,24 @@ mod tests {
     use crate::world::{SystemClock, SystemRng};
 
     #[tokio::test]
+    async fn an_office_closes_with_the_life_that_it_was_opened_in_and_the_next_life_has_one_of_its_own() {
+        let client = RelayClient::new(Arc::new(HttpTransport::new()), Arc::new(SystemClock), Arc::new(SystemRng));
+        let life = Watched::new(0);
+        let post = Post::new(client, Handle::current(), Watched::new(false).watcher(), life.clone());
+        let relay = "https://relay.example".parse().unwrap();
+        let first = post.office(&relay).unwrap();
+        life.change(|life| *life += 1);
+        first.closed().await;
+        let second = post.office(&relay).unwrap();
+        tokio::task::yield_now().await;
+        assert!(!second.is_closed());
+    }
+
+    #[tokio::test]
     async fn the_offices_of_many_relays_are_not_all_kept() {
         let client = RelayClient::new(Arc::new(HttpTransport::new()), Arc::new(SystemClock), Arc::new(SystemRng));
         let shut_down = Watched::new(false).watcher();
-        let post = Post::new(client, Handle::current(), shut_down);
+        let post = Post::new(client, Handle::current(), shut_down, Watched::new(0));
         let open = |number: usize| post.office(&format!("https://relay-{number}.example").parse().unwrap()).unwrap();
         let first = open(0);
         (1..OFFICES_MAX).for_each(|number| drop(open(number)));

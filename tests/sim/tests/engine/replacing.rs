@@ -99,3 +99,35 @@ async fn h2_a_claim_of_the_device_before_is_spent_at_inboxes_that_are_listed_lat
     assert_eq!(bob.transcript("alice").await.unwrap(), ["met"]);
     assert_eq!(bob.refusals().into_keys().collect::<Vec<_>>(), ["device_unlisted"], "every request could be opened");
 }
+
+#[tokio::test(start_paused = true)]
+async fn h2_what_a_copy_has_handed_in_does_not_leave_once_it_is_known_to_be_one() {
+    let world = World::seeded(1223);
+    let [slow, quick] = ["slow.example", "quick.example"].map(|name| world.network.add_relay(name));
+    let alice = world.person("alice", &[slow.clone(), quick.clone()]).await.unwrap();
+    let bob = world.person("bob", std::slice::from_ref(&quick)).await.unwrap();
+    let carol = world.person("carol", std::slice::from_ref(&quick)).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    world.introduce(&alice, &carol).await.unwrap();
+    let copy = world.back_up(&alice);
+    bob.say("alice", "after the copy").await.unwrap();
+    rest(&world, &[&bob, &alice]).await;
+    alice.messenger.shut_down();
+    // The relay that knows better is heard behind everybody's patience; until then letters leave, one request behind the other.
+    world.network.delay_streams_of(&slow, Duration::from_secs(20));
+    world.network.meddle(Some(Box::new(|call| match call.path {
+        path::CHAIN_READ => Fate::Lost,
+        path::SEND => Fate::Late(Duration::from_secs(10)),
+        _ => Fate::Passes,
+    })));
+    let secrets = copy.secrets.copy();
+    let before = world.network.traffic().len();
+    let copy = world.restore(copy, secrets).await.unwrap();
+    copy.say("bob", "under way").await.unwrap();
+    world.wait(Duration::from_secs(17)).await;
+    copy.say("carol", "behind it").await.unwrap();
+    world.wait(Duration::from_secs(60)).await;
+    assert_eq!(copy.catch_up().await.map(drop).unwrap_err().code(), "rolled_back");
+    let sent = world.network.traffic().split_off(before).into_iter().filter(|call| call.path == path::SEND);
+    assert_eq!(sent.count(), 1);
+}
