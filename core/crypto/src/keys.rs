@@ -9,13 +9,14 @@
 
 use ed25519_dalek::{Signature, Signer, SigningKey};
 use rand_core::CryptoRng;
-use sotto_protocol::label::{ack_signature_input, attach_signature_input, labelled};
+use sotto_protocol::label::{OWN_SECRET, ack_signature_input, attach_signature_input, labelled};
 use sotto_protocol::request::{Authorization, signature_input};
 use sotto_protocol::{AccountId, InboxId, RelayName, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::contributory::strong_signer;
 
+use crate::secret::{PairSecret, derive};
 use crate::state::{self, StateError, Stored};
 
 /// A signature that is not one, or not by that key.
@@ -105,6 +106,13 @@ impl RootKey {
 }
 
 impl ListKey {
+    /// What the devices of an account share as two contacts share a pair secret: whoever holds the list key of an epoch knows it, also a device
+    /// that never heard of the others, and with the epoch it changes.
+    #[must_use]
+    pub fn own_secret(&self) -> PairSecret {
+        PairSecret::from_bytes(derive(&self.0.to_bytes(), OWN_SECRET, &[]))
+    }
+
     pub(crate) fn sign(&self, label: &str, parts: &[&[u8]]) -> [u8; 64] {
         self.0.sign(&labelled(label, parts)).to_bytes()
     }

@@ -64,6 +64,8 @@ labels! {
     CONVERSATION = "conversation";
     /// A token of two contacts.
     PAIR_TOKEN = "pair-token";
+    /// What the devices of an account share, for the tokens of each other.
+    OWN_SECRET = "own-secret";
     /// A token for the answer to a request.
     REPLY_TOKEN = "reply-token";
     /// A token of an invite.

@@ -26,10 +26,12 @@ def chain_entry_hash(given):
 
 
 def token(given):
-    purpose, parts = given.text("purpose"), [given.hex("inbox")]
+    purpose, secret, parts = given.text("purpose"), given.hex("secret"), [given.hex("inbox")]
+    if purpose == "own":
+        purpose, secret = "pair", derive(secret, 32, "own-secret")
     if purpose == "pair":
         parts.append(u32(given.number("generation")))
-    return [("token", derive(given.hex("secret"), 16, purpose + "-token", *parts))]
+    return [("token", derive(secret, 16, purpose + "-token", *parts))]
 
 
 def invite_chain(given):

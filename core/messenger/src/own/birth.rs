@@ -63,7 +63,7 @@ pub(crate) fn become_another(engine: &Engine, tx: &mut Tx<'_>, new: &Newborn) ->
     let before = super::load(tx, engine.own().seal.clone())?;
     let seal = &before.seal;
     let batch = task::new_batch(tx)?;
-    let shorter = heads::adopt(tx, &new.held, times.network)?;
+    let shorter = heads::adopt(tx, &before, &new.held, times.network, chance)?;
     let olm_before = super::olm(tx, seal)?;
     if new.place == Place::Beside {
         leave_what_is_under_way(tx)?;
@@ -98,8 +98,9 @@ pub(crate) fn become_another(engine: &Engine, tx: &mut Tx<'_>, new: &Newborn) ->
 /// The list that makes the device known came too late: the account's has moved on, and does not name it yet. It is signed again behind that.
 pub(crate) fn publish_again(engine: &Engine, tx: &mut Tx<'_>, held: &[HeldChain]) -> Result<(), Error> {
     let Some(batch) = born_with(tx)? else { return Ok(()) };
-    let shorter = heads::adopt(tx, held, engine.network_now())?;
-    publish(tx, &engine.own(), &shorter, batch, engine.network_now(), &mut engine.chance())?;
+    let (own, now, chance) = (engine.own(), engine.network_now(), &mut engine.chance());
+    let shorter = heads::adopt(tx, &own, held, now, chance)?;
+    publish(tx, &own, &shorter, batch, now, chance)?;
     generation::is_no_copy(tx)?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use sotto_crypto::secret::ChainKey;
 use sotto_protocol::{AccountId, Bytes, ChainId, Timestamp};
 
 use super::chain::{self, Chain};
-use super::siblings;
+use super::{Own, siblings};
 use crate::contact::ChainAddress;
 use crate::engine::Engine;
 use crate::error::Error;
@@ -122,8 +122,10 @@ fn chains(view: &impl Query) -> Result<Vec<(Chain, ChainAddress)>, StoreError> {
 /// appended is not any more. Returns those that hold less than we knew, or nothing.
 pub(super) fn adopt<'a>(
     tx: &mut Tx<'_>,
+    own: &Own,
     held: &'a [HeldChain],
     now: Timestamp,
+    chance: &mut Chance<'_>,
 ) -> Result<Vec<&'a HeldChain>, StoreError> {
     tx.execute("DELETE FROM relay_task WHERE kind IN (4, 6)", [])?;
     let mut shorter = Vec::new();
@@ -153,9 +155,7 @@ pub(super) fn adopt<'a>(
             params![head.epoch, head.version],
         )?;
     }
-    if !siblings::are_none(tx)? {
-        siblings::list_stands(tx, now)?;
-    }
+    siblings::list_was_read(tx, own, now, chance)?;
     Ok(shorter)
 }
 

@@ -2,17 +2,17 @@
 //!
 //! The row [`ContactRow::OWN`] stands for the account itself: its lists are read from the account's own chain, its devices but this one are
 //! the siblings, and an *own secret* is what the pair secret is with a contact: tokens for siblings derive from it at every inbox of the
-//! account. There is no such row before the account has, or is about to have, a second device: a device that is alone gives its relays
+//! account, and it from the list key, which all of them hold. There is no such row before the account has, or is about to have, a second device: a device that is alone gives its relays
 //! no token that nobody will use, and nobody else writes its lists.
 //! Not here: what siblings tell each other (`own/sync.rs`), lists that several devices write (`own/agreement.rs`).
 
 use rusqlite::params;
 use sotto_crypto::manifest::VerifiedManifest;
-use sotto_crypto::secret::PairSecret;
 use sotto_protocol::{AccountId, Timestamp};
 
 use super::chain::Chain;
-use super::{Own, chain};
+use super::list::list_key;
+use super::{Own, birth, chain};
 use crate::contact::{self, ContactRow, ContactState};
 use crate::handshake;
 use crate::store::column::ms;
@@ -32,7 +32,7 @@ pub(crate) fn expect(tx: &mut Tx<'_>, own: &Own, now: Timestamp, chance: &mut Ch
     if !are_none(tx)? {
         return Ok(batch);
     }
-    let secret = PairSecret::generate(chance);
+    let secret = list_key(tx, &own.seal)?.own_secret();
     tx.execute(
         "INSERT INTO contact (id, account, name, state, relay, chain, chain_key, manifest, epoch, version, hash, manifest_read_at, pair_secret,
              pair_usable, created_at)
@@ -56,6 +56,22 @@ pub(super) fn list(view: &impl Query) -> Result<Option<VerifiedManifest>, StoreE
 /// A list of ours stands in the account's own chain.
 pub(super) fn list_stands(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
     contact::list_is(tx, ContactRow::OWN, &chain::own_list(tx)?, now).map(drop)
+}
+
+/// The account's list was read before this device writes it again. Whoever it names beside this one, and beside the one in whose place this one
+/// comes, is a sibling: also where the copy that this database was knew of none.
+pub(super) fn list_was_read(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), StoreError> {
+    let (device, before) = birth::names(tx)?;
+    let list = chain::own_list(tx)?;
+    if list.devices().iter().any(|other| other.id != device && Some(other.id) != before) {
+        expect(tx, own, now, chance)?;
+    }
+    if are_none(tx)? { Ok(()) } else { list_stands(tx, now) }
 }
 
 /// The account's own chain is another one from now on.

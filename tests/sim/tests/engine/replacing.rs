@@ -101,6 +101,36 @@ async fn h2_a_claim_of_the_device_before_is_spent_at_inboxes_that_are_listed_lat
 }
 
 #[tokio::test(start_paused = true)]
+async fn h2_a_device_that_was_added_since_the_copy_stays_on_the_list_and_hears_what_is_said() {
+    let (world, _, alice, bob) = World::contacts(1222).await;
+    alice.say("bob", "before the copy").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    let copy = world.back_up(&alice);
+    let tablet = world.second_device(&alice).await.unwrap();
+    bob.say("alice", "to both").await.unwrap();
+    rest(&world, &[&alice, &tablet, &bob]).await;
+    alice.messenger.shut_down();
+    let secrets = copy.secrets.copy();
+    let restored = world.restore(copy, secrets).await.unwrap();
+    rest(&world, &[&restored, &tablet, &bob]).await;
+    world.wait(2 * DAY).await;
+    rest(&world, &[&restored, &tablet, &bob]).await;
+    bob.say("alice", "whoever they are").await.unwrap();
+    rest(&world, &[&bob, &restored, &tablet]).await;
+    restored.say("bob", "from the one in its place").await.unwrap();
+    rest(&world, &[&restored, &tablet, &bob]).await;
+    tablet.say("bob", "from the one beside it").await.unwrap();
+    rest(&world, &[&tablet, &restored, &bob]).await;
+    assert_eq!(bob.database().number("SELECT count(*) FROM peer_device WHERE listed = 1"), 2);
+    let last = ["whoever they are", "from the one in its place", "from the one beside it"];
+    for device in [&restored, &tablet] {
+        let said = device.transcript("bob").await.unwrap();
+        assert_eq!(said[said.len() - 3..], last, "{said:?}");
+    }
+    assert_eq!(bob.transcript("alice").await.unwrap()[2..], last);
+}
+
+#[tokio::test(start_paused = true)]
 async fn h2_what_a_copy_has_handed_in_does_not_leave_once_it_is_known_to_be_one() {
     let world = World::seeded(1223);
     let [slow, quick] = ["slow.example", "quick.example"].map(|name| world.network.add_relay(name));

@@ -59,6 +59,9 @@ fn add_tokens(scenarios: &mut Scenarios) {
     let second =
         token("pair", "The same two contacts after their pair secret's tokens were renewed.").text("generation", 2);
     scenarios.add("pair-next-generation", second);
+    let own = token("own", "A token for the other devices of an account, from the secret half of its list key.")
+        .text("generation", 0);
+    scenarios.add("own", own);
     let chain = Vector::accepted("invite-chain", "Where an invite's manifest stands, and what opens it.")
         .hex("secret", [3; 32]);
     scenarios.add("of-an-invite", chain);

@@ -1,6 +1,6 @@
 //! Kinds that a relay and a device compute alike.
 
-use sotto_crypto::keys::verify;
+use sotto_crypto::keys::{ListKey, verify};
 use sotto_crypto::secret;
 use sotto_crypto::secret::{PairSecret, ReplySecret};
 use sotto_protocol::header::Header;
@@ -36,6 +36,10 @@ pub(crate) fn token(vector: &Vector) -> Outcome {
         "invite" => secret::invite_token(&InviteSecret::from_bytes(secret), &inbox),
         "reply" => ReplySecret::from_bytes(secret).token(&inbox),
         "pair" => PairSecret::from_bytes(secret).token(&inbox, vector.number("generation").try_into().unwrap()),
+        "own" => {
+            let own = ListKey::from_bytes(&secret).own_secret();
+            own.token(&inbox, vector.number("generation").try_into().unwrap())
+        }
         other => panic!("no such purpose: {other}"),
     };
     Ok(Answers::default().hex("token", token.as_bytes()).0)
