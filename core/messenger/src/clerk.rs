@@ -14,7 +14,7 @@ use crate::outbox::backoff::{Backoff, REFUSED_DELAY_MAX};
 use crate::relay_client::RelayError;
 use crate::second_copy::{self, Found};
 use crate::status::{Doing, State};
-use crate::store::StoreError;
+use crate::store::{StoreError, Tx};
 use crate::task::{self, Kind, Subject, Task};
 use crate::watched::Watcher;
 use crate::witness::Word;
@@ -124,7 +124,14 @@ async fn wait_away(
 /// What waits for calls that were tried in vain may have another way.
 async fn tried_in_vain(engine: &Arc<Engine>, relay: &RelayAddress, subject: Option<Subject>) {
     let relay = relay.clone();
-    let news = engine.write(move |_, tx| task::tried_in_vain(tx, &relay, subject.as_ref())).await;
+    let tried = move |engine: &Engine, tx: &mut Tx<'_>| -> Result<bool, Error> {
+        let is_news = task::tried_in_vain(tx, &relay, subject.as_ref())?;
+        if is_news {
+            own::go_on_without_stuck(engine, tx)?;
+        }
+        Ok(is_news)
+    };
+    let news = engine.write(tried).await;
     if news.unwrap_or(false) {
         engine.wake();
     }
@@ -210,7 +217,7 @@ async fn work_off(
                                     own::was_appended(tx, &engine.own(), &chain, now, &mut engine.chance())?;
                                 }
                                 (Subject::Inbox(inbox), Kind::InboxDelete) => own::is_deleted(tx, &inbox)?,
-                                (Subject::Inbox(_), _) => {}
+                                (Subject::Inbox(_), _) => own::go_on_without_stuck(engine, tx)?,
                             }
                             Ok(())
                         })

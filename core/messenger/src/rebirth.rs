@@ -100,20 +100,33 @@ async fn make_inboxes(
     }
 }
 
-/// Makes an inbox at a relay that could not be asked for one when this device came to be, and puts it on our list.
+/// Makes an inbox at a relay that could not be asked for one when this device came to be, and puts it on our list. One that was made then, and
+/// got nothing of what belongs in it, is made once more: that changes nothing where it is, and says that its relay is there.
 pub(crate) async fn join(engine: Arc<Engine>, relay: RelayAddress, code: String) {
-    let inbox = OwnInbox::generate(0, relay.clone(), code, &mut engine.chance());
-    let joined = match make_inbox(&engine.client, &inbox).await {
-        Ok(()) => {
-            engine.witness.begins(&relay);
-            engine.write(move |engine, tx| own::add_relay(engine, tx, &inbox)).await
-        }
-        Err(error) => Err(error),
-    };
-    match joined {
+    match try_join(&engine, &relay, code).await {
         Ok(()) => engine.wake(),
         Err(error) => tracing::debug!(code = error.code(), "a relay of ours cannot be asked for an inbox yet"),
     }
+}
+
+async fn try_join(engine: &Arc<Engine>, relay: &RelayAddress, code: String) -> Result<(), Error> {
+    let own = engine.own();
+    if let Err(full) = own::is_listed(&own, relay) {
+        // The user has chosen others meanwhile.
+        let relay = relay.clone();
+        engine.write(move |_, tx| own::is_joined(tx, &relay).map(drop)).await?;
+        return Err(full.into());
+    }
+    let made = own.inboxes_at(relay).next().cloned();
+    let inbox = match &made {
+        Some(made) => made.clone(),
+        None => OwnInbox::generate(0, relay.clone(), code, &mut engine.chance()),
+    };
+    make_inbox(&engine.client, &inbox).await?;
+    if made.is_none() {
+        engine.witness.begins(relay);
+    }
+    engine.write(move |engine, tx| own::add_relay(engine, tx, &inbox)).await
 }
 
 /// Whether another has taken this device's place, as far as the account's own chain can be read.

@@ -56,7 +56,12 @@ impl Messenger {
             // There is nothing that it could remember of us.
             engine.witness.begins(&relay);
         }
-        engine.write(move |engine, tx| own::add_relay(engine, tx, &inbox)).await?;
+        engine
+            .write(move |engine, tx| {
+                own::is_joined(tx, &inbox.relay)?;
+                own::add_relay(engine, tx, &inbox)
+            })
+            .await?;
         engine.wake();
         Ok(())
     }

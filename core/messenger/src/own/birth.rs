@@ -117,7 +117,7 @@ fn publish(
     Ok(heads::go_on_behind(tx, shorter, chance)?)
 }
 
-fn born_with(view: &impl Query) -> Result<Option<i64>, StoreError> {
+pub(super) fn born_with(view: &impl Query) -> Result<Option<i64>, StoreError> {
     view.one("SELECT value FROM meta WHERE key = 'born_with'", [], |row| row.get(0))
 }
 

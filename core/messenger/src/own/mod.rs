@@ -13,6 +13,7 @@ mod heads;
 mod list;
 mod relays;
 pub(crate) mod siblings;
+mod stuck;
 pub(crate) mod sync;
 
 use rusqlite::params;
@@ -41,9 +42,10 @@ pub(crate) use chain::{
 pub(crate) use heads::{read_others as read_other_chains, read_own_list};
 pub(crate) use list::list_due_at;
 pub(crate) use relays::{
-    add_relay, forget_left, former_owner_key, home, is_deleted, is_listed, is_to_join, left_due_at, remove_relay,
-    to_join,
+    add_relay, forget_left, former_owner_key, home, is_deleted, is_joined, is_listed, is_to_join, left_due_at,
+    remove_relay, to_join,
 };
+pub(crate) use stuck::go_on_without_stuck;
 
 /// An inbox of this device.
 #[derive(Clone)]

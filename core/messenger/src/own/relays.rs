@@ -33,8 +33,11 @@ const READ_FOR: Duration = MANIFEST_VALID;
 /// How long its relay is asked to delete it. One that is gone for good has nothing left to delete.
 const DELETED_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Between two times that a relay is asked for an inbox which could not be asked when this device came to be.
+/// Between two times that a relay is asked for an inbox which could not be asked when this device came to be: this at first, then twice as long
+/// each time. Each that is answered may cost two lists.
 const JOINED_AGAIN: Duration = Duration::from_secs(3600);
+/// It doubles so often: more than a day then.
+const DOUBLINGS_MAX: u32 = 5;
 
 /// Writes an inbox of ours down, behind those that there are.
 pub(super) fn store(
@@ -73,7 +76,6 @@ pub(crate) fn is_listed(own: &Own, relay: &RelayAddress) -> Result<bool, InputEr
 pub(crate) fn add_relay(engine: &Engine, tx: &mut Tx<'_>, new: &OwnInbox) -> Result<(), Error> {
     let seal = engine.own().seal.clone();
     let before = super::load(tx, seal.clone())?;
-    is_joined(tx, &new.relay)?;
     if is_listed(&before, &new.relay)? {
         return Ok(());
     }
@@ -96,37 +98,50 @@ pub(crate) fn add_relay(engine: &Engine, tx: &mut Tx<'_>, new: &OwnInbox) -> Res
 /// An inbox is made at this relay once it can be asked.
 pub(super) fn join_later(tx: &mut Tx<'_>, relay: &RelayAddress, code: &str) -> Result<(), StoreError> {
     tx.execute(
-        "INSERT OR REPLACE INTO relay_to_join (relay, relay_code) VALUES (?1, ?2)",
+        "INSERT OR IGNORE INTO relay_to_join (relay, relay_code) VALUES (?1, ?2)",
         params![relay.to_string(), code],
     )?;
     Ok(())
 }
 
-/// The relays that are to be asked for an inbox now, each with what its operator wants to see. They count as asked.
+/// The relays that are to be asked for an inbox now, each with what its operator wants to see. They count as asked. One whose inbox stands on
+/// our list, with all that belongs in it, is not asked any more.
 pub(crate) fn to_join(tx: &mut Tx<'_>, now: Timestamp) -> Result<Vec<(RelayAddress, String)>, StoreError> {
-    let due = ms(now.before(JOINED_AGAIN));
-    let relays = tx.all(
-        "SELECT relay, relay_code FROM relay_to_join WHERE tried_at <= ?1 OR tried_at > ?2",
-        params![due, ms(now)],
-        |row| Ok((row.get::<_, String>(0)?, row.get(1)?)),
-    )?;
-    if !relays.is_empty() {
+    tx.execute(&format!("DELETE FROM relay_to_join WHERE relay IN ({LISTED} AND NOT {IS_PUT_INTO})"), [])?;
+    let sql = format!("SELECT relay, relay_code, tried_at, tries FROM relay_to_join WHERE relay NOT IN ({LISTED})");
+    let relays = tx.all(&sql, [], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, timestamp(row.get(2)?), row.get::<_, u32>(3)?))
+    })?;
+    let mut due = Vec::new();
+    for (relay, code, tried_at, tries) in relays {
+        let wait = JOINED_AGAIN.saturating_mul(1 << tries.saturating_sub(1).min(DOUBLINGS_MAX));
+        // One that was tried after now was tried under a wild clock.
+        if tries > 0 && tried_at <= now && now < tried_at.after(wait) {
+            continue;
+        }
         tx.execute(
-            "UPDATE relay_to_join SET tried_at = ?2 WHERE tried_at <= ?1 OR tried_at > ?2",
-            params![due, ms(now)],
+            "UPDATE relay_to_join SET tried_at = ?2, tries = tries + 1 WHERE relay = ?1",
+            params![relay, ms(now)],
         )?;
+        due.push((relay.parse().map_err(|_| StoreError::Corrupt)?, code));
     }
-    relays.into_iter().map(|(relay, code)| Ok((relay.parse().map_err(|_| StoreError::Corrupt)?, code))).collect()
+    Ok(due)
 }
+
+/// The relays of the inboxes on our list.
+const LISTED: &str = "SELECT relay FROM own_inbox WHERE owner_key_sealed IS NOT NULL AND leaving_at IS NULL";
+/// Something is still to be put into the inbox.
+const IS_PUT_INTO: &str =
+    "EXISTS (SELECT 1 FROM relay_task WHERE subject = own_inbox.inbox AND relay_task.kind IN (1, 3))";
 
 /// Whether any is.
 pub(crate) fn is_to_join(view: &impl Query) -> Result<bool, StoreError> {
     Ok(view.one("SELECT 1 FROM relay_to_join LIMIT 1", [], |_| Ok(()))?.is_some())
 }
 
-/// It was asked, and has made one; or the user has said where this device reads.
-pub(crate) fn is_joined(tx: &mut Tx<'_>, relay: &RelayAddress) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM relay_to_join WHERE relay = ?1", [relay.to_string()]).map(drop)
+/// The user has said where this device reads.
+pub(crate) fn is_joined(tx: &mut Tx<'_>, relay: &RelayAddress) -> Result<bool, StoreError> {
+    Ok(tx.execute("DELETE FROM relay_to_join WHERE relay = ?1", [relay.to_string()])? > 0)
 }
 
 /// The relay of the account's own chain.
@@ -145,7 +160,11 @@ pub(crate) fn remove_relay(
 ) -> Result<(), Error> {
     let seal = engine.own().seal.clone();
     let own = super::load(tx, seal.clone())?;
-    let inbox = own.listed().find(|inbox| inbox.relay == *relay).ok_or(InputError::NotFound { what: "relay" })?;
+    let was_to_join = is_joined(tx, relay)?;
+    let Some(inbox) = own.listed().find(|inbox| inbox.relay == *relay) else {
+        // It was never on our list.
+        return if was_to_join { Ok(()) } else { Err(InputError::NotFound { what: "relay" }.into()) };
+    };
     let next = own.listed().find(|inbox| inbox.relay != *relay).ok_or(InputError::LastRelay)?.relay.clone();
     let (now, chance) = (engine.network_now(), &mut engine.chance());
     tx.execute("UPDATE own_inbox SET leaving_at = ?2 WHERE id = ?1", params![inbox.row, ms(engine.judging_now())])?;

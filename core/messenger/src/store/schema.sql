@@ -63,11 +63,12 @@ CREATE TABLE former_inbox (
     ends_at          INTEGER NOT NULL         -- when its relay is given up
 ) STRICT, WITHOUT ROWID;
 
--- Relays of that device that could not be asked for an inbox yet.
+-- Relays of that device that could not be asked for an inbox yet, or have made one and took nothing for it.
 CREATE TABLE relay_to_join (
     relay      TEXT PRIMARY KEY,
     relay_code TEXT NOT NULL,
-    tried_at   INTEGER NOT NULL DEFAULT 0
+    tried_at   INTEGER NOT NULL DEFAULT 0,
+    tries      INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE kem_key (

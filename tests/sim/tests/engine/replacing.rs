@@ -131,6 +131,49 @@ async fn h2_a_device_that_was_added_since_the_copy_stays_on_the_list_and_hears_w
 }
 
 #[tokio::test(start_paused = true)]
+async fn h2_a_relay_that_makes_the_inbox_and_then_dies_holds_up_no_replacement() {
+    let world = World::seeded(1224);
+    let relays = ["one.example", "two.example"].map(|name| world.network.add_relay(name));
+    let alice = world.person("alice", &relays).await.unwrap();
+    let bob = world.person("bob", &relays[..1]).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    let copy = world.back_up(&alice);
+    bob.say("alice", "after it").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    alice.messenger.shut_down();
+    let name = relays[1].name().clone();
+    world.network.meddle(Some(Box::new(move |call| {
+        if call.relay == name && call.path != path::INBOX_CREATE { Fate::Lost } else { Fate::Passes }
+    })));
+    let secrets = copy.secrets.copy();
+    let restored = world.restore(copy, secrets).await.unwrap();
+    restored.say("bob", "by one relay").await.unwrap();
+    let _ = restored.messenger.catch_up(Duration::from_secs(60)).await.unwrap();
+    rest(&world, &[&restored, &bob]).await;
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["after it", "by one relay"]);
+    assert_eq!(restored.messenger.account().await.unwrap().relays, relays[..1]);
+    assert_eq!(bob.database().number("SELECT count(*) FROM peer_inbox WHERE listed = 1"), 1);
+    world.wait(3 * DAY).await;
+    let lists = restored.database().number("SELECT version FROM account");
+    assert!(lists < 20, "it is asked ever more rarely: {lists}");
+    world.network.meddle(None);
+    world.wait(2 * DAY).await;
+    restored.catch_up().await.unwrap();
+    assert_eq!(restored.messenger.account().await.unwrap().relays, relays);
+    let left = "SELECT (SELECT count(*) FROM relay_task) + (SELECT count(*) FROM relay_to_join)";
+    assert_eq!(restored.database().number(left), 0);
+    bob.say("alice", "for which he reads her list").await.unwrap();
+    rest(&world, &[&bob, &restored]).await;
+    assert_eq!(bob.database().number("SELECT count(*) FROM peer_inbox WHERE listed = 1"), 2);
+    // What belongs in that inbox is there.
+    world.network.set_down(&relays[0], true);
+    bob.say("alice", "by the other").await.unwrap();
+    let _ = bob.messenger.catch_up(Duration::from_secs(60)).await;
+    let _ = restored.messenger.catch_up(Duration::from_secs(60)).await;
+    assert_eq!(restored.transcript("bob").await.unwrap().last().map(String::as_str), Some("by the other"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn h2_what_a_copy_has_handed_in_does_not_leave_once_it_is_known_to_be_one() {
     let world = World::seeded(1223);
     let [slow, quick] = ["slow.example", "quick.example"].map(|name| world.network.add_relay(name));
