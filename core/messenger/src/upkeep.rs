@@ -106,7 +106,7 @@ fn due_at(engine: &Engine, view: &Connection) -> Result<Timestamp, StoreError> {
     let others = [confirm_at.flatten(), dies_at.flatten()].into_iter().flatten().map(timestamp);
     let others = others.chain(outbox::unanswered::due_at(view, now)?).chain(outbox::again::due_at(view, now)?);
     let others = others.chain(own::left_due_at(view)?.filter(|_| knows_the_time));
-    let others = others.chain(healing::due_at(engine, view)?);
+    let others = others.chain(healing::due_at(engine, view)?).chain(healing::predecessors_due_at(view)?);
     let others = others.chain(prekey::due_at(view, now, knows_the_time)?);
     Ok(others.fold(own::list_due_at(view, issued_at, now)?, Timestamp::min))
 }
@@ -130,6 +130,7 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
     outbox::again::renew(tx, now)?;
     outbox::unanswered::renew(tx, now)?;
     healing::ask_what_is_due(engine, tx, now)?;
+    healing::ask_for_predecessors(tx, now, &engine.chance())?;
     sure_now.map_or(Ok(()), |sure_now| forget_what_is_over(engine, tx, sure_now))
 }
 

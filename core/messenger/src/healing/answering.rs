@@ -79,6 +79,15 @@ pub(crate) fn answer(
     outbox::queue(tx, device, &letter)
 }
 
+/// The device `?2` in whose place the device `?1` has come, or that one's own by its word, and so on. A device that is replaced every day for
+/// as long as anything is held comes in the place of so many.
+const IN_WHOSE_PLACE: &str = "
+    WITH RECURSIVE before (id, device, predecessor, place) AS (
+        SELECT id, device, predecessor, 0 FROM peer_device WHERE id = ?1
+        UNION ALL SELECT peer_device.id, peer_device.device, peer_device.predecessor, place + 1
+        FROM before JOIN peer_device ON peer_device.id = before.predecessor WHERE place < 37)
+    SELECT id FROM before WHERE device = ?2 AND place > 0 LIMIT 1";
+
 /// Turns what another device has confirmed to the one that came in its place, by that one's own word: it may have come from an older copy, and
 /// have nothing of it (PROTOCOL H2). What was not confirmed has gone that way already. Nobody else hears even whether there was anything.
 fn answer_successor(
@@ -87,12 +96,7 @@ fn answer_successor(
     predecessor: &DeviceId,
     request: &ResendRequest,
 ) -> Result<(), StoreError> {
-    let before = tx.one(
-        "SELECT before.id FROM peer_device JOIN peer_device AS before ON before.id = peer_device.predecessor
-         WHERE peer_device.id = ?1 AND before.device = ?2",
-        params![successor.0, predecessor.as_ref()],
-        |row| row.get(0).map(DeviceRow),
-    )?;
+    let before = tx.one(IN_WHOSE_PLACE, params![successor.0, predecessor.as_ref()], |row| row.get(0).map(DeviceRow))?;
     let Some(before) = before else { return Ok(()) };
     outbox::moved::hand_over(tx, before, successor, &request.counters, &request.inner_hashes)
 }

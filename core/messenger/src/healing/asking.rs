@@ -150,7 +150,7 @@ fn ask(
 
 /// What a device still holds of its letters to the one that this was, whose counters are these (PROTOCOL H2): all that was missing, and all
 /// behind what came.
-pub(crate) fn for_predecessor(
+pub(super) fn for_predecessor(
     view: &impl Query,
     device: DeviceRow,
     predecessor: DeviceId,

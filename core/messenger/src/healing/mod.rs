@@ -12,16 +12,19 @@
 //! cannot make one of them. Both directions are bounded per device: how often it is asked, how often it is answered, how much an answer is.
 //! Before a letter is opened that skips so many others that their keys may be forgotten, it waits for them as well.
 //! - `asking.rs`: when to ask, and for what; `answering.rs`: what becomes of a request; `gaps.rs`: when what skips others is opened
+//! - `predecessor.rs`: what a device asks for in the name of the one in whose place it came
 //!
 //! Not here: which counters came (`receive/counters.rs`), what takes the place of what could not be opened (`receive`).
 
 mod answering;
 mod asking;
 mod gaps;
+mod predecessor;
 
 pub(crate) use answering::answer;
-pub(crate) use asking::{News, ask_what_is_due, due_at, for_predecessor, note};
+pub(crate) use asking::{News, ask_what_is_due, due_at, note};
 pub(crate) use gaps::open_gaps;
+pub(crate) use predecessor::{ask_for_predecessors, due_at as predecessors_due_at, note_predecessor};
 
 use crate::engine::Engine;
 use crate::status::{Doing, State};

@@ -13,22 +13,18 @@
 use std::time::Duration;
 
 use rusqlite::params;
-use sotto_crypto::letter::{Content, ResendRequest};
 use sotto_crypto::manifest::{Device, DeviceKind, VerifiedManifest};
 use sotto_crypto::olm::OlmAccount;
-use sotto_protocol::{DeviceId, MessageId, RelayAddress, Timestamp, relay};
+use sotto_protocol::{DeviceId, RelayAddress, Timestamp, relay};
 
 use super::heads::{self, HeldChain};
 use super::{Own, OwnInbox, chain, relays};
 use crate::contact::ContactState;
 use crate::engine::{Engine, Times};
 use crate::error::Error;
-use crate::outbox::{NewLetter, Says};
-use crate::peer::DeviceRow;
 use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
 use crate::task::{self, Subject};
-use crate::upkeep::CONFIRMATION_LIFETIME;
 use crate::world::Chance;
 use crate::{generation, handshake, healing, outbox, prekey};
 
@@ -154,7 +150,7 @@ fn leave_what_is_under_way(tx: &mut Tx<'_>) -> Result<(), Error> {
     let (asked, asking) = (ContactState::Asked.code(), ContactState::Asking.code());
     tx.execute("UPDATE contact SET state = ?3 WHERE state IN (?1, ?2)", [asked, asking, ContactState::Removed.code()])?;
     tx.execute("UPDATE contact SET claim = NULL, invite_expires_at = NULL, invite = NULL", [])?;
-    for table in ["relay_task", "joining", "alias", "invite"] {
+    for table in ["relay_task", "joining", "alias", "invite", "predecessor_request", "predecessor"] {
         tx.execute(&format!("DELETE FROM {table}"), [])?;
     }
     let (invite, gone) = (chain::Chain::Invite.code(), chain::Chain::Gone.code());
@@ -202,7 +198,9 @@ fn forget_letters(
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
-    let requests = if place == Place::Taken { requests(tx, before)? } else { Vec::new() };
+    if place == Place::Taken {
+        healing::note_predecessor(tx, before.party.device, now)?;
+    }
     tx.execute(
         "UPDATE peer_device SET counter_sent = 0, confirmed = 0, received = 0, met = 0, confirm_due = NULL, unconfirmed = 0,
              fresh_session_at = 0, fresh_sessions = 0, ask_at = NULL, asked_at = 0, asks = 0, counter_anew = 0",
@@ -216,16 +214,9 @@ fn forget_letters(
     tx.execute("DELETE FROM outbox WHERE state > 2 OR ?1", [place == Place::Beside])?;
     outbox::moved::forget_what_is_bound(tx, 0)?;
     let rows: Vec<i64> = tx.all("SELECT id FROM outbox ORDER BY id", [], |row| row.get(0))?;
-    for (device, request) in requests {
-        let content = Content::ResendRequest(request).encode().map_err(|_| StoreError::Failed)?;
-        let letter = NewLetter {
-            says: Says::Content(&content),
-            message_id: MessageId::from_bytes(chance.bytes()),
-            sent_at: now,
-            dies_at: Some(now.after(CONFIRMATION_LIFETIME)),
-            after_batch: None,
-        };
-        outbox::queue(tx, device, &letter)?;
+    if place == Place::Taken {
+        // In the first letter to each.
+        healing::ask_for_predecessors(tx, now, chance)?;
     }
     let last: i64 = tx.one("SELECT coalesce(max(id), 0) FROM outbox", [], |row| row.get(0))?.unwrap_or(0);
     for (row, number) in rows.into_iter().zip(last.saturating_add(1)..) {
@@ -237,19 +228,6 @@ fn forget_letters(
         )?;
     }
     Ok(())
-}
-
-/// What every device of a contact is asked for: from the last that is known to have come to the device before, everything that it still
-/// holds. Once, in the first letter to it, which lives until it is confirmed.
-fn requests(view: &impl Query, before: &Own) -> Result<Vec<(DeviceRow, ResendRequest)>, StoreError> {
-    let devices: Vec<_> = view.all(
-        "SELECT peer_device.id FROM peer_device JOIN contact ON contact.id = peer_device.contact
-         WHERE listed = 1 AND contact.state = 3 AND contact.claim IS NULL ORDER BY peer_device.id",
-        [],
-        |row| row.get(0).map(DeviceRow),
-    )?;
-    let ask = |device| Ok((device, healing::for_predecessor(view, device, before.party.device)?));
-    devices.into_iter().map(ask).collect()
 }
 
 /// Ratchets, seals, prekeys, and claims under way: another copy may have used any of them.

@@ -71,6 +71,13 @@ CREATE TABLE relay_to_join (
     tries      INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
+-- The devices in whose place this one has come, one behind the other.
+CREATE TABLE predecessor (
+    device      BLOB PRIMARY KEY,
+    ends_at     INTEGER NOT NULL,             -- when nobody holds anything for it any more
+    last_device INTEGER NOT NULL              -- the newest peer_device.id of which it was noted what to ask for
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE kem_key (
     key_id         BLOB PRIMARY KEY,
     private_sealed BLOB NOT NULL,
@@ -288,6 +295,15 @@ CREATE TABLE seal_in (
     announced     INTEGER NOT NULL DEFAULT 0  -- a continuation came: the maker knows that we hold it
 ) STRICT;
 CREATE INDEX seal_in_by_device ON seal_in (peer_device, own_inbox, id);
+
+-- What a device is still to be asked for in the name of one in whose place this one has come.
+CREATE TABLE predecessor_request (
+    peer_device INTEGER NOT NULL REFERENCES peer_device (id),
+    predecessor BLOB NOT NULL,
+    content     BLOB NOT NULL,                -- the Content that asks
+    letter      INTEGER,                      -- the row of the outbox that asked last, which may be gone
+    PRIMARY KEY (peer_device, predecessor)
+) STRICT, WITHOUT ROWID;
 
 -- ---- what was said ------------------------------------------------------------------------------------------------------------
 

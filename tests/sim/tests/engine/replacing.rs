@@ -142,8 +142,9 @@ async fn h2_a_relay_that_makes_the_inbox_and_then_dies_holds_up_no_replacement()
     rest(&world, &[&alice, &bob]).await;
     alice.messenger.shut_down();
     let name = relays[1].name().clone();
-    world.network.meddle(Some(Box::new(move |call| {
-        if call.relay == name && call.path != path::INBOX_CREATE { Fate::Lost } else { Fate::Passes }
+    world.network.meddle(Some(Box::new(move |call| match call.path {
+        path::TOKEN_PUT | path::PREKEY_PUT if call.relay == name => Fate::Lost,
+        _ => Fate::Passes,
     })));
     let secrets = copy.secrets.copy();
     let restored = world.restore(copy, secrets).await.unwrap();
@@ -171,6 +172,63 @@ async fn h2_a_relay_that_makes_the_inbox_and_then_dies_holds_up_no_replacement()
     let _ = bob.messenger.catch_up(Duration::from_secs(60)).await;
     let _ = restored.messenger.catch_up(Duration::from_secs(60)).await;
     assert_eq!(restored.transcript("bob").await.unwrap().last().map(String::as_str), Some("by the other"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_a_device_of_which_the_copy_had_never_heard_is_asked_for_what_it_holds_as_well() {
+    let (world, _, alice, bob) = World::contacts(1225).await;
+    alice.say("bob", "before the copy").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    let copy = world.back_up(&alice);
+    let tablet = world.second_device(&bob).await.unwrap();
+    alice.say("bob", "for which she reads his list").await.unwrap();
+    world.wait(2 * DAY).await;
+    rest(&world, &[&alice, &bob, &tablet]).await;
+    tablet.say("alice", "from the tablet").await.unwrap();
+    rest(&world, &[&tablet, &alice, &bob]).await;
+    alice.say("bob", "it came").await.unwrap();
+    rest(&world, &[&alice, &tablet, &bob]).await;
+    let confirmed = "SELECT count(*) FROM outbox JOIN peer_device ON peer_device.id = outbox.peer_device JOIN message ON message.id = outbox.message
+                     WHERE peer_device.contact != 0 AND outbox.state = 3 AND message.text = 'from the tablet'";
+    assert_eq!(tablet.database().number(confirmed), 1);
+    alice.messenger.shut_down();
+    let secrets = copy.secrets.copy();
+    let restored = world.restore(copy, secrets).await.unwrap();
+    rest(&world, &[&restored, &bob, &tablet]).await;
+    world.wait(2 * DAY).await;
+    rest(&world, &[&restored, &bob, &tablet]).await;
+    world.wait(2 * DAY).await;
+    rest(&world, &[&restored, &bob, &tablet]).await;
+    let said = restored.transcript("bob").await.unwrap();
+    assert!(said.contains(&"from the tablet".to_owned()), "{said:?}");
+    assert_eq!(restored.database().number("SELECT count(*) FROM predecessor_request"), 0, "all have answered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_whoever_was_asked_in_a_letter_that_others_have_ended_is_asked_again() {
+    let (world, relay, alice, bob) = World::contacts(1226).await;
+    let copy = world.back_up(&alice);
+    bob.say("alice", "after it").await.unwrap();
+    rest(&world, &[&bob, &alice]).await;
+    alice.say("bob", "it came").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    alice.messenger.shut_down();
+    takes_no_letters(&world, &relay);
+    let secrets = copy.secrets.copy();
+    let restored = world.restore(copy, secrets).await.unwrap();
+    let _ = restored.messenger.catch_up(Duration::from_secs(60)).await;
+    restored.messenger.shut_down();
+    // As a handshake does, or a device that has left.
+    let ended = format!("state = 4, content = NULL, olm = NULL, ended_at = {}", world.now().as_ms());
+    restored.database().change(&format!("UPDATE outbox SET {ended} WHERE state <= 2"));
+    world.network.meddle(None);
+    let restored = world.reopen(restored).await.unwrap();
+    rest(&world, &[&restored, &bob]).await;
+    world.wait(2 * DAY).await;
+    rest(&world, &[&restored, &bob]).await;
+    assert_eq!(restored.transcript("bob").await.unwrap(), ["after it"]);
+    let [restored, _bob] = world.switched_off([restored, bob], 40 * DAY).await.unwrap();
+    assert_eq!(restored.database().number("SELECT count(*) FROM predecessor"), 0, "nobody holds anything any more");
 }
 
 #[tokio::test(start_paused = true)]
