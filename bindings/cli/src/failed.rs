@@ -66,6 +66,9 @@ fn remedy(code: &str) -> Option<&'static str> {
         "rolled_back" => {
             "It becomes a device of its own as soon as the relay of your account's list lets it: sotto sync tries again now."
         }
+        "home_away" => {
+            "Is that relay coming back? Then wait: sotto sync tries again now. If it is gone for good, and this device holds the root key: sotto relay remove ADDRESS."
+        }
         "device_replaced" => "Use that copy. What is here can still be read.",
         "not_sent_yet" => "It leaves by itself while sotto runs: sotto sync.",
         "relay_asks_for_code" => "Ask who runs it, and give it: --relay-code CODE.",

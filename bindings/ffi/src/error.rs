@@ -59,7 +59,7 @@ impl From<Error> for SottoError {
             }
             Error::Store(_) => Self::Device { code, is_retryable, retry_after_ms },
             Error::SecretStore(_) | Error::NeedsRootKey => Self::Keystore { code, is_retryable, retry_after_ms },
-            Error::RolledBack => Self::RolledBack { code, is_retryable, retry_after_ms },
+            Error::RolledBack | Error::HomeAway { .. } => Self::RolledBack { code, is_retryable, retry_after_ms },
             Error::DeviceReplaced => Self::DeviceReplaced { code, is_retryable, retry_after_ms },
             Error::Relay(_) => Self::Relay { code, is_retryable, retry_after_ms },
             Error::Invite(_) => Self::Invite { code, is_retryable, retry_after_ms },

@@ -30,6 +30,15 @@ pub enum Error {
         "this profile was restored from an older copy: it sends and receives once it has become a device of its own"
     )]
     RolledBack,
+    /// The same, and the relay of the account's list, which alone decides who goes on, has not answered for a day. Where it is gone for good, it can
+    /// be left: [`Messenger::remove_relay`](crate::Messenger::remove_relay), which takes the root key.
+    #[error(
+        "this profile was restored from an older copy, and the relay of its account's list has not answered for a day: {home}"
+    )]
+    HomeAway {
+        /// That relay.
+        home: sotto_protocol::RelayAddress,
+    },
     /// Another copy of this profile has taken this device's place, or it was removed from its account. It can only be read.
     #[error("another copy of this profile has taken its place: it sends and receives nothing any more")]
     DeviceReplaced,
@@ -169,6 +178,7 @@ impl Error {
                 SecretStoreError::Failed => "keystore_failed",
             },
             Self::RolledBack => "rolled_back",
+            Self::HomeAway { .. } => "home_away",
             Self::DeviceReplaced => "device_replaced",
             Self::NeedsRootKey => "needs_root_key",
             Self::Relay(error) => match error {
@@ -219,7 +229,7 @@ impl Error {
             }
             Self::SecretStore(error) => !matches!(error, SecretStoreError::WrongPassphrase),
             Self::Relay(error) => error.is_retryable(),
-            Self::RolledBack => true,
+            Self::RolledBack | Self::HomeAway { .. } => true,
             Self::DeviceReplaced
             | Self::NeedsRootKey
             | Self::Invite(_)

@@ -5,20 +5,23 @@
 //! Copy --the account's own chain names this device--> another device (`own/birth.rs`), and all goes on
 //!      --it does not---------------------------------> Replaced: another copy has taken its place. It stops, for good
 //!      --it cannot be read----------------------------> Copy: nothing moves, and it is tried again
+//!      --its relay is gone, and the root key is here--> another device, in a later epoch, when the user says so
 //! ```
 //! Nothing is ever replaced blindly: the newest list is read first, and whoever appends to it first is the one. A list that was signed here
 //! and came second was never seen by anybody.
 
 use std::sync::Arc;
 
+use sotto_crypto::keys::RootKey;
 use sotto_protocol::RelayAddress;
 
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::generation;
+use crate::error::{Error, InputError};
+use crate::generation::{self, Standing};
 use crate::messenger::make_inbox;
 use crate::outbox::backoff::Backoff;
 use crate::own::{self, Newborn, OwnInbox, Place};
+use crate::relay_client::RelayError;
 use crate::status::Doing;
 
 /// Tries until this database is another device, or another one has taken its place.
@@ -27,7 +30,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
     let mut hint = engine.hints();
     // Made once, however often the rest fails.
     let mut made = Vec::new();
-    loop {
+    while engine.standing() == Standing::Copy {
         engine.status.working(Doing::Rebirth);
         let error = match become_another(&engine, Place::Taken, &mut made).await {
             Ok(()) => return engine.is_reborn(),
@@ -46,7 +49,10 @@ pub(crate) async fn run(engine: Arc<Engine>) {
 /// Becomes another device. `made` are inboxes that a try before has made.
 pub(crate) async fn become_another(engine: &Arc<Engine>, place: Place, made: &mut Vec<OwnInbox>) -> Result<(), Error> {
     let (device, before) = engine.read(|_, view| own::device_names(view)).await?;
-    let (own_chain, list) = own::read_own_list(engine).await?;
+    let read = own::read_own_list(engine).await;
+    let is_away = matches!(read, Err(Error::Relay(RelayError::Transport(_))));
+    engine.write(move |engine, tx| own::note_home(tx, is_away, engine.judging_now())).await?;
+    let (own_chain, list) = read?;
     let is_unpublished = place == Place::Taken && list.device(&device).is_none();
     let listed = list.device(&device).or(before.as_ref().and_then(|before| list.device(before)));
     let listed = match (listed, place) {
@@ -68,8 +74,32 @@ pub(crate) async fn become_another(engine: &Arc<Engine>, place: Place, made: &mu
     let to_join = make_inboxes(engine, &relays, made).await?;
     let inboxes = made.clone();
     let generation = generation::prepare_another(&engine.store, &*engine.secrets).await?;
-    let new = Newborn { place, inboxes, to_join, held, generation };
+    let new = Newborn { place, inboxes, to_join, held, generation, was: device, root: None };
     engine.write(move |engine, tx| own::become_another(engine, tx, &new)).await
+}
+
+/// A copy whose home relay is gone for good becomes another device by the root key's word, in a later epoch: nobody else can say who goes on.
+pub(crate) async fn leave_home(engine: &Arc<Engine>, home: &RelayAddress, root: RootKey) -> Result<(), Error> {
+    let (was, are_none) =
+        engine.read(|_, view| Ok::<_, Error>((own::device_names(view)?.0, own::siblings::are_none(view)?))).await?;
+    if !are_none {
+        // They would not learn the new list key, nor where the lists are.
+        return Err(
+            InputError::WrongState { what: "has other devices, which cannot follow to another home yet" }.into()
+        );
+    }
+    let relays: Vec<_> = engine.own().listed().map(|inbox| inbox.relay.clone()).filter(|relay| relay != home).collect();
+    if relays.is_empty() {
+        return Err(InputError::LastRelay.into());
+    }
+    let mut inboxes = Vec::new();
+    let to_join = make_inboxes(engine, &relays, &mut inboxes).await?;
+    let generation = generation::prepare_another(&engine.store, &*engine.secrets).await?;
+    let root = Some(root);
+    let new = Newborn { place: Place::Taken, inboxes, to_join, held: Vec::new(), generation, was, root };
+    engine.write(move |engine, tx| own::become_another(engine, tx, &new)).await?;
+    engine.is_reborn();
+    Ok(())
 }
 
 /// Makes an inbox at each relay that can be asked now: at one of them at least. Returns the others, each with what its operator wants to see.

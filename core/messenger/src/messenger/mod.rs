@@ -286,7 +286,8 @@ impl Messenger {
             match engine.standing() {
                 Standing::Replaced => return Err(Error::DeviceReplaced),
                 Standing::Copy if matches!(engine.status.of(&Doing::Rebirth), Some(State::Failing(_))) => {
-                    return Err(Error::RolledBack);
+                    let away = engine.read(|engine, view| own::home_away(view, engine.judging_now())).await?;
+                    return Err(away.map_or(Error::RolledBack, |home| Error::HomeAway { home }));
                 }
                 Standing::Copy | Standing::One => {}
             }

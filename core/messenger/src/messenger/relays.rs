@@ -7,7 +7,9 @@ use sotto_protocol::{Message as _, RelayAddress};
 use super::{Empty, Messenger, secret_name};
 use crate::admission;
 use crate::error::Error;
+use crate::generation::Standing;
 use crate::own::{self, OwnInbox};
+use crate::rebirth;
 use crate::records::OwnRelay;
 use crate::relay_client::RelayClient;
 use crate::status::{Doing, State};
@@ -68,14 +70,19 @@ impl Messenger {
 
     /// Reads at a relay no more, once those who write there have heard of it: it leaves our list now, and is read for another 37 days. Works
     /// without that relay. Where the account's own list is there, it moves by the root key's word, which contacts see as a change of keys.
+    /// A restored copy whose list is there, and which cannot ask for it any more ([`Error::HomeAway`]), becomes another device of its account so: whoever
+    /// reads its lists only there learns of it when this account uses an invite of theirs.
     ///
     /// # Errors
     /// [`InputError::NotFound`](crate::InputError::NotFound), [`InputError::LastRelay`](crate::InputError::LastRelay), [`Error::NeedsRootKey`], [`Error::SecretStore`], [`Error::RolledBack`].
     pub async fn remove_relay(&self, relay: RelayAddress) -> Result<(), Error> {
-        self.refuse_if_rolled_back()?;
         let engine = self.engine();
         let is_home = engine.read(|_, view| own::home(view)).await? == relay;
         let root = if is_home { root_key(&*self.secrets)? } else { None };
+        if is_home && engine.standing() == Standing::Copy {
+            return rebirth::leave_home(engine, &relay, root.ok_or(Error::NeedsRootKey)?).await;
+        }
+        self.refuse_if_rolled_back()?;
         engine.write(move |engine, tx| own::remove_relay(engine, tx, &relay, root.as_ref())).await?;
         engine.wake();
         Ok(())

@@ -13,6 +13,7 @@
 use std::time::Duration;
 
 use rusqlite::params;
+use sotto_crypto::keys::RootKey;
 use sotto_crypto::manifest::{Device, DeviceKind, VerifiedManifest};
 use sotto_crypto::olm::OlmAccount;
 use sotto_protocol::{DeviceId, RelayAddress, Timestamp, relay};
@@ -22,7 +23,7 @@ use super::{Own, OwnInbox, chain, relays};
 use crate::contact::ContactState;
 use crate::engine::{Engine, Times};
 use crate::error::Error;
-use crate::store::column::ms;
+use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 use crate::task::{self, Subject};
 use crate::world::Chance;
@@ -30,6 +31,9 @@ use crate::{generation, handshake, healing, outbox, prekey};
 
 /// How long the relay of an inbox is asked to delete it. One that is gone for good has nothing left to delete.
 const DELETED_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// After so long without an answer the user is told that a relay may be gone: most come back sooner.
+const AWAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Where a new device stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,12 +55,19 @@ pub(crate) struct Newborn {
     pub(crate) held: Vec<HeldChain>,
     /// The number that the keystore was told.
     pub(crate) generation: u64,
+    /// The device that this database was when it began: nobody has been faster.
+    pub(crate) was: DeviceId,
+    /// Whose word it comes by where the account's own chain cannot be read any more.
+    pub(crate) root: Option<RootKey>,
 }
 
 /// Becomes it.
 pub(crate) fn become_another(engine: &Engine, tx: &mut Tx<'_>, new: &Newborn) -> Result<(), Error> {
     let (times, chance) = (engine.times(), &mut engine.chance());
     let before = super::load(tx, engine.own().seal.clone())?;
+    if before.party.device != new.was {
+        return Err(Error::RolledBack);
+    }
     let seal = &before.seal;
     let batch = task::new_batch(tx)?;
     let shorter = heads::adopt(tx, &before, &new.held, times.network, chance)?;
@@ -81,10 +92,14 @@ pub(crate) fn become_another(engine: &Engine, tx: &mut Tx<'_>, new: &Newborn) ->
         handshake::put_all_tokens(tx, inbox, batch, times, chance)?;
     }
     prekey::upkeep(tx, &own, batch, times, engine.sure_now(), chance)?;
-    publish(tx, &own, &shorter, batch, times.network, chance)?;
+    match &new.root {
+        Some(root) => relays::leave_home(engine, tx, &own, root, batch)?,
+        None => publish(tx, &own, &shorter, batch, times.network, chance)?,
+    }
     if new.place == Place::Taken {
         handshake::ask_anew(tx, &own, batch, times, chance)?;
     }
+    tx.execute("DELETE FROM meta WHERE key = 'home_away_since'", [])?;
     generation::is_another(tx, new.generation)?;
     tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('born_with', ?1)", [batch])?;
     tx.changes_own();
@@ -99,6 +114,24 @@ pub(crate) fn publish_again(engine: &Engine, tx: &mut Tx<'_>, held: &[HeldChain]
     publish(tx, &own, &shorter, batch, now, chance)?;
     generation::is_no_copy(tx)?;
     Ok(())
+}
+
+/// The account's own chain was asked for, or could not be: since when its relay has not answered.
+pub(crate) fn note_home(tx: &mut Tx<'_>, is_away: bool, now: Timestamp) -> Result<(), StoreError> {
+    if is_away {
+        tx.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('home_away_since', ?1)", [ms(now)])?;
+    } else {
+        tx.execute("DELETE FROM meta WHERE key = 'home_away_since'", [])?;
+    }
+    Ok(())
+}
+
+/// The relay of the account's list, where it has not answered a copy for so long that it may be gone for good.
+pub(crate) fn home_away(view: &impl Query, now: Timestamp) -> Result<Option<RelayAddress>, StoreError> {
+    let sql = "SELECT value FROM meta WHERE key = 'home_away_since'";
+    let since: Option<i64> = view.one(sql, [], |row| row.get(0))?;
+    let is_long = since.is_some_and(|since| now >= timestamp(since).after(AWAY));
+    if is_long { relays::home(view).map(Some) } else { Ok(None) }
 }
 
 fn publish(

@@ -11,12 +11,25 @@ use crate::error::Error;
 use crate::store::{Query as _, StoreError, Tx};
 use crate::world::Chance;
 
+/// How far behind the last known epoch the next one may be numbered by who does not know whether it is the last: another copy of this profile may
+/// have begun those behind it, and two certificates of one epoch would end the account. Two copies meet in one number once in so many.
+const APART: u32 = 1 << 16;
+
+/// Whether the last epoch that is known here is the last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Known {
+    All,
+    /// This is a copy, and may not have heard of the last ones.
+    Perhaps,
+}
+
 /// Certifies the next epoch, whose first list is still to be signed.
 pub(super) fn begin(
     tx: &mut Tx<'_>,
     own: &Own,
     root: &RootKey,
     home: &RelayAddress,
+    known: Known,
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
@@ -29,7 +42,8 @@ pub(super) fn begin(
         })?;
     let (epoch, continues) = last.ok_or(StoreError::Corrupt)?;
     let list_key = ListKey::generate(chance);
-    let number = epoch.checked_add(1).ok_or(StoreError::Corrupt)?;
+    let skipped = if known == Known::All { 0 } else { u32::from_be_bytes(chance.bytes()) % APART };
+    let number = epoch.checked_add(1 + skipped).ok_or(StoreError::Corrupt)?;
     let epoch = Epoch { number, list_key: list_key.public(), continues: Some(continues), home: home.clone() };
     let certificate = Certificate::issue(root, epoch, now);
     tx.execute(

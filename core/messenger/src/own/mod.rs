@@ -34,7 +34,9 @@ use crate::store::{Query, StoreError, Tx};
 use crate::world::{Chance, Rng};
 
 pub(crate) use agreement::{has_unknown_of_ours, is_own_list_in, take_up_own_list, take_up_projection, was_appended};
-pub(crate) use birth::{Newborn, Place, become_another, is_unpublished, names as device_names, publish_again};
+pub(crate) use birth::{
+    Newborn, Place, become_another, home_away, is_unpublished, names as device_names, note_home, publish_again,
+};
 pub(crate) use chain::{
     Chain, begin_behind, begin_chain, chain_is_gone, contacts_card, contacts_manifest, delete as delete_chain,
     end_of_chain, ends_of_chains, head_for, renew_manifest, signed, write_key,

@@ -17,7 +17,8 @@ use sotto_protocol::limits::{INBOXES_PER_DEVICE_MAX, MANIFEST_VALID};
 use sotto_protocol::{InboxId, RelayAddress, Timestamp, relay};
 
 use super::chain::{self, Chain};
-use super::{Own, OwnInbox, epoch, siblings};
+use super::epoch::{self, Known};
+use super::{Own, OwnInbox, siblings};
 use crate::engine::Engine;
 use crate::error::{Error, InputError};
 use crate::state::StateSeal;
@@ -178,17 +179,40 @@ pub(crate) fn remove_relay(
         );
     }
     if moving.contains(&Chain::OwnDevices) {
-        epoch::begin(tx, &own, root.ok_or(Error::NeedsRootKey)?, &next, now, chance)?;
+        epoch::begin(tx, &own, root.ok_or(Error::NeedsRootKey)?, &next, Known::All, now, chance)?;
     }
-    let (batch, ends_at) = (task::new_batch(tx)?, engine.judging_now().after(READ_FOR));
-    chain::renew_manifest(tx, &seal, batch, now, chance)?;
+    let batch = task::new_batch(tx)?;
+    move_chains(engine, tx, &own, &moving, &next, batch)?;
+    tx.changes_own();
+    Ok(())
+}
+
+/// A copy has become another device without the relay of the account's list, which is gone: by the root key's word the list goes on elsewhere.
+pub(super) fn leave_home(engine: &Engine, tx: &mut Tx<'_>, own: &Own, root: &RootKey, batch: i64) -> Result<(), Error> {
+    let next = own.listed().next().ok_or(InputError::LastRelay)?.relay.clone();
+    let moving = chain::at(tx, &home(tx)?)?;
+    epoch::begin(tx, own, root, &next, Known::Perhaps, engine.network_now(), &mut engine.chance())?;
+    move_chains(engine, tx, own, &moving, &next, batch)
+}
+
+/// Signs the next list, and moves chains to where they go on with it; contacts are told by letter.
+fn move_chains(
+    engine: &Engine,
+    tx: &mut Tx<'_>,
+    own: &Own,
+    moving: &[Chain],
+    next: &RelayAddress,
+    batch: i64,
+) -> Result<(), Error> {
+    let (now, ends_at) = (engine.network_now(), engine.judging_now().after(READ_FOR));
+    let (seal, chance) = (&own.seal, &mut engine.chance());
+    chain::renew_manifest(tx, seal, batch, now, chance)?;
     for purpose in [Chain::OwnDevices, Chain::Contacts].into_iter().filter(|purpose| moving.contains(purpose)) {
-        chain::move_chain(tx, batch, purpose, &next, &seal, ends_at, chance)?;
+        chain::move_chain(tx, batch, purpose, next, seal, ends_at, chance)?;
     }
     if moving.contains(&Chain::Contacts) {
-        handshake::tell_all_of_chain(tx, &own, batch, now, chance)?;
+        handshake::tell_all_of_chain(tx, own, batch, now, chance)?;
     }
-    tx.changes_own();
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 -- Schema 1. One database per account and device; everything that must agree changes in one transaction.
 -- Times are milliseconds since the epoch. Columns named *_sealed hold state rows: encrypted once more, bound to table and row.
 
--- Single values: generation; is_copy, is_replaced: what this database was found to be; born_with: the batch of calls that makes the device
+-- Single values: generation; is_copy, is_replaced: what this database was found to be; home_away_since: when a copy first asked the relay of
+-- the account's list in vain; born_with: the batch of calls that makes the device
 -- known that it became.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,

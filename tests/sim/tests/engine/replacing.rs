@@ -232,6 +232,48 @@ async fn h2_whoever_was_asked_in_a_letter_that_others_have_ended_is_asked_again(
 }
 
 #[tokio::test(start_paused = true)]
+async fn h2_a_copy_whose_home_relay_is_gone_for_good_goes_on_by_the_root_keys_word() {
+    let world = World::seeded(1227);
+    let [home, other] = ["home.example", "other.example"].map(|name| world.network.add_relay(name));
+    let alice = world.person("alice", &[home.clone(), other.clone()]).await.unwrap();
+    let bob = world.person("bob", std::slice::from_ref(&other)).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    alice.say("bob", "before the copy").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    let (copy, alice) = copied(&world, alice).await;
+    alice.messenger.shut_down();
+    world.network.set_down(&home, true);
+    let restored = world.restore(copy, alice.secrets.clone()).await.unwrap();
+    assert_eq!(restored.catch_up().await.map(drop).unwrap_err().code(), "rolled_back", "it may come back");
+    world.wait(DAY + Duration::from_secs(3600)).await;
+    let error = restored.catch_up().await.map(drop).unwrap_err();
+    assert_eq!(error, sotto_core::Error::HomeAway { home: home.clone() });
+    let before = restored.messenger.account().await.unwrap().device;
+    restored.messenger.remove_relay(home.clone()).await.unwrap();
+    let _ = restored.messenger.catch_up(Duration::from_secs(600)).await.unwrap();
+    let account = restored.messenger.account().await.unwrap();
+    assert_ne!(account.device, before);
+    assert_eq!(account.relays, std::slice::from_ref(&other));
+    // Bob has read her lists only there: she asks him anew, with the list in her request, and nothing that was said is gone.
+    let options = InviteOptions { auto_accept: true, ..InviteOptions::default() };
+    let invite = bob.messenger.invite(options).await.unwrap();
+    let _ = bob.messenger.catch_up(Duration::from_secs(600)).await;
+    restored.messenger.join(&invite.link).await.unwrap();
+    for _ in 0..3 {
+        let _ = bob.messenger.catch_up(Duration::from_secs(600)).await;
+        let _ = restored.messenger.catch_up(Duration::from_secs(600)).await;
+    }
+    restored.say("bob", "here I am").await.unwrap();
+    let _ = restored.messenger.catch_up(Duration::from_secs(600)).await;
+    let _ = bob.messenger.catch_up(Duration::from_secs(600)).await;
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["before the copy", "here I am"]);
+    assert_eq!(bob.database().number("SELECT trust FROM contact"), 0);
+    // Without the root key nothing of it is done.
+    let without = restored.messenger.remove_relay(other).await.map(drop).unwrap_err();
+    assert_eq!(without.code(), "last_relay");
+}
+
+#[tokio::test(start_paused = true)]
 async fn h2_what_a_copy_has_handed_in_does_not_leave_once_it_is_known_to_be_one() {
     let world = World::seeded(1223);
     let [slow, quick] = ["slow.example", "quick.example"].map(|name| world.network.add_relay(name));
@@ -261,4 +303,31 @@ async fn h2_what_a_copy_has_handed_in_does_not_leave_once_it_is_known_to_be_one(
     assert_eq!(copy.catch_up().await.map(drop).unwrap_err().code(), "rolled_back");
     let sent = world.network.traffic().split_off(before).into_iter().filter(|call| call.path == path::SEND);
     assert_eq!(sent.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_a_copy_that_leaves_its_home_begins_no_epoch_that_the_device_before_has_begun() {
+    let world = World::seeded(1228);
+    let [home, other] = ["home.example", "other.example"].map(|name| world.network.add_relay(name));
+    let alice = world.person("alice", &[home.clone(), other.clone()]).await.unwrap();
+    let bob = world.person("bob", std::slice::from_ref(&other)).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    let (copy, alice) = copied(&world, alice).await;
+    alice.messenger.remove_relay(home.clone()).await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    assert_eq!(bob.database().number("SELECT epoch FROM contact"), 2);
+    alice.messenger.shut_down();
+    world.network.set_down(&home, true);
+    let restored = world.restore(copy, alice.secrets.clone()).await.unwrap();
+    restored.messenger.remove_relay(home).await.unwrap();
+    let _ = restored.messenger.catch_up(Duration::from_secs(600)).await.unwrap();
+    let invite = bob.messenger.invite(InviteOptions { auto_accept: true, ..InviteOptions::default() }).await.unwrap();
+    bob.catch_up().await.unwrap();
+    restored.messenger.join(&invite.link).await.unwrap();
+    for _ in 0..3 {
+        let _ = bob.messenger.catch_up(Duration::from_secs(600)).await;
+        let _ = restored.messenger.catch_up(Duration::from_secs(600)).await;
+    }
+    assert_eq!(bob.database().number("SELECT trust FROM contact"), 0, "two certificates of one epoch are the end");
+    assert!(bob.database().number("SELECT epoch FROM contact") > 2);
 }
