@@ -102,6 +102,18 @@ pub(crate) async fn leave_home(engine: &Arc<Engine>, home: &RelayAddress, root: 
     Ok(())
 }
 
+/// Draws an inbox, and writes it down before its relay is asked to make it.
+async fn draw_inbox(engine: &Arc<Engine>, relay: &RelayAddress, code: String) -> Result<OwnInbox, Error> {
+    let inbox = OwnInbox::generate(0, relay.clone(), code, &mut engine.chance());
+    let drawn = inbox.clone();
+    engine
+        .write(move |engine, tx| {
+            own::will_not_be_read(tx, &drawn, &engine.own().seal, engine.judging_now(), &mut engine.chance())
+        })
+        .await?;
+    Ok(inbox)
+}
+
 /// Makes an inbox at each relay that can be asked now: at one of them at least. Returns the others, each with what its operator wants to see.
 async fn make_inboxes(
     engine: &Arc<Engine>,
@@ -115,7 +127,7 @@ async fn make_inboxes(
             continue;
         }
         let code = own.inboxes_at(relay).next().map(|inbox| inbox.relay_code.clone()).unwrap_or_default();
-        let inbox = OwnInbox::generate(0, relay.clone(), code.clone(), &mut engine.chance());
+        let inbox = draw_inbox(engine, relay, code.clone()).await?;
         match make_inbox(&engine.client, &inbox).await {
             Ok(()) => made.push(inbox),
             Err(error) => {
@@ -150,7 +162,7 @@ async fn try_join(engine: &Arc<Engine>, relay: &RelayAddress, code: String) -> R
     let made = own.inboxes_at(relay).next().cloned();
     let inbox = match &made {
         Some(made) => made.clone(),
-        None => OwnInbox::generate(0, relay.clone(), code, &mut engine.chance()),
+        None => draw_inbox(engine, relay, code).await?,
     };
     make_inbox(&engine.client, &inbox).await?;
     if made.is_none() {

@@ -16,7 +16,7 @@ use rusqlite::params;
 use sotto_crypto::keys::RootKey;
 use sotto_crypto::manifest::{Device, DeviceKind, VerifiedManifest};
 use sotto_crypto::olm::OlmAccount;
-use sotto_protocol::{DeviceId, RelayAddress, Timestamp, relay};
+use sotto_protocol::{DeviceId, RelayAddress, Timestamp};
 
 use super::heads::{self, HeldChain};
 use super::{Own, OwnInbox, chain, relays};
@@ -25,12 +25,9 @@ use crate::engine::{Engine, Times};
 use crate::error::Error;
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
-use crate::task::{self, Subject};
+use crate::task;
 use crate::world::Chance;
 use crate::{generation, handshake, healing, outbox, prekey};
-
-/// How long the relay of an inbox is asked to delete it. One that is gone for good has nothing left to delete.
-const DELETED_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// After so long without an answer the user is told that a relay may be gone: most come back sooner.
 const AWAY: Duration = Duration::from_secs(24 * 3600);
@@ -75,15 +72,17 @@ pub(crate) fn become_another(engine: &Engine, tx: &mut Tx<'_>, new: &Newborn) ->
     if new.place == Place::Beside {
         leave_what_is_under_way(tx)?;
     }
-    leave_inboxes(tx, &before, new.place, batch, times, chance)?;
+    leave_inboxes(tx, &before, new.place, times, chance)?;
     forget_letters(tx, &before, new.place, batch, times.network, chance)?;
     forget_keys(tx)?;
     let olm = OlmAccount::generate(times.network);
     store_device(tx, &before, new.place, &olm, &olm_before, times.network, chance)?;
     super::store_olm(tx, seal, &olm, chance)?;
     for inbox in &new.inboxes {
+        relays::will_be_read(tx, inbox)?;
         relays::store(tx, inbox, seal, chance)?;
     }
+    relays::delete_unread(tx, batch)?;
     for (relay, code) in &new.to_join {
         relays::join_later(tx, relay, code)?;
     }
@@ -183,7 +182,8 @@ fn leave_what_is_under_way(tx: &mut Tx<'_>) -> Result<(), Error> {
     let (asked, asking) = (ContactState::Asked.code(), ContactState::Asking.code());
     tx.execute("UPDATE contact SET state = ?3 WHERE state IN (?1, ?2)", [asked, asking, ContactState::Removed.code()])?;
     tx.execute("UPDATE contact SET claim = NULL, invite_expires_at = NULL, invite = NULL", [])?;
-    for table in ["relay_task", "joining", "alias", "invite", "predecessor_request", "predecessor"] {
+    let tables = ["relay_task", "joining", "alias", "invite", "predecessor_request", "predecessor", "former_inbox"];
+    for table in tables {
         tx.execute(&format!("DELETE FROM {table}"), [])?;
     }
     let (invite, gone) = (chain::Chain::Invite.code(), chain::Chain::Gone.code());
@@ -196,10 +196,10 @@ fn leave_inboxes(
     tx: &mut Tx<'_>,
     before: &Own,
     place: Place,
-    batch: i64,
     times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
+    let seal = &before.seal;
     for table in ["alias", "waiting", "seal_in"] {
         tx.execute(&format!("DELETE FROM {table}"), [])?;
     }
@@ -210,13 +210,7 @@ fn leave_inboxes(
             continue;
         }
         tx.execute("DELETE FROM own_inbox WHERE id = ?1", [inbox.row])?;
-        let owner_key = before.seal.seal("former_inbox.owner_key", inbox.inbox.as_ref(), &inbox.owner_key, chance);
-        tx.execute(
-            "INSERT INTO former_inbox (inbox, owner_key_sealed, ends_at) VALUES (?1, ?2, ?3)",
-            params![inbox.inbox.as_ref(), owner_key, ms(times.judging.after(DELETED_WITHIN))],
-        )?;
-        let body = relay::InboxDelete { inbox: inbox.inbox.into() };
-        task::queue(tx, batch, &inbox.relay, Subject::Inbox(inbox.inbox), task::Kind::InboxDelete, &body)?;
+        relays::will_not_be_read(tx, inbox, seal, times.judging, chance)?;
     }
     Ok(())
 }

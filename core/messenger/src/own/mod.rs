@@ -45,7 +45,7 @@ pub(crate) use heads::{read_others as read_other_chains, read_own_list};
 pub(crate) use list::list_due_at;
 pub(crate) use relays::{
     add_relay, forget_left, former_owner_key, home, is_deleted, is_joined, is_listed, is_to_join, left_due_at,
-    remove_relay, to_join,
+    remove_relay, to_join, will_not_be_read,
 };
 pub(crate) use stuck::go_on_without_stuck;
 

@@ -84,6 +84,7 @@ pub(crate) fn add_relay(engine: &Engine, tx: &mut Tx<'_>, new: &OwnInbox) -> Res
         // It was left, and is still there: its tokens stand.
         tx.execute("UPDATE own_inbox SET leaving_at = NULL WHERE relay = ?1", [new.relay.to_string()])?;
     } else {
+        will_be_read(tx, new)?;
         store(tx, new, &seal, &mut engine.chance())?;
     }
     let own = super::load(tx, seal.clone())?;
@@ -92,6 +93,7 @@ pub(crate) fn add_relay(engine: &Engine, tx: &mut Tx<'_>, new: &OwnInbox) -> Res
     handshake::put_all_tokens(tx, inbox, batch, times, &mut engine.chance())?;
     prekey::put_again(tx, &own, batch, inbox, (times.network, engine.sure_now()), &mut engine.chance())?;
     chain::renew_manifest(tx, &seal, batch, times.network, &mut engine.chance())?;
+    delete_unread(tx, batch)?;
     tx.changes_own();
     Ok(())
 }
@@ -254,6 +256,43 @@ pub(crate) fn forget_left(tx: &mut Tx<'_>, own: &Own, now: Timestamp) -> Result<
             let batch = task::new_batch(tx)?;
             task::queue(tx, batch, &inbox.relay, subject, task::Kind::InboxDelete, &body)?;
         }
+    }
+    Ok(())
+}
+
+/// An inbox is drawn, and its relay about to be asked for it; or it was the device's before. Whoever dies now leaves nothing behind: what does not
+/// become an inbox of ours is deleted where it was made.
+pub(crate) fn will_not_be_read(
+    tx: &mut Tx<'_>,
+    inbox: &OwnInbox,
+    seal: &StateSeal,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), StoreError> {
+    let owner_key = seal.seal("former_inbox.owner_key", inbox.inbox.as_ref(), &inbox.owner_key, chance);
+    tx.execute(
+        "INSERT OR IGNORE INTO former_inbox (inbox, relay, owner_key_sealed, ends_at) VALUES (?1, ?2, ?3, ?4)",
+        params![inbox.inbox.as_ref(), inbox.relay.to_string(), owner_key, ms(now.after(DELETED_WITHIN))],
+    )?;
+    Ok(())
+}
+
+/// It becomes ours.
+pub(super) fn will_be_read(tx: &mut Tx<'_>, inbox: &OwnInbox) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM former_inbox WHERE inbox = ?1", [inbox.inbox.as_ref()]).map(drop)
+}
+
+/// Has the relays delete whatever they may have made for nobody: behind the lists of that batch, which do not name it.
+pub(super) fn delete_unread(tx: &mut Tx<'_>, batch: i64) -> Result<(), StoreError> {
+    let unread = tx.all(
+        "SELECT inbox, relay FROM former_inbox WHERE NOT EXISTS (SELECT 1 FROM relay_task WHERE subject = former_inbox.inbox)",
+        [],
+        |row| Ok((InboxId::from_bytes(row.get(0)?), row.get::<_, String>(1)?)),
+    )?;
+    for (inbox, relay) in unread {
+        let relay = relay.parse().map_err(|_| StoreError::Corrupt)?;
+        let body = relay::InboxDelete { inbox: inbox.into() };
+        task::queue(tx, batch, &relay, Subject::Inbox(inbox), task::Kind::InboxDelete, &body)?;
     }
     Ok(())
 }

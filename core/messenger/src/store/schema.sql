@@ -57,9 +57,11 @@ CREATE TABLE own_inbox (
     remembered        INTEGER NOT NULL DEFAULT 0   -- what its relay has been known to remember of our acknowledgements since then
 ) STRICT;
 
--- Inboxes of the device that this database was before: deleted at their relays once the list names the device that it is now.
+-- Inboxes that nobody will read: of the device that this database was before, and those that were drawn for the one that it is now and did not
+-- become its own, which a relay may have made. Deleted at their relays once the list names the device that it is now.
 CREATE TABLE former_inbox (
     inbox            BLOB PRIMARY KEY,
+    relay            TEXT NOT NULL,
     owner_key_sealed BLOB NOT NULL,
     ends_at          INTEGER NOT NULL         -- when its relay is given up
 ) STRICT, WITHOUT ROWID;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sotto_core::InviteOptions;
 use sotto_protocol::request::path;
-use sotto_protocol::{Bytes, RelayAddress};
+use sotto_protocol::{Bytes, Message as _, RelayAddress, relay};
 use sotto_sim::{Fate, Person, Traffic, World};
 
 use crate::rebirth::{DAY, rest};
@@ -271,6 +271,64 @@ async fn h2_a_copy_whose_home_relay_is_gone_for_good_goes_on_by_the_root_keys_wo
     // Without the root key nothing of it is done.
     let without = restored.messenger.remove_relay(other).await.map(drop).unwrap_err();
     assert_eq!(without.code(), "last_relay");
+}
+
+/// The inboxes that were asked for with this call.
+fn inboxes_of(traffic: &[Traffic], call: &str) -> std::collections::BTreeSet<Bytes> {
+    let calls = traffic.iter().filter(|traffic| traffic.path == call).map(|traffic| traffic.body.clone());
+    let inbox = |body| match call {
+        path::INBOX_CREATE => relay::InboxCreate::decode(body).expect("it is one").inbox,
+        _ => relay::InboxDelete::decode(body).expect("it is one").inbox,
+    };
+    calls.map(inbox).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_a_copy_that_dies_between_its_inbox_and_its_list_leaves_no_inbox_behind() {
+    let (world, _, alice, bob) = World::contacts(1229).await;
+    let (copy, alice) = copied(&world, alice).await;
+    alice.messenger.shut_down();
+    let before = world.network.traffic().len();
+    // The relay makes it, and nobody hears of that.
+    world.network.meddle(Some(Box::new(|call| match call.path {
+        path::INBOX_CREATE => Fate::AnswerLost,
+        _ => Fate::Passes,
+    })));
+    let restored = world.restore(copy, alice.secrets.clone()).await.unwrap();
+    assert_eq!(restored.catch_up().await.map(drop).unwrap_err().code(), "rolled_back");
+    restored.messenger.shut_down();
+    world.network.meddle(None);
+    let restored = world.reopen(restored).await.unwrap();
+    rest(&world, &[&restored, &bob]).await;
+    let traffic = world.network.traffic().split_off(before);
+    let (mut made, deleted) = (inboxes_of(&traffic, path::INBOX_CREATE), inboxes_of(&traffic, path::INBOX_DELETE));
+    assert!(made.len() > 1, "one died with the process");
+    made.retain(|inbox| !deleted.contains(inbox));
+    assert_eq!(made.into_iter().map(|inbox| inbox.to_vec()).collect::<Vec<_>>(), restored.inboxes());
+    assert_eq!(restored.database().number("SELECT count(*) FROM former_inbox"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_a_relay_for_which_there_is_no_room_any_more_is_asked_for_no_inbox() {
+    let world = World::seeded(1230);
+    let names = ["one.example", "two.example", "three.example", "four.example", "five.example"];
+    let relays = names.map(|name| world.network.add_relay(name));
+    let alice = world.person("alice", &relays[..2]).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let (copy, alice) = copied(&world, alice).await;
+    alice.messenger.shut_down();
+    world.network.set_down(&relays[1], true);
+    let restored = world.restore(copy, alice.secrets.clone()).await.unwrap();
+    let _ = restored.messenger.catch_up(Duration::from_secs(60)).await.unwrap();
+    for relay in &relays[2..] {
+        restored.messenger.add_relay(relay.clone(), String::new()).await.unwrap();
+    }
+    let before = world.network.traffic().len();
+    world.network.set_down(&relays[1], false);
+    world.wait(3 * DAY).await;
+    let traffic = world.network.traffic().split_off(before);
+    assert_eq!(inboxes_of(&traffic, path::INBOX_CREATE).len(), 0);
+    assert_eq!(restored.database().number("SELECT count(*) FROM relay_to_join"), 0);
 }
 
 #[tokio::test(start_paused = true)]
