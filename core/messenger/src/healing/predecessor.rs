@@ -28,16 +28,17 @@ use crate::world::Chance;
 /// What was confirmed is kept by its sender for so long.
 const HELD_FOR: Duration = MANIFEST_VALID;
 
-/// Devices that are to be asked and may be, with what: the letter that asks is not under way, nor confirmed.
+/// Devices that are to be asked and may be, with what: the letter that asks is not under way, nor confirmed. In this order, however many devices
+/// there are: as a rule nobody is to be asked, and it is looked at with every wake-up.
 const MAY_BE_ASKED: &str = "
-    predecessor_request JOIN peer_device ON peer_device.id = predecessor_request.peer_device
-    JOIN contact ON contact.id = peer_device.contact
+    predecessor_request CROSS JOIN peer_device ON peer_device.id = predecessor_request.peer_device
+    CROSS JOIN contact ON contact.id = peer_device.contact
     WHERE listed = 1 AND contact.state = 3 AND contact.blocked = 0 AND contact.trust = 0 AND contact.claim IS NULL
     AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.id = predecessor_request.letter AND state <= 3)";
 
 /// Devices that this one has heard of since it came.
 const HEARD_OF_SINCE: &str = "
-    peer_device JOIN predecessor ON peer_device.id > predecessor.last_device WHERE listed = 1";
+    predecessor CROSS JOIN peer_device ON peer_device.id > predecessor.last_device WHERE listed = 1";
 
 /// Writes down what is to be asked of whom, before all that is forgotten.
 pub(crate) fn note_predecessor(tx: &mut Tx<'_>, predecessor: DeviceId, now: Timestamp) -> Result<(), StoreError> {
@@ -116,4 +117,25 @@ fn forget_what_is_over(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError
         [],
     )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::{HEARD_OF_SINCE, MAY_BE_ASKED};
+
+    #[test]
+    fn what_is_to_be_asked_is_found_without_a_look_at_every_device_or_letter() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("../store/schema.sql")).unwrap();
+        for any in [MAY_BE_ASKED, HEARD_OF_SINCE] {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN SELECT 1 FROM {any} LIMIT 1")).unwrap();
+            let mut rows = statement.raw_query();
+            while let Some(row) = rows.next().unwrap() {
+                let step: String = row.get(3).unwrap();
+                assert!(!step.contains("SCAN") || step.contains("SCAN predecessor"), "{step}");
+            }
+        }
+    }
 }
