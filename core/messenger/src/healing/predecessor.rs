@@ -28,6 +28,10 @@ use crate::world::Chance;
 /// What was confirmed is kept by its sender for so long.
 const HELD_FOR: Duration = MANIFEST_VALID;
 
+/// In so many names everybody is asked at most, the latest: letters of a device that nobody knows yet wait at whoever they are for, and what is
+/// said must find room beside those that ask.
+const PREDECESSORS_MAX: i64 = 8;
+
 /// Devices that are to be asked and may be, with what: the letter that asks is not under way, nor confirmed. In this order, however many devices
 /// there are: as a rule nobody is to be asked, and it is looked at with every wake-up.
 const MAY_BE_ASKED: &str = "
@@ -42,10 +46,15 @@ const HEARD_OF_SINCE: &str = "
 
 /// Writes down what is to be asked of whom, before all that is forgotten.
 pub(crate) fn note_predecessor(tx: &mut Tx<'_>, predecessor: DeviceId, now: Timestamp) -> Result<(), StoreError> {
+    forget_what_is_over(tx, now)?;
     tx.execute(
         "INSERT OR REPLACE INTO predecessor (device, ends_at, last_device)
          VALUES (?1, ?2, (SELECT coalesce(max(id), 0) FROM peer_device))",
         params![predecessor.as_ref(), ms(now.after(HELD_FOR))],
+    )?;
+    tx.execute(
+        "DELETE FROM predecessor WHERE device NOT IN (SELECT device FROM predecessor ORDER BY ends_at DESC LIMIT ?1)",
+        [PREDECESSORS_MAX],
     )?;
     let devices = tx.all("SELECT id FROM peer_device ORDER BY id", [], |row| row.get(0).map(DeviceRow))?;
     for device in devices {
