@@ -144,6 +144,8 @@ pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewMessage<'_>) -> Result<Option<Mes
     let sender = new.sender.map_or(SELF, |contact| contact.0);
     // A number is never given again, and stands for one arrival: whoever reads what came since one misses nothing.
     let number = newest(tx)? + 1;
+    // Of what another device of ours has said it is known for good.
+    let device = new.order.filter(|order| order.is_late || order.is_early || new.sender.is_none());
     let order = new.order.filter(|order| order.is_late || order.is_early);
     let place = match order.filter(|order| order.is_late) {
         Some(order) => place_before(tx, new.conversation, &order)?.unwrap_or(number),
@@ -165,7 +167,7 @@ pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewMessage<'_>) -> Result<Option<Mes
             new.state.code(),
             new.kind.cause(),
             place,
-            order.map(|order| order.device.0),
+            device.map(|order| order.device.0),
             order.map_or(0, |order| stored(order.counter)),
         ],
     )?;

@@ -55,7 +55,8 @@ pub fn writes(messenger: &Messenger) -> u64 {
 /// [expect](expect_siblings) that. The copy's keystore must be one of its own.
 ///
 /// # Errors
-/// As [`Messenger::open`]; the relay of the account's list must be there.
+/// As [`Messenger::open`]; the relay of the account's list must be there. [`InputError::WrongState`](crate::InputError::WrongState) where the
+/// copy was made before that one was told.
 pub async fn open_beside(world: World, directory: &std::path::Path) -> Result<Messenger, Error> {
     Messenger::open_beside(world, directory).await
 }

@@ -30,7 +30,7 @@ use crate::outbox::post::Post;
 use crate::outbox::reach::Reach;
 use crate::own::{self, Own};
 use crate::relay_client::RelayClient;
-use crate::status::Status;
+use crate::status::{Doing, Status};
 use crate::store::{Answer, Store, StoreError, Tx};
 use crate::watched::{Watched, Watcher};
 use crate::witness::{self, Witness};
@@ -491,6 +491,7 @@ impl Engine {
             }
             Entry::Vacant(place) => {
                 place.insert(Again::No);
+                self.status.working(Doing::Reading(contact));
                 true
             }
         });
@@ -504,9 +505,13 @@ impl Engine {
     fn has_read(&self, contact: ContactRow) -> Again {
         let Ok(mut reading) = self.reading.lock() else { return Again::No };
         match reading.insert(contact, Again::No) {
-            Some(Again::Yes) => Again::Yes,
+            Some(Again::Yes) => {
+                self.status.working(Doing::Reading(contact));
+                Again::Yes
+            }
             _ => {
                 reading.remove(&contact);
+                self.status.ended(Doing::Reading(contact));
                 Again::No
             }
         }
@@ -521,6 +526,7 @@ async fn read_chain_of(engine: Arc<Engine>, contact: ContactRow) {
         if let Err(error) = manifests::refresh(&engine, contact).await {
             // What waits for it, waits: it is read before the next letter to them, and upkeep comes back to it.
             tracing::debug!(code = error.code(), "a contact's chain was not read");
+            engine.status.failed(Doing::Reading(contact), error.code());
             engine.clock.sleep(READING_FAILED_PAUSE).await;
         }
         if engine.has_read(contact) == Again::No {

@@ -14,6 +14,7 @@ use sotto_protocol::request::path;
 use sotto_protocol::{AccountId, Bytes, ChainId, Timestamp, relay};
 
 use crate::contact::{self, ChainAddress, Contact, ContactRow, Trust};
+use crate::conversation;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::own;
@@ -121,9 +122,10 @@ enum Reading {
 }
 
 async fn read_once(engine: &Arc<Engine>, row: ContactRow) -> Result<Reading, Error> {
-    let contact = engine.read(move |_, view| contact::by_row(view, row)).await?;
+    let known = engine.read(move |_, view| Ok::<_, Error>((contact::by_row(view, row)?, conversation::newest(view)?)));
+    let (contact, said_before) = known.await?;
     if let Some(before) = &contact.chain_before
-        && read_before(engine, &contact, before).await?
+        && read_before(engine, &contact, before, said_before).await?
     {
         return Ok(Reading::Heeded);
     }
@@ -139,7 +141,11 @@ async fn read_once(engine: &Arc<Engine>, row: ContactRow) -> Result<Reading, Err
         .write(move |engine, tx| -> Result<_, Error> {
             // What waited for it is opened: no ratchet of a copy moves.
             let is_copy = row == ContactRow::OWN && own::has_unknown_of_ours(tx, &engine.own(), &part.entries)?;
-            if is_copy || engine.is_rolled_back() { Err(Error::RolledBack) } else { Ok(store(engine, tx, row, &part)?) }
+            if is_copy || engine.is_rolled_back() {
+                Err(Error::RolledBack)
+            } else {
+                Ok(store(engine, tx, row, &part, said_before)?)
+            }
         })
         .await;
     if matches!(stored, Err(Error::RolledBack)) {
@@ -161,7 +167,12 @@ async fn read_once(engine: &Arc<Engine>, row: ContactRow) -> Result<Reading, Err
 }
 
 /// Reads the chain that a contact has led us from. Says whether the root key has spoken there, and all is read.
-async fn read_before(engine: &Arc<Engine>, contact: &Contact, before: &ChainAddress) -> Result<bool, Error> {
+async fn read_before(
+    engine: &Arc<Engine>,
+    contact: &Contact,
+    before: &ChainAddress,
+    said_before: i64,
+) -> Result<bool, Error> {
     let row = contact.row;
     let part = match read(&engine.client, before, 0).await {
         Ok(part) => part,
@@ -192,7 +203,7 @@ async fn read_before(engine: &Arc<Engine>, contact: &Contact, before: &ChainAddr
                 return Ok(None);
             }
             contact::turn_back_to_chain(tx, row)?;
-            store(engine, tx, row, &later)
+            store(engine, tx, row, &later, said_before)
         })
         .await?;
     let mut received = stored.transpose()?.unwrap_or_default();
@@ -230,18 +241,20 @@ async fn follows_on_other(engine: &Arc<Engine>, row: ContactRow, part: &Arc<Part
     Ok(matches!(judged.await?, Err(ManifestError::History(HistoryError::Unlinked | HistoryError::Older))))
 }
 
-/// Judges a part of the chain in which the contact's lists stand, and stores what it says. `None`: they stand in another one by now.
+/// Judges a part of the chain in which the contact's lists stand, and stores what it says. `said_before`: the last message before it was asked
+/// for. `None`: they stand in another one by now.
 fn store(
     engine: &Engine,
     tx: &mut Tx<'_>,
     row: ContactRow,
     part: &Part,
+    said_before: i64,
 ) -> Result<Option<Result<receive::Received, Error>>, StoreError> {
     let contact = contact::by_row(tx, row)?;
     if contact.chain.chain != part.chain {
         return Ok(None);
     }
-    heed(engine, tx, &contact, part).map(Some)
+    heed(engine, tx, &contact, part, said_before).map(Some)
 }
 
 fn heed(
@@ -249,6 +262,7 @@ fn heed(
     tx: &mut Tx<'_>,
     contact: &Contact,
     part: &Part,
+    said_before: i64,
 ) -> Result<Result<receive::Received, Error>, StoreError> {
     let row = contact.row;
     let newest = match judge(contact, part, engine.judging_now())? {
@@ -278,6 +292,7 @@ fn heed(
             Ok(()) => {}
         }
     }
+    contact::was_read_behind(tx, row, said_before)?;
     let waited_for = [Why::UnknownDevice, Why::Distrusted];
     let mut received =
         receive::retry_waiting(tx, &engine.own(), row, &waited_for, engine.times(), &mut engine.chance())?;

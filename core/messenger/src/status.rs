@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sotto_protocol::RelayAddress;
 use tokio::sync::Notify;
 
+use crate::contact::ContactRow;
 use crate::error::RELAY_REFUSED;
 use crate::peer::DeviceRow;
 use crate::records::LETTER_REFUSED;
@@ -22,6 +23,8 @@ pub(crate) enum Doing {
     Witness(RelayAddress),
     /// A copy becomes another device.
     Rebirth,
+    /// Somebody's chain is read, or ours.
+    Reading(ContactRow),
 }
 
 /// What every task is at, and how much has moved.
@@ -129,11 +132,16 @@ impl Snapshot {
         matches!(self.0.get(doing), Some(State::Drained | State::Failing(_)))
     }
 
+    /// Whether any list is still read for the first time since the last hint.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.0.iter().any(|(doing, state)| matches!((doing, state), (Doing::Reading(_), State::Working)))
+    }
+
     /// Own relays that fail, with the code of the error.
     pub(crate) fn failing_relays(&self) -> Vec<(RelayAddress, &'static str)> {
         self.failing(|doing| match doing {
             Doing::Clerk(relay) | Doing::Stream(relay) | Doing::Witness(relay) => Some(relay.clone()),
-            Doing::Courier(_) | Doing::Rebirth => None,
+            Doing::Courier(_) | Doing::Rebirth | Doing::Reading(_) => None,
         })
     }
 
@@ -141,7 +149,7 @@ impl Snapshot {
     pub(crate) fn failing_devices(&self) -> Vec<(DeviceRow, &'static str)> {
         let mut failing = self.failing(|doing| match doing {
             Doing::Courier(device) => Some(*device),
-            Doing::Clerk(_) | Doing::Stream(_) | Doing::Witness(_) | Doing::Rebirth => None,
+            Doing::Clerk(_) | Doing::Stream(_) | Doing::Witness(_) | Doing::Rebirth | Doing::Reading(_) => None,
         });
         // Whatever a letter needs there, their list or their prekeys, is refused like the letter.
         for (_, code) in &mut failing {

@@ -112,6 +112,12 @@ pub(crate) fn chain_read(tx: &mut Tx<'_>, row: ContactRow, chain_next: u64, now:
     Ok(())
 }
 
+/// All that was said up to that number was said before the chain was read.
+pub(crate) fn was_read_behind(tx: &mut Tx<'_>, row: ContactRow, number: i64) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET said_before = max(said_before, ?2) WHERE id = ?1", params![row.0, number])?;
+    Ok(())
+}
+
 /// From now on this is what the contact's devices are. Whatever shows that their keys have changed, it is said once (PROTOCOL B3): a device is
 /// new once, and an epoch later once.
 pub(super) fn believe(
@@ -147,6 +153,7 @@ pub(super) fn believe(
     if row == ContactRow::OWN || before.is_empty() || new.peek().is_none() && !is_later_epoch {
         return Ok(None);
     }
+    outbox::newcomer::welcome(tx, row, manifest, &before, is_later_epoch, now)?;
     let are_declared =
         new.try_fold(true, |all, device| Ok::<_, StoreError>(all && peer::has_predecessor(tx, row, &device.id)?))?;
     let change = match (is_later_epoch, are_declared) {

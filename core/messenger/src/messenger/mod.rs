@@ -185,6 +185,9 @@ impl Messenger {
         let secrets = Arc::clone(&world.secrets);
         // No task is started before: this is nobody's device yet.
         let running = Running(Self::engine_on(store, world, &key).await?);
+        if running.0.read(|_, view| Ok::<_, Error>(own::siblings::are_none(view)?)).await? {
+            return Err(InputError::WrongState { what: "was not told to expect another device" }.into());
+        }
         rebirth::become_another(&running.0, own::Place::Beside, &mut Vec::new()).await?;
         running.0.is_reborn();
         Ok(Self { engine: Arc::new(running), secrets })
@@ -331,7 +334,8 @@ impl Messenger {
         })
     }
 
-    /// A moment at which nothing was left to look after, every stream was drained, every call made and every letter away, or had failed since the last hint.
+    /// A moment at which nothing was left to look after, every list read, every stream drained, every call made and every letter away, or had failed
+    /// since the last hint.
     async fn settled(&self) -> Result<Option<Snapshot>, Error> {
         let engine = self.engine();
         // First: what it queues is read below.
@@ -341,7 +345,8 @@ impl Messenger {
         let (relays, devices) =
             engine.read(|_, view| Ok::<_, Error>((task::relays(view)?, outbox::destinations(view)?))).await?;
         let moment = engine.status.snapshot();
-        let is_settled = engine.own().inboxes.iter().all(|inbox| moment.is_over(&Doing::Stream(inbox.relay.clone())))
+        let is_settled = !moment.is_reading()
+            && engine.own().inboxes.iter().all(|inbox| moment.is_over(&Doing::Stream(inbox.relay.clone())))
             && relays.into_iter().all(|relay| moment.is_over(&Doing::Clerk(relay)))
             && devices.into_iter().all(|device| moment.is_over(&Doing::Courier(device)));
         Ok(is_settled.then_some(moment))

@@ -16,7 +16,7 @@
 //! - `inner_hashes.rs`: in which ciphertexts a letter has left
 //! - `reach.rs`: where letters can be put right now; `backoff.rs`: when to try again
 //! - `again.rs`: what nobody has confirmed is put again; `unanswered.rs`: first messages that nobody answered are made again;
-//!   `anew.rs`: a contact is met again; `moved.rs`: a device left its list
+//!   `anew.rs`: a contact is met again; `moved.rs`: a device left its list; `newcomer.rs`: one is new there
 
 pub(crate) mod again;
 pub(crate) mod anew;
@@ -26,6 +26,7 @@ pub(crate) mod dispatcher;
 pub(crate) mod encrypt;
 mod inner_hashes;
 pub(crate) mod moved;
+pub(crate) mod newcomer;
 pub(crate) mod plan;
 pub(crate) mod post;
 pub(crate) mod reach;

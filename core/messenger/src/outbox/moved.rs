@@ -156,9 +156,14 @@ pub(crate) fn hand_over(
             params![row, successor.0],
         )?;
     }
+    as_it_was_said(tx, successor)
+}
+
+/// Messages that wait for a device stand in the order in which they were said.
+pub(super) fn as_it_was_said(tx: &mut Tx<'_>, device: DeviceRow) -> Result<(), StoreError> {
     let waiting: Vec<i64> = tx.all(
         "SELECT id FROM outbox WHERE peer_device = ?1 AND state = 0 AND counter IS NULL AND message IS NOT NULL ORDER BY message",
-        [successor.0],
+        [device.0],
         |row| row.get(0),
     )?;
     let last: i64 = tx.one("SELECT coalesce(max(id), 0) FROM outbox", [], |row| row.get(0))?.unwrap_or(0);

@@ -19,7 +19,7 @@ use sotto_crypto::olm::OlmAccount;
 use sotto_protocol::{DeviceId, RelayAddress, Timestamp};
 
 use super::heads::{self, HeldChain};
-use super::{Own, OwnInbox, chain, relays};
+use super::{Own, OwnInbox, chain, relays, siblings};
 use crate::contact::ContactState;
 use crate::engine::{Engine, Times};
 use crate::error::Error;
@@ -95,8 +95,9 @@ pub(crate) fn become_another(engine: &Engine, tx: &mut Tx<'_>, new: &Newborn) ->
         Some(root) => relays::leave_home(engine, tx, &own, root, batch)?,
         None => publish(tx, &own, &shorter, batch, times.network, chance)?,
     }
-    if new.place == Place::Taken {
-        handshake::ask_anew(tx, &own, batch, times, chance)?;
+    match new.place {
+        Place::Taken => handshake::ask_anew(tx, &own, batch, times, chance)?,
+        Place::Beside => siblings::join(tx, times.network, chance)?,
     }
     tx.execute("DELETE FROM meta WHERE key = 'home_away_since'", [])?;
     generation::is_another(tx, new.generation)?;
@@ -236,8 +237,9 @@ fn forget_letters(
     for table in ["received_counter", "skipped_counter", "seen_inner"] {
         tx.execute(&format!("DELETE FROM {table}"), [])?;
     }
-    // Their place in the conversation stays; what comes from now on is counted anew.
-    tx.execute("UPDATE message SET peer_device = NULL WHERE peer_device IS NOT NULL", [])?;
+    // Their place in the conversation stays; what comes from now on is counted anew. What other devices of ours have said is theirs still.
+    tx.execute("UPDATE message SET peer_device = NULL WHERE peer_device IS NOT NULL AND sender != 0", [])?;
+    tx.execute("UPDATE message SET counter = 0 WHERE peer_device IS NOT NULL", [])?;
     tx.execute("DELETE FROM outbox WHERE state > 2 OR ?1", [place == Place::Beside])?;
     outbox::moved::forget_what_is_bound(tx, 0)?;
     let rows: Vec<i64> = tx.all("SELECT id FROM outbox ORDER BY id", [], |row| row.get(0))?;

@@ -7,6 +7,7 @@
 //! Not here: what siblings tell each other (`own/sync.rs`), lists that several devices write (`own/agreement.rs`).
 
 use rusqlite::params;
+use sotto_crypto::letter::Content;
 use sotto_crypto::manifest::VerifiedManifest;
 use sotto_protocol::{AccountId, Timestamp};
 
@@ -14,11 +15,14 @@ use super::chain::Chain;
 use super::list::list_key;
 use super::{Own, birth, chain};
 use crate::contact::{self, ContactRow, ContactState};
+use crate::conversation;
+use crate::error::Error;
 use crate::handshake;
 use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
-use crate::task;
+use crate::upkeep::CONFIRMATION_LIFETIME;
 use crate::world::Chance;
+use crate::{outbox, peer, task};
 
 /// Whether this device is the only one of its account, and about to stay so.
 pub(crate) fn are_none(view: &impl Query) -> Result<bool, StoreError> {
@@ -35,10 +39,16 @@ pub(crate) fn expect(tx: &mut Tx<'_>, own: &Own, now: Timestamp, chance: &mut Ch
     let secret = list_key(tx, &own.seal)?.own_secret();
     tx.execute(
         "INSERT INTO contact (id, account, name, state, relay, chain, chain_key, manifest, epoch, version, hash, manifest_read_at, pair_secret,
-             pair_usable, created_at)
-         SELECT 0, account, name, ?2, relay, chain, chain_key, manifest, own_chain.epoch, own_chain.version, hash, 1, ?3, 1, ?4
+             pair_usable, created_at, said_before)
+         SELECT 0, account, name, ?2, relay, chain, chain_key, manifest, own_chain.epoch, own_chain.version, hash, 1, ?3, 1, ?4, ?5
          FROM own_chain, account WHERE audience = ?1",
-        params![Chain::OwnDevices.code(), ContactState::Accepted.code(), secret.as_bytes(), ms(now)],
+        params![
+            Chain::OwnDevices.code(),
+            ContactState::Accepted.code(),
+            secret.as_bytes(),
+            ms(now),
+            conversation::newest(tx)?
+        ],
     )?;
     handshake::put_sibling_tokens(tx, own, batch, &secret, chance)?;
     Ok(batch)
@@ -81,5 +91,21 @@ pub(super) fn chain_moved(tx: &mut Tx<'_>) -> Result<(), StoreError> {
              chain_next = 0, chain_is_new = 1, manifest_read_at = min(manifest_read_at, 1) WHERE id = 0",
         [Chain::OwnDevices.code()],
     )?;
+    Ok(())
+}
+
+/// This device is new beside the others: it knows them from the beginning, and shows itself to them and to every contact, whoever may read of it
+/// when. What was said before is the others' to send.
+pub(super) fn join(tx: &mut Tx<'_>, now: Timestamp, chance: &mut Chance<'_>) -> Result<(), Error> {
+    tx.execute("UPDATE contact SET said_before = ?1", [conversation::newest(tx)?])?;
+    let list = list(tx)?.ok_or(StoreError::Corrupt)?;
+    peer::list_devices(tx, ContactRow::OWN, &list, now)?;
+    for contact in contact::all(tx)?.into_iter().map(|contact| contact.row).chain([ContactRow::OWN]) {
+        let known = contact::by_row(tx, contact)?;
+        if known.state == ContactState::Accepted && !known.blocked {
+            let lives_until = Some(now.after(CONFIRMATION_LIFETIME));
+            outbox::queue_content(tx, contact, &Content::Confirmation, None, lives_until, now, chance)?;
+        }
+    }
     Ok(())
 }

@@ -59,7 +59,7 @@ pub(crate) fn contact_changed(
     outbox::queue_content(tx, ContactRow::OWN, &synced, None, None, now, chance)
 }
 
-/// Siblings that are new get what is known of every contact.
+/// Siblings that are new get what is known of every contact, and what was said here since nobody knew of them.
 pub(super) fn hand_over(tx: &mut Tx<'_>, own: &Own, now: Timestamp, chance: &mut Chance<'_>) -> Result<(), Error> {
     let new = tx.all(
         "SELECT id FROM peer_device WHERE contact = 0 AND listed = 1 AND counter_sent = 0
@@ -82,6 +82,12 @@ pub(super) fn hand_over(tx: &mut Tx<'_>, own: &Own, now: Timestamp, chance: &mut
         if state_of(&contact).is_some() {
             let synced = Content::OwnDeviceSync(OwnDeviceSync::Contact(Box::new(describe(tx, &contact)?)));
             outbox::queue_content_to(tx, &new, &synced, None, None, now, chance)?;
+        }
+    }
+    for device in new {
+        // What was for the one in whose place another has come is for that one already.
+        if !peer::has_predecessor(tx, ContactRow::OWN, &peer::device_by_row(tx, device)?.device)? {
+            outbox::newcomer::tell(tx, ContactRow::OWN, device)?;
         }
     }
     Ok(())
@@ -187,7 +193,13 @@ fn take_state(
     if let Some(known) = known {
         let is_read = matches!(known.state, ContactState::Accepted | ContactState::Removed);
         let is_newer = manifest.head().order() > known.head.order() && !peer::changes_keys(tx, known.row, manifest)?;
-        if is_read || !is_newer {
+        if is_read {
+            // Their home may be gone: what is known of them here will do.
+            contact::set_state(tx, known.row, state)?;
+            contact::manifest_is_due(tx, known.row)?;
+            return Ok(known.row);
+        }
+        if !is_newer {
             contact::begin_again(tx, known.row, &synced.name, state)?;
             return Ok(known.row);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rusqlite::params;
-use sotto_crypto::letter::{Channel, Content, ContentError, Letter, OwnDeviceSync};
+use sotto_crypto::letter::{Channel, Content, ContentError, Letter};
 use sotto_crypto::manifest::HeadNews;
 use sotto_crypto::olm::PrekeyUsed;
 use sotto_protocol::letter::OlmKind;
@@ -82,6 +82,10 @@ impl Batch<'_, '_, '_> {
                 self.received.stale.push(row);
             }
         }
+        if self.is_about_somebody_unknown(&contact, &authentic.letter)? {
+            // Who that is comes in a letter of its own.
+            return Err(Fault::Wait(Why::NotAnswered));
+        }
         if self.was_counted(&contact, device, authentic.letter.counter)? {
             // Here again: through another inbox, or because its sender never heard that it came. It hears it again, and may have given up
             // others meanwhile.
@@ -118,12 +122,6 @@ impl Batch<'_, '_, '_> {
             Err(nonsense) => return Err(Fault::Refused(nonsense.code)),
             Ok(content) => content,
         };
-        if let Content::OwnDeviceSync(OwnDeviceSync::Said { account, .. }) = &content
-            && contact::by_account(self.tx, account)?.is_none()
-        {
-            // Who that is comes in a letter of its own.
-            return Err(Fault::Wait(Why::NotAnswered));
-        }
         match contact.state {
             ContactState::Accepted => {}
             ContactState::Asked if matches!(content, Content::ContactAccept { .. }) => {}

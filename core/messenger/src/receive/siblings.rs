@@ -4,7 +4,7 @@ use sotto_crypto::letter::{Channel, Content, Letter, OwnDeviceSync};
 
 use super::apply::into_fault;
 use super::{Batch, Fault};
-use crate::contact::{self, ContactRow};
+use crate::contact::{self, Contact, ContactRow};
 use crate::conversation::{self, ConversationRow, NewMessage, Order};
 use crate::own;
 use crate::peer::{self, DeviceRow};
@@ -47,6 +47,19 @@ impl Batch<'_, '_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether another device of ours has said something to somebody of whom nobody has told us yet.
+    pub(super) fn is_about_somebody_unknown(&self, contact: &Contact, letter: &Letter) -> Result<bool, StoreError> {
+        if contact.row != ContactRow::OWN {
+            return Ok(false);
+        }
+        match Content::decode(&letter.content, Channel::Own) {
+            Ok(Content::OwnDeviceSync(OwnDeviceSync::Said { account, .. })) => {
+                Ok(contact::by_account(self.tx, &account)?.is_none())
+            }
+            _ => Ok(false),
+        }
     }
 
     /// A message of this account, said on another device.

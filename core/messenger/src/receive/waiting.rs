@@ -153,7 +153,10 @@ pub(super) fn retry_answered(
     chance: &mut Chance<'_>,
 ) -> Result<(), StoreError> {
     while let Some(contact) = received.answered.pop() {
-        received.add(retry_under_all_aliases(tx, own, contact, &[Why::NotAnswered, Why::Blocked], times, chance)?);
+        // What another device of ours has said to somebody waits until they are known here.
+        for row in [contact, ContactRow::OWN] {
+            received.add(retry_under_all_aliases(tx, own, row, &[Why::NotAnswered, Why::Blocked], times, chance)?);
+        }
     }
     Ok(())
 }

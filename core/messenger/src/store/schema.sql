@@ -166,6 +166,8 @@ CREATE TABLE contact (
     manifest_read_at INTEGER NOT NULL,
     manifest_tried_at INTEGER NOT NULL DEFAULT 0, -- when its relay was last asked in vain
     chain_next       INTEGER NOT NULL DEFAULT 0,  -- index of the next entry to read
+    said_before      INTEGER NOT NULL DEFAULT 0,  -- last message.id when it was last read: what was said since is also for devices that it did
+                                              -- not name then
     chain_is_new     INTEGER NOT NULL DEFAULT 0,  -- the head above is another chain's: nothing of this one was read
     chain_before_relay TEXT,                  -- the chain that they have led us from: read beside it, until it is gone
     chain_before     BLOB,
@@ -338,7 +340,7 @@ CREATE TABLE message (
     arrival      INTEGER,                     -- when it came late into its place: as which number; null: as its own
     place        INTEGER NOT NULL,            -- order in the conversation, with the counter: its own id, or that of the first message that its
                                               -- device made after it and that came before it
-    peer_device  INTEGER REFERENCES peer_device (id), -- whose it is, where that matters for the order
+    peer_device  INTEGER REFERENCES peer_device (id), -- whose it is, where that matters for the order; of ours: said on another device
     counter      INTEGER NOT NULL DEFAULT 0   -- that device's, where something was missing below it when it came, or it was itself; else 0
 ) STRICT;
 CREATE UNIQUE INDEX message_once ON message (conversation, sender, message_id);

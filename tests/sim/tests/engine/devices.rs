@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sotto_core::InviteOptions;
-use sotto_core::records::{ContactState, MessageState};
+use sotto_core::records::{ContactState, KeyChange, Kind, MessageState};
+use sotto_core::{InviteOptions, danger};
 use sotto_sim::{Person, World};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -261,4 +261,116 @@ async fn h1_a_list_by_another_device_is_no_sign_of_a_copy_and_one_in_its_own_nam
     restored.say("bob", "back again").await.unwrap();
     world.settle(&[&restored, &tablet, &bob]).await.unwrap();
     assert_eq!(tablet.transcript("bob").await.unwrap().last().unwrap(), "back again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_before_its_sender_has_read_of_a_new_device_comes_to_that_one_as_well_and_what_was_before_does_not()
+ {
+    let (world, _, alice, bob) = World::contacts(1312).await;
+    bob.say("alice", "before").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    // From here on bob writes by the list that he has just read, for a day.
+    world.wait(2 * DAY).await;
+    bob.say("alice", "for which he reads her list").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let tablet = world.second_device(&alice).await.unwrap();
+    bob.say("alice", "to the phone, as far as he knows").await.unwrap();
+    bob.say("alice", "and another").await.unwrap();
+    world.settle(&[&bob, &alice, &tablet]).await.unwrap();
+    let said = ["before", "for which he reads her list", "to the phone, as far as he knows", "and another"];
+    assert_eq!(tablet.transcript("bob").await.unwrap(), said);
+    let of_tablet =
+        "SELECT count(*) FROM outbox WHERE message IS NOT NULL AND peer_device = (SELECT max(id) FROM peer_device)";
+    assert_eq!(bob.database().number(of_tablet), 2, "it has a copy of what was before, and nobody sends it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_device_shows_itself_to_everybody_without_being_spoken_to() {
+    let (world, _, alice, bob) = World::contacts(1313).await;
+    let tablet = world.second_device(&alice).await.unwrap();
+    // The first goes away for good, and nobody says anything.
+    alice.messenger.shut_down();
+    bob.catch_up().await.unwrap();
+    assert_eq!(listed(&bob, 1).await, 2, "once is enough: what is read is waited for");
+    let messages = bob.messenger.messages(bob.contact("alice").await.unwrap().id, None, 10).await.unwrap();
+    assert!(messages.iter().any(|message| message.kind == Kind::KeyChange(KeyChange::DeviceAdded)));
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    assert_eq!(listed(&alice, 0).await, 1);
+    assert_eq!(tablet.contact("bob").await.unwrap().state, ContactState::Accepted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_two_devices_say_before_they_know_each_other_is_on_both() {
+    let (world, _, alice, bob) = World::contacts(1314).await;
+    let own = alice.messenger.account().await.unwrap().id;
+    alice.say("bob", "alone").await.unwrap();
+    alice.messenger.send_text(own, "a note of before".to_owned()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let tablet = world.second_device(&alice).await.unwrap();
+    // The phone has not heard of it.
+    alice.say("bob", "from the phone").await.unwrap();
+    alice.messenger.send_text(own, "a note on the phone".to_owned()).await.unwrap();
+    tablet.say("bob", "from the tablet").await.unwrap();
+    world.settle(&[&alice, &tablet, &bob]).await.unwrap();
+    let mut expected = ["alone", "from the phone", "from the tablet"];
+    expected.sort_unstable();
+    for (device, with) in [(&alice, "bob"), (&tablet, "bob"), (&bob, "alice")] {
+        let mut said = device.transcript(with).await.unwrap();
+        said.sort_unstable();
+        assert_eq!(said, expected);
+    }
+    for device in [&alice, &tablet] {
+        let notes = device.messenger.messages(own, None, 10).await.unwrap();
+        let texts: Vec<_> = notes.iter().map(|note| note.text.as_str()).collect();
+        assert_eq!(texts, ["a note of before", "a note on the phone"]);
+    }
+    let sent_again = "SELECT count(*) FROM outbox JOIN message ON message.id = outbox.message WHERE text IN ('alone', 'a note of before')
+                      AND outbox.peer_device IN (SELECT id FROM peer_device WHERE contact = 0)";
+    assert_eq!(alice.database().number(sent_again), 0, "what was before is in the copy");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_on_one_device_is_sent_to_a_contacts_new_device_by_that_one_alone() {
+    let (world, alice, tablet, bob) = two_devices(1315).await;
+    world.wait(2 * DAY).await;
+    for device in [&alice, &tablet] {
+        device.say("bob", "for which his list is read").await.unwrap();
+    }
+    world.settle(&[&alice, &tablet, &bob]).await.unwrap();
+    let desktop = world.second_device(&bob).await.unwrap();
+    alice.say("bob", "from the phone").await.unwrap();
+    world.settle(&[&alice, &tablet, &bob, &desktop]).await.unwrap();
+    assert_eq!(desktop.transcript("alice").await.unwrap().last().unwrap(), "from the phone");
+    let sent = "SELECT count(*) FROM outbox WHERE message IS NOT NULL AND peer_device = (SELECT max(id) FROM peer_device WHERE contact = 1)";
+    assert_eq!((alice.database().number(sent), tablet.database().number(sent)), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_expects_no_other_device_gets_none_by_a_copy() {
+    let (world, _, alice, _bob) = World::contacts(1316).await;
+    let copy = world.back_up(&alice);
+    let secrets = copy.secrets.copy();
+    let opened = danger::open_beside(world.world(&secrets), copy.directory()).await;
+    assert_eq!(opened.err().map(|error| error.code()), Some("wrong_state"));
+    assert_eq!(alice.database().number("SELECT count(*) FROM contact WHERE id = 0"), 0);
+    let version = "SELECT version FROM own_chain WHERE audience = 0";
+    let before = alice.database().number(version);
+    alice.catch_up().await.unwrap();
+    assert_eq!(alice.database().number(version), before, "nobody has written her list");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_device_writes_to_a_contact_whose_home_is_gone() {
+    let world = World::seeded(1317);
+    let (one, two) = (world.network.add_relay("one.example"), world.network.add_relay("two.example"));
+    let alice = world.person("alice", std::slice::from_ref(&one)).await.unwrap();
+    let bob = world.person("bob", &[two.clone(), one]).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    world.network.set_down(&two, true);
+    let tablet = world.second_device(&alice).await.unwrap();
+    world.settle(&[&alice, &tablet]).await.unwrap();
+    tablet.say("bob", "by the list that is known").await.unwrap();
+    world.settle(&[&tablet, &alice, &bob]).await.unwrap();
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["by the list that is known"]);
 }

@@ -15,12 +15,25 @@ pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Alice and bob have talked, then a copy of alice was made, and then they have talked on: what she got since is acknowledged.
 async fn outlived_copy(seed: u64) -> (World, Backup, Person, Person) {
     let (world, _, alice, bob) = World::contacts(seed).await;
-    alice.say("bob", "before the copy").await.expect("they speak");
-    world.settle(&[&alice, &bob]).await.expect("they settle");
-    let copy = world.back_up(&alice);
-    bob.say("alice", "after it").await.expect("they speak");
-    world.settle(&[&bob, &alice]).await.expect("they settle");
+    let copy = outlive_copy(&world, &alice, &bob).await;
     (world, copy, alice, bob)
+}
+
+/// The same, where alice has been told that there will be another device.
+async fn outlived_copy_of_one_of_several(seed: u64) -> (World, Backup, Person, Person) {
+    let (world, _, alice, bob) = World::contacts(seed).await;
+    danger::expect_siblings(&alice.messenger).await.expect("she does");
+    let copy = outlive_copy(&world, &alice, &bob).await;
+    (world, copy, alice, bob)
+}
+
+async fn outlive_copy(world: &World, alice: &Person, bob: &Person) -> Backup {
+    alice.say("bob", "before the copy").await.expect("they speak");
+    world.settle(&[alice, bob]).await.expect("they settle");
+    let copy = world.back_up(alice);
+    bob.say("alice", "after it").await.expect("they speak");
+    world.settle(&[bob, alice]).await.expect("they settle");
+    copy
 }
 
 #[tokio::test(start_paused = true)]
@@ -55,7 +68,7 @@ async fn h2_a_restored_profile_becomes_another_device_and_goes_on() {
 
 #[tokio::test(start_paused = true)]
 async fn h2_a_copied_database_becomes_one_more_device_beside_the_one_that_it_was() {
-    let (world, copy, alice, bob) = outlived_copy(1201).await;
+    let (world, copy, alice, bob) = outlived_copy_of_one_of_several(1201).await;
     let secrets = copy.secrets.copy();
     let beside = danger::open_beside(world.world(&secrets), copy.directory()).await.unwrap();
     beside.catch_up(DAY).await.unwrap();
@@ -232,11 +245,15 @@ async fn h2_no_ratchet_and_no_claim_of_the_device_before_is_used_by_the_one_in_i
 
 #[tokio::test(start_paused = true)]
 async fn h2_only_the_declared_successor_is_answered_for_a_device() {
-    let (world, copy, alice, bob) = outlived_copy(1209).await;
+    let (world, copy, alice, bob) = outlived_copy_of_one_of_several(1209).await;
     bob.say("alice", "for the first alone").await.unwrap();
     rest(&world, &[&bob, &alice]).await;
     alice.say("bob", "confirmed").await.unwrap();
     rest(&world, &[&alice, &bob]).await;
+    // What he says from here on is for whoever is listed by then.
+    world.wait(2 * DAY).await;
+    bob.say("alice", "for which he reads her list as it is").await.unwrap();
+    rest(&world, &[&bob, &alice]).await;
     let secrets = copy.secrets.copy();
     let beside = danger::open_beside(world.world(&secrets), copy.directory()).await.unwrap();
     beside.catch_up(DAY).await.unwrap();
@@ -250,7 +267,7 @@ async fn h2_only_the_declared_successor_is_answered_for_a_device() {
     let request = ResendRequest { counters, inner_hashes: Vec::new(), predecessor };
     let content = hex(&Content::ResendRequest(request).encode().unwrap());
     copy.database().change(&format!(
-        "INSERT INTO outbox (peer_device, content, message_id, state, sent_at) SELECT id, x'{content}', randomblob(16), 0, {} FROM peer_device",
+        "INSERT INTO outbox (peer_device, content, message_id, state, sent_at) SELECT id, x'{content}', randomblob(16), 0, {} FROM peer_device WHERE contact = 1",
         world.now().as_ms()
     ));
     let sent = world.network.envelopes().len();
