@@ -16,6 +16,9 @@ use crate::people::temporary;
 use crate::walk::fuse::Fuse;
 use crate::{MemorySecrets, Network, TestClock};
 
+/// How long a device that is about to have another beside it gets to tell its relays.
+const UNTIL_TOLD: Duration = Duration::from_secs(60);
+
 /// Where a device keeps what stays of it.
 pub(crate) enum Place {
     /// Gone with the device.
@@ -77,6 +80,23 @@ impl Device {
         let created = Messenger::create(self.world(network), self.directory(), profile).await;
         danger::hear_steps(None);
         self.runs(created?);
+        Ok(())
+    }
+
+    /// Becomes one more device of the account of one that is on.
+    pub(crate) async fn begin_beside(&mut self, first: &Self, network: &Network) -> Result<(), Error> {
+        let Some(messenger) = first.messenger() else { return Err(StoreError::Closed.into()) };
+        danger::expect_siblings(messenger).await?;
+        messenger.catch_up(UNTIL_TOLD).await?;
+        for name in first.secrets.list()? {
+            let secret = first.secrets.get(&name)?.unwrap_or_default();
+            self.secrets.put(&name, &secret)?;
+        }
+        copy_files(first.directory(), self.directory()).map_err(|_| StoreError::Failed)?;
+        danger::hear_steps(self.fuse.as_ref().map(Fuse::hook));
+        let begun = danger::open_beside(self.world(network), self.directory()).await;
+        danger::hear_steps(None);
+        self.runs(begun?);
         Ok(())
     }
 

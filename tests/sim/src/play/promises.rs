@@ -60,21 +60,34 @@ pub(super) fn broken<T>(promise: Promise, what: String) -> Result<T, Violation> 
 #[derive(Clone, Debug)]
 pub(super) struct Said {
     pub(super) from: usize,
+    /// On which of their devices.
+    pub(super) device: usize,
     pub(super) to: usize,
     pub(super) text: String,
     /// The furthest that its sender saw it.
     pub(super) seen: MessageState,
     /// Its sender's device was restored from a copy that does not have it.
     pub(super) is_forgotten: bool,
-    /// Its recipient's device was, and is to get it again.
+    /// A device of its recipient's was, and is to get it again.
     pub(super) is_owed: bool,
 }
 
 /// What one device shows of a conversation: with whom, and what.
 pub(super) type Transcript = BTreeMap<usize, Vec<Message>>;
 
+/// What one device shows, and whose it is.
+pub(super) struct Shown {
+    pub(super) device: usize,
+    pub(super) person: usize,
+    pub(super) transcript: Transcript,
+}
+
 /// Everything that was said.
 pub(super) struct Ledger {
+    /// Whose device each device is.
+    pub(super) devices: Vec<usize>,
+    /// How much had been said when the account's list named a device: what is said from then on comes to it, and what was before need not.
+    pub(super) known_from: BTreeMap<usize, usize>,
     pub(super) said: Vec<Said>,
 }
 
@@ -84,38 +97,49 @@ impl Ledger {
         self.said.iter().filter(move |said| said.from == from && said.to == to)
     }
 
-    /// Somebody's device is again as it was when so much had been said.
-    pub(super) fn is_restored(&mut self, person: usize, said_then: usize) {
+    /// A device is again as it was when so much had been said.
+    pub(super) fn is_restored(&mut self, device: usize, said_then: usize) {
         for (place, said) in self.said.iter_mut().enumerate() {
-            if said.from == person {
+            if said.device == device {
                 said.is_forgotten |= place >= said_then;
                 said.seen = MessageState::Queued;
             }
-            said.is_owed |= said.to == person;
+            said.is_owed |= said.to == self.devices[device];
         }
     }
 
     /// What is true at every moment. `shown` is what devices show: whose, and what.
-    pub(super) fn look(&mut self, shown: &[(usize, Transcript)]) -> Result<(), Violation> {
-        for (person, transcript) in shown {
+    pub(super) fn look(&mut self, shown: &[Shown]) -> Result<(), Violation> {
+        for Shown { device, person, transcript } in shown {
             for (with, messages) in transcript {
-                self.look_at_own(*person, *with, messages)?;
+                self.look_at_own((*device, *person), *with, messages)?;
+                self.look_at_others(*person, *device, *with, messages)?;
                 self.look_at_theirs(*person, *with, messages)?;
             }
         }
         self.delivered_is_true(shown)
     }
 
-    fn look_at_own(&mut self, person: usize, with: usize, messages: &[Message]) -> Result<(), Violation> {
-        let own: Vec<&Message> = messages.iter().filter(|message| message.state != MessageState::Received).collect();
-        let said = self.between(person, with).filter(|said| !said.is_forgotten);
+    /// What somebody has said on this device.
+    fn look_at_own(
+        &mut self,
+        (device, person): (usize, usize),
+        with: usize,
+        messages: &[Message],
+    ) -> Result<(), Violation> {
+        let said = self.between(person, with).filter(|said| said.device == device && !said.is_forgotten);
         let said: Vec<&str> = said.map(|said| said.text.as_str()).collect();
+        let here: BTreeSet<&str> = said.iter().copied().collect();
+        let is_own = |message: &&Message| message.state != MessageState::Received && here.contains(&*message.text);
+        let own: Vec<&Message> = messages.iter().filter(is_own).collect();
         let kept: Vec<&str> = own.iter().map(|message| message.text.as_str()).collect();
         if said != kept {
             let what = format!("{} said {said:?} to {}, and has {kept:?}", PEOPLE[person], PEOPLE[with]);
             return broken(Promise::OwnWordsStay, what);
         }
-        let said = self.said.iter_mut().filter(|said| said.from == person && said.to == with && !said.is_forgotten);
+        let is_it =
+            |said: &&mut Said| said.from == person && said.to == with && said.device == device && !said.is_forgotten;
+        let said = self.said.iter_mut().filter(is_it);
         for (said, message) in said.zip(own) {
             if matches!(message.state, MessageState::Failed(_)) {
                 let what = format!("“{}” has failed: {:?}", said.text, message.state);
@@ -130,39 +154,67 @@ impl Ledger {
         Ok(())
     }
 
+    /// What they have said on others: of each once, in its order.
+    fn look_at_others(&self, person: usize, device: usize, with: usize, messages: &[Message]) -> Result<(), Violation> {
+        let mut seen = BTreeSet::new();
+        let mut last: BTreeMap<usize, usize> = BTreeMap::new();
+        // Each device numbers what it sends, whomever it is to; of one conversation that is the order in which it was said.
+        for message in messages.iter().filter(|message| message.state != MessageState::Received) {
+            let whose = || format!("{} shows their own “{}”", PEOPLE[person], message.text);
+            let found = self.between(person, with).enumerate().find(|(_, said)| said.text == message.text);
+            let Some((place, said)) = found else {
+                return broken(Promise::NothingIsInvented, whose() + ", which they never said");
+            };
+            if !seen.insert(place) {
+                return broken(Promise::NothingComesTwice, whose() + " twice");
+            }
+            if said.device != device && last.insert(said.device, place).is_some_and(|last| last > place) {
+                return broken(Promise::OrderIsKept, whose() + " behind a later one");
+            }
+        }
+        Ok(())
+    }
+
     fn look_at_theirs(&self, person: usize, with: usize, messages: &[Message]) -> Result<(), Violation> {
         // A place that waits for its text says nothing yet.
         let is_text = |message: &&Message| message.state == MessageState::Received && message.kind == Kind::Text;
         let theirs = messages.iter().filter(is_text);
         let shown: Vec<&str> = theirs.map(|message| message.text.as_str()).collect();
-        let places: BTreeMap<&str, usize> =
-            self.between(with, person).enumerate().map(|(place, said)| (said.text.as_str(), place)).collect();
+        let places: BTreeMap<&str, (usize, usize)> = self
+            .between(with, person)
+            .enumerate()
+            .map(|(place, said)| (said.text.as_str(), (place, said.device)))
+            .collect();
         let mut seen = BTreeSet::new();
-        let mut last = None;
+        let mut last: BTreeMap<usize, usize> = BTreeMap::new();
         for text in shown {
             let whose = || format!("{} shows “{text}” of {}'s", PEOPLE[person], PEOPLE[with]);
-            let Some(place) = places.get(text) else {
+            let Some((place, device)) = places.get(text) else {
                 return broken(Promise::NothingIsInvented, whose() + ", which nobody said");
             };
             if !seen.insert(place) {
                 return broken(Promise::NothingComesTwice, whose() + " twice");
             }
-            if last.is_some_and(|last| last > place) {
+            // One device's words stand in its order; those of two come as they come.
+            if last.insert(*device, *place).is_some_and(|last| last > *place) {
                 return broken(Promise::OrderIsKept, whose() + " behind a later one");
             }
-            last = Some(place);
         }
         Ok(())
     }
 
-    fn delivered_is_true(&self, shown: &[(usize, Transcript)]) -> Result<(), Violation> {
+    fn delivered_is_true(&self, shown: &[Shown]) -> Result<(), Violation> {
         for said in &self.said {
             let is_delivered = matches!(said.seen, MessageState::Delivered | MessageState::Read);
-            let mut devices = shown.iter().filter(|(person, _)| *person == said.to).peekable();
-            if !is_delivered || said.is_forgotten || said.is_owed || devices.peek().is_none() {
+            let is_known = |shown: &&Shown| self.known_from.contains_key(&shown.device);
+            let mut devices = shown.iter().filter(|shown| shown.person == said.to).filter(is_known);
+            // One that is off may be the one that has it.
+            let is_theirs = |device: &&usize| self.devices[**device] == said.to;
+            let are_all_on = devices.clone().count() == self.known_from.keys().filter(is_theirs).count();
+            if !is_delivered || said.is_forgotten || said.is_owed || !are_all_on {
                 continue;
             }
-            if !devices.any(|(_, transcript)| has(transcript, said)) {
+            if !devices.any(|shown| has(&shown.transcript, said)) {
                 let what = format!("{} sees “{}” as {:?}", PEOPLE[said.from], said.text, said.seen);
                 return broken(Promise::DeliveredIsTrue, format!("{what}, and {} does not have it", PEOPLE[said.to]));
             }
@@ -171,11 +223,22 @@ impl Ledger {
     }
 
     /// The first thing that is not yet as it must be in the end.
-    pub(super) fn missing(&self, shown: &[(usize, Transcript)]) -> Option<Violation> {
-        for said in self.said.iter().filter(|said| !said.is_forgotten) {
-            for (_, transcript) in shown.iter().filter(|(person, _)| *person == said.to) {
-                if !has(transcript, said) {
-                    let what = format!("“{}” ({:?}) is not with {}", said.text, said.seen, PEOPLE[said.to]);
+    pub(super) fn missing(&self, shown: &[Shown]) -> Option<Violation> {
+        let is_second = |device: usize| self.devices[..device].contains(&self.devices[device]);
+        for (place, said) in self.said.iter().enumerate().filter(|(_, said)| !said.is_forgotten) {
+            let knew = |shown: &&Shown| self.known_from.get(&shown.device).is_some_and(|from| *from <= place);
+            for shown in shown.iter().filter(|shown| shown.person == said.to).filter(knew) {
+                if !has(&shown.transcript, said) {
+                    let where_else = if is_second(shown.device) { " on their second device" } else { "" };
+                    let (text, seen, to) = (&said.text, said.seen, PEOPLE[said.to]);
+                    let what = format!("“{text}” ({seen:?}) is not with {to}{where_else}");
+                    return Some(Violation { promise: Promise::EverythingArrives, what });
+                }
+            }
+            for shown in shown.iter().filter(|shown| shown.person == said.from).filter(knew) {
+                let is_it = |message: &Message| message.state != MessageState::Received && message.text == said.text;
+                if !shown.transcript.get(&said.to).is_some_and(|messages| messages.iter().any(is_it)) {
+                    let what = format!("“{}” is not on another device of {}'s", said.text, PEOPLE[said.from]);
                     return Some(Violation { promise: Promise::EverythingArrives, what });
                 }
             }

@@ -3,21 +3,21 @@
 //! After the last step everything that is not dead is mended and every device opened cold; then time passes, in ever longer rounds, until
 //! everything is as it must be, or was not within [`PATIENCE`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sotto_core::records::{ContactState, MessageState};
 use sotto_core::world::Clock as _;
-use sotto_core::{Error, InviteOptions};
+use sotto_core::{Error, InviteOptions, StoreError};
 use sotto_protocol::{AccountId, RelayAddress, Timestamp};
 use sotto_relay::store::{SqliteOptions, SqliteStore};
 use sotto_relay::{Relay, RelayConfig};
 use tempfile::TempDir;
 use tokio::time::error::Elapsed;
 
-use super::promises::{Ledger, Promise, Said, Transcript, Violation, broken};
+use super::promises::{Ledger, Promise, Said, Shown, Transcript, Violation, broken};
 use super::ratchets;
 use crate::chance::Chance;
 use crate::device::Device;
@@ -27,6 +27,8 @@ use crate::{Database, Network, TestClock, Weather};
 
 /// How long a step waits for what a person would wait for: an invite's tokens, a link's answer.
 const MEETING_WAIT: Duration = Duration::from_secs(30);
+/// How long devices of one account take to know each other before anything else happens.
+const UNTIL_KNOWN: Duration = Duration::from_secs(60);
 /// How long everybody sends and receives in a round at the end.
 const ROUND: Duration = Duration::from_secs(120);
 const AN_HOUR: Duration = Duration::from_secs(3_600);
@@ -74,6 +76,8 @@ pub(super) struct Stage<'a> {
     listed: Vec<BTreeSet<usize>>,
     meetings: Vec<Meeting>,
     ledger: Ledger,
+    /// Devices that are there by now.
+    begun: BTreeSet<usize>,
     /// Of devices' files, with how much had been said.
     copies: Vec<(usize, TempDir, usize)>,
     story: &'a mut Vec<String>,
@@ -101,7 +105,8 @@ impl<'a> Stage<'a> {
             accounts: Vec::new(),
             listed: schedule.cast.people.iter().map(|relays| relays.iter().copied().collect()).collect(),
             meetings: Vec::new(),
-            ledger: Ledger { said: Vec::new() },
+            ledger: Ledger { devices: schedule.cast.devices.clone(), known_from: BTreeMap::new(), said: Vec::new() },
+            begun: BTreeSet::new(),
             copies: Vec::new(),
             story,
         };
@@ -139,22 +144,73 @@ impl<'a> Stage<'a> {
             self.start_relay(self.houses.len() - 1)?;
         }
         for device in 0..self.cast.devices.len() {
+            self.devices.push(Device::new(device, seed, self.clock.another()));
+            if self.cast.later.contains(&device) {
+                continue;
+            }
             let person = self.cast.devices[device];
+            if self.cast.is_second(device) {
+                let result = self.begin_beside(device).await;
+                self.works(person, "does not begin", result)?;
+                // The first reads the list that names this one when it hears of it.
+                self.network.pass(UNTIL_KNOWN).await;
+                continue;
+            }
             let relays: Vec<_> =
                 self.cast.people[person].iter().map(|relay| self.houses[*relay].address.clone()).collect();
-            let clock = self.clock.another();
-            let mut begun = Device::new(device, seed, clock);
-            let result = begun.begin(PEOPLE[person], &relays, &self.network).await;
+            let result = self.devices[device].begin(PEOPLE[person], &relays, &self.network).await;
             self.works(person, "does not begin", result)?;
-            let account = match begun.messenger() {
+            let account = match self.devices[device].messenger() {
                 Some(messenger) => messenger.account().await,
                 None => continue,
             };
-            ratchets::keep(&Database::open(begun.directory(), &*begun.secrets));
+            ratchets::keep(&self.database(device));
             self.accounts.push(self.works(person, "has no account", account)?.id);
-            self.devices.push(begun);
+            self.begun.insert(device);
+            self.ledger.known_from.insert(device, 0);
         }
         Ok(())
+    }
+
+    fn database(&self, device: usize) -> Database {
+        let device = &self.devices[device];
+        Database::open(device.directory(), &*device.secrets)
+    }
+
+    /// A device becomes one of its owner's account, beside one that is on. What keeps that one's ciphertexts is copied with it.
+    async fn begin_beside(&mut self, device: usize) -> Result<(), Error> {
+        let (before, rest) = self.devices.split_at_mut(device);
+        let person = self.cast.devices[device];
+        let first = before.iter().find(|first| self.cast.devices[first.number] == person && first.is_on());
+        let first = first.ok_or(StoreError::Closed)?;
+        rest[0].begin_beside(first, &self.network).await?;
+        self.begun.insert(device);
+        Ok(())
+    }
+
+    /// As any other step that needs a relay: whoever sees an error has no second device.
+    async fn add_device(&mut self, device: usize) -> Result<(), Violation> {
+        if self.begun.contains(&device) {
+            return Ok(());
+        }
+        match tokio::time::timeout(MEETING_WAIT * 4, self.begin_beside(device)).await {
+            Ok(Err(error)) if may_be(&error) || error.code() == "shut_down" => {
+                self.tell(&format!("it does not: {}", error.code()));
+            }
+            Ok(result) => self.works(self.cast.devices[device], "does not begin", result)?,
+            Err(_) => self.tell("it has not begun for two minutes"),
+        }
+        Ok(())
+    }
+
+    /// From when on others can know of a device: its account's list names it.
+    fn note_known(&mut self) {
+        let unknown = self.begun.iter().filter(|device| !self.ledger.known_from.contains_key(device));
+        let is_known =
+            |device: &usize| self.database(*device).number("SELECT count(*) FROM meta WHERE key = 'born_with'") == 0;
+        let known: Vec<usize> = unknown.copied().filter(is_known).collect();
+        let said = self.ledger.said.len();
+        self.ledger.known_from.extend(known.into_iter().map(|device| (device, said)));
     }
 
     fn works<T>(&self, person: usize, what: &str, result: Result<T, Error>) -> Result<T, Violation> {
@@ -186,6 +242,7 @@ impl<'a> Stage<'a> {
             Step::KillAtWrite { device, write } => self.devices[*device].dies_at_write(*write),
             Step::Off(device) => self.devices[*device].switch_off(),
             Step::On(device) => self.open(*device).await?,
+            Step::DeviceAdded(device) => self.add_device(*device).await?,
             Step::DeviceCopied(device) => self.back_up(*device).await?,
             Step::DeviceRestored(device) => self.restore(*device).await?,
             Step::RelayDown(relay) => self.set_down(*relay, true),
@@ -236,6 +293,10 @@ impl<'a> Stage<'a> {
         if self.houses[relay].is_left || self.houses.iter().any(|house| house.is_dead) {
             return Ok(false);
         }
+        // Nobody would ever hear of a device whose list waits there.
+        if self.begun.iter().any(|device| !self.ledger.known_from.contains_key(device)) {
+            return Ok(false);
+        }
         for device in 0..self.devices.len() {
             self.note_listed(device).await?;
         }
@@ -257,7 +318,16 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// Several devices of one account do not move together yet, and what one of them can do without the other may not.
+    fn moves_alone(&self, device: usize) -> bool {
+        let whose = self.cast.devices[device];
+        self.begun.iter().filter(|of| self.cast.devices[**of] == whose).count() == 1
+    }
+
     async fn add_relay(&mut self, device: usize, relay: usize) -> Result<(), Violation> {
+        if !self.moves_alone(device) {
+            return Ok(());
+        }
         let Some(messenger) = self.devices[device].messenger() else { return Ok(()) };
         let added = messenger.add_relay(self.houses[relay].address.clone(), String::new());
         let added = tokio::time::timeout(MEETING_WAIT * 4, added).await;
@@ -265,6 +335,9 @@ impl<'a> Stage<'a> {
     }
 
     async fn remove_relay(&mut self, device: usize, relay: usize) -> Result<(), Violation> {
+        if !self.moves_alone(device) {
+            return Ok(());
+        }
         let Some(messenger) = self.devices[device].messenger() else { return Ok(()) };
         let listed = &self.listed[self.cast.devices[device]];
         // Whoever keeps none but what is gone for good cannot be reached, as anybody would tell them.
@@ -335,6 +408,9 @@ impl<'a> Stage<'a> {
     /// As phones do it: while the app is not running. What is opened again has told the keystore so, which is how a device knows a copy of
     /// before: one that is brought back while nothing was opened or received since looks like the device itself (PROTOCOL H1).
     async fn back_up(&mut self, device: usize) -> Result<(), Violation> {
+        if !self.begun.contains(&device) {
+            return Ok(());
+        }
         let was_on = self.devices[device].is_on();
         self.devices[device].switch_off();
         match self.devices[device].back_up() {
@@ -354,11 +430,14 @@ impl<'a> Stage<'a> {
             return broken(Promise::DevicesWork, format!("a device cannot be restored: {error}"));
         }
         ratchets::bring_back(&Database::open(of.directory(), &*of.secrets), &kept);
-        self.ledger.is_restored(self.cast.devices[device], said_then);
+        self.ledger.is_restored(device, said_then);
         self.open(device).await
     }
 
     async fn open(&mut self, device: usize) -> Result<(), Violation> {
+        if !self.begun.contains(&device) {
+            return Ok(());
+        }
         let opened = self.devices[device].switch_on(&self.network).await;
         self.works(self.cast.devices[device], "does not open", opened)
     }
@@ -449,6 +528,7 @@ impl<'a> Stage<'a> {
             match messenger.send_text(account, text.clone()).await {
                 Ok(_) => self.ledger.said.push(Said {
                     from,
+                    device,
                     to,
                     text,
                     seen: MessageState::Queued,
@@ -471,13 +551,12 @@ impl<'a> Stage<'a> {
     }
 
     fn forget(&self, device: usize) {
-        let device = &self.devices[device];
         let last = "DELETE FROM message WHERE id = (SELECT max(id) FROM message WHERE sender != 0)";
-        Database::open(device.directory(), &*device.secrets).change(last);
+        self.database(device).change(last);
     }
 
     /// What every device that is on shows.
-    async fn shown(&self) -> Result<Vec<(usize, Transcript)>, Violation> {
+    async fn shown(&self) -> Result<Vec<Shown>, Violation> {
         let mut shown = Vec::new();
         for device in &self.devices {
             let Some(messenger) = device.messenger() else { continue };
@@ -490,12 +569,12 @@ impl<'a> Stage<'a> {
                     Err(error) => return self.works(person, "does not show what was said", Err(error)),
                 }
             }
-            shown.push((person, transcript));
+            shown.push(Shown { device: device.number, person, transcript });
         }
         Ok(shown)
     }
 
-    async fn look(&mut self) -> Result<Vec<(usize, Transcript)>, Violation> {
+    async fn look(&mut self) -> Result<Vec<Shown>, Violation> {
         for device in &mut self.devices {
             for event in device.events() {
                 self.network.record(&[&device.number.to_le_bytes(), format!("{event:?}").as_bytes()]);
@@ -505,6 +584,7 @@ impl<'a> Stage<'a> {
             return broken(Promise::KeysServeOnce, what);
         }
         let shown = self.shown().await?;
+        self.note_known();
         self.ledger.look(&shown)?;
         Ok(shown)
     }
@@ -543,7 +623,7 @@ impl<'a> Stage<'a> {
             }
             self.catch_up_all().await?;
             let shown = self.look().await?;
-            missing = match self.ledger.missing(&shown) {
+            missing = match self.ledger.missing(&shown).or_else(|| self.unknown()) {
                 Some(missing) => Some(missing),
                 None => self.disagreement().await?,
             };
@@ -558,12 +638,18 @@ impl<'a> Stage<'a> {
         missing.map_or(Ok(()), Err)
     }
 
+    /// A device that no list of its account names.
+    fn unknown(&self) -> Option<Violation> {
+        let unknown = self.begun.iter().find(|device| !self.ledger.known_from.contains_key(device))?;
+        let what = format!("a second device of {}'s is on no list", PEOPLE[self.cast.devices[*unknown]]);
+        Some(Violation { promise: Promise::NothingIsStuck, what })
+    }
+
     fn keys_served_once(&self) -> Result<(), Violation> {
-        let open = |device: &Device| Database::open(device.directory(), &*device.secrets);
-        let databases: Vec<_> = self.devices.iter().map(open).collect();
-        for (device, database) in self.devices.iter().zip(&databases) {
+        let databases: Vec<_> = self.begun.iter().map(|device| self.database(*device)).collect();
+        for (device, database) in self.begun.iter().zip(&databases) {
             if let Some(what) = ratchets::used_twice(database) {
-                let whose = PEOPLE[self.cast.devices[device.number]];
+                let whose = PEOPLE[self.cast.devices[*device]];
                 return broken(Promise::RatchetsMoveOn, format!("{whose}'s device made {what}"));
             }
         }
@@ -604,14 +690,16 @@ impl<'a> Stage<'a> {
     async fn disagreement(&self) -> Result<Option<Violation>, Violation> {
         for Meeting { owner, scanner, is_asked, .. } in &self.meetings {
             for (one, other) in [(*owner, *scanner), (*scanner, *owner)] {
-                let Some(messenger) = self.device_of(one).and_then(Device::messenger) else { continue };
-                let contacts = self.works(one, "does not list contacts", messenger.contacts().await)?;
-                let state =
-                    contacts.iter().find(|contact| contact.id == self.accounts[other]).map(|contact| contact.state);
-                if state != Some(ContactState::Accepted) {
-                    let (one, other) = (PEOPLE[one], PEOPLE[other]);
-                    let what = format!("to {one}, {other} is {state:?} (asked: {is_asked})");
-                    return Ok(Some(Violation { promise: Promise::ContactsAgree, what }));
+                let devices = self.devices.iter().filter(|device| self.cast.devices[device.number] == one);
+                for messenger in devices.filter_map(Device::messenger) {
+                    let contacts = self.works(one, "does not list contacts", messenger.contacts().await)?;
+                    let state =
+                        contacts.iter().find(|contact| contact.id == self.accounts[other]).map(|contact| contact.state);
+                    if state != Some(ContactState::Accepted) {
+                        let (one, other) = (PEOPLE[one], PEOPLE[other]);
+                        let what = format!("to {one}, {other} is {state:?} (asked: {is_asked})");
+                        return Ok(Some(Violation { promise: Promise::ContactsAgree, what }));
+                    }
                 }
             }
         }
@@ -621,9 +709,9 @@ impl<'a> Stage<'a> {
     /// What devices have refused: it often says why.
     fn tell_refusals(&mut self) {
         let mut lines = Vec::new();
-        for device in &self.devices {
-            let refused = Database::open(device.directory(), &*device.secrets).refusals();
-            lines.push(format!("{} refused: {refused:?}", PEOPLE[self.cast.devices[device.number]]));
+        for device in &self.begun {
+            let refused = self.database(*device).refusals();
+            lines.push(format!("{} refused: {refused:?}", PEOPLE[self.cast.devices[*device]]));
         }
         lines.iter().for_each(|line| self.tell(line));
     }

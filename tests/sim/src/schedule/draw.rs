@@ -10,6 +10,14 @@ use crate::chance::Chance;
 const STEPS: (u64, u64) = (6, 22);
 /// Of a hundred pairs so many are contacts before anything else happens; the others meet on the way.
 const MET_BEFORE: u32 = 80;
+/// In so many of a hundred schedules somebody has two devices.
+const WITH_SECOND_DEVICES: u32 = 34;
+/// There so many of a hundred people have, and one of them in any case.
+const SECOND_DEVICE: u32 = 40;
+/// Of a hundred second devices so many begin while others speak already.
+const BEGINS_LATER: u32 = 50;
+/// Of a hundred steps there so many leave a device behind for days.
+const LEFT_BEHIND: u32 = 8;
 /// Writes after which a device dies: a send takes a dozen, a batch of deliveries a few more.
 const WRITE_MAX: u64 = 40;
 /// Seconds that everything takes at a relay that hangs, one way: from what is waited for before another relay gets the letter to what
@@ -24,7 +32,10 @@ impl Schedule {
     #[must_use]
     pub fn of_seed(seed: u64) -> Self {
         let mut chance = Chance::new(seed, u64::from_be_bytes(*b"schedule"));
-        let cast = cast(&mut chance);
+        let mut cast = cast(&mut chance);
+        // By chance of its own: schedules in which everybody has one device are what they are.
+        let mut of_devices = Chance::new(seed, u64::from_be_bytes(*b"devices "));
+        add_second_devices(&mut cast, &mut of_devices);
         let mut steps = Vec::new();
         let mut late = Vec::new();
         for owner in 0..cast.people.len() {
@@ -35,6 +46,9 @@ impl Schedule {
             }
         }
         for _ in 0..chance.between(STEPS.0, STEPS.1) {
+            if cast.has_second_devices() && of_devices.percent(LEFT_BEHIND) {
+                steps.extend(days_without(&mut of_devices, &cast));
+            }
             steps.push(step(&mut chance, &cast));
             // Most of what happens is followed by somebody who speaks, and by time.
             if chance.percent(60) {
@@ -54,6 +68,9 @@ impl Schedule {
         for meet in late {
             steps.insert(chance.index(steps.len()), meet);
         }
+        for device in &cast.later {
+            steps.insert(of_devices.index(steps.len()), Step::DeviceAdded(*device));
+        }
         Self { seed, cast, steps: steps.into_iter().enumerate().collect() }
     }
 }
@@ -67,7 +84,36 @@ fn cast(chance: &mut Chance) -> Cast {
         let second = (first + 1 + chance.index(relays - 1)) % relays;
         if chance.percent(50) { vec![first] } else { vec![first, second] }
     };
-    Cast { relays, people: (0..count).map(|_| own(chance)).collect(), devices: (0..count).collect() }
+    Cast { relays, people: (0..count).map(|_| own(chance)).collect(), devices: (0..count).collect(), later: Vec::new() }
+}
+
+fn add_second_devices(cast: &mut Cast, chance: &mut Chance) {
+    if !chance.percent(WITH_SECOND_DEVICES) {
+        return;
+    }
+    let one = chance.index(cast.people.len());
+    for person in 0..cast.people.len() {
+        if person != one && !chance.percent(SECOND_DEVICE) {
+            continue;
+        }
+        if chance.percent(BEGINS_LATER) {
+            cast.later.push(cast.devices.len());
+        }
+        cast.devices.push(person);
+    }
+}
+
+/// A device is off for days on which the others are on now and then, and speak.
+fn days_without(chance: &mut Chance, cast: &Cast) -> Vec<Step> {
+    let device = chance.index(cast.devices.len());
+    let mut steps = vec![Step::Off(device)];
+    for _ in 0..1 + chance.index(3) {
+        steps.push(Step::Night(Duration::from_secs(chance.between(3_600, 3 * DAY))));
+        steps.push(say(chance, cast));
+        steps.push(Step::Wait(wait(chance)));
+    }
+    steps.push(Step::On(device));
+    steps
 }
 
 fn say(chance: &mut Chance, cast: &Cast) -> Step {
@@ -163,6 +209,6 @@ mod tests {
         // All but what is planted, and what the two constants leave out.
         let left_out =
             1 + 2 * usize::from(!RELAYS_FORGET) + 2 * usize::from(!DEVICES_RESTORED) + usize::from(!RELAYS_DIE);
-        assert_eq!(kinds.len(), 24 - left_out);
+        assert_eq!(kinds.len(), 25 - left_out);
     }
 }

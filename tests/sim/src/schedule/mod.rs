@@ -37,8 +37,10 @@ pub struct Cast {
     pub relays: usize,
     /// Each person's relays, the preferred first.
     pub people: Vec<Vec<usize>>,
-    /// Whose device each device is. Everybody has one yet.
+    /// Whose device each device is: first one of everybody's, then some people's second ones.
     pub devices: Vec<usize>,
+    /// Those of them that are not there from the beginning.
+    pub later: Vec<usize>,
 }
 
 /// Something that happens. Numbers are those of people, devices and relays in the [`Cast`].
@@ -77,6 +79,8 @@ pub enum Step {
     Off(usize),
     /// And on again.
     On(usize),
+    /// Somebody has one more device from now on.
+    DeviceAdded(usize),
     /// A backup program copies a device's files, and not its keystore.
     DeviceCopied(usize),
     /// Its files are again as they were when they were copied last.
@@ -183,6 +187,24 @@ impl Schedule {
 }
 
 impl Cast {
+    /// Whether it is a second device.
+    #[must_use]
+    pub fn is_second(&self, device: usize) -> bool {
+        self.devices[..device].contains(&self.devices[device])
+    }
+
+    fn has_second_devices(&self) -> bool {
+        self.devices.len() > self.people.len()
+    }
+
+    fn device_name(&self, device: usize) -> &'static str {
+        if self.is_second(device) { "second device" } else { "device" }
+    }
+
+    fn said_on(&self, device: usize) -> &'static str {
+        if self.is_second(device) { " on their second device" } else { "" }
+    }
+
     /// Whether everybody who has this relay has another one too.
     #[must_use]
     pub fn can_do_without(&self, relay: usize) -> bool {
@@ -194,7 +216,14 @@ impl fmt::Display for Cast {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (person, relays) in self.people.iter().enumerate() {
             let relays: Vec<_> = relays.iter().map(|relay| RELAYS[*relay]).collect();
-            writeln!(formatter, "{} at {}", PEOPLE[person], relays.join(", then "))?;
+            let count = self.devices.iter().filter(|of| **of == person).count();
+            let later = self.later.iter().filter(|device| self.devices[**device] == person).count();
+            let devices = match (count, later) {
+                (0 | 1, _) => String::new(),
+                (count, 0) => format!(" with {count} devices"),
+                (count, _) => format!(" with {count} devices, one of them later"),
+            };
+            writeln!(formatter, "{} at {}{devices}", PEOPLE[person], relays.join(", then "))?;
         }
         Ok(())
     }
@@ -204,12 +233,12 @@ impl Step {
     /// In words.
     #[must_use]
     pub fn tell(&self, cast: &Cast) -> String {
-        let device = |device: &usize| format!("{}'s device", PEOPLE[cast.devices[*device]]);
+        let device = |device: &usize| format!("{}'s {}", PEOPLE[cast.devices[*device]], cast.device_name(*device));
         let relay = |relay: &usize| RELAYS[*relay];
         match self {
             Self::Meet { owner, scanner } => format!("{} uses an invite of {}'s", PEOPLE[*scanner], PEOPLE[*owner]),
             Self::Say { device, to, texts } => {
-                format!("{} says {texts} to {}", PEOPLE[cast.devices[*device]], PEOPLE[*to])
+                format!("{} says {texts} to {}{}", PEOPLE[cast.devices[*device]], PEOPLE[*to], cast.said_on(*device))
             }
             Self::Wait(time) => format!("{} pass", lasting(*time)),
             Self::Night(time) => format!("everybody's device is off for {}", lasting(*time)),
@@ -217,6 +246,7 @@ impl Step {
             Self::KillAtWrite { device: of, write } => format!("{} dies at its write {write} from now", device(of)),
             Self::Off(of) => format!("{} is switched off", device(of)),
             Self::On(of) => format!("{} is switched on", device(of)),
+            Self::DeviceAdded(of) => format!("{} begins", device(of)),
             Self::DeviceCopied(of) => format!("{} is backed up", device(of)),
             Self::DeviceRestored(of) => format!("{} is restored from its last backup", device(of)),
             Self::RelayDown(of) => format!("{} cannot be reached", relay(of)),

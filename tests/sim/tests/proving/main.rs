@@ -38,6 +38,16 @@ fn a_few_seeds_keep_every_promise() {
     }
 }
 
+#[test]
+fn a_few_seeds_in_which_somebody_has_two_devices_keep_every_promise() {
+    let with_two =
+        (14..).map(Schedule::of_seed).filter(|schedule| schedule.cast.devices.len() > schedule.cast.people.len());
+    for schedule in with_two.take(3) {
+        let played = play(&schedule);
+        assert_eq!(played.violation, None, "seed {}:\n{}", schedule.seed, played.story.join("\n"));
+    }
+}
+
 /// A device forgets what it has received: no engine can heal that, so it must be told, and found again in a few steps.
 #[test]
 fn a_planted_fault_is_told_as_a_story_and_shrinks_to_what_is_needed_for_it() {
