@@ -9,7 +9,7 @@ use sha2::Sha256;
 use sotto_protocol::decode::DecodeError;
 use sotto_protocol::invite::InviteSecret;
 use sotto_protocol::label::{
-    INVITE_CHAIN, INVITE_CHAIN_KEY, INVITE_PROOF, INVITE_TOKEN, PAIR_TOKEN, REPLY_TOKEN, STATE_KEY, labelled,
+    INVITE_CHAIN, INVITE_CHAIN_KEY, INVITE_PROOF, INVITE_TOKEN, PAIR_ID, PAIR_TOKEN, REPLY_TOKEN, STATE_KEY, labelled,
 };
 use sotto_protocol::{AccountId, ChainId, InboxId, Token};
 use subtle::ConstantTimeEq;
@@ -70,6 +70,8 @@ secrets! {
     PrekeyKey;
     /// What two contacts share: the tokens for all their inboxes derive from it.
     PairSecret;
+    /// Names a pair secret, among those who share it.
+    PairId;
     /// What a contact request carries: the tokens for its answer derive from it.
     ReplySecret;
     /// What shows under which invite a contact request was made: only who holds that invite's secret can make it.
@@ -91,6 +93,12 @@ impl PairSecret {
     #[must_use]
     pub fn token(&self, inbox: &InboxId, generation: u32) -> Token {
         Token::from_bytes(derive(&self.0, PAIR_TOKEN, &[inbox.as_ref(), &generation.to_be_bytes()]))
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> PairId {
+        PairId(derive(&self.0, PAIR_ID, &[]))
     }
 }
 
@@ -202,7 +210,7 @@ mod tests {
 
     #[test]
     fn secrets_never_print() {
-        assert_never_prints!(ChainKey, PrekeyKey, PairSecret, ReplySecret, InviteProof, StateKey);
+        assert_never_prints!(ChainKey, PrekeyKey, PairSecret, PairId, ReplySecret, InviteProof, StateKey);
         assert_never_prints!(InviteSecret, sotto_protocol::invite::Invite);
         assert_never_prints!(crate::keys::RootKey, crate::keys::ListKey, crate::keys::OwnerKey);
         assert_never_prints!(crate::keys::ManageKey, crate::keys::WriteKey, crate::kem::KemPrivateKey);

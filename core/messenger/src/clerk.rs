@@ -247,6 +247,8 @@ async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task, refusal
                 let left: relay::PrekeyCount =
                     engine.client.signed(relay, isolation, path, body, &own.manage_key).await?;
                 engine.write(move |_, tx| prekey::one_time_keys_left(tx, row, left.one_time)).await?;
+            } else if task.kind == Kind::InboxManageKey {
+                engine.client.signed::<Nothing>(relay, isolation, path, body, &own.owner_key).await?;
             } else if task.kind == Kind::InboxDelete {
                 match engine.client.signed::<Nothing>(relay, isolation, path, body, &own.owner_key).await {
                     // It was deleted before a crash.

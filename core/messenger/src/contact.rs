@@ -15,9 +15,11 @@
 //!
 //! Not here: their devices (`peer.rs`), the letters that move these states (`handshake.rs`), reading their manifests (`manifests.rs`).
 
+pub(crate) mod pair_change;
 mod trust;
 mod way;
 
+use pair_change::PairChange;
 pub use trust::Trust;
 pub(crate) use trust::{
     ChainAddress, answered_from_chain, chain_read, distrust, forget_chain_before, led_to_chain, list_is,
@@ -107,6 +109,7 @@ pub(crate) struct Contact {
     pair_secret: Option<PairSecret>,
     pair_is_ours: bool,
     pair_usable: bool,
+    change: PairChange,
     reply_secret: Option<ReplySecret>,
     invite_secret: Option<InviteSecret>,
     pub(crate) claim: Option<ClaimId>,
@@ -129,7 +132,7 @@ impl Contact {
 
 const COLUMNS: &str = "id, account, name, given_name, state, blocked, relay, chain, chain_key, epoch, version, hash, manifest_read_at, \
                        chain_next, trust, pair_secret, pair_usable, reply_secret, invite_secret, claim, manifest, chain_is_new, pair_is_ours, \
-                       chain_before_relay, chain_before, chain_before_key";
+                       chain_before_relay, chain_before, chain_before_key, pair_before, pair_changing, pair_due, pair_epoch, pair_former";
 
 struct Unparsed {
     contact: Result<Contact, StoreError>,
@@ -152,6 +155,13 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Unparsed> {
     let claim: Option<[u8; 16]> = row.get(19)?;
     let (manifest, chain_is_new, pair_is_ours) = (row.get(20)?, row.get(21)?, row.get(22)?);
     let before: (Option<String>, Option<[u8; 32]>, Option<[u8; 32]>) = (row.get(23)?, row.get(24)?, row.get(25)?);
+    let change = PairChange {
+        before: row.get::<_, Option<_>>(26)?.map(PairSecret::from_bytes),
+        under_way: row.get(27)?,
+        is_due: row.get(28)?,
+        heard_of: row.get(29)?,
+        has_former: row.get(30)?,
+    };
     let parse = || {
         Ok(Contact {
             row: row_id,
@@ -182,6 +192,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Unparsed> {
             pair_secret,
             pair_is_ours,
             pair_usable,
+            change,
             reply_secret,
             invite_secret,
             claim: claim.map(ClaimId::from_bytes),

@@ -78,6 +78,15 @@ pub async fn expect_siblings(messenger: &Messenger) -> Result<(), Error> {
     Ok(())
 }
 
+/// Takes another device of the account off its list, for good: all secrets that it knew are others from then on.
+///
+/// # Errors
+/// [`InputError::NotFound`](crate::InputError::NotFound), [`InputError::WrongState`](crate::InputError::WrongState) for an account with more
+/// devices than the two, [`Error::NeedsRootKey`], [`Error::SecretStore`], [`Error::RolledBack`].
+pub async fn remove_device(messenger: &Messenger, device: sotto_protocol::DeviceId) -> Result<(), Error> {
+    messenger.remove_device(device).await
+}
+
 /// Fills a profile with chats and with messages that nobody sent, as a phone has them after years: a tenth of all in one chat, the
 /// others spread evenly and interleaved. Returns the account of the long chat. For benchmarks of large profiles: nothing of it ever
 /// travelled.

@@ -91,6 +91,7 @@ kinds! {
     ChainDelete = 5, path::CHAIN_DELETE;
     ChainCompact = 6, path::CHAIN_COMPACT;
     InboxDelete = 7, path::INBOX_DELETE;
+    InboxManageKey = 8, path::INBOX_MANAGE_KEY;
 }
 
 /// A new batch number.
@@ -172,11 +173,11 @@ pub(crate) fn relays(view: &impl Query) -> Result<Vec<RelayAddress>, StoreError>
     relays.iter().map(|relay| relay.parse().map_err(|_| StoreError::Corrupt)).collect()
 }
 
-/// The first task of each subject at a relay, oldest first.
+/// The first task of each subject at a relay, oldest first; a key that is replaced before what it signs.
 pub(crate) fn due(view: &impl Query, relay: &RelayAddress) -> Result<Vec<Task>, StoreError> {
     let sql = format!(
         "SELECT id, subject, kind, body FROM relay_task
-         WHERE id IN (SELECT min(id) FROM relay_task WHERE relay = ?1 GROUP BY subject) AND {MAY_BE_MADE} ORDER BY id"
+         WHERE id IN (SELECT coalesce(max(iif(kind = 8, id, NULL)), min(id)) FROM relay_task WHERE relay = ?1 GROUP BY subject) AND {MAY_BE_MADE} ORDER BY id"
     );
     let rows = view
         .all(&sql, [relay.to_string()], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?, row.get(2)?, row.get(3)?)))?;
@@ -226,6 +227,12 @@ pub(crate) fn forget_chain(tx: &mut Tx<'_>, chain: &ChainId) -> Result<(), Store
 /// Nothing more is put into an inbox: it leaves our list. What was to be dropped there still is.
 pub(crate) fn forget_puts(tx: &mut Tx<'_>, inbox: &InboxId) -> Result<(), StoreError> {
     tx.execute("DELETE FROM relay_task WHERE subject = ?1 AND kind IN (1, 3)", [inbox.as_ref()])?;
+    Ok(())
+}
+
+/// The key that was to replace the one before is replaced itself.
+pub(crate) fn forget_manage_key(tx: &mut Tx<'_>, inbox: &InboxId) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM relay_task WHERE subject = ?1 AND kind = 8", [inbox.as_ref()])?;
     Ok(())
 }
 

@@ -66,6 +66,8 @@ labels! {
     PAIR_TOKEN = "pair-token";
     /// What the devices of an account share, for the tokens of each other.
     OWN_SECRET = "own-secret";
+    /// Names a pair secret to who shares it.
+    PAIR_ID = "pair-id";
     /// A token for the answer to a request.
     REPLY_TOKEN = "reply-token";
     /// A token of an invite.

@@ -66,6 +66,8 @@ CONTENT = {
     71: ("contact_accept", ACCEPT),
     72: ("pair_ready", {}),
     73: ("card_change", {1: ("card", CARD)}),
+    74: ("pair_change", {1: ("pair_secret", "bytes"), 2: ("epoch", "uint"), 3: ("before", "bytes")}),
+    75: ("pair_changed", {1: ("epoch", "uint")}),
     43: ("own_device_sync", {1: ("said", SAID), 2: ("contact", SYNCED_CONTACT)}),
 }
 CHANNELS = {
@@ -75,6 +77,8 @@ CHANNELS = {
     "given_up": ("contact", "own"),
     "own_device_sync": ("own",),
     "pair_ready": ("contact",),
+    "pair_change": ("contact",),
+    "pair_changed": ("contact",),
     "card_change": ("contact",),
     "contact_request": ("invite",),
     "contact_accept": ("reply",),
@@ -183,6 +187,19 @@ def check_accept(accept):
     return answer + [("pair_secret", accept["pair_secret"])]
 
 
+def check_pair_change(change):
+    exactly(32, change["pair_secret"])
+    require(change["epoch"] >= 2, "malformed")
+    exactly(32, change["before"])
+    answer = [("body", "pair-change"), ("pair_secret", change["pair_secret"]), ("epoch", change["epoch"])]
+    return answer + [("before", change["before"])]
+
+
+def check_pair_changed(changed):
+    require(changed["epoch"] >= 2, "malformed")
+    return [("body", "pair-changed"), ("epoch", changed["epoch"])]
+
+
 def check_card_change(change):
     card = check_card(change["card"])
     return [("body", "card-change"), ("account", card["account"]), ("chain", card["chain"])]
@@ -265,6 +282,8 @@ CHECKS = {
     "given_up": check_given_up,
     "confirmation": lambda _: [("body", "confirmation")],
     "pair_ready": lambda _: [("body", "pair-ready")],
+    "pair_change": check_pair_change,
+    "pair_changed": check_pair_changed,
     "contact_request": check_request,
     "contact_accept": check_accept,
     "card_change": check_card_change,

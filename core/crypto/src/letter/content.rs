@@ -13,7 +13,7 @@ use super::resend::{GivenUp, ResendError, ResendRequest};
 use super::sync::OwnDeviceSync;
 use super::text::{Text, TextError};
 use crate::certificate::canonical_address;
-use crate::secret::{ChainKey, InviteProof, PairSecret, ReplySecret};
+use crate::secret::{ChainKey, InviteProof, PairId, PairSecret, ReplySecret};
 
 /// Fields of Content from here on are bodies; those below stand beside one.
 const FIRST_BODY_FIELD: u32 = 10;
@@ -111,6 +111,20 @@ pub enum Content {
     },
     /// The scanner's tokens of the pair stand.
     PairReady,
+    /// The sender has removed a device that knew the pair secret.
+    PairChange {
+        /// In its place; its tokens stand at the sender's inboxes.
+        pair_secret: PairSecret,
+        /// Epoch of the sender's account that began with that, at least 2.
+        epoch: u32,
+        /// The one that both shared, as far as the sender knew.
+        before: PairId,
+    },
+    /// The answer: the sender's tokens of the pair that came with that epoch stand.
+    PairChanged {
+        /// Of the reader's account.
+        epoch: u32,
+    },
     /// The sender's chain for this audience moved.
     CardChange(Card),
     /// What another device of this account did.
@@ -172,6 +186,14 @@ impl Content {
                 (String::new(), Some(Body::ContactAccept(accept)))
             }
             Self::PairReady => (String::new(), Some(Body::PairReady(letter::PairReady {}))),
+            Self::PairChange { pair_secret, epoch, before } => {
+                let pair_secret = Bytes::copy_from_slice(pair_secret.as_bytes());
+                let (epoch, before) = (check_epoch(*epoch)?, Bytes::copy_from_slice(before.as_bytes()));
+                (String::new(), Some(Body::PairChange(letter::PairChange { pair_secret, epoch, before })))
+            }
+            Self::PairChanged { epoch } => {
+                (String::new(), Some(Body::PairChanged(letter::PairChanged { epoch: check_epoch(*epoch)? })))
+            }
             Self::CardChange(card) => {
                 (String::new(), Some(Body::CardChange(letter::CardChange { card: Some(card.to_message()) })))
             }
@@ -188,7 +210,9 @@ impl Content {
             Self::Text(_) | Self::Confirmation | Self::ResendRequest(_) | Self::GivenUp(_) | Self::Unknown { .. } => {
                 matches!(channel, Channel::Contact | Channel::Own)
             }
-            Self::PairReady | Self::CardChange(_) => matches!(channel, Channel::Contact),
+            Self::PairReady | Self::PairChange { .. } | Self::PairChanged { .. } | Self::CardChange(_) => {
+                matches!(channel, Channel::Contact)
+            }
             Self::OwnDeviceSync(_) => matches!(channel, Channel::Own),
             Self::ContactRequest { .. } => matches!(channel, Channel::Invite),
             Self::ContactAccept { .. } => matches!(channel, Channel::Reply),
@@ -214,6 +238,12 @@ impl Content {
                 pair_secret: PairSecret::try_from(&*accept.pair_secret)?,
             },
             Body::PairReady(_) => Self::PairReady,
+            Body::PairChange(change) => Self::PairChange {
+                pair_secret: PairSecret::try_from(&*change.pair_secret)?,
+                epoch: check_epoch(change.epoch)?,
+                before: PairId::try_from(&*change.before)?,
+            },
+            Body::PairChanged(changed) => Self::PairChanged { epoch: check_epoch(changed.epoch)? },
             Body::CardChange(change) => Self::CardChange(Card::from_message(change.card)?),
             Body::OwnDeviceSync(sync) => Self::OwnDeviceSync(OwnDeviceSync::from_message(sync)?),
         })
@@ -254,6 +284,11 @@ pub(super) fn check_manifest(manifest: Bytes) -> Result<Bytes, DecodeError> {
 
 pub(super) fn check_name(name: &str) -> Result<&str, ContentError> {
     name::check(name).map(|()| name).map_err(|_| ContentError::BadName)
+}
+
+/// The first epoch of an account removes nobody.
+fn check_epoch(epoch: u32) -> Result<u32, DecodeError> {
+    if epoch > 1 { Ok(epoch) } else { Err(DecodeError::Malformed) }
 }
 
 /// A protobuf reader skips what it does not know and takes the last of what it knows; only the fields themselves say whether there is

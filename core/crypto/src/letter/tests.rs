@@ -183,12 +183,18 @@ fn synced(person: &Person) -> SyncedContact {
     }
 }
 
-fn one_of_each(person: &Person) -> [Content; 8] {
+fn one_of_each(person: &Person) -> [Content; 10] {
     let (name, manifest) = ("Zoë".to_owned(), person.manifest(1, None).bytes().clone());
     [
         Content::Text(Text::plain("words")),
         Content::Confirmation,
         Content::PairReady,
+        Content::PairChange {
+            pair_secret: PairSecret::from_bytes([6; 32]),
+            epoch: 2,
+            before: PairSecret::from_bytes([4; 32]).id(),
+        },
+        Content::PairChanged { epoch: 2 },
         Content::CardChange(card(person)),
         Content::ContactRequest {
             name: name.clone(),
@@ -210,9 +216,11 @@ fn one_of_each(person: &Person) -> [Content; 8] {
 fn each_content_is_legal_on_exactly_its_channels() {
     let person = Person::new(1);
     let everywhere = [Channel::Contact, Channel::Invite, Channel::Reply, Channel::Own];
-    let legal: [&[Channel]; 8] = [
+    let legal: [&[Channel]; 10] = [
         &[Channel::Contact, Channel::Own],
         &[Channel::Contact, Channel::Own],
+        &[Channel::Contact],
+        &[Channel::Contact],
         &[Channel::Contact],
         &[Channel::Contact],
         &[Channel::Invite],
@@ -229,10 +237,22 @@ fn each_content_is_legal_on_exactly_its_channels() {
             }
         }
     }
-    let unknown = Bytes::from(vec![0xda, 0x04, 0x00]); // field 75, empty
+    let unknown = Bytes::from(vec![0xe2, 0x04, 0x00]); // field 76, empty
     for channel in everywhere {
         let is_legal = Content::decode(&unknown, channel).is_ok();
         assert_eq!(is_legal, matches!(channel, Channel::Contact | Channel::Own));
+    }
+}
+
+#[test]
+fn a_pair_changes_with_an_epoch_behind_the_first() {
+    for epoch in [0, 1] {
+        let (pair_secret, before) = (PairSecret::from_bytes([6; 32]), PairSecret::from_bytes([4; 32]).id());
+        assert!(Content::PairChange { pair_secret, epoch, before }.encode().is_err());
+        assert!(Content::PairChanged { epoch }.encode().is_err());
+        let body = Some(letter::content::Body::PairChanged(letter::PairChanged { epoch }));
+        let bytes = letter::Content { fallback: String::new(), body }.encode_to_vec().into();
+        assert!(matches!(Content::decode(&bytes, Channel::Contact), Err(ContentError::Malformed(_))));
     }
 }
 

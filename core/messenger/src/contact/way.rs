@@ -5,7 +5,7 @@ use sotto_crypto::secret::{PairSecret, ReplySecret, invite_chain};
 use sotto_protocol::invite::InviteSecret;
 use sotto_protocol::{ChainId, ClaimId, DeviceId, InboxId, Timestamp, Token};
 
-use super::{Contact, ContactRow, ContactState};
+use super::{Contact, ContactRow, ContactState, pair_change};
 use crate::peer::DeviceRow;
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
@@ -78,6 +78,7 @@ impl Contact {
                 Some(Way::Invite(self.invite_secret.clone()?, self.claim?))
             }
             ContactState::Accepted if self.pair_usable => Some(Way::Pair(self.pair_secret.clone()?)),
+            ContactState::Accepted if self.change.before.is_some() => Some(Way::Pair(self.change.before.clone()?)),
             ContactState::Accepted => Some(Way::Reply(self.reply_secret.clone()?)),
             ContactState::Asked | ContactState::Asking | ContactState::Removed => None,
         }
@@ -111,7 +112,7 @@ pub(crate) fn invite_of(view: &impl Query, row: ContactRow) -> Result<Option<(In
 /// Whoever is asked for the first time, or after they were removed, shares no secret with us.
 pub(crate) fn forget_pair(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
     tx.execute("UPDATE contact SET pair_secret = NULL, pair_usable = 0, reply_secret = NULL WHERE id = ?1", [row.0])?;
-    Ok(())
+    pair_change::forget(tx, row)
 }
 
 /// A contact is asked again. What we share stays as it is until they answer, and then gives way to what they have drawn, whoever drew it.
@@ -143,7 +144,7 @@ pub(crate) fn set_reply(
              asker = (SELECT id FROM peer_device WHERE contact = ?1 AND device = ?5) WHERE id = ?1",
         params![row.0, secret.as_bytes(), invite, ms(now), asker.as_ref()],
     )?;
-    Ok(())
+    pair_change::forget(tx, row)
 }
 
 /// The device of theirs that has asked us, and hears the answer.
@@ -200,7 +201,7 @@ pub(crate) fn set_pair(
         "UPDATE contact SET pair_secret = ?2, pair_is_ours = ?3, pair_usable = NOT ?3, claim = NULL, invite_expires_at = NULL WHERE id = ?1",
         params![row.0, secret.as_bytes(), is_ours],
     )?;
-    Ok(())
+    pair_change::forget(tx, row)
 }
 
 /// Their tokens of the pair stand: theirs for our answer are no longer needed.

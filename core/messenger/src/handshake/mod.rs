@@ -8,7 +8,7 @@
 //!                                    <--ready---  (under the pair token) from here both use the pair's tokens
 //! ```
 //! - `tokens.rs`: what stands at our inboxes for them; `owner.rs`, `scanner.rs`: the two sides; `join.rs`: what a scanner reads first;
-//!   `anew.rs`: meeting again
+//!   `anew.rs`: meeting again; `rotation.rs`: another pair secret between contacts
 //!
 //! The three letters of a handshake begin anew: whatever else was still to leave to them is over before one of them is queued, and texts
 //! that were not confirmed are sent again behind it, under new counters. So a letter of a handshake that comes behind a later one has a
@@ -18,15 +18,17 @@
 mod anew;
 pub(crate) mod join;
 mod owner;
+mod rotation;
 mod scanner;
 mod tokens;
 
 pub(crate) use anew::take_pair;
 pub use owner::InviteOptions;
 pub(crate) use owner::{
-    ProvenRequest, Requested, accept, can_be_answered, forget_old_invites, invite, is_proven, take_request,
-    was_asked_again,
+    ProvenRequest, Requested, accept, can_be_answered, end_invites, forget_old_invites, invite, is_proven,
+    take_request, was_asked_again,
 };
+pub(crate) use rotation::{came_under, change_pairs, change_what_is_due, pair_is_changed, take_pair_change};
 pub(crate) use scanner::{Answered, answered, ask_anew, chain_of, tell_all_of_chain};
 pub(crate) use tokens::{
     Dropped, Purpose, UNDER_WAY, drop_tokens, forget_old_aliases, is_current_pair, is_first_answer, purpose,

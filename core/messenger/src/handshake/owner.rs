@@ -9,8 +9,8 @@ use sotto_crypto::letter::Content;
 use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::secret::{InviteProof, PairSecret, ReplySecret, invite_chain, invite_proof, invite_token};
 use sotto_protocol::invite::{Invite, InviteSecret};
-use sotto_protocol::limits::{INVITE_PUTS_PER_CLAIM, INVITE_USES_MAX, INVITE_VALID_MAX};
-use sotto_protocol::{AccountId, ChainId, DeviceId, Timestamp};
+use sotto_protocol::limits::{INVITE_PUTS_PER_CLAIM, INVITE_USES_MAX, INVITE_VALID_MAX, TOKENS_MAX};
+use sotto_protocol::{AccountId, Bytes, ChainId, DeviceId, Timestamp, relay};
 
 use super::anew;
 use super::tokens::{Purpose, Quota, REPLY_VALID, put_tokens};
@@ -115,13 +115,40 @@ pub(crate) fn forget_old_invites(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), 
         },
     )?;
     for (invite, relay, chain) in old {
-        let relay = relay.parse().map_err(|_| StoreError::Corrupt)?;
-        own::delete_chain(tx, &relay, &chain, now.after(DELETED_WITHIN))?;
-        tx.execute("DELETE FROM alias WHERE invite = ?1", [invite])?;
-        tx.execute("UPDATE contact SET invite = NULL WHERE invite = ?1", [invite])?;
-        tx.execute("DELETE FROM invite WHERE id = ?1", [invite])?;
+        forget_invite(tx, invite, &relay, &chain, now)?;
     }
     Ok(())
+}
+
+fn forget_invite(tx: &mut Tx<'_>, invite: i64, relay: &str, chain: &ChainId, now: Timestamp) -> Result<(), StoreError> {
+    let relay = relay.parse().map_err(|_| StoreError::Corrupt)?;
+    own::delete_chain(tx, &relay, chain, now.after(DELETED_WITHIN))?;
+    tx.execute("DELETE FROM alias WHERE invite = ?1", [invite])?;
+    tx.execute("UPDATE contact SET invite = NULL WHERE invite = ?1", [invite])?;
+    tx.execute("DELETE FROM invite WHERE id = ?1", [invite])?;
+    Ok(())
+}
+
+/// Ends all invites: somebody knows their secrets who must not. Whoever has asked already can be answered.
+pub(crate) fn end_invites(tx: &mut Tx<'_>, own: &Own, now: Timestamp) -> Result<(), StoreError> {
+    let batch = task::new_batch(tx)?;
+    for inbox in &own.inboxes {
+        let hashes =
+            tx.all("SELECT token_hash FROM alias WHERE own_inbox = ?1 AND invite IS NOT NULL", [inbox.row], |row| {
+                row.get::<_, [u8; 32]>(0).map(|hash| Bytes::copy_from_slice(&hash))
+            })?;
+        // As many as a call may name.
+        for hashes in hashes.chunks(TOKENS_MAX) {
+            let body = relay::TokenDrop { inbox: inbox.inbox.into(), hashes: hashes.to_vec() };
+            task::queue(tx, batch, &inbox.relay, task::Subject::Inbox(inbox.inbox), task::Kind::TokenDrop, &body)?;
+        }
+    }
+    let invites = tx.all(
+        "SELECT invite.id, own_chain.relay, own_chain.chain FROM invite JOIN own_chain ON own_chain.id = invite.own_chain",
+        [],
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, ChainId::from_bytes(row.get::<_, [u8; 32]>(2)?))),
+    )?;
+    invites.into_iter().try_for_each(|(invite, relay, chain)| forget_invite(tx, invite, &relay, &chain, now))
 }
 
 /// Whether a request was made under the invite on whose alias it came: the alias is what the relay says.

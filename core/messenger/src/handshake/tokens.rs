@@ -246,6 +246,52 @@ pub(crate) fn drop_tokens(
     Ok(())
 }
 
+/// Whether an alias is of a pair's token at that inbox.
+pub(super) fn is_under_pair(
+    view: &impl Query,
+    own: &Own,
+    own_inbox: i64,
+    alias: u32,
+    pair: &PairSecret,
+) -> Result<bool, StoreError> {
+    let Some(inbox) = own.inboxes.iter().find(|inbox| inbox.row == own_inbox) else { return Ok(false) };
+    let hash = view.one(
+        "SELECT token_hash FROM alias WHERE own_inbox = ?1 AND alias = ?2 AND purpose = 1",
+        params![own_inbox, alias],
+        |row| row.get::<_, [u8; 32]>(0),
+    )?;
+    Ok(hash.is_some_and(|hash| pair.token(&inbox.inbox, 0).hash().as_ref() == hash.as_slice()))
+}
+
+/// Drops the tokens of a contact that are of pairs before this one, at every inbox of ours.
+pub(super) fn drop_former_tokens(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    contact: ContactRow,
+    pair: &PairSecret,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let batch = task::new_batch(tx)?;
+    for inbox in &own.inboxes {
+        let kept = pair.token(&inbox.inbox, 0).hash();
+        let sql = "SELECT token_hash FROM alias WHERE own_inbox = ?1 AND contact = ?2 AND purpose = 1 AND dropped = 0 AND token_hash != ?3";
+        let hashes = tx.all(sql, params![inbox.row, contact.0, kept.as_ref()], |row| {
+            row.get::<_, [u8; 32]>(0).map(|hash| Bytes::copy_from_slice(&hash))
+        })?;
+        if hashes.is_empty() {
+            continue;
+        }
+        tx.execute(
+            "UPDATE alias SET dropped = 1, over_at = ?4
+             WHERE own_inbox = ?1 AND contact = ?2 AND purpose = 1 AND dropped = 0 AND token_hash != ?3",
+            params![inbox.row, contact.0, kept.as_ref(), ms(now.after(UNDER_WAY))],
+        )?;
+        let body = relay::TokenDrop { inbox: inbox.inbox.into(), hashes };
+        task::queue(tx, batch, &inbox.relay, task::Subject::Inbox(inbox.inbox), task::Kind::TokenDrop, &body)?;
+    }
+    Ok(())
+}
+
 /// Puts the tokens of a contact again, after an unblocking: the pair's, and those for an answer, under which letters come until the pair's
 /// are known to stand.
 pub(crate) fn restore_tokens(tx: &mut Tx<'_>, own: &Own, contact: &Contact, now: Timestamp) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 
 use sotto_crypto::keys::RootKey;
 use sotto_protocol::request::path;
-use sotto_protocol::{Message as _, RelayAddress};
+use sotto_protocol::{DeviceId, Message as _, RelayAddress};
 
 use super::{Empty, Messenger, secret_name};
 use crate::admission;
@@ -84,6 +84,16 @@ impl Messenger {
         }
         self.refuse_if_rolled_back()?;
         engine.write(move |engine, tx| own::remove_relay(engine, tx, &relay, root.as_ref())).await?;
+        engine.wake();
+        Ok(())
+    }
+
+    /// Takes another device off the account (`own/removal.rs`).
+    pub(crate) async fn remove_device(&self, device: DeviceId) -> Result<(), Error> {
+        self.refuse_if_rolled_back()?;
+        let root = root_key(&*self.secrets)?.ok_or(Error::NeedsRootKey)?;
+        let engine = self.engine();
+        engine.write(move |engine, tx| own::remove_device(engine, tx, &device, &root)).await?;
         engine.wake();
         Ok(())
     }

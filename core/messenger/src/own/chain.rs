@@ -166,7 +166,8 @@ pub(super) fn project(tx: &mut Tx<'_>, seal: &StateSeal, batch: i64, chance: &mu
     let list_key = list_key(tx, seal)?;
     let mut written: Vec<(Chain, VerifiedManifest)> = vec![(Chain::OwnDevices, list.clone())];
     for row in rows(tx)? {
-        if row.purpose == Chain::OwnDevices || row.order >= order {
+        let is_closed = row.last_epoch.is_some_and(|last| row.order.0 >= last);
+        if row.purpose == Chain::OwnDevices || row.order >= order || is_closed {
             continue;
         }
         let twin = written.iter().find(|(of, _)| Some(*of) == row.purpose.follows()).map(|(_, twin)| twin.clone());
@@ -201,21 +202,23 @@ pub(super) struct Row {
     pub(super) order: (u32, u32),
     pub(super) hash: [u8; 32],
     entry_hash: [u8; 32],
+    /// Somebody reads it who is to learn of nothing behind the first list of that epoch.
+    last_epoch: Option<u32>,
 }
 
 pub(super) fn rows(view: &impl Query) -> Result<Vec<Row>, StoreError> {
     let rows = view.all(
-        "SELECT id, audience, relay, chain, chain_key, epoch, version, hash, entry_hash FROM own_chain WHERE audience != 3 ORDER BY audience, id",
+        "SELECT id, audience, relay, chain, chain_key, epoch, version, hash, entry_hash, last_epoch FROM own_chain WHERE audience != 3 ORDER BY audience, id",
         [],
         |row| {
             let (audience, relay): (i64, String) = (row.get(1)?, row.get(2)?);
             let (chain, key): ([u8; 32], [u8; 32]) = (row.get(3)?, row.get(4)?);
             let order = (row.get(5)?, row.get(6)?);
-            Ok((row.get::<_, i64>(0)?, audience, relay, chain, key, order, row.get(7)?, row.get(8)?))
+            Ok((row.get::<_, i64>(0)?, audience, relay, chain, key, order, row.get(7)?, row.get(8)?, row.get(9)?))
         },
     )?;
     rows.into_iter()
-        .map(|(row, audience, relay, chain, key, order, hash, entry_hash)| {
+        .map(|(row, audience, relay, chain, key, order, hash, entry_hash, last_epoch)| {
             Ok(Row {
                 row,
                 purpose: Chain::from_code(audience)?,
@@ -225,6 +228,7 @@ pub(super) fn rows(view: &impl Query) -> Result<Vec<Row>, StoreError> {
                 order,
                 hash,
                 entry_hash,
+                last_epoch,
             })
         })
         .collect()
@@ -341,6 +345,22 @@ pub(super) fn move_chain(
     let (chain, key) = (ChainId::from_bytes(chance.bytes()), ChainKey::generate(chance));
     begin_with(tx, batch, purpose, relay, chain, &key, seal, &manifest, chance)?;
     if purpose == Chain::OwnDevices { Ok(siblings::chain_moved(tx)?) } else { Ok(()) }
+}
+
+/// Where a chain of ours stands.
+pub(super) fn relay_of(view: &impl Query, purpose: Chain) -> Result<RelayAddress, StoreError> {
+    let sql = "SELECT relay FROM own_chain WHERE audience = ?1";
+    let relay: Option<String> = view.one(sql, [purpose.code()], |row| row.get(0))?;
+    relay.ok_or(StoreError::Corrupt)?.parse().map_err(|_| StoreError::Corrupt)
+}
+
+/// Whoever reads the chains from which our readers are led away learns of the first list of that epoch, and of nothing behind it.
+pub(super) fn close_former(tx: &mut Tx<'_>, epoch: u32) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE own_chain SET last_epoch = min(coalesce(last_epoch, ?1), ?1) WHERE audience IN (?2, ?3)",
+        params![epoch, Chain::ContactsBefore.code(), Chain::OwnDevicesBefore.code()],
+    )?;
+    Ok(())
 }
 
 /// Deletes chains that were retired long enough ago, and gives up those whose relay has not deleted them since.

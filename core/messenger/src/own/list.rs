@@ -70,11 +70,12 @@ pub(crate) fn list_due_at(view: &impl Query, issued_at: Timestamp, now: Timestam
 pub(super) fn devices(view: &impl Query) -> Result<Vec<Device>, StoreError> {
     let known = devices_known_here(view)?;
     let Some(committed) = siblings::list(view)? else { return Ok(known) };
+    let gone = siblings::gone(view)?;
     let own: Option<[u8; 16]> = view.one("SELECT device FROM account", [], |row| row.get(0))?;
     let own = known.into_iter().find(|device| Some(*device.id.as_bytes()) == own).ok_or(StoreError::Corrupt)?;
     let is_replaced = |id: &DeviceId| own.replaces.is_some_and(|replaces| replaces.device == *id);
-    let mut devices: Vec<Device> =
-        committed.devices().iter().filter(|device| !is_replaced(&device.id)).cloned().collect();
+    let mut devices = committed.devices().to_vec();
+    devices.retain(|device| !is_replaced(&device.id) && !gone.contains(&device.id));
     match devices.iter_mut().find(|device| device.id == own.id) {
         Some(listed) => *listed = own,
         None => devices.push(own),

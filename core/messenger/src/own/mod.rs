@@ -12,6 +12,7 @@ mod epoch;
 mod heads;
 mod list;
 mod relays;
+mod removal;
 pub(crate) mod siblings;
 mod stuck;
 pub(crate) mod sync;
@@ -47,6 +48,7 @@ pub(crate) use relays::{
     add_relay, forget_left, former_owner_key, home, is_deleted, is_joined, is_listed, is_to_join, left_due_at,
     remove_relay, to_join, will_not_be_read,
 };
+pub(crate) use removal::remove_device;
 pub(crate) use stuck::go_on_without_stuck;
 
 /// An inbox of this device.

@@ -30,7 +30,7 @@ use crate::{handshake, prekey};
 
 /// How long an inbox is read that our list names no more, and a chain kept from which its readers were led away: as long as a list that
 /// names it is used.
-const READ_FOR: Duration = MANIFEST_VALID;
+pub(super) const READ_FOR: Duration = MANIFEST_VALID;
 /// How long its relay is asked to delete it. One that is gone for good has nothing left to delete.
 const DELETED_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -149,9 +149,7 @@ pub(crate) fn is_joined(tx: &mut Tx<'_>, relay: &RelayAddress) -> Result<bool, S
 
 /// The relay of the account's own chain.
 pub(crate) fn home(view: &impl Query) -> Result<RelayAddress, StoreError> {
-    let home: Option<String> =
-        view.one("SELECT relay FROM own_chain WHERE audience = ?1", [Chain::OwnDevices.code()], |row| row.get(0))?;
-    home.ok_or(StoreError::Corrupt)?.parse().map_err(|_| StoreError::Corrupt)
+    chain::relay_of(view, Chain::OwnDevices)
 }
 
 /// Takes the inbox at a relay off our list. `root` is needed where the account's own chain is there.

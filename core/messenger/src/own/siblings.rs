@@ -9,7 +9,7 @@
 use rusqlite::params;
 use sotto_crypto::letter::Content;
 use sotto_crypto::manifest::VerifiedManifest;
-use sotto_protocol::{AccountId, Timestamp};
+use sotto_protocol::{AccountId, DeviceId, Timestamp};
 
 use super::chain::Chain;
 use super::list::list_key;
@@ -17,7 +17,7 @@ use super::{Own, birth, chain};
 use crate::contact::{self, ContactRow, ContactState};
 use crate::conversation;
 use crate::error::Error;
-use crate::handshake;
+use crate::handshake::{self, Dropped};
 use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
 use crate::upkeep::CONFIRMATION_LIFETIME;
@@ -61,6 +61,26 @@ pub(super) fn list(view: &impl Query) -> Result<Option<VerifiedManifest>, StoreE
     })?;
     let Some((account, manifest)) = found else { return Ok(None) };
     VerifiedManifest::reload(&account, manifest.into()).map(Some).map_err(|_| StoreError::Corrupt)
+}
+
+/// Devices that are of the account no more, one that this one is about to remove among them.
+pub(super) fn gone(view: &impl Query) -> Result<Vec<DeviceId>, StoreError> {
+    let sql = "SELECT device FROM peer_device WHERE contact = 0 AND listed = 0";
+    view.all(sql, [], |row| row.get(0).map(DeviceId::from_bytes))
+}
+
+/// The own secret of another list key: a device that knew the one before is none of ours any more.
+pub(super) fn change_secret(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    batch: i64,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), StoreError> {
+    handshake::drop_tokens(tx, own, ContactRow::OWN, Dropped::Replaced, now)?;
+    let secret = list_key(tx, &own.seal)?.own_secret();
+    tx.execute("UPDATE contact SET pair_secret = ?1 WHERE id = 0", [secret.as_bytes()])?;
+    handshake::put_sibling_tokens(tx, own, batch, &secret, chance)
 }
 
 /// A list of ours stands in the account's own chain.

@@ -129,6 +129,10 @@ impl Batch<'_, '_, '_> {
             _ => return Err(Fault::Wait(Why::NotAnswered)),
         }
         let (installed, letter) = self.keep_keys(&contact, device, authentic)?;
+        let alias = (self.own_inbox, incoming.alias);
+        if handshake::came_under(self.tx, self.own, &contact, alias, self.times()).map_err(into_fault)? {
+            self.forget_contact(row);
+        }
         let is_of_handshake = matches!(content, Content::ContactAccept { .. } | Content::PairReady);
         let is_over = is_of_handshake && self.meet(&contact, device, letter.counter)? == Met::Late;
         let order = self.count(&contact, device, &letter, asks_to_be_confirmed(&content))?;
@@ -310,7 +314,23 @@ impl Batch<'_, '_, '_> {
                     own::sync::contact_changed(self.tx, self.own, contact.row, self.now, self.chance)
                         .map_err(into_fault)?;
                 }
+                handshake::change_what_is_due(self.tx, self.own, contact.row, self.times(), self.chance)
+                    .map_err(into_fault)?;
                 self.forget_contact(contact.row);
+            }
+            Content::PairChange { pair_secret, epoch, before } => {
+                let change = (&pair_secret, epoch, &before);
+                let is_ours =
+                    handshake::take_pair_change(self.tx, self.own, contact, change, self.times(), self.chance)
+                        .map_err(into_fault)?;
+                self.forget_contact(contact.row);
+                self.received.answered.extend(is_ours.then_some(contact.row));
+            }
+            Content::PairChanged { epoch } => {
+                if handshake::pair_is_changed(self.tx, contact, epoch).map_err(into_fault)? {
+                    self.forget_contact(contact.row);
+                    self.received.answered.push(contact.row);
+                }
             }
             Content::CardChange(card) => {
                 let chain = handshake::chain_of(&card);

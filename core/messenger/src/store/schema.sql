@@ -106,6 +106,7 @@ CREATE TABLE own_chain (
     stood_epoch      INTEGER NOT NULL DEFAULT 0, -- head: the last manifest that its relay is known to have taken
     stood_version    INTEGER NOT NULL DEFAULT 0,
     signed           BLOB NOT NULL DEFAULT x'',  -- hashes of those that were signed since, one behind the other
+    last_epoch       INTEGER,                 -- of 4 and 5, which a removed device can read: told of the first list of that epoch, and of none behind it
     ends_at          INTEGER                  -- of 4 and 5: when nobody is waited for any longer; of 3: when its relay is not either
 ) STRICT;
 
@@ -176,6 +177,11 @@ CREATE TABLE contact (
     pair_secret      BLOB,                    -- once accepted
     pair_is_ours     INTEGER NOT NULL DEFAULT 0,  -- drawn here, with our answer; theirs does not simply take its place
     pair_usable      INTEGER NOT NULL DEFAULT 0,  -- their tokens of it stand
+    pair_before      BLOB,                    -- the one before, by whose tokens they are reached until they have taken this one up
+    pair_changing    INTEGER,                 -- our epoch that began with that change; null: none is under way
+    pair_due         INTEGER NOT NULL DEFAULT 0,  -- a change waits until the pair is usable
+    pair_epoch       INTEGER NOT NULL DEFAULT 0,  -- their epoch that their last change of it began
+    pair_former      INTEGER NOT NULL DEFAULT 0,  -- tokens of pairs before it stand at our inboxes, until something comes under its own
     reply_secret     BLOB,                    -- theirs, for our answer
     asker            INTEGER,                 -- the device of theirs that waits for it: peer_device.id
     invite_secret    BLOB,                    -- of the invite we scanned last, for our request

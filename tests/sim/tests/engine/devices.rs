@@ -10,7 +10,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Alice with two devices, and bob, who knows both.
-async fn two_devices(seed: u64) -> (World, Person, Person, Person) {
+pub(super) async fn two_devices(seed: u64) -> (World, Person, Person, Person) {
     let (world, _, alice, bob) = World::contacts(seed).await;
     let tablet = world.second_device(&alice).await.expect("it begins");
     world.settle(&[&tablet, &alice, &bob]).await.expect("they settle");

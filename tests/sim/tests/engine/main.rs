@@ -28,6 +28,7 @@ mod prekeys;
 mod rebirth;
 mod refusals;
 mod relays;
+mod removal;
 mod repeats;
 mod replacing;
 mod resends;

@@ -230,6 +230,8 @@ fn add_contents(scenarios: &mut Scenarios) {
         pair_secret: Some(PairSecret::from_bytes([4; 32])),
         pair_usable: false,
     };
+    let before = PairSecret::from_bytes([4; 32]).id();
+    let pair_change = Content::PairChange { pair_secret: PairSecret::from_bytes([6; 32]), epoch: 2, before };
     let channels = ["contact", "invite", "reply", "own"];
     for (body, content, legal) in [
         ("text", Content::Text(Text::plain("Grüezi")), ["contact", "own"].as_slice()),
@@ -237,6 +239,8 @@ fn add_contents(scenarios: &mut Scenarios) {
         ("resend-request", Content::ResendRequest(resend_request()), &["contact", "own"]),
         ("given-up", Content::GivenUp(given_up()), &["contact", "own"]),
         ("pair-ready", Content::PairReady, &["contact"]),
+        ("pair-change", pair_change, &["contact"]),
+        ("pair-changed", Content::PairChanged { epoch: 2 }, &["contact"]),
         ("card-change", Content::CardChange(card()), &["contact"]),
         ("contact-request", request, &["invite"]),
         ("contact-accept", accept, &["reply"]),

@@ -276,6 +276,11 @@ pub(crate) fn content(vector: &Vector) -> Outcome {
             answers.hex("pair_secret", pair_secret.as_bytes()).0
         }
         Content::PairReady => answers.text("body", "pair-ready").0,
+        Content::PairChange { pair_secret, epoch, before } => {
+            let answers = answers.text("body", "pair-change").hex("pair_secret", pair_secret.as_bytes());
+            answers.text("epoch", epoch).hex("before", before.as_bytes()).0
+        }
+        Content::PairChanged { epoch } => answers.text("body", "pair-changed").text("epoch", epoch).0,
         Content::OwnDeviceSync(OwnDeviceSync::Said { account, content }) => {
             answers.text("body", "said").hex("account", account).hex("content", content).0
         }

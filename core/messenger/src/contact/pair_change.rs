@@ -1,0 +1,136 @@
+//! How far a change of the pair secret has come, between people who stay contacts (PROTOCOL B3; `handshake/rotation.rs` says how it goes).
+
+use rusqlite::params;
+use sotto_crypto::secret::{PairId, PairSecret};
+
+use super::{Contact, ContactRow};
+use crate::store::{StoreError, Tx};
+
+/// What a contact's row says of changes of the pair secret.
+#[derive(Clone, Default)]
+pub(crate) struct PairChange {
+    /// The one that both shared before ours: by its tokens they are reached until they have taken ours up.
+    pub(super) before: Option<PairSecret>,
+    /// Our epoch that began with the change that they have not taken up.
+    pub(super) under_way: Option<u32>,
+    /// One must begin once they have said that the tokens of the pair stand.
+    pub(super) is_due: bool,
+    /// Their epoch that their last change began with.
+    pub(super) heard_of: u32,
+    /// Tokens of pairs before the one in use stand at our inboxes.
+    pub(super) has_former: bool,
+}
+
+/// What becomes of a change that a contact tells of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Heard {
+    /// It was heard of, or a later one was.
+    Known,
+    /// Another device of ours has taken it up, and told this one.
+    Shared,
+    /// Both have changed at once, and ours is the one that stays.
+    OursStays,
+    /// It is taken up.
+    News,
+}
+
+impl Contact {
+    /// Whether both share a secret of which both know that the other has it, so that it can be changed.
+    pub(crate) const fn can_change_pair(&self) -> bool {
+        self.pair_usable || self.change.before.is_some()
+    }
+
+    /// The id of the secret that both shared before ours.
+    pub(crate) fn shared_pair(&self) -> Option<PairId> {
+        self.change.before.as_ref().or(self.pair_secret.as_ref()).map(PairSecret::id)
+    }
+
+    /// Whether the tokens of the pair are to be changed now that they stand.
+    pub(crate) const fn is_change_due(&self) -> bool {
+        self.change.is_due
+    }
+
+    /// Whether tokens of pairs before this one stand at our inboxes.
+    pub(crate) const fn has_former_tokens(&self) -> bool {
+        self.change.has_former
+    }
+
+    /// Whether a change of ours that began with that epoch is what they have not taken up.
+    pub(crate) fn is_changing_since(&self, epoch: u32) -> bool {
+        self.change.under_way == Some(epoch)
+    }
+
+    /// Judges a change of theirs. Of two at once the one stays that the account with the lower id has drawn; they are at once where theirs
+    /// begins with another secret than the one that we have drawn.
+    pub(crate) fn hears_of(
+        &self,
+        own: &sotto_protocol::AccountId,
+        pair: &PairSecret,
+        epoch: u32,
+        before: &PairId,
+    ) -> Heard {
+        let Some(known) = &self.pair_secret else { return Heard::Known };
+        if epoch <= self.change.heard_of {
+            Heard::Known
+        } else if known == pair {
+            Heard::Shared
+        } else if self.pair_is_ours && known.id() != *before && *own < self.account {
+            Heard::OursStays
+        } else {
+            Heard::News
+        }
+    }
+}
+
+/// We have drawn another: what both shared is used until they have taken it up.
+pub(crate) fn begin(tx: &mut Tx<'_>, row: ContactRow, pair: &PairSecret, epoch: u32) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET pair_before = coalesce(pair_before, pair_secret), pair_secret = ?2, pair_is_ours = 1, pair_usable = 0,
+             pair_changing = ?3, pair_due = 0, pair_former = 1 WHERE id = ?1",
+        params![row.0, pair.as_bytes(), epoch],
+    )?;
+    Ok(())
+}
+
+/// A change waits until they have said that the tokens of the pair stand.
+pub(crate) fn begin_later(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET pair_due = 1 WHERE id = ?1", [row.0])?;
+    Ok(())
+}
+
+/// They have drawn another, whose tokens stand at their inboxes.
+pub(crate) fn take(tx: &mut Tx<'_>, row: ContactRow, pair: &PairSecret) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET pair_secret = ?2, pair_is_ours = 0, pair_usable = 1, reply_secret = NULL, pair_before = NULL, pair_changing = NULL,
+             pair_due = 0, pair_former = 1 WHERE id = ?1",
+        params![row.0, pair.as_bytes()],
+    )?;
+    Ok(())
+}
+
+/// A change of theirs was heard of.
+pub(crate) fn note(tx: &mut Tx<'_>, row: ContactRow, epoch: u32) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET pair_epoch = max(pair_epoch, ?2) WHERE id = ?1", params![row.0, epoch])?;
+    Ok(())
+}
+
+/// They have taken up ours, and their tokens of it stand.
+pub(crate) fn is_taken_up(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET pair_usable = 1, pair_before = NULL, pair_changing = NULL WHERE id = ?1", [row.0])?;
+    Ok(())
+}
+
+/// No tokens of a pair before stand any more.
+pub(crate) fn former_are_gone(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET pair_former = 0 WHERE id = ?1", [row.0])?;
+    Ok(())
+}
+
+/// The two begin anew: nothing of before is under way.
+pub(super) fn forget(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET pair_before = NULL, pair_changing = NULL, pair_due = 0, pair_former = 0 WHERE id = ?1",
+        [row.0],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! Another pair secret between people who stay contacts: a device that was removed knew the one before (PROTOCOL B3).
+//!
+//! ```text
+//! we:    tokens of the new one put, PairChange by theirs of the one before -->
+//!                                <-- tokens of the new one put, PairChanged by ours of the new one  :they
+//! both:  what came under a token of the new one shows that those before are needed no more: they are dropped
+//! ```
+//! At every moment each reaches the other by tokens that stand: those before stay until the new ones are used. So both may change at once: the
+//! secret of the account with the lower id stays, whichever letter comes first.
+
+use sotto_crypto::letter::Content;
+use sotto_crypto::secret::{PairId, PairSecret};
+
+use super::tokens::{Purpose, Quota, drop_former_tokens, is_under_pair, put_tokens};
+use super::{Dropped, drop_tokens};
+use crate::contact::pair_change::{self, Heard};
+use crate::contact::{self, Contact, ContactState};
+use crate::engine::Times;
+use crate::error::Error;
+use crate::own::{self, Own};
+use crate::store::Tx;
+use crate::world::Chance;
+use crate::{outbox, task};
+
+/// Changes the pair secret with every contact: our epoch is another, because a device that knew them is none of ours any more.
+pub(crate) fn change_pairs(tx: &mut Tx<'_>, own: &Own, times: Times, chance: &mut Chance<'_>) -> Result<(), Error> {
+    for contact in contact::all(tx)? {
+        if contact.state != ContactState::Accepted || contact.pair_secret().is_none() {
+            continue;
+        }
+        if contact.can_change_pair() {
+            change_pair(tx, own, &contact, times, chance)?;
+        } else {
+            // They may not have heard of this one yet.
+            pair_change::begin_later(tx, contact.row)?;
+        }
+    }
+    Ok(())
+}
+
+fn change_pair(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    contact: &Contact,
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    let Some(before) = contact.shared_pair() else { return Ok(()) };
+    let (epoch, pair, batch) = (own::epoch(tx)?, PairSecret::generate(chance), task::new_batch(tx)?);
+    let purpose = Purpose::Pair(contact.row);
+    put_tokens(tx, own, batch, purpose, Quota::default(), |inbox| pair.token(inbox, 0), chance)?;
+    if contact.blocked {
+        drop_tokens(tx, own, contact.row, Dropped::Blocked, times.judging)?;
+    }
+    pair_change::begin(tx, contact.row, &pair, epoch)?;
+    let content = Content::PairChange { pair_secret: pair, epoch, before };
+    outbox::queue_content(tx, contact.row, &content, Some(batch), None, times.network, chance)
+}
+
+/// A change that waited for the pair to be usable begins.
+pub(crate) fn change_what_is_due(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    row: contact::ContactRow,
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    let contact = contact::by_row(tx, row)?;
+    if contact.is_change_due() && contact.can_change_pair() {
+        change_pair(tx, own, &contact, times, chance)?;
+    }
+    Ok(())
+}
+
+/// They have drawn another pair secret. Says whether it is the one from now on.
+pub(crate) fn take_pair_change(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    contact: &Contact,
+    (pair, epoch, before): (&PairSecret, u32, &PairId),
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<bool, Error> {
+    let heard = contact.hears_of(&own.account, pair, epoch, before);
+    if heard == Heard::Known {
+        return Ok(false);
+    }
+    pair_change::note(tx, contact.row, epoch)?;
+    if heard != Heard::News {
+        return Ok(false);
+    }
+    let batch = task::new_batch(tx)?;
+    put_tokens(tx, own, batch, Purpose::Pair(contact.row), Quota::default(), |inbox| pair.token(inbox, 0), chance)?;
+    pair_change::take(tx, contact.row, pair)?;
+    let content = Content::PairChanged { epoch };
+    outbox::queue_content(tx, contact.row, &content, Some(batch), None, times.network, chance)?;
+    own::sync::contact_changed(tx, own, contact.row, times.network, chance)?;
+    Ok(true)
+}
+
+/// They say that their tokens of the pair that came with that epoch of ours stand. Says whether that is news.
+pub(crate) fn pair_is_changed(tx: &mut Tx<'_>, contact: &Contact, epoch: u32) -> Result<bool, Error> {
+    let is_news = contact.is_changing_since(epoch);
+    if is_news {
+        pair_change::is_taken_up(tx, contact.row)?;
+    }
+    Ok(is_news)
+}
+
+/// A letter of theirs came under an alias. Where that is of the pair in use, the tokens of those before are dropped. Says whether they were.
+pub(crate) fn came_under(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    contact: &Contact,
+    (own_inbox, alias): (i64, u32),
+    times: Times,
+) -> Result<bool, Error> {
+    let Some(pair) = contact.pair_secret().filter(|_| contact.has_former_tokens()) else { return Ok(false) };
+    if !is_under_pair(tx, own, own_inbox, alias, pair)? {
+        return Ok(false);
+    }
+    drop_former_tokens(tx, own, contact.row, pair, times.judging)?;
+    pair_change::former_are_gone(tx, contact.row)?;
+    Ok(true)
+}

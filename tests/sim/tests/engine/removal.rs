@@ -1,0 +1,255 @@
+//! A device is taken off an account: a new epoch, in which everything that it knew is another (PROTOCOL B3).
+
+use std::time::Duration;
+
+use sotto_core::records::{ContactState, KeyChange, Kind, MessageState};
+use sotto_core::{InviteOptions, danger};
+use sotto_protocol::DeviceId;
+use sotto_protocol::request::path;
+use sotto_sim::{HeldPost, Person, World};
+
+use super::devices::two_devices;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+async fn device(person: &Person) -> DeviceId {
+    person.messenger.account().await.expect("it reads").device
+}
+
+/// They send and receive until nothing moves, lists that letters name are read, and then once more.
+async fn rest(world: &World, people: &[&Person]) {
+    for _ in 0..3 {
+        world.settle(people).await.expect("they settle");
+        world.wait(2 * MINUTE).await;
+    }
+    world.settle(people).await.expect("they settle");
+}
+
+fn secret(person: &Person, column: &str, from: &str) -> Vec<u8> {
+    person.database().blobs(&format!("SELECT {column} FROM {from}")).pop().expect("a row")
+}
+
+/// Both share one pair secret, and nothing of a change is under way.
+fn share_a_pair(alice: &Person, bob: &Person) -> bool {
+    let is_quiet = "SELECT count(*) FROM contact WHERE id != 0 AND pair_usable AND pair_before IS NULL AND pair_changing IS NULL AND NOT pair_former";
+    [alice, bob].iter().all(|person| person.database().number(is_quiet) == 1)
+        && secret(alice, "pair_secret", "contact WHERE id != 0") == secret(bob, "pair_secret", "contact WHERE id != 0")
+}
+
+/// Both hear what the other says.
+async fn they_talk(world: &World, alice: &Person, bob: &Person, what: &str) {
+    alice.say("bob", what).await.expect("they speak");
+    rest(world, &[alice, bob]).await;
+    bob.say("alice", what).await.expect("they speak");
+    rest(world, &[bob, alice]).await;
+    for (person, of) in [(alice, "bob"), (bob, "alice")] {
+        let heard = person.transcript(of).await.expect("it reads");
+        assert_eq!(heard.iter().filter(|text| *text == what).count(), 2, "{heard:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn b3_a_removed_device_stops_and_what_is_said_goes_on_without_it() {
+    let (world, alice, tablet, bob) = two_devices(1400).await;
+    danger::remove_device(&alice.messenger, device(&tablet).await).await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    // It reads the account's list daily.
+    world.wait(DAY + DAY / 12).await;
+    assert_eq!(tablet.messenger.catch_up(MINUTE).await.map(drop).unwrap_err().code(), "device_replaced");
+    they_talk(&world, &alice, &bob, "without it").await;
+    let _ = tablet.messenger.catch_up(MINUTE).await;
+    assert!(!tablet.transcript("bob").await.unwrap().contains(&"without it".to_owned()));
+    let contact = bob.contact("alice").await.unwrap().id;
+    let messages = bob.messenger.messages(contact, None, u32::MAX).await.unwrap();
+    let changes = messages.iter().filter(|message| message.kind == Kind::KeyChange(KeyChange::NewEpoch)).count();
+    assert_eq!(changes, 1, "he is told, once");
+    assert_eq!(alice.database().number("SELECT count(*) FROM relay_task"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b3_everything_that_a_removed_device_knew_is_another() {
+    let (world, alice, tablet, bob) = two_devices(1401).await;
+    let invite = alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    rest(&world, &[&alice, &tablet, &bob]).await;
+    let known = |person: &Person| {
+        [
+            secret(person, "pair_secret", "contact WHERE id = 0"),
+            secret(person, "pair_secret", "contact WHERE id != 0"),
+            secret(person, "chain_key", "own_chain WHERE audience = 0"),
+            secret(person, "write_key_sealed", "own_chain WHERE audience = 0"),
+            secret(person, "chain_key", "own_chain WHERE audience = 1"),
+            secret(person, "write_key_sealed", "own_chain WHERE audience = 1"),
+            secret(person, "list_key_sealed", "account"),
+            secret(person, "manage_key_sealed", "own_inbox"),
+        ]
+    };
+    let (before, calls) = (known(&alice), world.network.traffic().len());
+    // Somebody keeps a letter under a token that the device could have made.
+    let post = HeldPost::begin(&world.network);
+    let hers = alice.inboxes();
+    let mut held = Vec::new();
+    for (writer, to) in [(&bob, "alice"), (&tablet, "bob")] {
+        writer.say(to, "under a secret of before").await.unwrap();
+        writer.catch_up().await.unwrap();
+        held.extend(post.take().into_iter().find(|letter| hers.iter().any(|inbox| letter.inbox == *inbox)));
+    }
+    post.end(&world.network);
+    assert_eq!(held.len(), 2);
+    danger::remove_device(&alice.messenger, device(&tablet).await).await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    for (which, (before, now)) in before.iter().zip(&known(&alice)).enumerate() {
+        assert_ne!(before, now, "{which}");
+    }
+    assert!(share_a_pair(&alice, &bob));
+    assert_eq!(secret(&bob, "chain_key", "contact"), secret(&alice, "chain_key", "own_chain WHERE audience = 1"));
+    for letter in held {
+        assert!(!world.network.put(&letter).await, "its token opens nothing");
+    }
+    let calls = world.network.traffic().split_off(calls);
+    let at = |path: &str| calls.iter().position(|call| call.path == path).expect("it was called");
+    assert!(
+        at(path::INBOX_MANAGE_KEY) < at(path::TOKEN_PUT),
+        "what is put is signed by the key that the device does not have"
+    );
+    assert_eq!(alice.database().number("SELECT count(*) FROM invite"), 0);
+    let relay = alice.messenger.account().await.unwrap().relays.swap_remove(0);
+    let carol = world.person("carol", &[relay]).await.unwrap();
+    assert!(carol.messenger.join(&invite.link).await.is_err(), "its chain is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn b3_the_chains_that_a_removed_device_reads_tell_of_nothing_behind_the_list_without_it() {
+    let (world, alice, tablet, bob) = two_devices(1402).await;
+    danger::remove_device(&alice.messenger, device(&tablet).await).await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    alice.messenger.add_relay(world.network.add_relay("other.example"), String::new()).await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    let heads = |audiences: &str| {
+        let sql = format!(
+            "SELECT hex(epoch * 100 + version) FROM own_chain WHERE audience IN ({audiences}) ORDER BY audience"
+        );
+        alice.database().texts(&sql)
+    };
+    assert_eq!(heads("4, 5").len(), 2);
+    let head = |audience: i64| {
+        alice.database().number(&format!("SELECT epoch * 100 + version FROM own_chain WHERE audience = {audience}"))
+    };
+    assert_eq!([head(4), head(5)], [201, 201]);
+    assert_eq!([head(0), head(1)], [202, 202]);
+    they_talk(&world, &alice, &bob, "at two relays").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn b3_what_is_under_way_while_a_pair_secret_changes_arrives_in_order() {
+    let (world, alice, tablet, bob) = two_devices(1403).await;
+    bob.messenger.shut_down();
+    let mut hers = vec![alice.say("bob", "hers, before").await.unwrap()];
+    alice.catch_up().await.unwrap();
+    danger::remove_device(&alice.messenger, device(&tablet).await).await.unwrap();
+    hers.push(alice.say("bob", "hers, behind it").await.unwrap());
+    alice.catch_up().await.unwrap();
+    world.wait(3 * DAY).await;
+    let bob = world.reopen(bob).await.unwrap();
+    // He has not heard of it, and his letters leave by the tokens that he knows.
+    bob.say("alice", "his").await.unwrap();
+    rest(&world, &[&bob, &alice]).await;
+    world.wait(2 * DAY).await;
+    rest(&world, &[&bob, &alice]).await;
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["hello", "his", "hers, before", "hers, behind it"]);
+    assert!(alice.transcript("bob").await.unwrap().contains(&"his".to_owned()));
+    for message in hers {
+        assert_eq!(alice.messenger.message(message.number).await.unwrap().state, MessageState::Delivered);
+    }
+    assert!(share_a_pair(&alice, &bob));
+}
+
+#[tokio::test(start_paused = true)]
+async fn b3_two_who_remove_a_device_at_once_share_one_pair_secret_in_the_end() {
+    let mut orders = Vec::new();
+    for seed in [1404, 1405] {
+        let (world, alice, tablet, bob) = two_devices(seed).await;
+        let laptop = world.second_device(&bob).await.unwrap();
+        rest(&world, &[&laptop, &bob, &alice, &tablet]).await;
+        world.wait(2 * DAY).await;
+        they_talk(&world, &alice, &bob, "both have two").await;
+        let relay = alice.messenger.account().await.unwrap().relays.swap_remove(0);
+        world.network.set_down(&relay, true);
+        danger::remove_device(&alice.messenger, device(&tablet).await).await.unwrap();
+        danger::remove_device(&bob.messenger, device(&laptop).await).await.unwrap();
+        for gone in [&tablet, &laptop] {
+            gone.messenger.shut_down();
+        }
+        world.wait(MINUTE).await;
+        world.network.set_down(&relay, false);
+        world.wait(2 * MINUTE).await;
+        rest(&world, &[&alice, &bob]).await;
+        they_talk(&world, &alice, &bob, "one each").await;
+        assert!(share_a_pair(&alice, &bob), "{seed}");
+        orders.push(alice.messenger.account().await.unwrap().id < bob.messenger.account().await.unwrap().id);
+    }
+    assert!(orders.contains(&true) && orders.contains(&false), "{orders:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn b3_a_pair_that_is_not_known_to_both_yet_changes_when_it_is() {
+    let (world, alice, tablet, bob) = two_devices(1408).await;
+    let relay = alice.messenger.account().await.unwrap().relays.swap_remove(0);
+    let carol = world.person("carol", &[relay]).await.unwrap();
+    let invite = alice.messenger.invite(InviteOptions { auto_accept: true, ..InviteOptions::default() }).await.unwrap();
+    rest(&world, &[&alice, &bob, &tablet]).await;
+    alice.messenger.shut_down();
+    carol.messenger.join(&invite.link).await.unwrap();
+    carol.catch_up().await.unwrap();
+    carol.messenger.shut_down();
+    let alice = world.reopen(alice).await.unwrap();
+    rest(&world, &[&alice, &bob, &tablet]).await;
+    assert_eq!(alice.contact("carol").await.unwrap().state, ContactState::Accepted);
+    let drawn = secret(&alice, "pair_secret", "contact WHERE name = 'carol'");
+    assert_eq!(alice.database().number("SELECT count(*) FROM contact WHERE name = 'carol' AND NOT pair_usable"), 1);
+    danger::remove_device(&alice.messenger, device(&tablet).await).await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    let carol = world.reopen(carol).await.unwrap();
+    rest(&world, &[&alice, &carol, &bob]).await;
+    carol.say("alice", "met").await.unwrap();
+    alice.say("carol", "well met").await.unwrap();
+    rest(&world, &[&alice, &carol]).await;
+    assert_eq!(carol.transcript("alice").await.unwrap().len(), 2);
+    assert_eq!(alice.transcript("carol").await.unwrap().len(), 2);
+    let (hers, carols) =
+        (secret(&alice, "pair_secret", "contact WHERE name = 'carol'"), secret(&carol, "pair_secret", "contact"));
+    assert_ne!(drawn, hers);
+    assert_eq!(hers, carols);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b3_a_relay_that_was_away_hears_of_the_new_manage_key_before_anything_that_it_signs() {
+    let (world, alice, tablet, bob) = two_devices(1410).await;
+    let relay = alice.messenger.account().await.unwrap().relays.swap_remove(0);
+    world.network.set_down(&relay, true);
+    alice.messenger.block(bob.messenger.account().await.unwrap().id).await.unwrap();
+    alice.messenger.unblock(bob.messenger.account().await.unwrap().id).await.unwrap();
+    danger::remove_device(&alice.messenger, device(&tablet).await).await.unwrap();
+    tablet.messenger.shut_down();
+    world.wait(MINUTE).await;
+    world.network.set_down(&relay, false);
+    world.wait(2 * MINUTE).await;
+    rest(&world, &[&alice, &bob]).await;
+    assert_eq!(alice.database().number("SELECT count(*) FROM relay_task"), 0);
+    they_talk(&world, &alice, &bob, "all is put").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn b3_only_another_device_that_is_listed_is_removed_and_only_the_last_one() {
+    let (world, alice, tablet, bob) = two_devices(1409).await;
+    let before = alice.dump();
+    for none in [device(&alice).await, DeviceId::from_bytes([3; 16])] {
+        let refused = danger::remove_device(&alice.messenger, none).await.unwrap_err();
+        assert_eq!(refused.code(), "not_found");
+    }
+    assert!(alice.dump() == before, "nothing has changed");
+    let third = world.second_device(&alice).await.unwrap();
+    rest(&world, &[&third, &alice, &tablet, &bob]).await;
+    let refused = danger::remove_device(&alice.messenger, device(&tablet).await).await.unwrap_err();
+    assert_eq!(refused.code(), "wrong_state", "the third would not learn of the new keys");
+}
