@@ -1,0 +1,173 @@
+//! What is looked at after every step, and how a play ends: everything is mended, and time passes until nothing is missing.
+
+use sotto_core::records::ContactState;
+
+use super::{AN_HOUR, Meeting, PATIENCE, ROUND, Stage};
+use crate::Weather;
+use crate::device::Device;
+use crate::play::promises::{Promise, Shown, Transcript, Violation, broken};
+use crate::play::ratchets;
+use crate::schedule::{PEOPLE, lasting};
+
+impl Stage<'_> {
+    /// What every device that is on shows.
+    pub(super) async fn shown(&self) -> Result<Vec<Shown>, Violation> {
+        let mut shown = Vec::new();
+        for device in &self.devices {
+            let Some(messenger) = device.messenger() else { continue };
+            let person = self.cast.devices[device.number];
+            let mut transcript = Transcript::new();
+            for (with, account) in self.accounts.iter().enumerate().filter(|(with, _)| *with != person) {
+                match messenger.messages(*account, None, u32::MAX).await {
+                    Ok(messages) => drop(transcript.insert(with, messages)),
+                    Err(error) if error.code() == "not_found" => {}
+                    Err(error) => return self.works(person, "does not show what was said", Err(error)),
+                }
+            }
+            shown.push(Shown { device: device.number, person, transcript });
+        }
+        Ok(shown)
+    }
+
+    pub(super) async fn look(&mut self) -> Result<Vec<Shown>, Violation> {
+        for device in &mut self.devices {
+            for event in device.events() {
+                self.network.record(&[&device.number.to_le_bytes(), format!("{event:?}").as_bytes()]);
+            }
+        }
+        if let Some(what) = self.network.handed_out_twice() {
+            return broken(Promise::KeysServeOnce, what);
+        }
+        let shown = self.shown().await?;
+        self.note_known();
+        self.ledger.look(&shown)?;
+        Ok(shown)
+    }
+
+    /// Everything that is not dead is mended; then time passes until nothing is missing.
+    pub(super) async fn end(&mut self) -> Result<(), Violation> {
+        self.tell("everything is mended, and every device opened anew");
+        for relay in 0..self.houses.len() {
+            self.set_down(relay, self.houses[relay].is_dead);
+            for device in 0..self.devices.len() {
+                self.change_weather(device, relay, |_| Weather::default());
+            }
+        }
+        for device in 0..self.devices.len() {
+            self.devices[device].set_clock(0);
+            self.devices[device].switch_off();
+            self.open(device).await?;
+        }
+        // An invite to somebody whose relay is gone is read there, and nobody uses it any more.
+        let (houses, begun, listed) = (&self.houses, &self.cast.people, &self.listed);
+        let is_lost = |owner: usize| begun[owner].iter().chain(&listed[owner]).any(|relay| houses[*relay].is_dead);
+        self.meetings.retain(|meeting| meeting.is_asked || !is_lost(meeting.owner));
+        let mut missing = None;
+        for time in PATIENCE {
+            if time > AN_HOUR {
+                self.ask_anew().await?;
+            }
+            // Hours with engines that run are as many minutes of a processor, and every opening tries everything anew.
+            if time < AN_HOUR {
+                self.network.pass(time).await
+            } else {
+                self.night(time).await?
+            }
+            for meeting in 0..self.meetings.len() {
+                self.go_on_with(meeting).await?;
+            }
+            self.catch_up_all().await?;
+            let shown = self.look().await?;
+            missing = match self.ledger.missing(&shown).or_else(|| self.unknown()) {
+                Some(missing) => Some(missing),
+                None => self.disagreement().await?,
+            };
+            let Some(missing) = &missing else {
+                self.tell("everything is with everybody");
+                return self.keys_served_once();
+            };
+            self.tell(&format!("after {} more: {}", lasting(time), missing.what));
+        }
+        // The cause before what came of it.
+        self.keys_served_once()?;
+        missing.map_or(Ok(()), Err)
+    }
+
+    /// A device that no list of its account names.
+    pub(super) fn unknown(&self) -> Option<Violation> {
+        let unknown = self.begun.iter().find(|device| !self.ledger.known_from.contains_key(device))?;
+        let what = format!("a second device of {}'s is on no list", PEOPLE[self.cast.devices[*unknown]]);
+        Some(Violation { promise: Promise::NothingIsStuck, what })
+    }
+
+    pub(super) fn keys_served_once(&self) -> Result<(), Violation> {
+        let databases: Vec<_> = self.begun.iter().map(|device| self.database(*device)).collect();
+        for (device, database) in self.begun.iter().zip(&databases) {
+            if let Some(what) = ratchets::used_twice(database) {
+                let whose = PEOPLE[self.cast.devices[*device]];
+                return broken(Promise::RatchetsMoveOn, format!("{whose}'s device made {what}"));
+            }
+        }
+        match ratchets::one_time_key_used_twice(&databases) {
+            Some(what) => broken(Promise::KeysServeOnce, format!("a device made {what}")),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn catch_up_all(&self) -> Result<(), Violation> {
+        const ROUNDS_MAX: usize = 20;
+        for _ in 0..ROUNDS_MAX {
+            let mut moved = 0;
+            for device in &self.devices {
+                let Some(messenger) = device.messenger() else { continue };
+                let person = self.cast.devices[device.number];
+                let caught_up = self.works(person, "does not catch up", messenger.catch_up(ROUND).await)?;
+                moved += caught_up.received + caught_up.sent;
+            }
+            if moved == 0 {
+                return Ok(());
+            }
+        }
+        broken(Promise::NothingIsStuck, "letters go to and fro without end".to_owned())
+    }
+
+    /// Whoever has waited for hours for an answer asks under another invite: the first may have expired before the request could leave.
+    pub(super) async fn ask_anew(&mut self) -> Result<(), Violation> {
+        if self.disagreement().await?.is_some() {
+            for meeting in &mut self.meetings {
+                (meeting.link, meeting.is_asked) = (None, false);
+            }
+        }
+        Ok(())
+    }
+
+    /// Two who met, and do not both know it.
+    pub(super) async fn disagreement(&self) -> Result<Option<Violation>, Violation> {
+        for Meeting { owner, scanner, is_asked, .. } in &self.meetings {
+            for (one, other) in [(*owner, *scanner), (*scanner, *owner)] {
+                let devices = self.devices.iter().filter(|device| self.cast.devices[device.number] == one);
+                for messenger in devices.filter_map(Device::messenger) {
+                    let contacts = self.works(one, "does not list contacts", messenger.contacts().await)?;
+                    let state =
+                        contacts.iter().find(|contact| contact.id == self.accounts[other]).map(|contact| contact.state);
+                    if state != Some(ContactState::Accepted) {
+                        let (one, other) = (PEOPLE[one], PEOPLE[other]);
+                        let what = format!("to {one}, {other} is {state:?} (asked: {is_asked})");
+                        return Ok(Some(Violation { promise: Promise::ContactsAgree, what }));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// What devices have refused: it often says why.
+    pub(super) fn tell_refusals(&mut self) {
+        let mut lines = Vec::new();
+        for device in &self.begun {
+            let refused = self.database(*device).refusals();
+            lines.push(format!("{} refused: {refused:?}", PEOPLE[self.cast.devices[*device]]));
+        }
+        lines.iter().for_each(|line| self.tell(line));
+    }
+}
