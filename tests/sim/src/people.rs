@@ -95,7 +95,15 @@ impl World {
     pub async fn second_device(&self, person: &Person) -> Result<Person, Error> {
         danger::expect_siblings(&person.messenger).await?;
         person.catch_up().await?;
-        let Backup { secrets, directory } = self.back_up(person);
+        self.open_beside(self.back_up(person)).await
+    }
+
+    /// A copy of somebody's device who expects another one becomes that.
+    ///
+    /// # Errors
+    /// Whatever goes wrong on the way.
+    pub async fn open_beside(&self, backup: Backup) -> Result<Person, Error> {
+        let Backup { secrets, directory } = backup;
         let clock = self.clock.another();
         let messenger = danger::open_beside(self.world_by(&clock, &secrets, None), directory.path()).await?;
         let device = Person { messenger, secrets, clock, directory, device: None };

@@ -19,7 +19,7 @@ use sotto_protocol::{MessageId, Timestamp};
 use super::apply::content_code;
 use super::open::Authentic;
 use super::{Batch, Fault, count_refusals, counters};
-use crate::contact::{self, Contact, ContactState};
+use crate::contact::{self, Contact, ContactRow, ContactState};
 use crate::conversation::{self, ConversationRow, MessageRow, NewMessage};
 use crate::peer::{self, DeviceRow};
 use crate::records::{Kind, MessageState, Missing, Unopened};
@@ -58,7 +58,12 @@ pub(crate) fn give_up_asking(
         return Ok(());
     }
     let contact = peer::device_by_row(tx, device)?.contact;
-    let Some(conversation) = conversation::with_contact(tx, contact)? else { return Ok(()) };
+    // What another device of ours has said may have been said to anybody: it is missing where all that is ours is.
+    let conversation = match contact {
+        ContactRow::OWN => Some(conversation::note_to_self(tx, &contact::by_row(tx, contact)?.account)?),
+        contact => conversation::with_contact(tx, contact)?,
+    };
+    let Some(conversation) = conversation else { return Ok(()) };
     let missing = missing(conversation, contact, MessageId::from_bytes(chance.bytes()), now, Missing::Unanswered);
     if let Some(row) = conversation::insert(tx, &missing)? {
         conversation::touch(tx, conversation, &conversation::Arrivals { last: Some(row), last_at: now, unread: 1 })?;

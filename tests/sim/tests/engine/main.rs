@@ -36,6 +36,7 @@ mod rest;
 mod restored;
 mod seals;
 mod sessions;
+mod syncing;
 mod tampering;
 mod trouble;
 mod trust;
