@@ -55,6 +55,7 @@ SYNCED_CONTACT = {
     7: ("blocked", "uint"),
     8: ("pair_secret", "bytes"),
     9: ("pair_usable", "uint"),
+    10: ("pair_version", "uint"),
 }
 CONTENT = {
     1: ("fallback", "string"),
@@ -262,7 +263,8 @@ def check_own_device_sync(sync):
 
 
 def check_synced_contact(contact):
-    require(contact["version"] >= 1, "malformed")
+    require(1 <= contact["version"] < 1 << 62, "malformed")
+    require(contact["pair_version"] < 1 << 62, "malformed")
     require(bool(contact["pair_secret"]) != bool(contact["removed"]), "malformed")
     require(len(contact["pair_secret"]) in (0, 32), "malformed")
     card = check_card(contact["card"])
@@ -273,7 +275,8 @@ def check_synced_contact(contact):
     flags = "".join(str(min(contact[name], 1)) for name in ("removed", "blocked", "pair_usable"))
     answer = [("body", "synced-contact"), ("account", card["account"]), ("version", contact["version"])]
     answer += [("name", contact["name"]), ("given_name", contact["given_name"]), ("flags", flags)]
-    return answer + [("manifest", contact["manifest"]), ("pair_secret", contact["pair_secret"])]
+    answer += [("manifest", contact["manifest"]), ("pair_secret", contact["pair_secret"])]
+    return answer + [("pair_version", contact["pair_version"])]
 
 
 CHECKS = {

@@ -13,6 +13,9 @@ use sotto_protocol::{AccountId, Bytes, DeviceId, letter};
 use super::content::{Card, ContentError, check_manifest, check_name};
 use crate::secret::PairSecret;
 
+/// No version is as high: whoever counts goes on from any that is accepted.
+const VERSIONS_END: u64 = 1 << 62;
+
 /// See the file's story.
 #[derive(Clone, PartialEq, Eq)]
 pub enum OwnDeviceSync {
@@ -50,6 +53,8 @@ pub struct SyncedContact {
     pub pair_secret: Option<PairSecret>,
     /// Theirs stand.
     pub pair_usable: bool,
+    /// Of two secrets the one of the higher counts, whichever account of the contact does.
+    pub pair_version: u64,
 }
 
 /// What somebody is to all devices of an account.
@@ -66,6 +71,12 @@ impl SyncedContact {
     #[must_use]
     pub fn order(one: (u64, &DeviceId), other: (u64, &DeviceId)) -> Ordering {
         one.0.cmp(&other.0).then_with(|| one.1.as_bytes().cmp(other.1.as_bytes()))
+    }
+
+    /// Which of two secrets counts, each with its version: that of the higher one, and of one version the higher secret. One is more than none.
+    #[must_use]
+    pub fn order_of_pairs(one: (u64, Option<&PairSecret>), other: (u64, Option<&PairSecret>)) -> Ordering {
+        one.0.cmp(&other.0).then_with(|| one.1.map(PairSecret::as_bytes).cmp(&other.1.map(PairSecret::as_bytes)))
     }
 
     fn to_message(&self) -> Result<letter::SyncedContact, ContentError> {
@@ -85,12 +96,16 @@ impl SyncedContact {
                 None => Bytes::new(),
             },
             pair_usable: self.pair_usable,
+            pair_version: self.pair_version,
         })
     }
 
     fn from_message(message: letter::SyncedContact) -> Result<Self, ContentError> {
         if message.version == 0 {
             return Err(DecodeError::Missing { what: "version" }.into());
+        }
+        if message.version >= VERSIONS_END || message.pair_version >= VERSIONS_END {
+            return Err(DecodeError::Malformed.into());
         }
         let state = if message.removed { SyncedState::Removed } else { SyncedState::Accepted };
         let pair_secret = match &*message.pair_secret {
@@ -113,6 +128,7 @@ impl SyncedContact {
             blocked: message.blocked,
             pair_secret,
             pair_usable: message.pair_usable,
+            pair_version: message.pair_version,
         })
     }
 }

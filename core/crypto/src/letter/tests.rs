@@ -180,6 +180,7 @@ fn synced(person: &Person) -> SyncedContact {
         blocked: false,
         pair_secret: Some(PairSecret::from_bytes([4; 32])),
         pair_usable: true,
+        pair_version: 2,
     }
 }
 
@@ -267,12 +268,18 @@ fn what_devices_of_one_account_share_of_a_contact_is_whole() {
     };
     assert!(!refused(|contact| contact.given_name = Some("Zed".to_owned())));
     assert!(refused(|contact| contact.version = 0));
+    assert!(refused(|contact| contact.version = 1 << 62), "nothing could be said after it");
+    assert!(refused(|contact| contact.pair_version = 1 << 62));
     assert!(refused(|contact| contact.pair_secret = None));
     assert!(refused(|contact| contact.state = SyncedState::Removed), "nobody who was removed shares a secret with us");
     assert!(refused(|contact| contact.name = String::new()));
     let (one, other) = (DeviceId::from_bytes([1; 16]), DeviceId::from_bytes([2; 16]));
     assert!(SyncedContact::order((2, &one), (1, &other)).is_gt(), "the version counts first");
     assert!(SyncedContact::order((2, &one), (2, &other)).is_lt());
+    let (one, other) = (PairSecret::from_bytes([1; 32]), PairSecret::from_bytes([2; 32]));
+    assert!(SyncedContact::order_of_pairs((2, Some(&one)), (1, Some(&other))).is_gt(), "the version counts first");
+    assert!(SyncedContact::order_of_pairs((2, Some(&one)), (2, Some(&other))).is_lt());
+    assert!(SyncedContact::order_of_pairs((2, Some(&one)), (2, None)).is_gt());
 }
 
 #[test]

@@ -86,7 +86,7 @@ impl Contact {
 pub(crate) fn begin(tx: &mut Tx<'_>, row: ContactRow, pair: &PairSecret, epoch: u32) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE contact SET pair_before = coalesce(pair_before, pair_secret), pair_secret = ?2, pair_is_ours = 1, pair_usable = 0,
-             pair_changing = ?3, pair_due = 0, pair_former = 1 WHERE id = ?1",
+             pair_changing = ?3, pair_due = 0, pair_former = 1, pair_version = pair_version + 1 WHERE id = ?1",
         params![row.0, pair.as_bytes(), epoch],
     )?;
     Ok(())
@@ -102,7 +102,7 @@ pub(crate) fn begin_later(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreE
 pub(crate) fn take(tx: &mut Tx<'_>, row: ContactRow, pair: &PairSecret) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE contact SET pair_secret = ?2, pair_is_ours = 0, pair_usable = 1, reply_secret = NULL, pair_before = NULL, pair_changing = NULL,
-             pair_due = 0, pair_former = 1 WHERE id = ?1",
+             pair_due = 0, pair_former = 1, pair_version = pair_version + 1 WHERE id = ?1",
         params![row.0, pair.as_bytes()],
     )?;
     Ok(())

@@ -7,7 +7,7 @@ use sotto_protocol::{ChainId, ClaimId, DeviceId, InboxId, Timestamp, Token};
 
 use super::{Contact, ContactRow, ContactState, pair_change};
 use crate::peer::DeviceRow;
-use crate::store::column::{ms, timestamp};
+use crate::store::column::{counter, ms, stored, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
 /// Whose token opens the way to a contact's inboxes right now.
@@ -198,8 +198,31 @@ pub(crate) fn set_pair(
 ) -> Result<(), StoreError> {
     let is_ours = drawn_by == PairOf::Us;
     tx.execute(
-        "UPDATE contact SET pair_secret = ?2, pair_is_ours = ?3, pair_usable = NOT ?3, claim = NULL, invite_expires_at = NULL WHERE id = ?1",
+        "UPDATE contact SET pair_secret = ?2, pair_is_ours = ?3, pair_usable = NOT ?3, claim = NULL, invite_expires_at = NULL,
+             pair_version = pair_version + 1 WHERE id = ?1",
         params![row.0, secret.as_bytes(), is_ours],
+    )?;
+    pair_change::forget(tx, row)
+}
+
+/// How many pair secrets there have been, on all devices of ours.
+pub(crate) fn pair_version(view: &impl Query, row: ContactRow) -> Result<u64, StoreError> {
+    let version =
+        view.one("SELECT pair_version FROM contact WHERE id = ?1", [row.0], |row| Ok(counter(row.get(0)?)))?;
+    version.ok_or(StoreError::Corrupt)
+}
+
+/// What a device of ours shares with them is what all share from now on; nothing, where they were removed there.
+pub(crate) fn set_shared_pair(
+    tx: &mut Tx<'_>,
+    row: ContactRow,
+    secret: Option<&PairSecret>,
+    version: u64,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET pair_secret = ?2, pair_is_ours = 1, pair_usable = 0, claim = NULL, invite_expires_at = NULL, pair_version = ?3
+         WHERE id = ?1",
+        params![row.0, secret.map(PairSecret::as_bytes), stored(version)],
     )?;
     pair_change::forget(tx, row)
 }

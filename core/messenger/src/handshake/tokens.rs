@@ -170,6 +170,23 @@ fn add_alias(
     Ok(())
 }
 
+/// Whether the tokens of a pair secret are put at our inboxes, and were not dropped for good.
+pub(crate) fn has_tokens_of(
+    view: &impl Query,
+    own: &Own,
+    contact: ContactRow,
+    pair: &PairSecret,
+) -> Result<bool, StoreError> {
+    for inbox in own.listed() {
+        let sql = "SELECT 1 FROM alias WHERE own_inbox = ?1 AND contact = ?2 AND purpose = 1 AND dropped = 0 AND token_hash = ?3";
+        let hash = pair.token(&inbox.inbox, 0).hash();
+        if view.one(sql, params![inbox.row, contact.0, hash.as_ref()], |_| Ok(()))?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Whether an alias is of a pair token that is in use: not of a pair before.
 pub(crate) fn is_current_pair(view: &impl Query, own_inbox: i64, alias: u32) -> Result<bool, StoreError> {
     let sql = "SELECT 1 FROM alias WHERE own_inbox = ?1 AND alias = ?2 AND purpose = 1 AND dropped = 0";

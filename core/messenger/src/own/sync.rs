@@ -12,7 +12,7 @@ use sotto_crypto::manifest::VerifiedManifest;
 use sotto_protocol::{AccountId, Bytes, DeviceId, Timestamp};
 
 use super::{Own, siblings};
-use crate::contact::{self, ChainAddress, Contact, ContactRow, ContactState, NewContact, PairOf};
+use crate::contact::{self, ChainAddress, Contact, ContactRow, ContactState, NewContact};
 use crate::conversation::MessageRow;
 use crate::engine::Times;
 use crate::error::Error;
@@ -23,6 +23,9 @@ use crate::records::Failure;
 use crate::store::column::{counter, stored};
 use crate::store::{Query, StoreError, Tx};
 use crate::world::Chance;
+
+/// How many changes of one contact another device may have made of which none has come here: nobody makes as many in a life.
+const VERSIONS_AHEAD_MAX: u64 = 1 << 20;
 
 /// A message of ours as the siblings get it; the note to self as it is.
 pub(crate) fn said(view: &impl Query, message: MessageRow, content: Vec<u8>) -> Result<Vec<u8>, StoreError> {
@@ -120,6 +123,7 @@ fn describe(view: &impl Query, contact: &Contact) -> Result<SyncedContact, Store
         blocked: contact.blocked,
         pair_secret: contact.pair_secret().filter(|_| state == SyncedState::Accepted).cloned(),
         pair_usable: contact.is_pair_usable(),
+        pair_version: contact::pair_version(view, contact.row)?,
     })
 }
 
@@ -140,6 +144,9 @@ fn note_shared(tx: &mut Tx<'_>, row: ContactRow, version: u64, author: &DeviceId
 }
 
 /// A sibling says what a contact is. Says whose row that is, where it is news.
+///
+/// What they share with us is a matter of its own: a device that knows a newer secret need not have heard of what another has done to
+/// the contact since, and the other way round.
 pub(crate) fn take_contact(
     tx: &mut Tx<'_>,
     own: &Own,
@@ -153,29 +160,50 @@ pub(crate) fn take_contact(
     if account == own.account {
         return Ok(None);
     }
-    if let Some(known) = &known {
-        let (version, before) = shared(tx, known.row)?;
-        if SyncedContact::order((synced.version, author), (version, &before)).is_le() {
-            return Ok(None);
+    let is_news = match &known {
+        Some(known) => {
+            let (version, before) = shared(tx, known.row)?;
+            SyncedContact::order((synced.version, author), (version, &before)).is_gt()
         }
-    }
-    let Ok(manifest) = VerifiedManifest::reload(&account, synced.manifest.clone()) else {
-        tracing::warn!("another device of this account tells of a contact whose list is refused");
-        return Ok(None);
+        None => true,
     };
-    let row = take_state(tx, known.as_ref(), synced, &manifest, times.network)?;
-    contact::set_name(tx, row, &synced.name)?;
-    contact::set_given_name(tx, row, synced.given_name.as_deref())?;
-    match &synced.pair_secret {
-        Some(pair) => take_pair(tx, own, row, (pair, synced.pair_usable), times, chance)?,
-        None => {
-            outbox::fail_all(tx, row, Failure::Removed, times.network)?;
-            handshake::drop_tokens(tx, own, row, Dropped::Removed, times.judging)?;
-        }
+    if is_too_far_on(tx, known.as_ref(), synced)? {
+        tracing::warn!("another device of this account leaves no version of a contact to the others");
+        return Ok(None);
     }
-    take_blocking(tx, own, row, synced, times)?;
-    note_shared(tx, row, synced.version, author)?;
+    let row = match &known {
+        Some(known) if !is_news => known.row,
+        _ => {
+            let Ok(manifest) = VerifiedManifest::reload(&account, synced.manifest.clone()) else {
+                tracing::warn!("another device of this account tells of a contact whose list is refused");
+                return Ok(None);
+            };
+            let row = take_state(tx, known.as_ref(), synced, &manifest, times.network)?;
+            contact::set_name(tx, row, &synced.name)?;
+            contact::set_given_name(tx, row, synced.given_name.as_deref())?;
+            note_shared(tx, row, synced.version, author)?;
+            row
+        }
+    };
+    if !take_pair(tx, row, synced)? && !is_news {
+        return Ok(None);
+    }
+    stand_by_state(tx, own, row, times, chance)?;
+    if is_news {
+        take_blocking(tx, own, row, synced, times)?;
+    }
     Ok(Some(row))
+}
+
+/// A device that was stolen could say what nobody ever says anything after, and would have the last word of all contacts for good: also when
+/// it is none of ours any more.
+fn is_too_far_on(view: &impl Query, known: Option<&Contact>, synced: &SyncedContact) -> Result<bool, StoreError> {
+    let (version, pair_version) = match known {
+        Some(known) => (shared(view, known.row)?.0, contact::pair_version(view, known.row)?),
+        None => (0, 0),
+    };
+    let is_too_far = |told: u64, known: u64| told > known.saturating_add(VERSIONS_AHEAD_MAX);
+    Ok(is_too_far(synced.version, version) || is_too_far(synced.pair_version, pair_version))
 }
 
 /// What is known of their lists stays, where it is newer; a chain that is read already is read on.
@@ -213,24 +241,51 @@ fn take_state(
     Ok(row)
 }
 
-fn take_pair(
+/// Of two secrets the newer one is what they share with us. Says whether anything has changed. Between somebody who asks, or is asked, on this
+/// device and this device alone there is something under way: its outcome is newer.
+fn take_pair(tx: &mut Tx<'_>, row: ContactRow, synced: &SyncedContact) -> Result<bool, StoreError> {
+    let contact = contact::by_row(tx, row)?;
+    let known = (contact::pair_version(tx, row)?, contact.pair_secret());
+    let told = (synced.pair_version, synced.pair_secret.as_ref());
+    let is_missing = contact.state == ContactState::Accepted && known.1.is_none() && told.1.is_some();
+    let is_newer = SyncedContact::order_of_pairs(told, known).is_gt() && state_of(&contact).is_some();
+    if is_missing || is_newer {
+        contact::set_shared_pair(tx, row, told.1, told.0)?;
+    }
+    let contact = contact::by_row(tx, row)?;
+    let becomes_usable = synced.pair_usable && !contact.is_pair_usable() && contact.pair_secret() == told.1;
+    if becomes_usable {
+        contact::pair_is_usable(tx, row)?;
+    }
+    Ok(is_missing || is_newer || becomes_usable)
+}
+
+/// Tokens are those of what is shared with a contact, and there are none for anybody removed.
+fn stand_by_state(
     tx: &mut Tx<'_>,
     own: &Own,
     row: ContactRow,
-    (pair, is_usable): (&sotto_crypto::secret::PairSecret, bool),
     times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
     let contact = contact::by_row(tx, row)?;
-    if contact.pair_secret() != Some(pair) {
-        handshake::take_pair(tx, own, row, pair, times, chance)?;
-        contact::set_pair(tx, row, pair, PairOf::Us)?;
+    match (contact.state, contact.pair_secret()) {
+        (ContactState::Accepted, Some(pair)) => {
+            if !handshake::has_tokens_of(tx, own, row, pair)? {
+                handshake::take_pair(tx, own, row, pair, times, chance)?;
+                if contact.blocked {
+                    handshake::drop_tokens(tx, own, row, Dropped::Blocked, times.judging)?;
+                }
+            }
+            contact::has_told_chain(tx, row, &super::contacts_card(tx, own)?.0.chain)?;
+            contact::conversation(tx, &own.account, &contact)?;
+        }
+        (ContactState::Removed, _) => {
+            outbox::fail_all(tx, row, Failure::Removed, times.network)?;
+            handshake::drop_tokens(tx, own, row, Dropped::Removed, times.judging)?;
+        }
+        (ContactState::Accepted | ContactState::Asked | ContactState::Asking, _) => {}
     }
-    if is_usable {
-        contact::pair_is_usable(tx, row)?;
-    }
-    contact::has_told_chain(tx, row, &super::contacts_card(tx, own)?.0.chain)?;
-    contact::conversation(tx, &own.account, &contact)?;
     Ok(())
 }
 

@@ -182,6 +182,7 @@ CREATE TABLE contact (
     pair_due         INTEGER NOT NULL DEFAULT 0,  -- a change waits until the pair is usable
     pair_epoch       INTEGER NOT NULL DEFAULT 0,  -- their epoch that their last change of it began
     pair_former      INTEGER NOT NULL DEFAULT 0,  -- tokens of pairs before it stand at our inboxes, until something comes under its own
+    pair_version     INTEGER NOT NULL DEFAULT 0,  -- one more with every secret in the place of another, on whichever device of ours
     reply_secret     BLOB,                    -- theirs, for our answer
     asker            INTEGER,                 -- the device of theirs that waits for it: peer_device.id
     invite_secret    BLOB,                    -- of the invite we scanned last, for our request
@@ -223,6 +224,7 @@ CREATE TABLE peer_device (
     answers_since INTEGER NOT NULL DEFAULT 0,
     counter_anew  INTEGER NOT NULL DEFAULT 0, -- what was said under counters up to here goes out under others since we began anew
     spoke_at      INTEGER NOT NULL DEFAULT 0, -- when it made its latest letter, by its clock
+    handed_over   INTEGER NOT NULL DEFAULT 0, -- of ours: it has got all contacts from here, or has them
     UNIQUE (contact, device)
 ) STRICT;
 CREATE INDEX peer_device_left ON peer_device (left_at) WHERE left_at IS NOT NULL;

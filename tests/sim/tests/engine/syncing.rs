@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sotto_core::records::{Kind, Missing};
-
+use sotto_core::InviteOptions;
+use sotto_core::records::{ContactState, Kind, Missing};
 use sotto_protocol::AccountId;
 use sotto_sim::{HeldPost, Person, World};
 
@@ -25,6 +25,72 @@ async fn id(person: &Person) -> AccountId {
     person.messenger.account().await.expect("it reads").id
 }
 
+/// Whatever one of them says is heard by the other, on every device.
+async fn speak(world: &World, devices: &[&Person; 2], bob: &Person) {
+    devices[0].say("bob", "from the phone").await.expect("it is queued");
+    devices[1].say("bob", "from the tablet").await.expect("it is queued");
+    bob.say("alice", "to both").await.expect("it is queued");
+    world.settle(&[devices[0], devices[1], bob]).await.expect("they settle");
+    for (person, with) in [(devices[0], "bob"), (devices[1], "bob"), (bob, "alice")] {
+        let said = person.transcript(with).await.expect("it reads");
+        for text in ["from the phone", "from the tablet", "to both"] {
+            assert!(said.iter().any(|other| other == text), "{with}: {text} is not in {said:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_was_removed_on_one_device_and_kept_by_a_later_word_of_another_reaches_both() {
+    let (world, alice, tablet, bob) = two_devices(1330).await;
+    let bob_id = id(&bob).await;
+    alice.messenger.remove(bob_id).await.unwrap();
+    for name in ["Rob", "Robbie", "bob"] {
+        tablet.messenger.rename(bob_id, Some(name.to_owned())).await.unwrap();
+    }
+    world.settle(&[&alice, &tablet, &alice]).await.unwrap();
+    for device in [&alice, &tablet] {
+        assert_eq!(device.contact("bob").await.unwrap().state, ContactState::Accepted);
+        let tokens = "SELECT count(*) FROM alias WHERE purpose = 1 AND contact = 1 AND dropped = 0";
+        assert_eq!(device.database().number(tokens), 1);
+    }
+    speak(&world, &[&alice, &tablet], &bob).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_what_another_device_says_of_a_contact_brings_no_pair_secret_of_before_back() {
+    let (world, alice, tablet, bob) = two_devices(1331).await;
+    let (alice_id, bob_id) = (id(&alice).await, id(&bob).await);
+    // What the tablet says is under way for long.
+    let post = HeldPost::begin(&world.network);
+    for name in ["Rob", "Robbie", "bob"] {
+        tablet.messenger.rename(bob_id, Some(name.to_owned())).await.unwrap();
+    }
+    tablet.catch_up().await.unwrap();
+    tablet.messenger.shut_down();
+    let letters = post.take();
+    post.end(&world.network);
+    assert!(!letters.is_empty());
+    bob.messenger.remove(alice_id).await.unwrap();
+    bob.catch_up().await.unwrap();
+    let options = InviteOptions { auto_accept: true, ..InviteOptions::default() };
+    let invite = alice.messenger.invite(options).await.unwrap();
+    alice.catch_up().await.unwrap();
+    bob.messenger.join(&invite.link).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let secret = |person: &Person| person.database().blobs("SELECT pair_secret FROM contact WHERE id = 1");
+    assert_eq!(secret(&alice), secret(&bob));
+    for letter in &letters {
+        assert!(world.network.put(letter).await);
+    }
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(secret(&alice), secret(&bob), "it is of no change of the name what both share");
+    let tablet = world.reopen(tablet).await.unwrap();
+    world.settle(&[&tablet, &alice, &bob, &tablet]).await.unwrap();
+    assert_eq!(secret(&tablet), secret(&bob));
+    assert_eq!(alice.messenger.contacts().await.unwrap()[0].name, "bob", "the last name of the tablet is hers");
+    speak(&world, &[&alice, &tablet], &bob).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn e6_what_another_device_said_and_cannot_bring_any_more_is_shown_as_missing() {
     let (world, alice, tablet, bob) = two_devices(1338).await;
@@ -41,4 +107,17 @@ async fn e6_what_another_device_said_and_cannot_bring_any_more_is_shown_as_missi
     let notes = tablet.messenger.messages(id(&tablet).await, None, 10).await.unwrap();
     assert_eq!(notes.last().map(|note| note.kind), Some(Kind::Missing(Missing::Unanswered)), "nobody knows to whom");
     drop(bob);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_leaves_none_to_the_others_is_not_heeded() {
+    let (world, alice, tablet, bob) = two_devices(1339).await;
+    let bob_id = id(&bob).await;
+    for poison in ["sync_version = 1 << 40", "sync_version = 20, pair_version = 1 << 40"] {
+        tablet.database().change(&format!("UPDATE contact SET {poison} WHERE id = 1"));
+        tablet.messenger.rename(bob_id, Some("nobody".to_owned())).await.unwrap();
+        world.settle(&[&tablet, &alice]).await.unwrap();
+        assert_eq!(alice.messenger.contacts().await.unwrap()[0].name, "bob");
+        assert!(alice.database().number("SELECT max(sync_version, pair_version) FROM contact WHERE id = 1") < 20);
+    }
 }

@@ -229,6 +229,7 @@ fn add_contents(scenarios: &mut Scenarios) {
         blocked: true,
         pair_secret: Some(PairSecret::from_bytes([4; 32])),
         pair_usable: false,
+        pair_version: 2,
     };
     let before = PairSecret::from_bytes([4; 32]).id();
     let pair_change = Content::PairChange { pair_secret: PairSecret::from_bytes([6; 32]), epoch: 2, before };
@@ -265,6 +266,8 @@ fn add_contents(scenarios: &mut Scenarios) {
         scenarios.add(scenario, vector("malformed", about, "own", &content));
     };
     refused("synced-contact-version-zero", "Versions count from 1.", |contact| contact.version = 0);
+    refused("synced-contact-version-endless", "Versions end at 2^62.", |contact| contact.version = 1 << 62);
+    refused("synced-contact-pair-version-endless", "Likewise.", |contact| contact.pair_version = 1 << 62);
     refused("synced-contact-without-secret", "A contact shares a secret.", |contact| contact.pair_secret = None);
     refused("synced-contact-removed-with-secret", "Somebody who was removed shares none.", |contact| {
         contact.state = SyncedState::Removed;

@@ -291,7 +291,8 @@ pub(crate) fn content(vector: &Vector) -> Outcome {
             let flags = [contact.state == SyncedState::Removed, contact.blocked, contact.pair_usable];
             let answers = answers.text("flags", flags.map(|flag| if flag { "1" } else { "0" }).concat());
             let secret = contact.pair_secret.map_or_else(Vec::new, |secret| secret.as_bytes().to_vec());
-            answers.hex("manifest", contact.manifest).hex("pair_secret", secret).0
+            let answers = answers.hex("manifest", contact.manifest).hex("pair_secret", secret);
+            answers.text("pair_version", contact.pair_version).0
         }
         Content::OwnDeviceSync(OwnDeviceSync::Unknown) => answers.text("body", "own-device-sync").0,
         Content::CardChange(card) => {
