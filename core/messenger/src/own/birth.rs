@@ -19,7 +19,7 @@ use sotto_crypto::olm::OlmAccount;
 use sotto_protocol::{DeviceId, RelayAddress, Timestamp};
 
 use super::heads::{self, HeldChain};
-use super::{Own, OwnInbox, chain, relays, siblings};
+use super::{Own, OwnInbox, chain, relays, siblings, sync};
 use crate::contact::ContactState;
 use crate::engine::{Engine, Times};
 use crate::error::Error;
@@ -99,6 +99,8 @@ pub(crate) fn become_another(engine: &Engine, tx: &mut Tx<'_>, new: &Newborn) ->
         Place::Taken => handshake::ask_anew(tx, &own, batch, times, chance)?,
         Place::Beside => siblings::join(tx, times.network, chance)?,
     }
+    // What became of contacts since the copy was made they tell this one, and not it them.
+    sync::all_know(tx)?;
     tx.execute("DELETE FROM meta WHERE key = 'home_away_since'", [])?;
     generation::is_another(tx, new.generation)?;
     tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('born_with', ?1)", [batch])?;

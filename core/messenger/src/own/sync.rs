@@ -53,7 +53,9 @@ pub(crate) fn contact_changed(
     }
     let contact = contact::by_row(tx, row)?;
     let (version, _) = shared(tx, row)?;
-    let is_shared = version > 0 || contact.state == ContactState::Accepted;
+    // Whoever was removed was a contact, also to a device that is about to be linked and comes from a copy of before.
+    let is_of_all = contact.state == ContactState::Accepted || contact.pair_secret().is_some();
+    let is_shared = version > 0 || is_of_all;
     if !is_shared || state_of(&contact).is_none() {
         return Ok(());
     }
@@ -64,12 +66,9 @@ pub(crate) fn contact_changed(
 
 /// Siblings that are new get what is known of every contact, and what was said here since nobody knew of them.
 pub(super) fn hand_over(tx: &mut Tx<'_>, own: &Own, now: Timestamp, chance: &mut Chance<'_>) -> Result<(), Error> {
-    let new = tx.all(
-        "SELECT id FROM peer_device WHERE contact = 0 AND listed = 1 AND counter_sent = 0
-         AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.peer_device = peer_device.id)",
-        [],
-        |row| row.get(0).map(DeviceRow),
-    )?;
+    let new = tx.all("SELECT id FROM peer_device WHERE contact = 0 AND listed = 1 AND handed_over = 0", [], |row| {
+        row.get(0).map(DeviceRow)
+    })?;
     if new.is_empty() {
         return Ok(());
     }
@@ -87,12 +86,18 @@ pub(super) fn hand_over(tx: &mut Tx<'_>, own: &Own, now: Timestamp, chance: &mut
             outbox::queue_content_to(tx, &new, &synced, None, None, now, chance)?;
         }
     }
-    for device in new {
+    for device in &new {
         // What was for the one in whose place another has come is for that one already.
-        if !peer::has_predecessor(tx, ContactRow::OWN, &peer::device_by_row(tx, device)?.device)? {
-            outbox::newcomer::tell(tx, ContactRow::OWN, device)?;
+        if !peer::has_predecessor(tx, ContactRow::OWN, &peer::device_by_row(tx, *device)?.device)? {
+            outbox::newcomer::tell(tx, ContactRow::OWN, *device)?;
         }
     }
+    all_know(tx)
+}
+
+/// The siblings that are listed now know every contact that this device does, from this one or from before it was.
+pub(super) fn all_know(tx: &mut Tx<'_>) -> Result<(), Error> {
+    tx.execute("UPDATE peer_device SET handed_over = 1 WHERE contact = 0 AND listed = 1", [])?;
     Ok(())
 }
 

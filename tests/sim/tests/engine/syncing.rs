@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sotto_core::InviteOptions;
 use sotto_core::records::{ContactState, Kind, Missing};
+use sotto_core::{InviteOptions, danger};
 use sotto_protocol::AccountId;
 use sotto_sim::{HeldPost, Person, World};
 
@@ -23,6 +23,12 @@ async fn two_devices(seed: u64) -> (World, Person, Person, Person) {
 
 async fn id(person: &Person) -> AccountId {
     person.messenger.account().await.expect("it reads").id
+}
+
+/// Somebody else at the same relay.
+async fn another(world: &World, alice: &Person, name: &str) -> Person {
+    let relay = alice.messenger.account().await.expect("it reads").relays[0].clone();
+    world.person(name, std::slice::from_ref(&relay)).await.expect("they begin")
 }
 
 /// Whatever one of them says is heard by the other, on every device.
@@ -89,6 +95,57 @@ async fn c1_what_another_device_says_of_a_contact_brings_no_pair_secret_of_befor
     assert_eq!(secret(&tablet), secret(&bob));
     assert_eq!(alice.messenger.contacts().await.unwrap()[0].name, "bob", "the last name of the tablet is hers");
     speak(&world, &[&alice, &tablet], &bob).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_a_device_that_replaced_itself_hears_of_every_contact_from_the_others() {
+    let (world, alice, tablet, bob) = two_devices(1332).await;
+    let copy = world.back_up(&tablet);
+    let carol = another(&world, &alice, "carol").await;
+    world.introduce(&alice, &carol).await.unwrap();
+    alice.messenger.block(id(&bob).await).await.unwrap();
+    world.settle(&[&alice, &tablet]).await.unwrap();
+    // The tablet confirms all that it has heard, and then something waits for it.
+    world.wait(2 * DAY).await;
+    world.settle(&[&tablet, &alice]).await.unwrap();
+    tablet.messenger.shut_down();
+    alice.say("carol", "a letter that waits").await.unwrap();
+    alice.catch_up().await.unwrap();
+    let secrets = copy.secrets.copy();
+    let restored = world.restore(copy, secrets).await.unwrap();
+    world.settle(&[&restored, &alice, &carol, &restored]).await.unwrap();
+    world.wait(2 * DAY).await;
+    world.settle(&[&restored, &alice, &carol, &restored]).await.unwrap();
+    assert_eq!(alice.database().number("SELECT count(*) FROM peer_device WHERE contact = 0"), 2, "it is another one");
+    assert_eq!(restored.messenger.contacts().await.unwrap(), alice.messenger.contacts().await.unwrap());
+    assert!(restored.transcript("carol").await.unwrap().iter().any(|text| text == "a letter that waits"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_became_of_contacts_while_a_device_was_linked_stays_so() {
+    for seed in 1333..1335 {
+        let (world, _, alice, bob) = World::contacts(seed).await;
+        let (carol, dave) = (another(&world, &alice, "carol").await, another(&world, &alice, "dave").await);
+        for friend in [&carol, &dave] {
+            world.introduce(&alice, friend).await.unwrap();
+        }
+        danger::expect_siblings(&alice.messenger).await.unwrap();
+        alice.catch_up().await.unwrap();
+        let copy = world.back_up(&alice);
+        alice.messenger.remove(id(&bob).await).await.unwrap();
+        alice.messenger.block(id(&carol).await).await.unwrap();
+        alice.messenger.rename(id(&dave).await, Some("David".to_owned())).await.unwrap();
+        alice.catch_up().await.unwrap();
+        let tablet = world.open_beside(copy).await.unwrap();
+        world.settle(&[&tablet, &alice, &tablet]).await.unwrap();
+        world.wait(MINUTE).await;
+        world.settle(&[&tablet, &alice, &tablet]).await.unwrap();
+        for device in [&alice, &tablet] {
+            let contacts = device.messenger.contacts().await.unwrap();
+            let names: Vec<_> = contacts.iter().map(|contact| (contact.name.as_str(), contact.blocked)).collect();
+            assert_eq!(names, [("David", false), ("carol", true)], "seed {seed}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
