@@ -223,22 +223,29 @@ fn take_state(
         SyncedState::Accepted => ContactState::Accepted,
         SyncedState::Removed => ContactState::Removed,
     };
+    let chain =
+        ChainAddress { relay: synced.card.relay.clone(), chain: synced.card.chain, key: synced.card.chain_key.clone() };
     if let Some(known) = known {
         let is_read = matches!(known.state, ContactState::Accepted | ContactState::Removed);
         let is_newer = manifest.head().order() > known.head.order() && !peer::changes_keys(tx, known.row, manifest)?;
-        if is_read {
-            // Their home may be gone: what is known of them here will do.
-            contact::set_state(tx, known.row, state)?;
-            contact::manifest_is_due(tx, known.row)?;
+        if known.state == state {
+            if manifest.head().order() > known.head.order() {
+                contact::manifest_is_due(tx, known.row)?;
+            }
             return Ok(known.row);
         }
-        if !is_newer {
-            contact::begin_again(tx, known.row, &synced.name, state)?;
+        if is_read || !is_newer {
+            contact::set_state(tx, known.row, state)?;
+            if known.chain.chain == chain.chain {
+                // Their home may be gone: what is known of them here will do.
+                contact::manifest_is_due(tx, known.row)?;
+            } else if known.state != ContactState::Accepted {
+                // Ours may be that of an invite, which ends with it, and whose lists are others than those that their letters name.
+                contact::turn_to_chain(tx, known.row, &chain)?;
+            }
             return Ok(known.row);
         }
     }
-    let chain =
-        ChainAddress { relay: synced.card.relay.clone(), chain: synced.card.chain, key: synced.card.chain_key.clone() };
     let new = NewContact { name: &synced.name, state, chain: &chain, manifest, chain_next: 0 };
     let row = contact::begin(tx, &new, now)?;
     // That list may stand in another chain: of an invite, or where they have led our other device from since.

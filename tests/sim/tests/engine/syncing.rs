@@ -149,6 +149,46 @@ async fn what_became_of_contacts_while_a_device_was_linked_stays_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn b4_the_chain_of_a_request_that_another_device_has_the_answer_to_shows_no_fork() {
+    let (world, _, alice, _bob) = World::contacts(1336).await;
+    let carol = another(&world, &alice, "carol").await;
+    // Lists that are signed in one millisecond are one list.
+    world.wait(MINUTE).await;
+    let invite = carol.messenger.invite(InviteOptions::default()).await.unwrap();
+    carol.catch_up().await.unwrap();
+    alice.messenger.join(&invite.link).await.unwrap();
+    world.settle(&[&alice, &carol]).await.unwrap();
+    let tablet = world.second_device(&alice).await.unwrap();
+    world.settle(&[&tablet, &alice]).await.unwrap();
+    carol.messenger.accept(id(&alice).await).await.unwrap();
+    world.settle(&[&carol, &alice, &tablet, &carol]).await.unwrap();
+    for text in ["one", "two"] {
+        carol.say("alice", text).await.unwrap();
+        world.settle(&[&carol, &alice, &tablet, &carol]).await.unwrap();
+    }
+    for device in [&alice, &tablet] {
+        assert_eq!(device.transcript("carol").await.unwrap(), ["one", "two"]);
+        assert_eq!(device.database().number("SELECT max(trust) FROM contact"), 0, "she has one history");
+    }
+    tablet.say("carol", "three").await.unwrap();
+    world.settle(&[&tablet, &carol]).await.unwrap();
+    assert_eq!(carol.transcript("alice").await.unwrap(), ["one", "two", "three"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b5_another_name_on_one_device_makes_the_others_read_nothing() {
+    let (world, alice, tablet, bob) = two_devices(1337).await;
+    let read = |device: &Person| device.database().number("SELECT manifest_read_at FROM contact WHERE id = 1");
+    alice.say("bob", "for which his list is read").await.unwrap();
+    world.settle(&[&alice, &tablet, &bob]).await.unwrap();
+    let before = read(&alice);
+    tablet.messenger.rename(id(&bob).await, Some("Robert".to_owned())).await.unwrap();
+    world.settle(&[&tablet, &alice]).await.unwrap();
+    assert_eq!(alice.contact("Robert").await.unwrap().own_name, "bob");
+    assert_eq!(read(&alice), before, "his list is as good as it was");
+}
+
+#[tokio::test(start_paused = true)]
 async fn e6_what_another_device_said_and_cannot_bring_any_more_is_shown_as_missing() {
     let (world, alice, tablet, bob) = two_devices(1338).await;
     let post = HeldPost::begin(&world.network);
