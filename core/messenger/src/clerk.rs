@@ -230,6 +230,12 @@ async fn work_off(
                     refusals.add(subject, Error::from(error).code(), now, &engine.chance());
                     tried_in_vain(engine, relay, Some(subject)).await;
                 }
+                // What the relay serves of ours is not acceptable: that is of this subject, and nothing is written over it meanwhile.
+                Err(error @ Error::Peer { .. }) => {
+                    tracing::warn!(code = error.code(), "a chain of ours cannot be read");
+                    refusals.add(subject, error.code(), now, &engine.chance());
+                    tried_in_vain(engine, relay, Some(subject)).await;
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -314,6 +314,8 @@ fn judge(
     if contact.trust != Trust::Sound {
         return judge_later(contact, part, now);
     }
+    // What of ours is out of date is signed again by whoever of us reads it.
+    let now = if contact.row == ContactRow::OWN { now.min(issued_at(contact, part).unwrap_or(now)) } else { now };
     if contact.chain_is_new {
         // The first entry says nothing of what was before; the last one must not be older than the chain that we came from.
         let last = read_chain(&contact.account, &part.entries, History::Unknown, now);
@@ -333,6 +335,12 @@ fn judge(
     let history =
         if part.snapshot && new.len() == part.entries.len() { History::Later(&known) } else { History::Next(&known) };
     Ok(read_chain(&contact.account, new, history, now))
+}
+
+/// When the last list of a part was signed.
+fn issued_at(contact: &Contact, part: &Part) -> Option<Timestamp> {
+    let last = VerifiedManifest::reload(&contact.account, part.entries.last()?.clone());
+    last.ok().map(|last| last.issued_at())
 }
 
 /// What the entries of later epochs say.
@@ -418,12 +426,22 @@ const fn distrust_for(error: &ManifestError) -> Option<Trust> {
     }
 }
 
+/// A chain ends before what is known of it.
+const OLDER: &str = "manifest_older";
+/// A chain lacks entries.
+const UNLINKED: &str = "manifest_unlinked";
+
+/// Whether a reading failed because the chain holds less than is known of it.
+pub(crate) fn is_of_less(code: &str) -> bool {
+    code == OLDER || code == UNLINKED
+}
+
 const fn refusal_code(error: &ManifestError) -> &'static str {
     match error {
         ManifestError::Expired => "manifest_expired",
-        ManifestError::History(HistoryError::Older) => "manifest_older",
+        ManifestError::History(HistoryError::Older) => OLDER,
         ManifestError::History(HistoryError::Fork) => "manifest_forked",
-        ManifestError::History(HistoryError::Unlinked) => "manifest_unlinked",
+        ManifestError::History(HistoryError::Unlinked) => UNLINKED,
         ManifestError::History(HistoryError::Compromised) => "account_compromised",
         _ => "manifest_refused",
     }

@@ -30,8 +30,8 @@ pub(crate) async fn is_shown_by(engine: &Arc<Engine>, relay: &RelayAddress) -> R
     let chain = engine.read(move |engine, view| could_show(view, &at, engine.network_now())).await?;
     let Some(chain) = chain else { return Ok(false) };
     match has_written(engine, relay, chain).await {
-        Err(Error::Relay(error)) => {
-            tracing::debug!(%error, "our own chain cannot be read");
+        Err(error @ (Error::Relay(_) | Error::Peer { .. })) => {
+            tracing::debug!(code = error.code(), "our own chain cannot be read");
             Ok(false)
         }
         answer => answer,
@@ -55,13 +55,7 @@ fn could_show(view: &Connection, relay: &str, now: Timestamp) -> Result<Option<C
 pub(crate) async fn has_written(engine: &Arc<Engine>, relay: &RelayAddress, chain: ChainId) -> Result<bool, Error> {
     let Some((account, key, _)) = engine.read(move |_, view| own(view, &chain)).await? else { return Ok(false) };
     let address = ChainAddress { relay: relay.clone(), chain, key };
-    let part = match manifests::read_own(&engine.client, &address).await {
-        Ok(part) => part,
-        // It holds what nobody of ours wrote, or nothing: that proves nothing.
-        Err(Error::Peer { .. }) => return Ok(false),
-        Err(Error::Relay(error)) if error.is_refusal() => return Ok(false),
-        Err(error) => return Err(error),
-    };
+    let part = manifests::read_own(&engine.client, &address).await?;
     // Afterwards: what we have written meanwhile is ours.
     let Some((_, _, own)) = engine.read(move |_, view| own(view, &chain)).await? else { return Ok(false) };
     let mut lists = part.entries.into_iter().filter_map(|entry| VerifiedManifest::reload(&account, entry).ok());
@@ -90,14 +84,17 @@ pub(crate) enum Found {
     Copy,
     /// Another device of ours has: what it wrote is taken up.
     Sibling,
-    /// Its relay has lost something.
+    /// Its relay has lost something, or all of it.
     Loss,
 }
 
-/// Reads a chain of ours that does not end as we wrote it.
+/// Reads a chain of ours that does not end as we wrote it. A loss is written over, so it is one only where the chain was read: a relay that is busy
+/// or serves nonsense may still hold what another device has written.
 pub(crate) async fn look_at(engine: &Arc<Engine>, relay: &RelayAddress, chain: ChainId) -> Result<Found, Error> {
-    if has_written(engine, relay, chain).await? {
-        return Ok(Found::Copy);
+    match has_written(engine, relay, chain).await {
+        Ok(false) => {}
+        Ok(true) => return Ok(Found::Copy),
+        Err(error) => return loss(error),
     }
     let (is_own, before) = engine
         .read(move |_, view| {
@@ -112,13 +109,20 @@ pub(crate) async fn look_at(engine: &Arc<Engine>, relay: &RelayAddress, chain: C
     };
     match result {
         Ok(()) => {}
-        // What it holds is less than we know, or nothing.
-        Err(Error::Peer { .. }) => return Ok(Found::Loss),
-        Err(Error::Relay(error)) if error.is_refusal() => return Ok(Found::Loss),
-        Err(error) => return Err(error),
+        Err(error) => return loss(error),
     }
     let after = engine.read(move |_, view| own::end_of_chain(view, &chain)).await?;
     Ok(if after == before { Found::Loss } else { Found::Sibling })
+}
+
+/// A chain that is gone, or that holds less than we know. Whatever else stops a reading says nothing, and it is done again.
+fn loss(error: Error) -> Result<Found, Error> {
+    let is_less = match &error {
+        Error::Relay(error) => error.is("refused"),
+        Error::Peer { code } => manifests::is_of_less(code),
+        _ => false,
+    };
+    if is_less { Ok(Found::Loss) } else { Err(error) }
 }
 
 async fn take_up_projection(engine: &Arc<Engine>, relay: &RelayAddress, chain: ChainId) -> Result<(), Error> {

@@ -15,18 +15,18 @@ use sotto_sim::{Fate, Person, World};
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Databases of relays, to be copied and put back.
-struct Stores(tempfile::TempDir);
+pub(crate) struct Stores(tempfile::TempDir);
 
 impl Stores {
-    fn new() -> Outcome<Self> {
+    pub(crate) fn new() -> Outcome<Self> {
         Ok(Self(tempfile::tempdir()?))
     }
 
     /// From now on a relay has the store of that name.
-    fn open(&self, world: &World, relay: &RelayAddress, name: &str) -> Outcome<()> {
+    pub(crate) fn open(&self, world: &World, relay: &RelayAddress, name: &str) -> Outcome<()> {
         let options = SqliteOptions::file(self.0.path().join(name)).inline();
         let store = Arc::new(SqliteStore::open(options)?);
         let relay_again = Relay::new(store, RelayConfig::open(relay.name().clone()), world.now());
@@ -34,7 +34,7 @@ impl Stores {
         Ok(())
     }
 
-    fn copy(&self, from: &str, to: &str) -> Outcome<()> {
+    pub(crate) fn copy(&self, from: &str, to: &str) -> Outcome<()> {
         for end in ["", "-wal"] {
             let file = self.0.path().join(format!("{from}{end}"));
             if file.exists() {

@@ -23,6 +23,7 @@ mod lists;
 mod lost_relays;
 mod meeting;
 mod moved;
+mod one_list;
 mod poison;
 mod prekeys;
 mod rebirth;
