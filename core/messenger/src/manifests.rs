@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use sotto_crypto::manifest::{History, HistoryError, Known, ManifestError, VerifiedManifest, open_entry, read_chain};
 use sotto_protocol::request::path;
-use sotto_protocol::{AccountId, Bytes, ChainId, Timestamp, relay};
+use sotto_protocol::{AccountId, Bytes, ChainId, DeviceId, Timestamp, relay};
 
 use crate::contact::{self, ChainAddress, Contact, ContactRow, Trust};
 use crate::conversation;
@@ -43,6 +43,8 @@ pub(crate) struct Part {
     pub(crate) end: Bytes,
     /// The chain ends before the entry that was asked for.
     is_shorter: bool,
+    /// It was asked for from its beginning.
+    is_whole: bool,
 }
 
 /// Reads somebody's chain from an index to its end.
@@ -69,6 +71,7 @@ async fn read_as(client: &RelayClient, isolation: Isolation, chain: &ChainAddres
         next: from,
         end: Bytes::new(),
         is_shorter: false,
+        is_whole: from == 0,
     };
     for _ in 0..ANSWERS_MAX {
         let body = relay::ChainRead { chain: chain.chain.into(), from: part.next };
@@ -234,11 +237,18 @@ async fn follows_on_other(engine: &Arc<Engine>, row: ContactRow, part: &Arc<Part
     let judged = engine.read(move |engine, view| -> Result<_, StoreError> {
         let contact = contact::by_row(view, row)?;
         if contact.chain.chain != part.chain {
-            return Ok(Ok(None));
+            return Ok((false, Ok(None)));
         }
-        judge(&contact, &part, engine.judging_now())
+        // The same length says nothing: another device of ours may have written in the place of what was lost.
+        let ends_otherwise = row == ContactRow::OWN
+            && part.entries.is_empty()
+            && own::end_of_chain(view, &part.chain)?.is_some_and(|end| end != *part.end);
+        Ok((ends_otherwise, judge(&contact, &part, &engine.own().party.device, engine.judging_now())?))
     });
-    Ok(matches!(judged.await?, Err(ManifestError::History(HistoryError::Unlinked | HistoryError::Older))))
+    let (ends_otherwise, judged) = judged.await?;
+    let is_fork = matches!(judged, Err(ManifestError::History(HistoryError::Fork)));
+    let is_other = matches!(judged, Err(ManifestError::History(HistoryError::Unlinked | HistoryError::Older)));
+    Ok(ends_otherwise || is_other || is_fork && row == ContactRow::OWN)
 }
 
 /// Judges a part of the chain in which the contact's lists stand, and stores what it says. `said_before`: the last message before it was asked
@@ -265,7 +275,7 @@ fn heed(
     said_before: i64,
 ) -> Result<Result<receive::Received, Error>, StoreError> {
     let row = contact.row;
-    let newest = match judge(contact, part, engine.judging_now())? {
+    let newest = match judge(contact, part, &engine.own().party.device, engine.judging_now())? {
         Ok(newest) => newest,
         Err(error) => {
             tracing::warn!(%error, "a contact's manifest is refused");
@@ -274,10 +284,17 @@ fn heed(
             };
             contact::distrust(tx, row, trust)?;
             contact::chain_read(tx, row, contact.chain_next, engine.network_now())?;
+            if row == ContactRow::OWN {
+                // Nothing of ours is written over it.
+                return Ok(Err(Error::Peer { code: refusal_code(&error) }));
+            }
             return Ok(Ok(receive::Received { contacts_changed: true, ..Default::default() }));
         }
     };
     let mut notice = None;
+    if row == ContactRow::OWN && newest.as_ref().is_some_and(|newest| newest.head().hash != contact.head.hash) {
+        own::siblings::no_fork(tx)?;
+    }
     match newest {
         Some(newest) if peer::changes_keys(tx, row, &newest)? => return Ok(Err(Error::Peer { code: KEYS_CHANGED })),
         Some(newest) => notice = contact::manifest_read(tx, row, &newest, part.next, engine.network_now())?,
@@ -305,6 +322,7 @@ fn heed(
 fn judge(
     contact: &Contact,
     part: &Part,
+    device: &DeviceId,
     now: Timestamp,
 ) -> Result<Result<Option<VerifiedManifest>, ManifestError>, StoreError> {
     let known = contact.known()?;
@@ -330,6 +348,9 @@ fn judge(
     // After a request we know an entry, and not its index: begin behind it.
     let new = match part.entries.iter().position(|entry| **entry == *contact.manifest) {
         Some(position) => &part.entries[position + 1..],
+        None if contact.row == ContactRow::OWN && part.is_whole => {
+            return Ok(judge_without_known(contact, part, &known, device, now));
+        }
         None => &part.entries[..],
     };
     let history =
@@ -341,6 +362,33 @@ fn judge(
 fn issued_at(contact: &Contact, part: &Part) -> Option<Timestamp> {
     let last = VerifiedManifest::reload(&contact.account, part.entries.last()?.clone());
     last.ok().map(|last| last.issued_at())
+}
+
+/// What our own chain says in which the list that we know does not stand, or no longer singly. Its relay may have come back from a backup, and another
+/// device has written there since: what stands decides, also where it has the number of what was lost, and what only we say is signed
+/// behind it. Whoever writes there holds the list key, and shows nothing by a fork that it could not have said behind ours.
+fn judge_without_known(
+    contact: &Contact,
+    part: &Part,
+    known: &Known,
+    device: &DeviceId,
+    now: Timestamp,
+) -> Result<Option<VerifiedManifest>, ManifestError> {
+    let newest = read_chain(&contact.account, &part.entries, History::Unknown, now)?;
+    let reload = |entry: &Bytes| VerifiedManifest::reload(&contact.account, entry.clone()).ok();
+    let names_us = |list: VerifiedManifest| {
+        list.devices()
+            .iter()
+            .any(|of| of.id == *device || of.replaces.is_some_and(|replaced| replaced.device == *device))
+    };
+    // Where no list names this device, nor one in its place, nobody has taken it off: what its relay has lost is all that named it.
+    let has_lost_us = !part.snapshot
+        && newest.as_ref().is_some_and(|list| list.head().epoch == known.head.epoch)
+        && !part.entries.iter().filter_map(reload).any(names_us);
+    match newest {
+        Some(list) if has_lost_us || list.head().order() < known.head.order() => Err(HistoryError::Older.into()),
+        newest => Ok(newest),
+    }
 }
 
 /// What the entries of later epochs say.

@@ -307,13 +307,14 @@ impl Messenger {
             }
         };
         let failing = moment.failing_devices();
-        let (waiting, is_published, mut devices) = engine
+        let (waiting, is_published, mut devices, own_list) = engine
             .read(move |_, view| {
                 let mut relays = Vec::with_capacity(failing.len());
                 for (device, code) in failing {
                     relays.extend(peer::inboxes(view, device)?.into_iter().next().map(|inbox| (inbox.relay, code)));
                 }
-                Ok::<_, Error>((outbox::waiting(view)?, task::relays(view)?.is_empty(), relays))
+                let own_list = own::siblings::trouble(view)?;
+                Ok::<_, Error>((outbox::waiting(view)?, task::relays(view)?.is_empty(), relays, own_list))
             })
             .await?;
         let (received, sent) = engine.status.counts();
@@ -324,6 +325,7 @@ impl Messenger {
         let own = engine.own();
         let is_left = |relay: &RelayAddress| own.inboxes_at(relay).next().is_some_and(|inbox| inbox.is_leaving);
         unreachable.extend(moment.failing_relays().into_iter().filter(|(relay, _)| !is_left(relay)));
+        unreachable.extend(own_list);
         Ok(CatchUp {
             received: received - received_before,
             sent: sent - sent_before,

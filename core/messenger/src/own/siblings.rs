@@ -9,12 +9,12 @@
 use rusqlite::params;
 use sotto_crypto::letter::Content;
 use sotto_crypto::manifest::VerifiedManifest;
-use sotto_protocol::{AccountId, DeviceId, Timestamp};
+use sotto_protocol::{AccountId, DeviceId, RelayAddress, Timestamp};
 
 use super::chain::Chain;
 use super::list::list_key;
 use super::{Own, birth, chain};
-use crate::contact::{self, ContactRow, ContactState};
+use crate::contact::{self, ContactRow, ContactState, Trust};
 use crate::conversation;
 use crate::error::Error;
 use crate::handshake::{self, Dropped};
@@ -102,6 +102,31 @@ pub(super) fn list_was_read(
         expect(tx, own, now, chance)?;
     }
     if are_none(tx)? { Ok(()) } else { list_stands(tx, now) }
+}
+
+/// A sibling knows another list of the version that we know.
+pub(crate) fn note_fork(tx: &mut Tx<'_>, version: u32) -> Result<(), StoreError> {
+    tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('own_list_forked', ?1)", [version]).map(drop)
+}
+
+/// All know the same list, or this device another one than when that was found.
+pub(crate) fn no_fork(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM meta WHERE key = 'own_list_forked'", []).map(drop)
+}
+
+/// What our own list has shown that no reading of it has healed yet: where it stands, and a code.
+pub(crate) fn trouble(view: &impl Query) -> Result<Option<(RelayAddress, &'static str)>, StoreError> {
+    if are_none(view)? {
+        return Ok(None);
+    }
+    let known = contact::by_row(view, ContactRow::OWN)?;
+    let forked = view.one("SELECT 1 FROM meta WHERE key = 'own_list_forked'", [], |_| Ok(()))?;
+    let code = match (known.trust, forked) {
+        (Trust::Compromised, _) => "account_compromised",
+        (Trust::Forked, _) | (Trust::Sound, Some(())) => "manifest_forked",
+        (Trust::Sound, None) => return Ok(None),
+    };
+    Ok(Some((known.chain.relay, code)))
 }
 
 /// The account's own chain is another one from now on.

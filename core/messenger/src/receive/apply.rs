@@ -276,7 +276,13 @@ impl Batch<'_, '_, '_> {
             return Ok(());
         }
         match contact.head.news(&letter.head) {
+            HeadNews::Same if contact.row == ContactRow::OWN => own::siblings::no_fork(self.tx)?,
             HeadNews::Same | HeadNews::Older => {}
+            // Whoever holds the list key could as well write behind ours. What stands decides.
+            HeadNews::Fork if contact.row == ContactRow::OWN => {
+                own::siblings::note_fork(self.tx, letter.head.version)?;
+                self.received.stale.push(contact.row);
+            }
             HeadNews::Newer => {
                 self.received.stale.push(contact.row);
                 if letter.head.epoch > contact.head.epoch {

@@ -139,3 +139,28 @@ async fn b4_a_list_of_another_device_that_is_out_of_date_is_gone_on_behind() {
     let (tablet, bob) = (world.reopen(tablet).await.unwrap(), world.reopen(bob).await.unwrap());
     all_is_said(&world, [&alice, &tablet, &bob], &[one, other]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn b2_two_lists_of_one_version_on_both_sides_of_a_backup_are_one_in_the_end() {
+    let stores = Stores::new().unwrap();
+    let (world, home, [alice, tablet, bob]) = at_home(1335, &stores).await;
+    stores.copy("first", "second").unwrap();
+    alice.messenger.shut_down();
+    bob.messenger.shut_down();
+    let other = adds_relay(&world, &tablet, "other.example").await;
+    tablet.catch_up().await.unwrap();
+    tablet.messenger.shut_down();
+    stores.open(&world, &home, "second").unwrap();
+    // The phone has never read what the tablet wrote, and its relay does not know it any more.
+    let alice = world.reopen(alice).await.unwrap();
+    let one = adds_relay(&world, &alice, "one.example").await;
+    alice.catch_up().await.unwrap();
+    let newest = "SELECT version FROM own_chain WHERE audience = 0";
+    assert_eq!(alice.database().number(newest), tablet.database().number(newest));
+    let tablet = world.reopen(tablet).await.unwrap();
+    // Bob is told nothing before the tablet has read their list again.
+    world.wait(2 * DAY).await;
+    world.settle(&[&tablet, &alice]).await.unwrap();
+    let bob = world.reopen(bob).await.unwrap();
+    all_is_said(&world, [&alice, &tablet, &bob], &[one, other]).await;
+}
