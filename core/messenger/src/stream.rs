@@ -79,13 +79,17 @@ async fn run(engine: Arc<Engine>, relay: RelayAddress) {
             Ok(End::Closed) => Error::from(RelayError::Transport(TransportError::Broken)),
             Err(error) => error,
         };
-        engine.status.failed(Doing::Stream(relay.clone()), error.code());
+        let fails = || engine.status.failed(Doing::Stream(relay.clone()), error.code());
         if engine.is_rolled_back() {
-            return;
+            return fails();
         }
+        // Why it refuses us is looked into before anybody who waits is told that it does.
         match &error {
             Error::Relay(error) if error.is_refusal() => match rebirth::is_replaced(&engine).await {
-                Ok(true) => return engine.declare_replaced().await,
+                Ok(true) => {
+                    engine.declare_replaced().await;
+                    return fails();
+                }
                 // It says nothing of us, or that cannot be known yet.
                 Err(Error::Relay(error)) if !error.is_refusal() => engine.witness.failed(&relay),
                 Ok(false) | Err(_) => {
@@ -95,6 +99,7 @@ async fn run(engine: Arc<Engine>, relay: RelayAddress) {
             },
             _ => engine.witness.failed(&relay),
         }
+        fails();
         let wait = backoff.failed(error.retry_after(), &engine.chance());
         if engine.wait_or_hint(wait, &mut hint).await {
             backoff.reset();
