@@ -90,10 +90,14 @@ impl Messenger {
 
     /// Takes another device off the account (`own/removal.rs`).
     pub(crate) async fn remove_device(&self, device: DeviceId) -> Result<(), Error> {
-        self.refuse_if_rolled_back()?;
         let root = root_key(&*self.secrets)?.ok_or(Error::NeedsRootKey)?;
         let engine = self.engine();
-        engine.write(move |engine, tx| own::remove_device(engine, tx, &device, &root)).await?;
+        engine
+            .write(move |engine, tx| {
+                engine.refuse_if_rolled_back()?;
+                own::remove_device(engine, tx, &device, &root)
+            })
+            .await?;
         engine.wake();
         Ok(())
     }

@@ -12,6 +12,7 @@ use sotto_protocol::{ConversationId, MessageId, Timestamp};
 use super::open::{Authentic, Ratchet, UsedSeal};
 use super::unopened::Nonsense;
 use super::{Batch, Device, Fault, Incoming, Stepped, Why};
+use crate::contact::pair_change::Heard;
 use crate::contact::{self, Contact, ContactRow, ContactState, Trust};
 use crate::conversation::{self, MessageRow, NewMessage, Order};
 use crate::error::Error;
@@ -122,6 +123,18 @@ impl Batch<'_, '_, '_> {
             Err(nonsense) => return Err(Fault::Refused(nonsense.code)),
             Ok(content) => content,
         };
+        if let Content::PairChange { pair_secret, epoch, before } = &content {
+            if *epoch > contact.head.epoch {
+                // Only the list of that epoch says which devices are theirs still: this one may be the one that they have removed.
+                self.received.stale.push(row);
+                return Err(Fault::Wait(Why::UnknownDevice));
+            }
+            if contact.hears_of(&self.own.account, pair_secret, *epoch, before) == Heard::News
+                && !contact::may_meet(self.tx, row, self.now)?
+            {
+                return Err(Fault::Refused("pair_change_too_often"));
+            }
+        }
         match contact.state {
             ContactState::Accepted => {}
             ContactState::Asked if matches!(content, Content::ContactAccept { .. }) => {}

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use sotto_core::records::{ContactState, KeyChange, Kind, MessageState};
 use sotto_core::{InviteOptions, danger};
+use sotto_crypto::letter::Content;
+use sotto_crypto::secret::PairSecret;
 use sotto_protocol::DeviceId;
 use sotto_protocol::request::path;
-use sotto_sim::{HeldPost, Person, World};
+use sotto_sim::{HeldPost, Person, World, hex};
 
 use super::devices::two_devices;
 
@@ -237,6 +239,61 @@ async fn b3_a_relay_that_was_away_hears_of_the_new_manage_key_before_anything_th
     rest(&world, &[&alice, &bob]).await;
     assert_eq!(alice.database().number("SELECT count(*) FROM relay_task"), 0);
     they_talk(&world, &alice, &bob, "all is put").await;
+}
+
+/// Somebody's device tells bob of changes of the pair secret, each with the epoch behind the one before.
+fn tell_of_changes(device: &Person, epochs: std::ops::RangeInclusive<u32>) {
+    let of_bob =
+        "SELECT peer_device.id FROM peer_device JOIN contact ON contact.id = contact WHERE contact.name = 'bob'";
+    let before = PairSecret::from_bytes([1; 32]).id();
+    for epoch in epochs {
+        let pair_secret = PairSecret::from_bytes([u8::try_from(epoch).expect("few"); 32]);
+        let content = Content::PairChange { pair_secret, epoch, before: before.clone() }.encode().ok().expect("legal");
+        device.database().change(&format!(
+            "INSERT INTO outbox (peer_device, content, message_id, state, sent_at) SELECT id, x'{}', randomblob(16), 0, 1 FROM ({of_bob})",
+            hex(&content)
+        ));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn b3_a_removed_device_changes_no_pair_secret_with_those_who_have_not_heard_of_it() {
+    let (world, alice, tablet, bob) = two_devices(1411).await;
+    let (shared, removed) = (secret(&bob, "pair_secret", "contact"), device(&tablet).await);
+    let relay = alice.messenger.account().await.unwrap().relays.swap_remove(0);
+    tablet.messenger.shut_down();
+    bob.messenger.shut_down();
+    // What it says reaches the relay before anything of hers does.
+    world.network.set_down(&relay, true);
+    danger::remove_device(&alice.messenger, removed).await.unwrap();
+    alice.messenger.shut_down();
+    world.network.set_down(&relay, false);
+    tell_of_changes(&tablet, 9..=9);
+    let tablet = world.reopen(tablet).await.unwrap();
+    let _ = tablet.messenger.catch_up(Duration::from_secs(30)).await;
+    tablet.messenger.shut_down();
+    let bob = world.reopen(bob).await.unwrap();
+    bob.catch_up().await.unwrap();
+    assert_eq!(secret(&bob, "pair_secret", "contact"), shared);
+    assert!(bob.database().number("SELECT count(*) FROM waiting") > 0, "{:?}", bob.refusals());
+    let alice = world.reopen(alice).await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    they_talk(&world, &alice, &bob, "all the same").await;
+    assert!(share_a_pair(&alice, &bob));
+}
+
+#[tokio::test(start_paused = true)]
+async fn b3_a_contact_changes_the_pair_secret_eight_times_in_a_day() {
+    let (world, alice, _tablet, bob) = two_devices(1412).await;
+    // As if their account were at a late epoch.
+    bob.database().change("UPDATE contact SET epoch = 40, pair_version = 0");
+    alice.messenger.shut_down();
+    tell_of_changes(&alice, 2..=21);
+    let alice = world.reopen(alice).await.unwrap();
+    let _ = alice.messenger.catch_up(Duration::from_secs(60)).await;
+    let _ = bob.messenger.catch_up(Duration::from_secs(60)).await;
+    assert_eq!(bob.refused("pair_change_too_often"), 12, "{:?}", bob.refusals());
+    assert_eq!(bob.database().number("SELECT pair_epoch FROM contact"), 9);
 }
 
 #[tokio::test(start_paused = true)]

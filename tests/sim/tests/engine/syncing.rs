@@ -7,19 +7,10 @@ use sotto_core::{InviteOptions, danger};
 use sotto_protocol::AccountId;
 use sotto_sim::{HeldPost, Person, World};
 
+use super::devices::two_devices;
+
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// Alice with two devices, and bob, who knows both.
-async fn two_devices(seed: u64) -> (World, Person, Person, Person) {
-    let (world, _, alice, bob) = World::contacts(seed).await;
-    let tablet = world.second_device(&alice).await.expect("it begins");
-    world.settle(&[&tablet, &alice, &bob]).await.expect("they settle");
-    world.wait(2 * DAY).await;
-    bob.say("alice", "hello").await.expect("they speak");
-    world.settle(&[&bob, &alice, &tablet, &bob]).await.expect("they settle");
-    (world, alice, tablet, bob)
-}
 
 async fn id(person: &Person) -> AccountId {
     person.messenger.account().await.expect("it reads").id
