@@ -248,7 +248,7 @@ fn tell_of_changes(device: &Person, epochs: std::ops::RangeInclusive<u32>) {
     let before = PairSecret::from_bytes([1; 32]).id();
     for epoch in epochs {
         let pair_secret = PairSecret::from_bytes([u8::try_from(epoch).expect("few"); 32]);
-        let content = Content::PairChange { pair_secret, epoch, before: before.clone() }.encode().ok().expect("legal");
+        let content = Content::PairChange { pair_secret, epoch, before: before.clone() }.encode().expect("legal");
         device.database().change(&format!(
             "INSERT INTO outbox (peer_device, content, message_id, state, sent_at) SELECT id, x'{}', randomblob(16), 0, 1 FROM ({of_bob})",
             hex(&content)
