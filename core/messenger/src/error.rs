@@ -30,10 +30,10 @@ pub enum Error {
         "this profile was restored from an older copy: it sends and receives once it has become a device of its own"
     )]
     RolledBack,
-    /// The same, and the relay of the account's list, which alone decides who goes on, has not answered for a day. Where it is gone for good, it can
-    /// be left: [`Messenger::remove_relay`](crate::Messenger::remove_relay), which takes the root key.
+    /// The same, and the relay of the account's list, which alone decides who goes on, has not answered for a day, or not with that list. Where it is gone for
+    /// good, it can be left: [`Messenger::remove_relay`](crate::Messenger::remove_relay), which takes the root key.
     #[error(
-        "this profile was restored from an older copy, and the relay of its account's list has not answered for a day: {home}"
+        "this profile was restored from an older copy, and the relay of its account's list has not shown that list for a day: {home}"
     )]
     HomeAway {
         /// That relay.

@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use sotto_crypto::keys::RootKey;
+use sotto_crypto::manifest::VerifiedManifest;
 use sotto_protocol::RelayAddress;
 
 use crate::engine::Engine;
@@ -50,27 +51,37 @@ pub(crate) async fn run(engine: Arc<Engine>) {
 pub(crate) async fn become_another(engine: &Arc<Engine>, place: Place, made: &mut Vec<OwnInbox>) -> Result<(), Error> {
     let (device, before) = engine.read(|_, view| own::device_names(view)).await?;
     let read = own::read_own_list(engine).await;
-    let is_away = matches!(read, Err(Error::Relay(RelayError::Transport(_))));
+    let is_away = matches!(read, Err(Error::Relay(RelayError::Transport(_)) | Error::Peer { .. }));
     engine.write(move |engine, tx| own::note_home(tx, is_away, engine.judging_now())).await?;
-    let (own_chain, list) = read?;
-    let is_unpublished = place == Place::Taken && list.device(&device).is_none();
-    let listed = list.device(&device).or(before.as_ref().and_then(|before| list.device(before)));
-    let listed = match (listed, place) {
-        (Some(listed), _) => listed,
-        (None, Place::Taken) => return Err(Error::DeviceReplaced),
-        (None, Place::Beside) => list.devices().first().ok_or(Error::DeviceReplaced)?,
+    let own_chain = read?;
+    let (relays, is_unpublished) = match &own_chain.list {
+        Some(list) => {
+            let listed = list.device(&device).or(before.as_ref().and_then(|before| list.device(before)));
+            let listed = match (listed, place) {
+                (Some(listed), _) => listed,
+                (None, Place::Taken) => return Err(Error::DeviceReplaced),
+                (None, Place::Beside) => list.devices().first().ok_or(Error::DeviceReplaced)?,
+            };
+            let epoch = engine.read(|_, view| own::epoch(view)).await?;
+            if list.head().epoch != epoch {
+                // Signed with a key that this copy never had.
+                return Err(Error::NeedsRootKey);
+            }
+            let relays = listed.inboxes.iter().map(|inbox| inbox.relay.clone()).collect();
+            (relays, place == Place::Taken && list.device(&device).is_none())
+        }
+        // Made before the account's first list stood, and nothing has stood since: nobody knows either device.
+        None if place == Place::Beside => return Err(Error::Peer { code: "own_list_missing" }),
+        None => {
+            let relays: Vec<_> = engine.own().listed().map(|inbox| inbox.relay.clone()).collect();
+            (relays, before.is_some())
+        }
     };
-    let epoch = engine.read(|_, view| own::epoch(view)).await?;
-    if list.head().epoch != epoch {
-        // Signed with a key that this copy never had.
-        return Err(Error::NeedsRootKey);
-    }
     let mut held = own::read_other_chains(engine).await?;
     held.push(own_chain);
     if is_unpublished {
         return engine.write(move |engine, tx| own::publish_again(engine, tx, &held)).await;
     }
-    let relays: Vec<_> = listed.inboxes.iter().map(|inbox| inbox.relay.clone()).collect();
     let to_join = make_inboxes(engine, &relays, made).await?;
     let inboxes = made.clone();
     let generation = generation::prepare_another(&engine.store, &*engine.secrets).await?;
@@ -174,7 +185,10 @@ async fn try_join(engine: &Arc<Engine>, relay: &RelayAddress, code: String) -> R
 /// Whether another has taken this device's place, as far as the account's own chain can be read.
 pub(crate) async fn is_replaced(engine: &Arc<Engine>) -> Result<bool, Error> {
     let (device, before) = engine.read(|_, view| own::device_names(view)).await?;
-    let (_, list) = own::read_own_list(engine).await?;
-    let is_listed = |device| list.device(device).is_some();
-    Ok(!is_listed(&device) && !before.as_ref().is_some_and(is_listed))
+    let held = own::read_own_list(engine).await?;
+    let is_none_of = |list: VerifiedManifest| {
+        let is_listed = |device| list.device(device).is_some();
+        !is_listed(&device) && !before.as_ref().is_some_and(is_listed)
+    };
+    Ok(held.list.is_some_and(is_none_of))
 }

@@ -29,7 +29,7 @@ use crate::task;
 use crate::world::Chance;
 use crate::{generation, handshake, healing, outbox, prekey};
 
-/// After so long without an answer the user is told that a relay may be gone: most come back sooner.
+/// After so long without the account's list the user is told that its relay may be gone, or have lost it: most come back sooner.
 const AWAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Where a new device stands.
@@ -118,7 +118,7 @@ pub(crate) fn publish_again(engine: &Engine, tx: &mut Tx<'_>, held: &[HeldChain]
     Ok(())
 }
 
-/// The account's own chain was asked for, or could not be: since when its relay has not answered.
+/// The account's own chain was asked for: since when its relay has not answered, or not with the account's list.
 pub(crate) fn note_home(tx: &mut Tx<'_>, is_away: bool, now: Timestamp) -> Result<(), StoreError> {
     if is_away {
         tx.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('home_away_since', ?1)", [ms(now)])?;
@@ -128,7 +128,7 @@ pub(crate) fn note_home(tx: &mut Tx<'_>, is_away: bool, now: Timestamp) -> Resul
     Ok(())
 }
 
-/// The relay of the account's list, where it has not answered a copy for so long that it may be gone for good.
+/// The relay of the account's list, where it has not shown that to a copy for so long that it may be gone for good.
 pub(crate) fn home_away(view: &impl Query, now: Timestamp) -> Result<Option<RelayAddress>, StoreError> {
     let sql = "SELECT value FROM meta WHERE key = 'home_away_since'";
     let since: Option<i64> = view.one(sql, [], |row| row.get(0))?;

@@ -29,18 +29,27 @@ pub(crate) struct HeldChain {
     pub(crate) list: Option<VerifiedManifest>,
 }
 
-/// Reads the account's own chain. Nothing is made up where it cannot be read.
-pub(crate) async fn read_own_list(engine: &Arc<Engine>) -> Result<(HeldChain, VerifiedManifest), Error> {
+impl HeldChain {
+    fn empty(chain: ChainId) -> Self {
+        Self { chain, end: Bytes::new(), list: None }
+    }
+}
+
+/// Reads the account's own chain. Nothing is made up where it cannot be read: without a list it is only where none was ever known to stand there.
+pub(crate) async fn read_own_list(engine: &Arc<Engine>) -> Result<HeldChain, Error> {
     let chains = engine.read(|_, view| chains(view)).await?;
     let (_, address) = chains.into_iter().find(|(of, _)| *of == Chain::OwnDevices).ok_or(StoreError::Corrupt)?;
-    let held = read(engine, &address).await?;
-    let list = held.list.clone().ok_or(Error::Peer { code: "own_list_missing" })?;
     let known = engine.read(|_, view| known_order(view)).await?;
-    if list.head().order() < known {
+    let held = match read(engine, &address).await {
+        Err(Error::Relay(error)) if error.is("refused") => HeldChain::empty(address.chain),
+        read => read?,
+    };
+    match &held.list {
+        None if known != (0, 0) => Err(Error::Peer { code: "own_list_missing" }),
         // Its relay came back from a backup, or says so: what it shows now is not what the account's list is.
-        return Err(Error::Peer { code: "own_list_older" });
+        Some(list) if list.head().order() < known => Err(Error::Peer { code: "own_list_older" }),
+        _ => Ok(held),
     }
-    Ok((held, list))
 }
 
 /// Reads all other chains of ours, as far as they can be read now.
@@ -54,7 +63,7 @@ pub(crate) async fn read_others(engine: &Arc<Engine>) -> Result<Vec<HeldChain>, 
             Ok(chain) => held.push(chain),
             // Nobody has begun it, or it is gone: it begins with our next list.
             Err(Error::Relay(error)) if error.is("refused") => {
-                held.push(HeldChain { chain: address.chain, end: Bytes::new(), list: None });
+                held.push(HeldChain::empty(address.chain));
             }
             Err(error @ Error::Store(_)) => return Err(error),
             Err(error) => tracing::debug!(code = error.code(), "a chain of ours cannot be read now"),
