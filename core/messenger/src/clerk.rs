@@ -125,10 +125,8 @@ async fn wait_away(
 async fn tried_in_vain(engine: &Arc<Engine>, relay: &RelayAddress, subject: Option<Subject>) {
     let relay = relay.clone();
     let tried = move |engine: &Engine, tx: &mut Tx<'_>| -> Result<bool, Error> {
-        let is_news = task::tried_in_vain(tx, &relay, subject.as_ref())?;
-        if is_news {
-            own::go_on_without_stuck(engine, tx)?;
-        }
+        let is_news = task::tried_in_vain(tx, &relay, subject.as_ref(), engine.judging_now())?;
+        own::go_on_without_stuck(engine, tx)?;
         Ok(is_news)
     };
     let news = engine.write(tried).await;

@@ -18,7 +18,7 @@ use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
 /// Columns that hold when something happened here, with the rows in which it still matters.
-const PAST: [(&str, &str, &str); 14] = [
+const PAST: [(&str, &str, &str); 15] = [
     ("outbox", "accepted_at", "state = 2"),
     ("relay_out", "since", "1"),
     ("outbox", "encrypted_at", "state <= 2"),
@@ -33,6 +33,7 @@ const PAST: [(&str, &str, &str); 14] = [
     ("peer_device", "left_at", "1"),
     ("peer_device", "asked_at", "1"),
     ("peer_device", "answers_since", "1"),
+    ("relay_task", "failed_at", "1"),
 ];
 
 /// When a device hears what came of it: within a day of being written, and no later.

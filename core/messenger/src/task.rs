@@ -10,8 +10,9 @@
 
 use rusqlite::params;
 use sotto_protocol::request::path;
-use sotto_protocol::{ChainId, InboxId, Message, RelayAddress, relay};
+use sotto_protocol::{ChainId, InboxId, Message, RelayAddress, Timestamp, relay};
 
+use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
 use crate::world::Isolation;
 
@@ -133,7 +134,7 @@ macro_rules! holds_up {
         concat!(
             "(EXISTS (SELECT 1 FROM relay_task AS before WHERE before.batch = ",
             $batch,
-            " AND before.failed = 0 AND ",
+            " AND before.failed_at = 0 AND ",
             $calls,
             ") OR (EXISTS (SELECT 1 FROM relay_task AS before WHERE before.batch = ",
             $batch,
@@ -193,11 +194,12 @@ pub(crate) fn tried_in_vain(
     tx: &mut Tx<'_>,
     relay: &RelayAddress,
     subject: Option<&Subject>,
+    now: Timestamp,
 ) -> Result<bool, StoreError> {
     let subject = subject.map(Subject::bytes);
     let changed = tx.execute(
-        "UPDATE relay_task SET failed = 1 WHERE relay = ?1 AND failed = 0 AND subject = coalesce(?2, subject)",
-        params![relay.to_string(), subject],
+        "UPDATE relay_task SET failed_at = ?3 WHERE relay = ?1 AND failed_at = 0 AND subject = coalesce(?2, subject)",
+        params![relay.to_string(), subject, ms(now)],
     )?;
     Ok(changed > 0)
 }

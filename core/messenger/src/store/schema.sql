@@ -428,7 +428,7 @@ CREATE TABLE relay_task (
     kind    INTEGER NOT NULL,
     body    BLOB NOT NULL,
     batch   INTEGER NOT NULL,                 -- made together; letters can wait for a batch
-    failed  INTEGER NOT NULL DEFAULT 0        -- tried in vain: what has a way without it waits no longer
+    failed_at INTEGER NOT NULL DEFAULT 0      -- first tried in vain; 0: not yet. What has a way without it waits no longer
 ) STRICT;
 CREATE INDEX relay_task_by_subject ON relay_task (relay, subject, id);
 CREATE INDEX relay_task_by_batch ON relay_task (batch);

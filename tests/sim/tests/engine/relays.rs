@@ -5,7 +5,7 @@ use std::time::Duration;
 use sotto_core::{Error, InputError};
 use sotto_protocol::RelayAddress;
 use sotto_protocol::request::path;
-use sotto_sim::{Person, World};
+use sotto_sim::{Fate, Person, World};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -174,6 +174,32 @@ async fn e5_what_was_put_where_we_were_arrives_and_what_nobody_confirmed_there_i
     world.settle(&[&alice, &bob]).await.unwrap();
     assert_eq!(alice.transcript("bob").await.unwrap(), ["to the old place"]);
     assert!(alice.messenger.relays().await.unwrap().iter().any(|relay| relay.is_left));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_dies_before_it_is_on_the_list_holds_up_no_later_list_for_more_than_a_day() {
+    let (world, relays, alice, bob) = apart(741, &["one.example", "two.example", "three.example", "his.example"]).await;
+    let dying = relays[1].name().clone();
+    world.network.meddle(Some(Box::new(move |call| match call.path {
+        path::TOKEN_PUT | path::PREKEY_PUT if call.relay == dying => Fate::Lost,
+        _ => Fate::Passes,
+    })));
+    alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
+    alice.messenger.add_relay(relays[2].clone(), String::new()).await.unwrap();
+    world.wait(HOUR).await;
+    let read_at = "SELECT count(*) FROM peer_inbox WHERE listed = 1";
+    bob.say("alice", "for which he reads her list").await.unwrap();
+    world.settle(&[&bob]).await.unwrap();
+    assert_eq!(bob.database().number(read_at), 1, "it may be busy");
+    world.wait(DAY + HOUR).await;
+    assert_eq!(alice.messenger.account().await.unwrap().relays, [relays[0].clone(), relays[2].clone()]);
+    world.wait(DAY).await;
+    bob.say("alice", "and again").await.unwrap();
+    world.settle(&[&bob]).await.unwrap();
+    assert_eq!(bob.database().number(read_at), 2);
+    world.network.meddle(None);
+    world.wait(2 * DAY).await;
+    assert_eq!(alice.messenger.account().await.unwrap().relays.len(), 3, "it is there, and on the list");
 }
 
 #[tokio::test(start_paused = true)]
