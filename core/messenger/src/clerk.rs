@@ -225,6 +225,10 @@ async fn work_off(
                 }
                 Err(Error::Relay(error)) if error.is_refusal() => {
                     tracing::warn!(%error, "a relay refuses a call of ours");
+                    let is_by_manage_key = matches!(kind, Kind::TokenPut | Kind::TokenDrop | Kind::PrekeyPut);
+                    if let (Subject::Inbox(inbox), true) = (subject, is_by_manage_key && error.is("refused")) {
+                        engine.write(move |engine, tx| own::manage_key_was_refused(tx, &engine.own(), &inbox)).await?;
+                    }
                     refusals.add(subject, Error::from(error).code(), now, &engine.chance());
                     tried_in_vain(engine, relay, Some(subject)).await;
                 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use sotto_crypto::manifest::{History, HistoryError, Known, ManifestError, VerifiedManifest, open_entry, read_chain};
 use sotto_protocol::request::path;
-use sotto_protocol::{AccountId, Bytes, ChainId, DeviceId, Timestamp, relay};
+use sotto_protocol::{AccountId, Bytes, ChainId, Timestamp, relay};
 
 use crate::contact::{self, ChainAddress, Contact, ContactRow, Trust};
 use crate::conversation;
@@ -147,22 +147,20 @@ async fn read_once(engine: &Arc<Engine>, row: ContactRow) -> Result<Reading, Err
             if is_copy || engine.is_rolled_back() {
                 Err(Error::RolledBack)
             } else {
-                Ok(store(engine, tx, row, &part, said_before)?)
+                match store(engine, tx, row, &part, said_before)? {
+                    // What shows it is read again by whoever dies before it is declared.
+                    Some(Err(Error::DeviceReplaced)) => Err(Error::DeviceReplaced),
+                    stored => Ok(stored),
+                }
             }
         })
         .await;
-    if matches!(stored, Err(Error::RolledBack)) {
-        engine.declare_rolled_back().await;
+    match &stored {
+        Err(Error::RolledBack) => engine.declare_rolled_back().await,
+        Err(Error::DeviceReplaced) => engine.declare_replaced().await,
+        _ => {}
     }
-    let stored = stored?;
-    let stored = match stored.transpose() {
-        Err(Error::DeviceReplaced) => {
-            engine.declare_replaced().await;
-            return Err(Error::DeviceReplaced);
-        }
-        stored => stored?,
-    };
-    let Some(mut received) = stored else { return Ok(Reading::Overtaken) };
+    let Some(mut received) = stored?.transpose()? else { return Ok(Reading::Overtaken) };
     // What still names a head or a device that this reading did not find is no reason to read again at once.
     received.stale.clear();
     engine.after_receive(&received);
@@ -243,7 +241,7 @@ async fn follows_on_other(engine: &Arc<Engine>, row: ContactRow, part: &Arc<Part
         let ends_otherwise = row == ContactRow::OWN
             && part.entries.is_empty()
             && own::end_of_chain(view, &part.chain)?.is_some_and(|end| end != *part.end);
-        Ok((ends_otherwise, judge(&contact, &part, &engine.own().party.device, engine.judging_now())?))
+        Ok((ends_otherwise, judge(&contact, &part, engine.judging_now())?))
     });
     let (ends_otherwise, judged) = judged.await?;
     let is_fork = matches!(judged, Err(ManifestError::History(HistoryError::Fork)));
@@ -275,7 +273,7 @@ fn heed(
     said_before: i64,
 ) -> Result<Result<receive::Received, Error>, StoreError> {
     let row = contact.row;
-    let newest = match judge(contact, part, &engine.own().party.device, engine.judging_now())? {
+    let newest = match judge(contact, part, engine.judging_now())? {
         Ok(newest) => newest,
         Err(error) => {
             tracing::warn!(%error, "a contact's manifest is refused");
@@ -303,7 +301,8 @@ fn heed(
         None => contact::chain_read(tx, row, part.next, engine.network_now())?,
     }
     if row == ContactRow::OWN {
-        match own::take_up_own_list(tx, &engine.own(), &part.end, engine.network_now(), &mut engine.chance()) {
+        let (own, now, chance) = (engine.own(), engine.network_now(), &mut engine.chance());
+        match own::take_up_own_list(tx, &own, &part.entries, &part.end, now, chance) {
             Err(Error::Store(error)) => return Err(error),
             Err(error) => return Ok(Err(error)),
             Ok(()) => {}
@@ -322,7 +321,6 @@ fn heed(
 fn judge(
     contact: &Contact,
     part: &Part,
-    device: &DeviceId,
     now: Timestamp,
 ) -> Result<Result<Option<VerifiedManifest>, ManifestError>, StoreError> {
     let known = contact.known()?;
@@ -349,7 +347,7 @@ fn judge(
     let new = match part.entries.iter().position(|entry| **entry == *contact.manifest) {
         Some(position) => &part.entries[position + 1..],
         None if contact.row == ContactRow::OWN && part.is_whole => {
-            return Ok(judge_without_known(contact, part, &known, device, now));
+            return Ok(judge_without_known(contact, part, &known, now));
         }
         None => &part.entries[..],
     };
@@ -371,22 +369,11 @@ fn judge_without_known(
     contact: &Contact,
     part: &Part,
     known: &Known,
-    device: &DeviceId,
     now: Timestamp,
 ) -> Result<Option<VerifiedManifest>, ManifestError> {
     let newest = read_chain(&contact.account, &part.entries, History::Unknown, now)?;
-    let reload = |entry: &Bytes| VerifiedManifest::reload(&contact.account, entry.clone()).ok();
-    let names_us = |list: VerifiedManifest| {
-        list.devices()
-            .iter()
-            .any(|of| of.id == *device || of.replaces.is_some_and(|replaced| replaced.device == *device))
-    };
-    // Where no list names this device, nor one in its place, nobody has taken it off: what its relay has lost is all that named it.
-    let has_lost_us = !part.snapshot
-        && newest.as_ref().is_some_and(|list| list.head().epoch == known.head.epoch)
-        && !part.entries.iter().filter_map(reload).any(names_us);
     match newest {
-        Some(list) if has_lost_us || list.head().order() < known.head.order() => Err(HistoryError::Older.into()),
+        Some(list) if list.head().order() < known.head.order() => Err(HistoryError::Older.into()),
         newest => Ok(newest),
     }
 }

@@ -13,7 +13,6 @@
 use std::sync::Arc;
 
 use sotto_crypto::keys::RootKey;
-use sotto_crypto::manifest::VerifiedManifest;
 use sotto_protocol::RelayAddress;
 
 use crate::engine::Engine;
@@ -24,6 +23,7 @@ use crate::outbox::backoff::Backoff;
 use crate::own::{self, Newborn, OwnInbox, Place};
 use crate::relay_client::RelayError;
 use crate::status::Doing;
+use crate::store::StoreError;
 
 /// Tries until this database is another device, or another one has taken its place.
 pub(crate) async fn run(engine: Arc<Engine>) {
@@ -54,13 +54,17 @@ pub(crate) async fn become_another(engine: &Arc<Engine>, place: Place, made: &mu
     let is_away = matches!(read, Err(Error::Relay(RelayError::Transport(_)) | Error::Peer { .. }));
     engine.write(move |engine, tx| own::note_home(tx, is_away, engine.judging_now())).await?;
     let own_chain = read?;
-    let (relays, is_unpublished) = match &own_chain.list {
+    let lists = own_chain.lists.clone();
+    let is_taken_away = engine.read(move |_, view| own::is_taken_away(view, &lists)).await?;
+    let (relays, is_unpublished) = match own_chain.newest() {
+        Some(_) if is_taken_away => return Err(Error::DeviceReplaced),
         Some(list) => {
             let listed = list.device(&device).or(before.as_ref().and_then(|before| list.device(before)));
             let listed = match (listed, place) {
                 (Some(listed), _) => listed,
-                (None, Place::Taken) => return Err(Error::DeviceReplaced),
-                (None, Place::Beside) => list.devices().first().ok_or(Error::DeviceReplaced)?,
+                // Its relay has lost all that named us.
+                (None, Place::Taken) => return Err(Error::Peer { code: "own_list_older" }),
+                (None, Place::Beside) => list.devices().first().ok_or(StoreError::Corrupt)?,
             };
             let epoch = engine.read(|_, view| own::epoch(view)).await?;
             if list.head().epoch != epoch {
@@ -184,11 +188,6 @@ async fn try_join(engine: &Arc<Engine>, relay: &RelayAddress, code: String) -> R
 
 /// Whether another has taken this device's place, as far as the account's own chain can be read.
 pub(crate) async fn is_replaced(engine: &Arc<Engine>) -> Result<bool, Error> {
-    let (device, before) = engine.read(|_, view| own::device_names(view)).await?;
     let held = own::read_own_list(engine).await?;
-    let is_none_of = |list: VerifiedManifest| {
-        let is_listed = |device| list.device(device).is_some();
-        !is_listed(&device) && !before.as_ref().is_some_and(is_listed)
-    };
-    Ok(held.list.is_some_and(is_none_of))
+    Ok(engine.read(move |_, view| own::is_taken_away(view, &held.lists)).await?)
 }

@@ -65,16 +65,18 @@ pub(crate) fn has_unknown_of_ours(view: &impl Query, own: &Own, entries: &[Bytes
     Ok(lists.any(|list| list.author() == Some(&own.party.device) && signed.lacks(&list)))
 }
 
-/// The account's own chain was read, and verified: `end` is the hash of its last entry. What another device has written there is taken up.
+/// The account's own chain was read, and verified: `entries` of it, and the hash of the last. What another device has written there is taken up.
 pub(crate) fn take_up_own_list(
     tx: &mut Tx<'_>,
     own: &Own,
+    entries: &[Bytes],
     end: &Bytes,
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
     let Some(list) = siblings::list(tx)? else { return Ok(()) };
-    if birth::is_none_of(tx, &list)? {
+    let lists: Vec<_> = entries.iter().filter_map(|entry| reload(&own.account, entry)).chain([list.clone()]).collect();
+    if birth::is_taken_away(tx, &lists)? {
         return Err(Error::DeviceReplaced);
     }
     sync::hand_over(tx, own, now, chance)?;

@@ -162,12 +162,26 @@ pub(super) fn is_published(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     tx.execute("DELETE FROM meta WHERE key = 'born_with'", []).map(drop)
 }
 
-/// Whether a list shows that this device is none of the account's any more: it was removed, or another has come in its place.
-pub(super) fn is_none_of(view: &impl Query, list: &VerifiedManifest) -> Result<bool, StoreError> {
+/// Whether the account's own chain, the last list last, shows that this device is none of the account's any more: it was removed, which is a
+/// later epoch, or another has come in its place by its word. A list that merely does not name it says nothing: its relay may have lost those
+/// that did, and whoever wrote behind that had never read them.
+pub(crate) fn is_taken_away(view: &impl Query, lists: &[VerifiedManifest]) -> Result<bool, StoreError> {
+    let Some(newest) = lists.last() else { return Ok(false) };
     let (device, before) = names(view)?;
     let is_newborn_beside = before.is_none() && is_unpublished(view)?;
-    let is_listed = |device: &DeviceId| list.device(device).is_some();
-    Ok(!is_newborn_beside && !is_listed(&device) && !before.as_ref().is_some_and(is_listed))
+    let is_listed = |device: &DeviceId| newest.device(device).is_some();
+    if is_newborn_beside || is_listed(&device) || before.as_ref().is_some_and(is_listed) {
+        return Ok(false);
+    }
+    let sql = "SELECT ed25519 FROM own_device WHERE device = ?1";
+    let ed25519: [u8; 32] = view.one(sql, [device.as_ref()], |row| row.get(0))?.ok_or(StoreError::Corrupt)?;
+    let is_in_our_place = |of: &Device| match of.replaces {
+        Some(replaced) if replaced.device == device => of.predecessor(newest.account(), |_| Some(ed25519)).is_some(),
+        Some(replaced) => of.id != device && Some(replaced.device) == before,
+        None => false,
+    };
+    let is_later = newest.head().epoch > super::epoch(view)?;
+    Ok(is_later || lists.iter().flat_map(VerifiedManifest::devices).any(is_in_our_place))
 }
 
 /// Which device this is, and in whose place it has come where the account's own chain may not say so yet.

@@ -25,13 +25,17 @@ pub(crate) struct HeldChain {
     pub(crate) chain: ChainId,
     /// Hash of its last entry; empty where nothing is there.
     end: Bytes,
-    /// The last list in it.
-    pub(crate) list: Option<VerifiedManifest>,
+    /// The lists in it, the last one last.
+    pub(crate) lists: Vec<VerifiedManifest>,
 }
 
 impl HeldChain {
     fn empty(chain: ChainId) -> Self {
-        Self { chain, end: Bytes::new(), list: None }
+        Self { chain, end: Bytes::new(), lists: Vec::new() }
+    }
+
+    pub(crate) fn newest(&self) -> Option<&VerifiedManifest> {
+        self.lists.last()
     }
 }
 
@@ -44,7 +48,7 @@ pub(crate) async fn read_own_list(engine: &Arc<Engine>) -> Result<HeldChain, Err
         Err(Error::Relay(error)) if error.is("refused") => HeldChain::empty(address.chain),
         read => read?,
     };
-    match &held.list {
+    match held.newest() {
         None if known != (0, 0) => Err(Error::Peer { code: "own_list_missing" }),
         // Its relay came back from a backup, or says so: what it shows now is not what the account's list is.
         Some(list) if list.head().order() < known => Err(Error::Peer { code: "own_list_older" }),
@@ -75,17 +79,18 @@ pub(crate) async fn read_others(engine: &Arc<Engine>) -> Result<Vec<HeldChain>, 
 async fn read(engine: &Arc<Engine>, address: &ChainAddress) -> Result<HeldChain, Error> {
     let part = manifests::read_own(&engine.client, address).await?;
     let ours = engine.read(|_, view| certified(view)).await?;
-    let list = last_list(&ours, &part)?;
-    Ok(HeldChain { chain: address.chain, end: part.end, list })
+    let lists = lists(&ours, &part)?;
+    Ok(HeldChain { chain: address.chain, end: part.end, lists })
 }
 
-/// The last list of a chain of ours. Only our root key certifies who signs it.
-fn last_list(ours: &Certified, part: &Part) -> Result<Option<VerifiedManifest>, Error> {
-    let Some(last) = part.entries.last() else { return Ok(None) };
-    let list = VerifiedManifest::reload(&ours.account, last.clone());
-    let list = list.map_err(|_| Error::Peer { code: "own_list_refused" })?;
-    let is_second = list.head().epoch == ours.epoch && **list.certificate().bytes() != *ours.certificate;
-    if is_second { Err(Error::Peer { code: "account_compromised" }) } else { Ok(Some(list)) }
+/// The lists of a chain of ours. Only our root key certifies who signs them.
+fn lists(ours: &Certified, part: &Part) -> Result<Vec<VerifiedManifest>, Error> {
+    let reload = |entry: &Bytes| VerifiedManifest::reload(&ours.account, entry.clone());
+    let lists: Result<Vec<_>, _> = part.entries.iter().map(reload).collect();
+    let lists = lists.map_err(|_| Error::Peer { code: "own_list_refused" })?;
+    let is_second =
+        |list: &VerifiedManifest| list.head().epoch == ours.epoch && **list.certificate().bytes() != *ours.certificate;
+    if lists.iter().any(is_second) { Err(Error::Peer { code: "account_compromised" }) } else { Ok(lists) }
 }
 
 /// Whose list it must be.
@@ -139,7 +144,7 @@ pub(super) fn adopt<'a>(
     tx.execute("DELETE FROM relay_task WHERE kind IN (4, 6)", [])?;
     let mut shorter = Vec::new();
     for chain in held {
-        let Some(list) = &chain.list else {
+        let Some(list) = chain.newest() else {
             shorter.push(chain);
             continue;
         };

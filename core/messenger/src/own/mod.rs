@@ -36,7 +36,8 @@ use crate::world::{Chance, Rng};
 
 pub(crate) use agreement::{has_unknown_of_ours, is_own_list_in, take_up_own_list, take_up_projection, was_appended};
 pub(crate) use birth::{
-    Newborn, Place, become_another, home_away, is_unpublished, names as device_names, note_home, publish_again,
+    Newborn, Place, become_another, home_away, is_taken_away, is_unpublished, names as device_names, note_home,
+    publish_again,
 };
 pub(crate) use chain::{
     Chain, begin_behind, begin_chain, chain_is_gone, contacts_card, contacts_manifest, delete as delete_chain,
@@ -48,7 +49,7 @@ pub(crate) use relays::{
     add_relay, forget_left, former_owner_key, home, is_deleted, is_joined, is_listed, is_to_join, left_due_at,
     remove_relay, to_join, will_not_be_read,
 };
-pub(crate) use removal::remove_device;
+pub(crate) use removal::{manage_key_was_refused, remove_device};
 pub(crate) use stuck::go_on_without_stuck;
 
 /// An inbox of this device.

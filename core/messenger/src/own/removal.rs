@@ -11,7 +11,7 @@
 
 use rusqlite::params;
 use sotto_crypto::keys::{ManageKey, RootKey};
-use sotto_protocol::{Bytes, DeviceId, relay};
+use sotto_protocol::{Bytes, DeviceId, InboxId, relay};
 
 use super::chain::{self, Chain};
 use super::epoch::Known;
@@ -57,6 +57,20 @@ pub(crate) fn remove_device(engine: &Engine, tx: &mut Tx<'_>, device: &DeviceId,
     Ok(())
 }
 
+/// A relay refuses what the key that manages an inbox has signed: it may have come back from a backup of before that key. It is told of it again,
+/// before anything else.
+pub(crate) fn manage_key_was_refused(tx: &mut Tx<'_>, own: &Own, inbox: &InboxId) -> Result<(), StoreError> {
+    let Some(inbox) = own.inbox(inbox) else { return Ok(()) };
+    let batch = task::new_batch(tx)?;
+    tell_manage_key(tx, batch, inbox, &inbox.manage_key)
+}
+
+fn tell_manage_key(tx: &mut Tx<'_>, batch: i64, inbox: &super::OwnInbox, key: &ManageKey) -> Result<(), StoreError> {
+    task::forget_manage_key(tx, &inbox.inbox)?;
+    let body = relay::InboxManageKey { inbox: inbox.inbox.into(), manage_key: Bytes::copy_from_slice(&key.public()) };
+    task::queue(tx, batch, &inbox.relay, Subject::Inbox(inbox.inbox), task::Kind::InboxManageKey, &body)
+}
+
 /// Replaces the key that manages an inbox. Its relay hears of that first: all that waits for it is signed by the new one.
 fn change_manage_key(
     tx: &mut Tx<'_>,
@@ -66,9 +80,7 @@ fn change_manage_key(
     chance: &mut Chance<'_>,
 ) -> Result<(), StoreError> {
     let key = ManageKey::generate(chance);
-    task::forget_manage_key(tx, &inbox.inbox)?;
-    let body = relay::InboxManageKey { inbox: inbox.inbox.into(), manage_key: Bytes::copy_from_slice(&key.public()) };
-    task::queue(tx, batch, &inbox.relay, Subject::Inbox(inbox.inbox), task::Kind::InboxManageKey, &body)?;
+    tell_manage_key(tx, batch, inbox, &key)?;
     tx.execute(
         "UPDATE own_inbox SET manage_key_sealed = ?2 WHERE id = ?1",
         params![inbox.row, own.seal.seal("own_inbox.manage_key", inbox.inbox.as_ref(), &key, chance)],

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sotto_core::danger;
 use sotto_protocol::relay::{ChainEntries, ChainHead};
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, Message as _, RelayAddress};
@@ -162,5 +163,39 @@ async fn b2_two_lists_of_one_version_on_both_sides_of_a_backup_are_one_in_the_en
     world.wait(2 * DAY).await;
     world.settle(&[&tablet, &alice]).await.unwrap();
     let bob = world.reopen(bob).await.unwrap();
+    all_is_said(&world, [&alice, &tablet, &bob], &[one, other]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn b4_a_device_whose_relay_has_lost_every_list_that_named_it_is_on_the_list_again() {
+    let stores = Stores::new().unwrap();
+    let world = World::seeded(1336);
+    let home = world.network.add_relay("relay.example");
+    stores.open(&world, &home, "first").unwrap();
+    let alice = world.person("alice", std::slice::from_ref(&home)).await.unwrap();
+    let bob = world.person("bob", std::slice::from_ref(&home)).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    danger::expect_siblings(&alice.messenger).await.unwrap();
+    alice.catch_up().await.unwrap();
+    stores.copy("first", "second").unwrap();
+    let copy = world.back_up(&alice);
+    alice.messenger.shut_down();
+    let tablet = world.open_beside(copy).await.unwrap();
+    let read_at = tablet.messenger.account().await.unwrap().relays;
+    tablet.messenger.shut_down();
+    // Neither its inbox is there any more, nor the list that names it, and the phone has never read that: its own list stands in its place.
+    stores.open(&world, &home, "second").unwrap();
+    let alice = world.reopen(alice).await.unwrap();
+    let one = adds_relay(&world, &alice, "one.example").await;
+    alice.catch_up().await.unwrap();
+    let tablet = world.reopen(tablet).await.unwrap();
+    let _ = tablet.messenger.catch_up(HOUR).await.unwrap();
+    assert_eq!(tablet.messenger.account().await.unwrap().relays, read_at);
+    world.wait(DAY).await;
+    for _ in 0..2 {
+        world.settle(&[&tablet, &alice, &bob]).await.unwrap();
+        world.wait(DAY).await;
+    }
+    let other = adds_relay(&world, &tablet, "other.example").await;
     all_is_said(&world, [&alice, &tablet, &bob], &[one, other]).await;
 }

@@ -10,6 +10,7 @@ use sotto_protocol::DeviceId;
 use sotto_protocol::request::path;
 use sotto_sim::{HeldPost, Person, World, hex};
 
+use super::backups::Stores;
 use super::devices::two_devices;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -238,6 +239,31 @@ async fn b3_a_relay_that_was_away_hears_of_the_new_manage_key_before_anything_th
     world.wait(2 * MINUTE).await;
     rest(&world, &[&alice, &bob]).await;
     assert_eq!(alice.database().number("SELECT count(*) FROM relay_task"), 0);
+    they_talk(&world, &alice, &bob, "all is put").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn b3_a_relay_that_came_back_from_before_a_removal_hears_of_the_manage_key_again() {
+    let world = World::seeded(1415);
+    let stores = Stores::new().unwrap();
+    let relay = world.network.add_relay("relay.example");
+    stores.open(&world, &relay, "first").unwrap();
+    let alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
+    let bob = world.person("bob", std::slice::from_ref(&relay)).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    let tablet = world.second_device(&alice).await.unwrap();
+    rest(&world, &[&tablet, &alice, &bob]).await;
+    stores.copy("first", "second").unwrap();
+    danger::remove_device(&alice.messenger, device(&tablet).await).await.unwrap();
+    tablet.messenger.shut_down();
+    rest(&world, &[&alice, &bob]).await;
+    stores.open(&world, &relay, "second").unwrap();
+    let bob_is = bob.messenger.account().await.unwrap().id;
+    alice.messenger.block(bob_is).await.unwrap();
+    alice.messenger.unblock(bob_is).await.unwrap();
+    world.wait(2 * 60 * MINUTE).await;
+    rest(&world, &[&alice, &bob]).await;
+    assert_eq!(alice.database().number("SELECT count(*) FROM relay_task"), 0, "what it signs is taken");
     they_talk(&world, &alice, &bob, "all is put").await;
 }
 

@@ -78,7 +78,7 @@ impl Stage<'_> {
             }
             self.catch_up_all().await?;
             let shown = self.look().await?;
-            missing = match self.ledger.missing(&shown).or_else(|| self.unknown()) {
+            missing = match self.ledger.missing(&shown).or_else(|| self.unknown()).or_else(|| self.stuck()) {
                 Some(missing) => Some(missing),
                 None => self.disagreement().await?,
             };
@@ -98,6 +98,33 @@ impl Stage<'_> {
         let unknown = self.begun.iter().find(|device| !self.ledger.known_from.contains_key(device))?;
         let what = format!("a second device of {}'s is on no list", PEOPLE[self.cast.devices[*unknown]]);
         Some(Violation { promise: Promise::NothingIsStuck, what })
+    }
+
+    /// What a device still has to do that nothing stands in the way of, or holds against somebody who did nothing.
+    fn stuck(&self) -> Option<Violation> {
+        let is_dead = |house: &&super::House| house.is_dead;
+        let dead: Vec<String> =
+            self.houses.iter().filter(is_dead).map(|house| format!("'{}'", house.address)).collect();
+        let dead = dead.join(", ");
+        let looked_at = [
+            (format!("SELECT count(*) FROM relay_task WHERE relay NOT IN ({dead})"), "calls to relays to make"),
+            (
+                "SELECT count(*) FROM outbox JOIN peer_device ON peer_device.id = peer_device WHERE state < 2 AND listed = 1".to_owned(),
+                "letters that have not left",
+            ),
+            ("SELECT count(*) FROM contact WHERE trust != 0".to_owned(), "lists that do not agree"),
+        ];
+        for device in &self.begun {
+            let database = self.database(*device);
+            for (sql, what) in &looked_at {
+                let count = database.number(sql);
+                if count > 0 {
+                    let what = format!("{}'s device has {count} {what}", PEOPLE[self.cast.devices[*device]]);
+                    return Some(Violation { promise: Promise::NothingIsStuck, what });
+                }
+            }
+        }
+        None
     }
 
     pub(super) fn keys_served_once(&self) -> Result<(), Violation> {

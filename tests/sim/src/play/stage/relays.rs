@@ -50,25 +50,24 @@ impl Stage<'_> {
 
     /// Several devices of one account do not move together yet, and what one of them can do without the other may not.
     pub(super) fn moves_alone(&self, device: usize) -> bool {
-        let whose = self.cast.devices[device];
-        self.begun.iter().filter(|of| self.cast.devices[**of] == whose).count() == 1
+        self.database(device).number("SELECT count(*) FROM contact WHERE id = 0") == 0
     }
 
     pub(super) async fn add_relay(&mut self, device: usize, relay: usize) -> Result<(), Violation> {
+        let Some(messenger) = self.devices[device].messenger() else { return Ok(()) };
         if !self.moves_alone(device) {
             return Ok(());
         }
-        let Some(messenger) = self.devices[device].messenger() else { return Ok(()) };
         let added = messenger.add_relay(self.houses[relay].address.clone(), String::new());
         let added = tokio::time::timeout(MEETING_WAIT * 4, added).await;
         self.has_changed_relays(device, added).await
     }
 
     pub(super) async fn remove_relay(&mut self, device: usize, relay: usize) -> Result<(), Violation> {
+        let Some(messenger) = self.devices[device].messenger() else { return Ok(()) };
         if !self.moves_alone(device) {
             return Ok(());
         }
-        let Some(messenger) = self.devices[device].messenger() else { return Ok(()) };
         let listed = &self.listed[self.cast.devices[device]];
         // Whoever keeps none but what is gone for good cannot be reached, as anybody would tell them.
         if listed.iter().all(|other| *other == relay || self.houses[*other].is_dead) {
