@@ -73,6 +73,7 @@ async fn act(scene: &Scene, step: u64, ledge: Ledge) -> Result<(), String> {
     fuse.arm(step);
     (scene.act)(&mut theatre).await;
     fuse.disarm();
+    super::has_come_of(scene, &mut theatre).await?;
     theatre.actor(scene.who).switch_off();
     theatre.finish(scene).await?;
     theatre.write(MET, &fuse.met().into_iter().collect::<Vec<_>>().join("\0"));

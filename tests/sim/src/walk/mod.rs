@@ -1,13 +1,15 @@
 //! The walks: a device dies at step 1 of what it does, then at step 2, and so on until it comes through. After each death it is opened
 //! cold, everything is finished, and what must be true is looked at.
 //!
-//! - `fuse.rs`: what a step is, and dying at one; `scenes.rs`: what is walked through; `theatre.rs`: two people at two relays
+//! - `fuse.rs`: what a step is, and dying at one; `scenes.rs`: what is walked through; `theatre.rs`: two people at two relays; `finish.rs`: how
+//!   a round ends, and what must have come of a scene
 //! - [`walk`]: in this process, where every step from the fatal one on fails; `abort.rs`: in child processes, which are aborted there, and `ledge.rs`: what they leave to
 //!   the next
 //!
 //! Before the first release there is no schema to come from: what is walked through as a migration are those of a release that may come.
 
 mod abort;
+mod finish;
 pub(crate) mod fuse;
 mod ledge;
 mod scenes;
@@ -55,6 +57,11 @@ pub fn walk(name: &str) -> Result<Walked, String> {
     })
 }
 
+/// Nobody has died: what is walked through has come about by itself.
+async fn has_come_of(scene: &Scene, theatre: &mut Theatre) -> Result<(), String> {
+    if (scene.comes_of_it)(theatre).await? { Ok(()) } else { Err("nothing came of it".to_owned()) }
+}
+
 async fn walk_through(scene: &Scene) -> Result<Walked, String> {
     let fuse = Fuse::new(Death::Failing);
     let mut theatre = Theatre::in_memory().await?;
@@ -66,6 +73,10 @@ async fn walk_through(scene: &Scene) -> Result<Walked, String> {
         fuse.arm(step);
         (scene.act)(&mut theatre).await;
         let has_died = fuse.is_burnt();
+        if !has_died {
+            fuse.disarm();
+            has_come_of(scene, &mut theatre).await.map_err(at)?;
+        }
         theatre.actor(scene.who).switch_off();
         fuse.disarm();
         theatre.finish(scene).await.map_err(at)?;

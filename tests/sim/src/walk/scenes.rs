@@ -7,6 +7,7 @@ use std::time::Duration;
 use sotto_core::InviteOptions;
 use sotto_core::world::BoxFuture;
 
+use super::finish;
 use super::theatre::{Theatre, Who};
 
 /// Long enough for everything that works, too short for many retries of what cannot.
@@ -14,7 +15,16 @@ const SOON: Duration = Duration::from_secs(2);
 /// A list is renewed after a week, and a bundle after two days.
 const LONG: Duration = Duration::from_secs(8 * 24 * 3_600);
 
+/// Which list of hers stands.
+const LISTS: &str = "SELECT stood_version FROM own_chain WHERE audience = 0";
+const EPOCH: &str = "SELECT stood_epoch FROM own_chain WHERE audience = 0";
+/// How far her database has been migrated.
+const RELEASE: &str = "SELECT user_version FROM pragma_user_version";
+/// Which device of her account it is.
+const DEVICE: &str = "SELECT id FROM own_device JOIN account USING (device)";
+
 type Prepare = for<'a> fn(&'a mut Theatre) -> BoxFuture<'a, Result<(), String>>;
+type Outcome = for<'a> fn(&'a mut Theatre) -> BoxFuture<'a, Result<bool, String>>;
 type Act = for<'a> fn(&'a mut Theatre) -> BoxFuture<'a, ()>;
 
 /// See the file's story.
@@ -23,22 +33,48 @@ pub(super) struct Scene {
     pub(super) who: Who,
     pub(super) prepare: Prepare,
     pub(super) act: Act,
+    /// Whether it has come about, where nobody has died.
+    pub(super) comes_of_it: Outcome,
 }
 
 impl Scene {
     pub(super) const ALL: &'static [Self] = &[
-        Self { name: "begin", who: Who::Bob, prepare: |theatre| Box::pin(theatre.another_bob()), act: begin },
-        Self { name: "open", who: Who::Alice, prepare: nothing, act: open },
-        Self { name: "send", who: Who::Alice, prepare: nothing, act: send },
-        Self { name: "receive", who: Who::Bob, prepare: nothing, act: receive },
-        Self { name: "confirm", who: Who::Alice, prepare: spoken_to, act: confirm },
-        Self { name: "invite", who: Who::Alice, prepare: |theatre| Box::pin(theatre.another_bob_begins()), act: meet },
-        Self { name: "join", who: Who::Bob, prepare: |theatre| Box::pin(theatre.another_bob_begins()), act: meet },
-        Self { name: "list change", who: Who::Alice, prepare: long_after, act: open },
-        Self { name: "other relays", who: Who::Alice, prepare: nothing, act: leave_home },
-        Self { name: "migration", who: Who::Alice, prepare: release_comes, act: open_only },
-        Self { name: "failover", who: Who::Alice, prepare: first_relay_goes, act: send_elsewhere },
-        Self { name: "rollback", who: Who::Alice, prepare: |theatre| Box::pin(theatre.alice_is_cloned()), act: open },
+        Self {
+            name: "begin",
+            who: Who::Bob,
+            prepare: |theatre| Box::pin(theatre.another_bob()),
+            act: begin,
+            comes_of_it: has_begun,
+        },
+        Self { name: "open", who: Who::Alice, prepare: nothing, act: open, comes_of_it: is_on },
+        Self { name: "send", who: Who::Alice, prepare: nothing, act: send, comes_of_it: bob_shows_it },
+        Self { name: "receive", who: Who::Bob, prepare: nothing, act: receive, comes_of_it: bob_shows_it },
+        Self { name: "confirm", who: Who::Alice, prepare: spoken_to, act: confirm, comes_of_it: alice_knows },
+        Self {
+            name: "invite",
+            who: Who::Alice,
+            prepare: |theatre| Box::pin(theatre.another_bob_begins()),
+            act: meet,
+            comes_of_it: have_met,
+        },
+        Self {
+            name: "join",
+            who: Who::Bob,
+            prepare: |theatre| Box::pin(theatre.another_bob_begins()),
+            act: meet,
+            comes_of_it: have_met,
+        },
+        Self { name: "list change", who: Who::Alice, prepare: long_after, act: open, comes_of_it: lists_are_newer },
+        Self { name: "other relays", who: Who::Alice, prepare: reads_at_home, act: leave_home, comes_of_it: has_moved },
+        Self { name: "migration", who: Who::Alice, prepare: release_comes, act: open_only, comes_of_it: is_later },
+        Self {
+            name: "failover",
+            who: Who::Alice,
+            prepare: first_relay_goes,
+            act: send_elsewhere,
+            comes_of_it: bob_shows_it,
+        },
+        Self { name: "rollback", who: Who::Alice, prepare: is_cloned, act: open, comes_of_it: is_another },
     ];
 
     pub(super) fn called(name: &str) -> Result<&'static Self, String> {
@@ -57,9 +93,25 @@ fn spoken_to(theatre: &mut Theatre) -> BoxFuture<'_, Result<(), String>> {
     })
 }
 
+fn is_cloned(theatre: &mut Theatre) -> BoxFuture<'_, Result<(), String>> {
+    Box::pin(async {
+        theatre.alice_is_cloned().await?;
+        theatre.noted = finish::alices(theatre, DEVICE);
+        Ok(())
+    })
+}
+
 fn long_after(theatre: &mut Theatre) -> BoxFuture<'_, Result<(), String>> {
     Box::pin(async {
+        theatre.noted = finish::alices(theatre, LISTS);
         theatre.night(LONG).await;
+        Ok(())
+    })
+}
+
+fn reads_at_home(theatre: &mut Theatre) -> BoxFuture<'_, Result<(), String>> {
+    Box::pin(async {
+        theatre.noted = finish::alices(theatre, EPOCH);
         Ok(())
     })
 }
@@ -80,6 +132,7 @@ fn release_comes(theatre: &mut Theatre) -> BoxFuture<'_, Result<(), String>> {
         theatre.say(Who::Bob).await;
         theatre.say(Who::Alice).await;
         theatre.alice.switch_off();
+        theatre.noted = finish::alices(theatre, RELEASE);
         theatre.alice_gets_a_later_release();
         Ok(())
     })
@@ -174,4 +227,41 @@ fn send_elsewhere(theatre: &mut Theatre) -> BoxFuture<'_, ()> {
         let _ = theatre.bob.switch_on(&theatre.network).await;
         let _ = theatre.bob.catch_up(SOON).await;
     })
+}
+
+fn has_begun(theatre: &mut Theatre) -> BoxFuture<'_, Result<bool, String>> {
+    Box::pin(async { Ok(theatre.account(Who::Bob).await.is_ok()) })
+}
+
+fn is_on(theatre: &mut Theatre) -> BoxFuture<'_, Result<bool, String>> {
+    Box::pin(async { Ok(theatre.alice.is_on()) })
+}
+
+fn bob_shows_it(theatre: &mut Theatre) -> BoxFuture<'_, Result<bool, String>> {
+    Box::pin(finish::shows(theatre, Who::Bob, Who::Alice))
+}
+
+fn alice_knows(theatre: &mut Theatre) -> BoxFuture<'_, Result<bool, String>> {
+    Box::pin(finish::is_confirmed(theatre))
+}
+
+fn have_met(theatre: &mut Theatre) -> BoxFuture<'_, Result<bool, String>> {
+    Box::pin(finish::have_met(theatre))
+}
+
+fn lists_are_newer(theatre: &mut Theatre) -> BoxFuture<'_, Result<bool, String>> {
+    Box::pin(async { Ok(theatre.noted != finish::alices(theatre, LISTS)) })
+}
+
+/// It takes a new epoch to leave the relay of her list.
+fn has_moved(theatre: &mut Theatre) -> BoxFuture<'_, Result<bool, String>> {
+    Box::pin(async { Ok(theatre.noted != finish::alices(theatre, EPOCH)) })
+}
+
+fn is_later(theatre: &mut Theatre) -> BoxFuture<'_, Result<bool, String>> {
+    Box::pin(async { Ok(theatre.noted != finish::alices(theatre, RELEASE)) })
+}
+
+fn is_another(theatre: &mut Theatre) -> BoxFuture<'_, Result<bool, String>> {
+    Box::pin(async { Ok(theatre.noted != finish::alices(theatre, DEVICE)) })
 }

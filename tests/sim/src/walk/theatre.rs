@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sotto_core::records::{ContactState, Kind, Message, MessageState};
 use sotto_core::world::{Clock as _, SecretStore};
 use sotto_core::{Error, InviteOptions};
 use sotto_protocol::{AccountId, RelayAddress};
@@ -13,14 +12,13 @@ use sotto_relay::{Relay, RelayConfig};
 
 use super::fuse::Fuse;
 use super::ledge::Ledge;
-use super::scenes::Scene;
 use crate::device::{Device, Place};
 use crate::people::temporary;
 use crate::schedule::RELAYS;
 use crate::{BEGINNING, MemorySecrets, Network, SeededRng, TestClock};
 
 /// Virtual time is free: longer than any backoff.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 const ROUNDS_MAX: usize = 20;
 
 /// One of the two.
@@ -45,18 +43,20 @@ pub(super) struct Theatre {
     /// The link that bob was to use.
     link: Option<String>,
     clock: TestClock,
-    relays: Vec<RelayAddress>,
+    pub(super) relays: Vec<RelayAddress>,
     round: u64,
     bobs: usize,
     /// What alice's release has that this one lacks.
     migrations: usize,
     bob_called: String,
-    said: Vec<Said>,
+    pub(super) said: Vec<Said>,
     /// Alice before she went on elsewhere: what is opened is a copy.
-    original: Option<Device>,
-    ledge: Option<Ledge>,
+    pub(super) original: Option<Device>,
+    pub(super) ledge: Option<Ledge>,
     /// Texts so far in this round of this process.
     texts: usize,
+    /// How things stood before what is walked through.
+    pub(super) noted: String,
 }
 
 impl Theatre {
@@ -169,6 +169,7 @@ impl Theatre {
             original,
             ledge,
             texts,
+            noted: String::new(),
         }
     }
 
@@ -282,7 +283,7 @@ impl Theatre {
         self.said.push(Said { by, text, is_sure });
     }
 
-    async fn account(&self, who: Who) -> Result<AccountId, String> {
+    pub(super) async fn account(&self, who: Who) -> Result<AccountId, String> {
         let device = if who == Who::Alice { &self.alice } else { &self.bob };
         let account = device.messenger().ok_or("is off")?.account().await.map_err(told)?;
         Ok(account.id)
@@ -311,7 +312,7 @@ impl Theatre {
         Err("letters go to and fro without end".to_owned())
     }
 
-    async fn meet(&mut self) -> Result<(), String> {
+    pub(super) async fn meet(&mut self) -> Result<(), String> {
         // Lists that are signed in one millisecond are one list.
         self.network.pass(Duration::from_secs(1)).await;
         let options = InviteOptions { auto_accept: true, ..InviteOptions::default() };
@@ -330,93 +331,6 @@ impl Theatre {
         }
         self.settle().await
     }
-
-    /// The device that died is opened cold, everything is finished, and what must be true is looked at.
-    pub(super) async fn finish(&mut self, scene: &Scene) -> Result<(), String> {
-        self.set_first_down(false);
-        if let Some(original) = self.original.take() {
-            self.bob.switch_on(&self.network).await.map_err(told)?;
-            return self.finish_clone(original).await;
-        }
-        self.alice.switch_on(&self.network).await.map_err(told)?;
-        match self.bob.switch_on(&self.network).await {
-            // What died while it was made was never there, and is made now.
-            Err(error) if scene.name == "begin" && error.code() == "no_profile" => {
-                self.begin_bob().await.map_err(told)?;
-            }
-            opened => opened.map_err(told)?,
-        }
-        self.settle().await?;
-        let bob = self.account(Who::Bob).await?;
-        let contacts = self.alice.messenger().ok_or("is off")?.contacts().await.map_err(told)?;
-        let knows = contacts.iter().any(|contact| contact.id == bob && contact.state == ContactState::Accepted);
-        if !knows {
-            self.meet().await?;
-        }
-        self.say(Who::Alice).await;
-        self.say(Who::Bob).await;
-        self.settle().await?;
-        self.compare().await
-    }
-
-    /// The copy is another device of her account by now, or becomes one; the one that it was made of is told so, and sends nothing.
-    async fn finish_clone(&mut self, mut original: Device) -> Result<(), String> {
-        self.alice.switch_on(&self.network).await.map_err(told)?;
-        self.settle().await?;
-        let envelopes = self.network.envelopes().len();
-        original.switch_on(&self.network).await.map_err(told)?;
-        let found_out = original.catch_up(PATIENCE).await.map(drop);
-        if !matches!(found_out, Err(Error::DeviceReplaced)) {
-            return Err(format!("the original of a copy goes on: {found_out:?}"));
-        }
-        original.switch_off();
-        if self.network.envelopes().len() > envelopes {
-            return Err("the original of a copy has sent letters".to_owned());
-        }
-        if let Some(ledge) = &self.ledge {
-            // She is that one from now on.
-            ledge.note("alice is clone", ledge.number("clones"));
-        }
-        self.say(Who::Alice).await;
-        self.say(Who::Bob).await;
-        self.settle().await?;
-        self.compare().await
-    }
-
-    /// Each has what they said, and the other the same, once, in the same order.
-    async fn compare(&mut self) -> Result<(), String> {
-        let ids = [(Who::Alice, self.account(Who::Bob).await?), (Who::Bob, self.account(Who::Alice).await?)];
-        let mut shown = Vec::new();
-        for (who, with) in ids {
-            let device = self.actor(who).messenger().ok_or("is off")?;
-            shown.push(device.messages(with, None, u32::MAX).await.map_err(told)?);
-        }
-        for (by, own, theirs) in [(Who::Alice, &shown[0], &shown[1]), (Who::Bob, &shown[1], &shown[0])] {
-            let own = own.iter().filter(|message| message.state != MessageState::Received);
-            let own: Vec<_> = own.map(|message| (&message.text, message.state)).collect();
-            let is_said = |message: &&Message| !matches!(message.kind, Kind::KeyChange(_));
-            let came = theirs.iter().filter(|message| message.state == MessageState::Received).filter(is_said);
-            let came: Vec<_> = came.map(|message| &message.text).collect();
-            let kept: Vec<_> = own.iter().map(|(text, _)| *text).collect();
-            if kept != came {
-                return Err(format!("{by:?} said {kept:?}, and the other has {came:?}"));
-            }
-            if let Some((text, state)) =
-                own.iter().find(|(_, state)| !matches!(state, MessageState::Sent | MessageState::Delivered))
-            {
-                return Err(format!("“{text}” is {state:?}"));
-            }
-            let mut kept = kept.into_iter().peekable();
-            for said in self.said.iter().filter(|said| said.by == by) {
-                let is_kept = kept.next_if(|text| **text == said.text).is_some();
-                if said.is_sure && !is_kept {
-                    return Err(format!("{by:?} has lost “{}”", said.text));
-                }
-            }
-        }
-        self.said.retain(|said| shown.iter().flatten().any(|message| message.text == said.text));
-        Ok(())
-    }
 }
 
 fn network() -> (Network, TestClock) {
@@ -430,7 +344,7 @@ fn address(name: &str) -> RelayAddress {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "shaped for map_err")]
-fn told(error: Error) -> String {
+pub(super) fn told(error: Error) -> String {
     error.code().to_owned()
 }
 
