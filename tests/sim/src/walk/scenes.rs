@@ -17,7 +17,7 @@ const LONG: Duration = Duration::from_secs(8 * 24 * 3_600);
 
 /// Which list of hers stands.
 const LISTS: &str = "SELECT stood_version FROM own_chain WHERE audience = 0";
-const EPOCH: &str = "SELECT stood_epoch FROM own_chain WHERE audience = 0";
+const EPOCH: &str = "SELECT epoch FROM account";
 /// How far her database has been migrated.
 const RELEASE: &str = "SELECT user_version FROM pragma_user_version";
 /// Which device of her account it is.
@@ -65,14 +65,14 @@ impl Scene {
             comes_of_it: have_met,
         },
         Self { name: "list change", who: Who::Alice, prepare: long_after, act: open, comes_of_it: lists_are_newer },
-        Self { name: "other relays", who: Who::Alice, prepare: reads_at_home, act: leave_home, comes_of_it: has_moved },
+        Self { name: "other relays", who: Who::Alice, prepare: reads_at_both, act: leave_home, comes_of_it: has_moved },
         Self { name: "migration", who: Who::Alice, prepare: release_comes, act: open_only, comes_of_it: is_later },
         Self {
             name: "failover",
             who: Who::Alice,
             prepare: first_relay_goes,
             act: send_elsewhere,
-            comes_of_it: bob_shows_it,
+            comes_of_it: goes_elsewhere,
         },
         Self { name: "rollback", who: Who::Alice, prepare: is_cloned, act: open, comes_of_it: is_another },
     ];
@@ -109,8 +109,10 @@ fn long_after(theatre: &mut Theatre) -> BoxFuture<'_, Result<(), String>> {
     })
 }
 
-fn reads_at_home(theatre: &mut Theatre) -> BoxFuture<'_, Result<(), String>> {
+fn reads_at_both(theatre: &mut Theatre) -> BoxFuture<'_, Result<(), String>> {
     Box::pin(async {
+        // Whoever died before may have left one, and not come back.
+        theatre.alice_reads_everywhere().await?;
         theatre.noted = finish::alices(theatre, EPOCH);
         Ok(())
     })
@@ -122,6 +124,7 @@ fn first_relay_goes(theatre: &mut Theatre) -> BoxFuture<'_, Result<(), String>> 
         theatre.actor(Who::Bob).switch_off();
         let _ = theatre.alice.catch_up(SOON).await;
         theatre.set_first_down(true);
+        theatre.noted = theatre.said.len().to_string();
         Ok(())
     })
 }
@@ -264,4 +267,8 @@ fn is_later(theatre: &mut Theatre) -> BoxFuture<'_, Result<bool, String>> {
 
 fn is_another(theatre: &mut Theatre) -> BoxFuture<'_, Result<bool, String>> {
     Box::pin(async { Ok(theatre.noted != finish::alices(theatre, DEVICE)) })
+}
+
+fn goes_elsewhere(theatre: &mut Theatre) -> BoxFuture<'_, Result<bool, String>> {
+    Box::pin(async { theatre.finish_elsewhere().await.map(|()| true) })
 }

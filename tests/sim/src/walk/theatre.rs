@@ -262,6 +262,16 @@ impl Theatre {
         Ok(())
     }
 
+    /// Alice reads at all relays.
+    pub(super) async fn alice_reads_everywhere(&mut self) -> Result<(), String> {
+        let alice = self.alice.messenger().ok_or("is off")?;
+        let listed = alice.account().await.map_err(told)?.relays;
+        for relay in self.relays.iter().filter(|relay| !listed.contains(relay)) {
+            alice.add_relay(relay.clone(), String::new()).await.map_err(told)?;
+        }
+        self.settle().await
+    }
+
     pub(super) fn set_first_down(&self, is_down: bool) {
         self.network.set_down(&self.relays[0], is_down);
     }
