@@ -212,7 +212,8 @@ pub(crate) fn pair_version(view: &impl Query, row: ContactRow) -> Result<u64, St
     version.ok_or(StoreError::Corrupt)
 }
 
-/// What a device of ours shares with them is what all share from now on; nothing, where they were removed there.
+/// What a device of ours shares with them is what all share from now on; nothing, where they were removed there. Tokens of a pair before may
+/// stand here.
 pub(crate) fn set_shared_pair(
     tx: &mut Tx<'_>,
     row: ContactRow,
@@ -220,11 +221,11 @@ pub(crate) fn set_shared_pair(
     version: u64,
 ) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE contact SET pair_secret = ?2, pair_is_ours = 1, pair_usable = 0, claim = NULL, invite_expires_at = NULL, pair_version = ?3
-         WHERE id = ?1",
+        "UPDATE contact SET pair_secret = ?2, pair_is_ours = 1, pair_usable = 0, claim = NULL, invite_expires_at = NULL, pair_version = ?3,
+             pair_before = NULL, pair_changing = NULL, pair_due = 0, pair_former = pair_secret IS NOT NULL AND ?2 IS NOT NULL WHERE id = ?1",
         params![row.0, secret.map(PairSecret::as_bytes), stored(version)],
     )?;
-    pair_change::forget(tx, row)
+    Ok(())
 }
 
 /// Their tokens of the pair stand: theirs for our answer are no longer needed.

@@ -41,16 +41,30 @@ pub(super) fn end_pair(tx: &mut Tx<'_>, own: &Own, contact: ContactRow, times: T
     outbox::anew::end_letters(tx, contact, times.network)
 }
 
-/// Another device of ours shares a pair secret with a contact: its tokens are put here too, in the place of those of the pair before.
+/// What there was between us and a contact whose secret another device of ours tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Before {
+    /// We shared another secret, and may still be written to under it.
+    Pair,
+    /// They were none, or a handshake was under way here.
+    Nothing,
+}
+
+/// Another device of ours shares a pair secret with a contact: its tokens are put here too. Between those who stay contacts the tokens of the
+/// pair before stand until something has come under these: they are written under for as long as nobody has told the contact that we
+/// know the new one.
 pub(crate) fn take_pair(
     tx: &mut Tx<'_>,
     own: &Own,
     contact: ContactRow,
     pair: &PairSecret,
+    before: Before,
     times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
-    end_pair(tx, own, contact, times)?;
+    if before == Before::Nothing {
+        end_pair(tx, own, contact, times)?;
+    }
     let batch = task::new_batch(tx)?;
     put_tokens(tx, own, batch, Purpose::Pair(contact), Quota::default(), |inbox| pair.token(inbox, 0), chance)?;
     Ok(outbox::anew::send_messages_again(tx, contact)?)

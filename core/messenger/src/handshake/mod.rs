@@ -22,7 +22,7 @@ mod rotation;
 mod scanner;
 mod tokens;
 
-pub(crate) use anew::take_pair;
+pub(crate) use anew::{Before, take_pair};
 pub use owner::InviteOptions;
 pub(crate) use owner::{
     ProvenRequest, Requested, accept, can_be_answered, end_invites, forget_old_invites, invite, is_proven,

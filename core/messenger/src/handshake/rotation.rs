@@ -11,14 +11,14 @@
 use sotto_crypto::letter::Content;
 use sotto_crypto::secret::{PairId, PairSecret};
 
-use super::tokens::{Purpose, Quota, drop_former_tokens, is_under_pair, put_tokens};
+use super::tokens::{Purpose, Quota, batch_of, drop_former_tokens, is_under_pair, put_tokens};
 use super::{Dropped, drop_tokens};
 use crate::contact::pair_change::{self, Heard};
 use crate::contact::{self, Contact, ContactState};
 use crate::engine::Times;
 use crate::error::Error;
 use crate::own::{self, Own};
-use crate::store::Tx;
+use crate::store::{StoreError, Tx};
 use crate::world::Chance;
 use crate::{outbox, task};
 
@@ -86,16 +86,32 @@ pub(crate) fn take_pair_change(
         return Ok(false);
     }
     pair_change::note(tx, contact.row, epoch)?;
-    if heard != Heard::News {
-        return Ok(false);
+    let batch = match heard {
+        Heard::Known | Heard::OursStays => return Ok(false),
+        // The device that told this one may be off for long before it can say so.
+        Heard::Shared => batch_of(tx, own, contact.row, pair)?,
+        Heard::News => Some(take_up(tx, own, contact, pair, chance)?),
+    };
+    let content = Content::PairChanged { epoch };
+    outbox::queue_content(tx, contact.row, &content, batch, None, times.network, chance)?;
+    if heard == Heard::News {
+        own::sync::contact_changed(tx, own, contact.row, times.network, chance)?;
     }
+    Ok(heard == Heard::News)
+}
+
+/// Puts tokens of the secret that they have drawn, and uses theirs. Returns the batch that puts them.
+fn take_up(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    contact: &Contact,
+    pair: &PairSecret,
+    chance: &mut Chance<'_>,
+) -> Result<i64, StoreError> {
     let batch = task::new_batch(tx)?;
     put_tokens(tx, own, batch, Purpose::Pair(contact.row), Quota::default(), |inbox| pair.token(inbox, 0), chance)?;
     pair_change::take(tx, contact.row, pair)?;
-    let content = Content::PairChanged { epoch };
-    outbox::queue_content(tx, contact.row, &content, Some(batch), None, times.network, chance)?;
-    own::sync::contact_changed(tx, own, contact.row, times.network, chance)?;
-    Ok(true)
+    Ok(batch)
 }
 
 /// They say that their tokens of the pair that came with that epoch of ours stand. Says whether that is news.

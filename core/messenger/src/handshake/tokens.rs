@@ -187,6 +187,24 @@ pub(crate) fn has_tokens_of(
     Ok(true)
 }
 
+/// The batch that puts the tokens of a pair secret: of the first of our inboxes that has one.
+pub(super) fn batch_of(
+    view: &impl Query,
+    own: &Own,
+    contact: ContactRow,
+    pair: &PairSecret,
+) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT batch FROM alias WHERE own_inbox = ?1 AND contact = ?2 AND purpose = 1 AND token_hash = ?3";
+    for inbox in own.listed() {
+        let hash = pair.token(&inbox.inbox, 0).hash();
+        let batch = view.one(sql, params![inbox.row, contact.0, hash.as_ref()], |row| row.get(0))?;
+        if batch.is_some() {
+            return Ok(batch);
+        }
+    }
+    Ok(None)
+}
+
 /// Whether an alias is of a pair token that is in use: not of a pair before.
 pub(crate) fn is_current_pair(view: &impl Query, own_inbox: i64, alias: u32) -> Result<bool, StoreError> {
     let sql = "SELECT 1 FROM alias WHERE own_inbox = ?1 AND alias = ?2 AND purpose = 1 AND dropped = 0";

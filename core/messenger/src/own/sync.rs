@@ -16,7 +16,7 @@ use crate::contact::{self, ChainAddress, Contact, ContactRow, ContactState, NewC
 use crate::conversation::MessageRow;
 use crate::engine::Times;
 use crate::error::Error;
-use crate::handshake::{self, Dropped};
+use crate::handshake::{self, Before, Dropped};
 use crate::outbox;
 use crate::peer::{self, DeviceRow};
 use crate::records::Failure;
@@ -193,7 +193,9 @@ pub(crate) fn take_contact(
     if !take_pair(tx, row, synced)? && !is_news {
         return Ok(None);
     }
-    stand_by_state(tx, own, row, times, chance)?;
+    let was_paired = known.is_some_and(|known| known.state == ContactState::Accepted && known.pair_secret().is_some());
+    let before = if was_paired { Before::Pair } else { Before::Nothing };
+    stand_by_state(tx, own, row, before, times, chance)?;
     if is_news {
         take_blocking(tx, own, row, synced, times)?;
     }
@@ -277,6 +279,7 @@ fn stand_by_state(
     tx: &mut Tx<'_>,
     own: &Own,
     row: ContactRow,
+    before: Before,
     times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
@@ -284,7 +287,7 @@ fn stand_by_state(
     match (contact.state, contact.pair_secret()) {
         (ContactState::Accepted, Some(pair)) => {
             if !handshake::has_tokens_of(tx, own, row, pair)? {
-                handshake::take_pair(tx, own, row, pair, times, chance)?;
+                handshake::take_pair(tx, own, row, pair, before, times, chance)?;
                 if contact.blocked {
                     handshake::drop_tokens(tx, own, row, Dropped::Blocked, times.judging)?;
                 }

@@ -129,9 +129,8 @@ impl Batch<'_, '_, '_> {
                 self.received.stale.push(row);
                 return Err(Fault::Wait(Why::UnknownDevice));
             }
-            if contact.hears_of(&self.own.account, pair_secret, *epoch, before) == Heard::News
-                && !contact::may_meet(self.tx, row, self.now)?
-            {
+            let heard = contact.hears_of(&self.own.account, pair_secret, *epoch, before);
+            if matches!(heard, Heard::News | Heard::Shared) && !contact::may_meet(self.tx, row, self.now)? {
                 return Err(Fault::Refused("pair_change_too_often"));
             }
         }

@@ -16,12 +16,12 @@ use super::devices::two_devices;
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-async fn device(person: &Person) -> DeviceId {
+pub(super) async fn device(person: &Person) -> DeviceId {
     person.messenger.account().await.expect("it reads").device
 }
 
 /// They send and receive until nothing moves, lists that letters name are read, and then once more.
-async fn rest(world: &World, people: &[&Person]) {
+pub(super) async fn rest(world: &World, people: &[&Person]) {
     for _ in 0..3 {
         world.settle(people).await.expect("they settle");
         world.wait(2 * MINUTE).await;
@@ -29,19 +29,19 @@ async fn rest(world: &World, people: &[&Person]) {
     world.settle(people).await.expect("they settle");
 }
 
-fn secret(person: &Person, column: &str, from: &str) -> Vec<u8> {
+pub(super) fn secret(person: &Person, column: &str, from: &str) -> Vec<u8> {
     person.database().blobs(&format!("SELECT {column} FROM {from}")).pop().expect("a row")
 }
 
 /// Both share one pair secret, and nothing of a change is under way.
-fn share_a_pair(alice: &Person, bob: &Person) -> bool {
+pub(super) fn share_a_pair(alice: &Person, bob: &Person) -> bool {
     let is_quiet = "SELECT count(*) FROM contact WHERE id != 0 AND pair_usable AND pair_before IS NULL AND pair_changing IS NULL AND NOT pair_former";
     [alice, bob].iter().all(|person| person.database().number(is_quiet) == 1)
         && secret(alice, "pair_secret", "contact WHERE id != 0") == secret(bob, "pair_secret", "contact WHERE id != 0")
 }
 
 /// Both hear what the other says.
-async fn they_talk(world: &World, alice: &Person, bob: &Person, what: &str) {
+pub(super) async fn they_talk(world: &World, alice: &Person, bob: &Person, what: &str) {
     alice.say("bob", what).await.expect("they speak");
     rest(world, &[alice, bob]).await;
     bob.say("alice", what).await.expect("they speak");
