@@ -137,7 +137,7 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
 fn forget_what_is_over(engine: &Engine, tx: &mut Tx<'_>, sure_now: Timestamp) -> Result<(), Error> {
     note_drained(engine, tx, sure_now)?;
     outbox::expire(tx, sure_now)?;
-    contact::end_requests(tx, sure_now)?;
+    handshake::end_requests(tx, &engine.own(), sure_now, engine.times(), &mut engine.chance())?;
     handshake::forget_old_invites(tx, sure_now)?;
     handshake::forget_old_aliases(tx, sure_now)?;
     receive::expire_waiting(tx, sure_now)?;

@@ -13,7 +13,7 @@ pub(crate) struct PairChange {
     pub(super) before: Option<PairSecret>,
     /// Our epoch that began with the change that they have not taken up.
     pub(super) under_way: Option<u32>,
-    /// One must begin once they have said that the tokens of the pair stand.
+    /// One must begin once they have said that the tokens of the pair stand, and no request of ours waits for an answer.
     pub(super) is_due: bool,
     /// Their epoch that their last change began with.
     pub(super) heard_of: u32,
@@ -35,9 +35,10 @@ pub(crate) enum Heard {
 }
 
 impl Contact {
-    /// Whether both share a secret of which both know that the other has it, so that it can be changed.
+    /// Whether both share a secret of which both know that the other has it, so that it can be changed. While we ask them nothing can: the answer
+    /// brings another one, and whatever else we have to say waits for it.
     pub(crate) const fn can_change_pair(&self) -> bool {
-        self.pair_usable || self.change.before.is_some()
+        (self.pair_usable || self.change.before.is_some()) && !self.is_asked()
     }
 
     /// The id of the secret that both shared before ours.
@@ -48,6 +49,21 @@ impl Contact {
     /// Whether the tokens of the pair are to be changed now that they stand.
     pub(crate) const fn is_change_due(&self) -> bool {
         self.change.is_due
+    }
+
+    /// What is under way of a change, to be said again where the letter that told them was given up: the epoch of ours and the secret before, where
+    /// we have drawn the one in use.
+    pub(crate) fn change_under_way(&self) -> Option<(u32, &PairSecret)> {
+        self.change.under_way.zip(self.change.before.as_ref())
+    }
+
+    /// The epoch of theirs with which they have drawn the secret in use, where they may not know that we have taken it up.
+    pub(crate) const fn change_taken_up(&self) -> Option<u32> {
+        if self.change.has_former && self.pair_usable && !self.pair_is_ours && self.change.heard_of > 0 {
+            Some(self.change.heard_of)
+        } else {
+            None
+        }
     }
 
     /// Whether tokens of pairs before this one stand at our inboxes.
@@ -92,7 +108,7 @@ pub(crate) fn begin(tx: &mut Tx<'_>, row: ContactRow, pair: &PairSecret, epoch: 
     Ok(())
 }
 
-/// A change waits until they have said that the tokens of the pair stand.
+/// A change waits until they have said that the tokens of the pair stand, or until our request to them has ended.
 pub(crate) fn begin_later(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
     tx.execute("UPDATE contact SET pair_due = 1 WHERE id = ?1", [row.0])?;
     Ok(())

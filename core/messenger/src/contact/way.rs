@@ -121,13 +121,22 @@ pub(crate) fn ask_again(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Contacts who were asked again and have not answered while the invite held: all goes on as it was before. An answer counts all the same.
-pub(crate) fn end_requests(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE contact SET claim = NULL, invite_expires_at = NULL WHERE state = ?2 AND claim IS NOT NULL AND invite_expires_at <= ?1",
-        params![ms(now), ContactState::Accepted.code()],
-    )?;
+/// They need not answer any more: another device of ours has the answer, or was told to ask for none.
+pub(crate) fn end_request(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET claim = NULL, invite_expires_at = NULL WHERE id = ?1", [row.0])?;
     Ok(())
+}
+
+/// Contacts who were asked again and have not answered while the invite held: all goes on as it was before. An answer counts all the same.
+/// Says who they are.
+pub(crate) fn end_requests(tx: &mut Tx<'_>, now: Timestamp) -> Result<Vec<ContactRow>, StoreError> {
+    let rows = tx.all(
+        "SELECT id FROM contact WHERE state = ?2 AND claim IS NOT NULL AND invite_expires_at <= ?1 ORDER BY id",
+        params![ms(now), ContactState::Accepted.code()],
+        |row| row.get(0).map(ContactRow),
+    )?;
+    rows.iter().try_for_each(|row| end_request(tx, *row))?;
+    Ok(rows)
 }
 
 /// How our answer reaches them, and which invite of ours they used.
@@ -213,17 +222,18 @@ pub(crate) fn pair_version(view: &impl Query, row: ContactRow) -> Result<u64, St
 }
 
 /// What a device of ours shares with them is what all share from now on; nothing, where they were removed there. Tokens of a pair before may
-/// stand here.
+/// stand here. `drawn_by` is who has drawn it. A request of ours to somebody who is a contact goes on: whatever they answer takes its place, whoever drew it.
 pub(crate) fn set_shared_pair(
     tx: &mut Tx<'_>,
     row: ContactRow,
     secret: Option<&PairSecret>,
+    drawn_by: PairOf,
     version: u64,
 ) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE contact SET pair_secret = ?2, pair_is_ours = 1, pair_usable = 0, claim = NULL, invite_expires_at = NULL, pair_version = ?3,
+        "UPDATE contact SET pair_secret = ?2, pair_is_ours = ?4 AND claim IS NULL, pair_usable = 0, pair_version = ?3,
              pair_before = NULL, pair_changing = NULL, pair_due = 0, pair_former = pair_secret IS NOT NULL AND ?2 IS NOT NULL WHERE id = ?1",
-        params![row.0, secret.map(PairSecret::as_bytes), stored(version)],
+        params![row.0, secret.map(PairSecret::as_bytes), stored(version), drawn_by == PairOf::Us],
     )?;
     Ok(())
 }

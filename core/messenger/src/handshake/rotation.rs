@@ -57,7 +57,30 @@ fn change_pair(
     outbox::queue_content(tx, contact.row, &content, Some(batch), None, times.network, chance)
 }
 
-/// A change that waited for the pair to be usable begins.
+/// A request of ours has ended without an answer. It has given up the letters of a change that were under way, and a change that became due
+/// meanwhile has waited for it.
+pub(super) fn go_on(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    row: contact::ContactRow,
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    let contact = contact::by_row(tx, row)?;
+    let Some(pair) = contact.pair_secret() else { return Ok(()) };
+    if contact.is_change_due() {
+        return change_what_is_due(tx, own, row, times, chance);
+    }
+    let content = match (contact.change_under_way(), contact.change_taken_up()) {
+        (Some((epoch, before)), _) => Content::PairChange { pair_secret: pair.clone(), epoch, before: before.id() },
+        (None, Some(epoch)) => Content::PairChanged { epoch },
+        (None, None) => return Ok(()),
+    };
+    let batch = batch_of(tx, own, row, pair)?;
+    outbox::queue_content(tx, row, &content, batch, None, times.network, chance)
+}
+
+/// A change that waited for the pair to be usable, or for the end of a request of ours, begins.
 pub(crate) fn change_what_is_due(
     tx: &mut Tx<'_>,
     own: &Own,
@@ -92,6 +115,8 @@ pub(crate) fn take_pair_change(
         Heard::Shared => batch_of(tx, own, contact.row, pair)?,
         Heard::News => Some(take_up(tx, own, contact, pair, chance)?),
     };
+    // While we ask them only the request waits for calls and leaves: this goes the way that the answer opens, or the end of the request.
+    let batch = batch.filter(|_| !contact.is_asked());
     let content = Content::PairChanged { epoch };
     outbox::queue_content(tx, contact.row, &content, batch, None, times.network, chance)?;
     if heard == Heard::News {

@@ -7,8 +7,8 @@ use sotto_crypto::secret::{PairSecret, ReplySecret, invite_chain, invite_proof};
 use sotto_protocol::invite::{Invite, InviteSecret};
 use sotto_protocol::{AccountId, ChainId, ClaimId, DeviceId, InboxId, Timestamp};
 
-use super::anew;
 use super::tokens::{Purpose, Quota, REPLY_VALID, put_tokens};
+use super::{anew, rotation};
 use crate::contact::{self, ChainAddress, ContactRow, ContactState, NewContact, PairOf};
 use crate::engine::Times;
 use crate::error::Error;
@@ -135,6 +135,21 @@ pub(crate) fn ask_anew(
         outbox::moved::forget_requests(tx, contact.row)?;
         let asked = (contact.row, contact.account);
         queue_request(tx, own, asked, &[], &secret, expires_at, batch, times, chance)?;
+    }
+    Ok(())
+}
+
+/// Requests to contacts that nobody has answered while their invites held are over: all goes on as it was before, and what was given up for
+/// them, or put off, is said. `ended_at` is a time that is certain.
+pub(crate) fn end_requests(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    ended_at: Timestamp,
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    for row in contact::end_requests(tx, ended_at)? {
+        rotation::go_on(tx, own, row, times, chance)?;
     }
     Ok(())
 }

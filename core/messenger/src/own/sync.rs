@@ -12,7 +12,7 @@ use sotto_crypto::manifest::VerifiedManifest;
 use sotto_protocol::{AccountId, Bytes, DeviceId, Timestamp};
 
 use super::{Own, siblings};
-use crate::contact::{self, ChainAddress, Contact, ContactRow, ContactState, NewContact};
+use crate::contact::{self, ChainAddress, Contact, ContactRow, ContactState, NewContact, PairOf};
 use crate::conversation::MessageRow;
 use crate::engine::Times;
 use crate::error::Error;
@@ -176,6 +176,9 @@ pub(crate) fn take_contact(
         tracing::warn!("another device of this account leaves no version of a contact to the others");
         return Ok(None);
     }
+    let was_paired =
+        known.as_ref().is_some_and(|known| known.state == ContactState::Accepted && known.pair_secret().is_some());
+    let before = if was_paired { Before::Pair } else { Before::Nothing };
     let row = match &known {
         Some(known) if !is_news => known.row,
         _ => {
@@ -190,11 +193,9 @@ pub(crate) fn take_contact(
             row
         }
     };
-    if !take_pair(tx, row, synced)? && !is_news {
+    if !take_pair(tx, row, synced, before)? && !is_news {
         return Ok(None);
     }
-    let was_paired = known.is_some_and(|known| known.state == ContactState::Accepted && known.pair_secret().is_some());
-    let before = if was_paired { Before::Pair } else { Before::Nothing };
     stand_by_state(tx, own, row, before, times, chance)?;
     if is_news {
         take_blocking(tx, own, row, synced, times)?;
@@ -257,14 +258,19 @@ fn take_state(
 
 /// Of two secrets the newer one is what they share with us. Says whether anything has changed. Between somebody who asks, or is asked, on this
 /// device and this device alone there is something under way: its outcome is newer.
-fn take_pair(tx: &mut Tx<'_>, row: ContactRow, synced: &SyncedContact) -> Result<bool, StoreError> {
+fn take_pair(tx: &mut Tx<'_>, row: ContactRow, synced: &SyncedContact, before: Before) -> Result<bool, StoreError> {
     let contact = contact::by_row(tx, row)?;
     let known = (contact::pair_version(tx, row)?, contact.pair_secret());
     let told = (synced.pair_version, synced.pair_secret.as_ref());
     let is_missing = contact.state == ContactState::Accepted && known.1.is_none() && told.1.is_some();
     let is_newer = SyncedContact::order_of_pairs(told, known).is_gt() && state_of(&contact).is_some();
     if is_missing || is_newer {
-        contact::set_shared_pair(tx, row, told.1, told.0)?;
+        // What they have drawn is usable at once, and what we have only when they say so.
+        let drawn_by = if synced.pair_usable { PairOf::Them } else { PairOf::Us };
+        contact::set_shared_pair(tx, row, told.1, drawn_by, told.0)?;
+        if before == Before::Nothing || contact.state == ContactState::Removed {
+            contact::end_request(tx, row)?;
+        }
     }
     let contact = contact::by_row(tx, row)?;
     let becomes_usable = synced.pair_usable && !contact.is_pair_usable() && contact.pair_secret() == told.1;

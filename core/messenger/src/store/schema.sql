@@ -179,7 +179,7 @@ CREATE TABLE contact (
     pair_usable      INTEGER NOT NULL DEFAULT 0,  -- their tokens of it stand
     pair_before      BLOB,                    -- the one before, by whose tokens they are reached until they have taken this one up
     pair_changing    INTEGER,                 -- our epoch that began with that change; null: none is under way
-    pair_due         INTEGER NOT NULL DEFAULT 0,  -- a change waits until the pair is usable
+    pair_due         INTEGER NOT NULL DEFAULT 0,  -- a change waits until the pair is usable and nobody is asked
     pair_epoch       INTEGER NOT NULL DEFAULT 0,  -- their epoch that their last change of it began
     pair_former      INTEGER NOT NULL DEFAULT 0,  -- tokens of pairs before it stand at our inboxes, until something comes under its own
     pair_version     INTEGER NOT NULL DEFAULT 0,  -- one more with every secret in the place of another, on whichever device of ours

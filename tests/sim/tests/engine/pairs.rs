@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use sotto_core::danger;
-use sotto_sim::{HeldPost, Person, World};
+use sotto_protocol::request::path;
+use sotto_sim::{Fate, HeldPost, Person, World, envelopes_of};
 
 use super::devices::two_devices;
+use super::meeting::link;
 use super::removal::{device, rest, secret, share_a_pair, they_talk};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -60,4 +62,136 @@ async fn b3_a_device_that_hears_of_a_change_from_another_is_reached_by_whoever_h
     assert_eq!(bob.database().number("SELECT count(*) FROM contact WHERE id != 0 AND pair_usable"), 1);
     they_talk(&world, &tablet, &bob, "without her").await;
     assert!(share_a_pair(&tablet, &bob));
+}
+
+/// What alice sends to bob is lost on the way, until she may speak again.
+fn hold_back_what_goes_to(world: &World, bob: &Person) {
+    let inboxes = bob.inboxes();
+    world.network.meddle(Some(Box::new(move |call| match call.path {
+        path::SEND if envelopes_of(call).iter().any(|letter| inboxes.iter().any(|inbox| letter.inbox == *inbox)) => {
+            Fate::Lost
+        }
+        _ => Fate::Passes,
+    })));
+}
+
+/// In both orders of their ids.
+async fn is_first(alice: &Person, bob: &Person) -> bool {
+    let (hers, his) =
+        (alice.messenger.account().await.expect("it reads"), bob.messenger.account().await.expect("it reads"));
+    hers.id < his.id
+}
+
+#[tokio::test(start_paused = true)]
+async fn b3_a_device_removed_while_its_owner_asks_a_contact_again_changes_the_pair_secret_with_the_answer() {
+    let mut orders = Vec::new();
+    for seed in [1404, 1405] {
+        let (world, alice, tablet, bob) = two_devices(seed).await;
+        let known = secret(&alice, "pair_secret", "contact WHERE id != 0");
+        let of_bob = link(&bob, false).await;
+        bob.messenger.shut_down();
+        alice.messenger.join(&of_bob).await.unwrap();
+        danger::remove_device(&alice.messenger, device(&tablet).await).await.unwrap();
+        tablet.messenger.shut_down();
+        alice.catch_up().await.unwrap();
+        let bob = world.reopen(bob).await.unwrap();
+        rest(&world, &[&bob, &alice]).await;
+        assert_eq!(bob.refused("content_misplaced"), 0, "nothing but the request leaves under the invite");
+        they_talk(&world, &alice, &bob, "answered").await;
+        assert!(share_a_pair(&alice, &bob), "seed {seed}");
+        assert_ne!(secret(&alice, "pair_secret", "contact WHERE id != 0"), known);
+        orders.push(is_first(&alice, &bob).await);
+    }
+    assert!(orders.contains(&true) && orders.contains(&false), "{orders:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn b3_a_change_that_a_request_has_put_off_or_given_up_goes_on_when_nobody_answers_it() {
+    for (seed, is_removed_first) in [(1424, false), (1425, true)] {
+        let (world, alice, tablet, bob) = two_devices(seed).await;
+        let known = secret(&alice, "pair_secret", "contact WHERE id != 0");
+        let (of_bob, hers) = (link(&bob, false).await, alice.messenger.account().await.unwrap().id);
+        // Blocked, he hears no request and keeps her as a contact.
+        bob.messenger.block(hers).await.unwrap();
+        bob.catch_up().await.unwrap();
+        let removed = device(&tablet).await;
+        tablet.messenger.shut_down();
+        if is_removed_first {
+            danger::remove_device(&alice.messenger, removed).await.unwrap();
+            alice.messenger.join(&of_bob).await.unwrap();
+        } else {
+            alice.messenger.join(&of_bob).await.unwrap();
+            danger::remove_device(&alice.messenger, removed).await.unwrap();
+        }
+        world.settle(&[&alice, &bob]).await.unwrap();
+        let [alice, bob] = world.switched_off([alice, bob], 8 * DAY).await.unwrap();
+        world.wait(DAY / 4).await;
+        bob.messenger.unblock(hers).await.unwrap();
+        rest(&world, &[&alice, &bob]).await;
+        they_talk(&world, &alice, &bob, "as it was").await;
+        assert!(share_a_pair(&alice, &bob), "removed first: {is_removed_first}");
+        assert_ne!(secret(&alice, "pair_secret", "contact WHERE id != 0"), known);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn b3_that_a_change_was_taken_up_is_not_said_under_an_invite_and_is_said_when_nobody_answers() {
+    for (seed, asks_first) in [(1426, true), (1427, false)] {
+        let (world, alice, tablet, bob) = two_devices(seed).await;
+        let laptop = bob_with_another_device(&world, [&alice, &tablet, &bob]).await;
+        let hers = alice.messenger.account().await.unwrap().id;
+        tablet.messenger.shut_down();
+        // An invite of before ends with the removal, and he hears no request by one of later: he blocks her.
+        let before = link(&bob, true).await;
+        hold_back_what_goes_to(&world, &bob);
+        if asks_first {
+            alice.messenger.join(&before).await.unwrap();
+        }
+        danger::remove_device(&bob.messenger, device(&laptop).await).await.unwrap();
+        laptop.messenger.shut_down();
+        for person in [&bob, &alice] {
+            person.messenger.catch_up(Duration::from_secs(60)).await.unwrap();
+        }
+        assert_eq!(alice.database().number("SELECT pair_epoch FROM contact WHERE id != 0"), 2, "she has heard of it");
+        if asks_first {
+            let waits = "SELECT count(*) FROM outbox WHERE state < 2 AND after_batch IS NOT NULL";
+            assert_eq!(alice.database().number(waits), 1, "what waits for calls would leave");
+        } else {
+            alice.messenger.join(&link(&bob, true).await).await.unwrap();
+        }
+        bob.messenger.block(hers).await.unwrap();
+        world.network.meddle(None);
+        world.settle(&[&bob, &alice]).await.unwrap();
+        let [alice, bob] = world.switched_off([alice, bob], 8 * DAY).await.unwrap();
+        world.wait(DAY / 4).await;
+        bob.messenger.unblock(hers).await.unwrap();
+        rest(&world, &[&alice, &bob]).await;
+        they_talk(&world, &alice, &bob, "all the same").await;
+        assert!(share_a_pair(&alice, &bob), "asks first: {asks_first}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_an_answer_counts_also_where_another_device_has_told_of_a_secret_since_the_request() {
+    let mut orders = Vec::new();
+    for seed in [1404, 1405] {
+        let (world, alice, tablet, bob) = two_devices(seed).await;
+        let of_bob = link(&bob, true).await;
+        bob.messenger.shut_down();
+        tablet.messenger.join(&of_bob).await.unwrap();
+        // As if the secret were one that he has drawn since the tablet heard of it.
+        alice.database().change("UPDATE contact SET pair_version = pair_version + 1 WHERE id != 0");
+        let bobs = alice.contact("bob").await.unwrap().id;
+        alice.messenger.rename(bobs, Some("bob".to_owned())).await.unwrap();
+        world.settle(&[&alice, &tablet]).await.unwrap();
+        let told = "SELECT count(*) FROM contact WHERE claim IS NOT NULL AND pair_version = 2";
+        assert_eq!(tablet.database().number(told), 1, "it has heard, and still asks");
+        let bob = world.reopen(bob).await.unwrap();
+        rest(&world, &[&bob, &tablet, &alice]).await;
+        let shared = |person: &Person| secret(person, "pair_secret", "contact WHERE id != 0");
+        assert_eq!([shared(&tablet), shared(&alice)], [shared(&bob), shared(&bob)], "seed {seed}");
+        they_talk(&world, &tablet, &bob, "answered").await;
+        orders.push(is_first(&alice, &bob).await);
+    }
+    assert!(orders.contains(&true) && orders.contains(&false), "{orders:?}");
 }
