@@ -123,7 +123,12 @@ impl Batch<'_, '_, '_> {
             Err(nonsense) => return Err(Fault::Refused(nonsense.code)),
             Ok(content) => content,
         };
-        if let Content::PairChange { pair_secret, epoch, before } = &content {
+        // One in whose place another has come speaks of what that one does not know, and need not be the owner's any more: it leads nowhere.
+        let leads_on = matches!(content, Content::PairChange { .. } | Content::CardChange(_));
+        let leads_astray = leads_on && !self.device(&contact, device)?.listed;
+        if let Content::PairChange { pair_secret, epoch, before } = &content
+            && !leads_astray
+        {
             if *epoch > contact.head.epoch {
                 // Only the list of that epoch says which devices are theirs still: this one may be the one that they have removed.
                 self.received.stale.push(row);
@@ -146,7 +151,7 @@ impl Batch<'_, '_, '_> {
             self.forget_contact(row);
         }
         let is_of_handshake = matches!(content, Content::ContactAccept { .. } | Content::PairReady);
-        let is_over = is_of_handshake && self.meet(&contact, device, letter.counter)? == Met::Late;
+        let is_over = leads_astray || is_of_handshake && self.meet(&contact, device, letter.counter)? == Met::Late;
         let order = self.count(&contact, device, &letter, asks_to_be_confirmed(&content))?;
         // One that left before and is new here was missing, whether or not that was known.
         self.device(&contact, device)?.news.was_missing |= !letter.earlier.is_empty();

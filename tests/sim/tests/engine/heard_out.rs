@@ -4,8 +4,11 @@
 use std::time::Duration;
 
 use sotto_core::records::Kind;
+use sotto_crypto::letter::{Card, Content};
 use sotto_crypto::manifest::VerifiedManifest;
-use sotto_sim::{Envelope, Forger, HeldPost, Person, World};
+use sotto_crypto::secret::{ChainKey, PairSecret};
+use sotto_protocol::{AccountId, ChainId};
+use sotto_sim::{Envelope, Forger, HeldPost, Person, World, hex};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const UNDER_WAY: &str = "under way";
@@ -20,6 +23,11 @@ struct Replaced {
 
 impl Replaced {
     async fn begin(seed: u64) -> Self {
+        Self::begin_with(seed, None).await
+    }
+
+    /// With a letter that says something else.
+    async fn begin_with(seed: u64, content: Option<Content>) -> Self {
         let (world, _, alice, bob) = World::contacts(seed).await;
         for (one, other, name) in [(&alice, &bob, "bob"), (&bob, &alice, "alice"), (&alice, &bob, "bob")] {
             one.say(name, "before the copy").await.expect("they speak");
@@ -29,7 +37,20 @@ impl Replaced {
         bob.say("alice", "after it").await.expect("they speak");
         world.settle(&[&bob, &alice]).await.expect("they settle");
         let post = HeldPost::begin(&world.network);
-        alice.say("bob", UNDER_WAY).await.expect("they speak");
+        let alice = match content {
+            None => {
+                alice.say("bob", UNDER_WAY).await.expect("they speak");
+                alice
+            }
+            Some(content) => {
+                alice.messenger.shut_down();
+                alice.database().change(&format!(
+                    "INSERT INTO outbox (peer_device, content, message_id, state, sent_at) SELECT id, x'{}', randomblob(16), 0, 1 FROM peer_device",
+                    hex(&content.encode().expect("legal"))
+                ));
+                world.reopen(alice).await.expect("it opens")
+            }
+        };
         alice.catch_up().await.expect("it leaves");
         let letter = post.take().pop().expect("a letter");
         post.end(&world.network);
@@ -138,4 +159,31 @@ async fn h2_what_cannot_be_opened_of_a_replaced_device_leaves_no_place_and_asks_
     let messages = bob.messenger.messages(alice, None, u32::MAX).await.unwrap();
     assert!(!messages.iter().any(|message| matches!(message.kind, Kind::Unopened(_))));
     assert_eq!(replaced.world.network.envelopes_to(&replaced.alice).len(), sent);
+}
+
+/// What bob shares with alice, and where he reads her lists.
+fn known(bob: &Person) -> Vec<Vec<u8>> {
+    bob.database().blobs("SELECT pair_secret FROM contact UNION ALL SELECT chain FROM contact")
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_a_replaced_device_changes_neither_the_pair_secret_nor_the_chain_that_is_read() {
+    let before = PairSecret::from_bytes([1; 32]).id();
+    let change = Content::PairChange { pair_secret: PairSecret::from_bytes([9; 32]), epoch: 2, before };
+    let (world, relay, alice, _) = World::contacts(1225).await;
+    let account: AccountId = alice.messenger.account().await.expect("it reads").id;
+    drop(world);
+    let (chain, chain_key) = (ChainId::from_bytes([9; 32]), ChainKey::from_bytes([9; 32]));
+    let moved = Content::CardChange(Card { account, relay, chain, chain_key });
+    for content in [change, moved] {
+        let replaced = Replaced::begin_with(1225, Some(content)).await;
+        let bob = &replaced.bob;
+        // As if she had begun an epoch since, of which the device before knows as well.
+        bob.database().change("UPDATE contact SET epoch = 40");
+        let before = known(bob);
+        assert!(replaced.world.network.put(&replaced.letter).await);
+        let _ = bob.messenger.catch_up(Duration::from_secs(5)).await;
+        assert_eq!(known(bob), before);
+        assert_eq!(bob.refusals().len(), 0, "it is heard, and says nothing: {:?}", bob.refusals());
+    }
 }
