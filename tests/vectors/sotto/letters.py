@@ -68,7 +68,7 @@ CONTENT = {
     72: ("pair_ready", {}),
     73: ("card_change", {1: ("card", CARD)}),
     74: ("pair_change", {1: ("pair_secret", "bytes"), 2: ("epoch", "uint"), 3: ("before", "bytes")}),
-    75: ("pair_changed", {1: ("epoch", "uint")}),
+    75: ("pair_changed", {1: ("pair", "bytes")}),
     43: ("own_device_sync", {1: ("said", SAID), 2: ("contact", SYNCED_CONTACT)}),
 }
 CHANNELS = {
@@ -197,8 +197,8 @@ def check_pair_change(change):
 
 
 def check_pair_changed(changed):
-    require(changed["epoch"] >= 2, "malformed")
-    return [("body", "pair-changed"), ("epoch", changed["epoch"])]
+    exactly(32, changed["pair"])
+    return [("body", "pair-changed"), ("pair", changed["pair"])]
 
 
 def check_card_change(change):

@@ -120,10 +120,10 @@ pub enum Content {
         /// The one that both shared, as far as the sender knew.
         before: PairId,
     },
-    /// The answer: the sender's tokens of the pair that came with that epoch stand.
+    /// The answer: the sender's tokens of that pair stand.
     PairChanged {
-        /// Of the reader's account.
-        epoch: u32,
+        /// The id of its secret, which the reader's account has drawn.
+        pair: PairId,
     },
     /// The sender's chain for this audience moved.
     CardChange(Card),
@@ -191,8 +191,9 @@ impl Content {
                 let (epoch, before) = (check_epoch(*epoch)?, Bytes::copy_from_slice(before.as_bytes()));
                 (String::new(), Some(Body::PairChange(letter::PairChange { pair_secret, epoch, before })))
             }
-            Self::PairChanged { epoch } => {
-                (String::new(), Some(Body::PairChanged(letter::PairChanged { epoch: check_epoch(*epoch)? })))
+            Self::PairChanged { pair } => {
+                let pair = Bytes::copy_from_slice(pair.as_bytes());
+                (String::new(), Some(Body::PairChanged(letter::PairChanged { pair })))
             }
             Self::CardChange(card) => {
                 (String::new(), Some(Body::CardChange(letter::CardChange { card: Some(card.to_message()) })))
@@ -243,7 +244,7 @@ impl Content {
                 epoch: check_epoch(change.epoch)?,
                 before: PairId::try_from(&*change.before)?,
             },
-            Body::PairChanged(changed) => Self::PairChanged { epoch: check_epoch(changed.epoch)? },
+            Body::PairChanged(changed) => Self::PairChanged { pair: PairId::try_from(&*changed.pair)? },
             Body::CardChange(change) => Self::CardChange(Card::from_message(change.card)?),
             Body::OwnDeviceSync(sync) => Self::OwnDeviceSync(OwnDeviceSync::from_message(sync)?),
         })

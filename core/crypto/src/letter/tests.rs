@@ -195,7 +195,7 @@ fn one_of_each(person: &Person) -> [Content; 10] {
             epoch: 2,
             before: PairSecret::from_bytes([4; 32]).id(),
         },
-        Content::PairChanged { epoch: 2 },
+        Content::PairChanged { pair: PairSecret::from_bytes([6; 32]).id() },
         Content::CardChange(card(person)),
         Content::ContactRequest {
             name: name.clone(),
@@ -250,8 +250,9 @@ fn a_pair_changes_with_an_epoch_behind_the_first() {
     for epoch in [0, 1] {
         let (pair_secret, before) = (PairSecret::from_bytes([6; 32]), PairSecret::from_bytes([4; 32]).id());
         assert!(Content::PairChange { pair_secret, epoch, before }.encode().is_err());
-        assert!(Content::PairChanged { epoch }.encode().is_err());
-        let body = Some(letter::content::Body::PairChanged(letter::PairChanged { epoch }));
+        let of = |byte: u8| Bytes::copy_from_slice(&[byte; 32]);
+        let body = letter::PairChange { pair_secret: of(6), epoch, before: of(4) };
+        let body = Some(letter::content::Body::PairChange(body));
         let bytes = letter::Content { fallback: String::new(), body }.encode_to_vec().into();
         assert!(matches!(Content::decode(&bytes, Channel::Contact), Err(ContentError::Malformed(_))));
     }

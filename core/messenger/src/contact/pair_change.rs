@@ -57,13 +57,9 @@ impl Contact {
         self.change.under_way.zip(self.change.before.as_ref())
     }
 
-    /// The epoch of theirs with which they have drawn the secret in use, where they may not know that we have taken it up.
-    pub(crate) const fn change_taken_up(&self) -> Option<u32> {
-        if self.change.has_former && self.pair_usable && !self.pair_is_ours && self.change.heard_of > 0 {
-            Some(self.change.heard_of)
-        } else {
-            None
-        }
+    /// Whether they have drawn the secret in use with a change, and may not know that we have taken it up.
+    pub(crate) const fn has_taken_change_up(&self) -> bool {
+        self.change.has_former && self.pair_usable && !self.pair_is_ours && self.change.heard_of > 0
     }
 
     /// Whether tokens of pairs before this one stand at our inboxes.
@@ -71,9 +67,9 @@ impl Contact {
         self.change.has_former
     }
 
-    /// Whether a change of ours that began with that epoch is what they have not taken up.
-    pub(crate) fn is_changing_since(&self, epoch: u32) -> bool {
-        self.change.under_way == Some(epoch)
+    /// Whether that is the pair of a change of ours, begun here or on another device, that they have not taken up as far as is known.
+    pub(crate) fn is_changing_to(&self, pair: &PairId) -> bool {
+        self.change.before.is_some() && self.pair_secret.as_ref().is_some_and(|secret| secret.id() == *pair)
     }
 
     /// Judges a change of theirs. Of two at once the one stays that the account with the lower id has drawn; they are at once where theirs

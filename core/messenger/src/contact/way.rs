@@ -121,10 +121,16 @@ pub(crate) fn ask_again(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreErr
     Ok(())
 }
 
-/// They need not answer any more: another device of ours has the answer, or was told to ask for none.
+/// They need not answer any more: nobody has while the invite held, or another device of ours has met them, or removed them.
 pub(crate) fn end_request(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
     tx.execute("UPDATE contact SET claim = NULL, invite_expires_at = NULL WHERE id = ?1", [row.0])?;
     Ok(())
+}
+
+/// Another device of ours has met them anew: what was under way here is over.
+pub(crate) fn is_met_elsewhere(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
+    end_request(tx, row)?;
+    pair_change::forget(tx, row)
 }
 
 /// Contacts who were asked again and have not answered while the invite held: all goes on as it was before. An answer counts all the same.
@@ -222,7 +228,7 @@ pub(crate) fn pair_version(view: &impl Query, row: ContactRow) -> Result<u64, St
 }
 
 /// What a device of ours shares with them is what all share from now on; nothing, where they were removed there. Tokens of a pair before may
-/// stand here. `drawn_by` is who has drawn it. A request of ours to somebody who is a contact goes on: whatever they answer takes its place, whoever drew it.
+/// stand here. `drawn_by` is who has drawn it: they are reached by what both shared before for as long as they may not have ours. A request of ours to somebody who is a contact goes on: whatever they answer takes its place, whoever drew it.
 pub(crate) fn set_shared_pair(
     tx: &mut Tx<'_>,
     row: ContactRow,
@@ -232,7 +238,7 @@ pub(crate) fn set_shared_pair(
 ) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE contact SET pair_secret = ?2, pair_is_ours = ?4 AND claim IS NULL, pair_usable = 0, pair_version = ?3,
-             pair_before = NULL, pair_changing = NULL, pair_due = 0, pair_former = pair_secret IS NOT NULL AND ?2 IS NOT NULL WHERE id = ?1",
+             pair_before = iif(?4 AND ?2 IS NOT NULL, coalesce(pair_before, iif(pair_usable, pair_secret, NULL)), NULL), pair_changing = NULL, pair_due = 0, pair_former = pair_secret IS NOT NULL AND ?2 IS NOT NULL WHERE id = ?1",
         params![row.0, secret.map(PairSecret::as_bytes), stored(version), drawn_by == PairOf::Us],
     )?;
     Ok(())
@@ -241,7 +247,7 @@ pub(crate) fn set_shared_pair(
 /// Their tokens of the pair stand: theirs for our answer are no longer needed.
 pub(crate) fn pair_is_usable(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE contact SET pair_usable = 1, reply_secret = NULL WHERE id = ?1 AND pair_secret IS NOT NULL",
+        "UPDATE contact SET pair_usable = 1, reply_secret = NULL, pair_before = NULL, pair_changing = NULL WHERE id = ?1 AND pair_secret IS NOT NULL",
         [row.0],
     )?;
     Ok(())

@@ -10,6 +10,7 @@
 
 use sotto_crypto::letter::Content;
 use sotto_crypto::secret::{PairId, PairSecret};
+use sotto_protocol::Timestamp;
 
 use super::tokens::{Purpose, Quota, batch_of, drop_former_tokens, is_under_pair, put_tokens};
 use super::{Dropped, drop_tokens};
@@ -54,7 +55,8 @@ fn change_pair(
     }
     pair_change::begin(tx, contact.row, &pair, epoch)?;
     let content = Content::PairChange { pair_secret: pair, epoch, before };
-    outbox::queue_content(tx, contact.row, &content, Some(batch), None, times.network, chance)
+    outbox::queue_content(tx, contact.row, &content, Some(batch), None, times.network, chance)?;
+    own::sync::contact_changed(tx, own, contact.row, times.network, chance)
 }
 
 /// A request of ours has ended without an answer. It has given up the letters of a change that were under way, and a change that became due
@@ -71,10 +73,10 @@ pub(super) fn go_on(
     if contact.is_change_due() {
         return change_what_is_due(tx, own, row, times, chance);
     }
-    let content = match (contact.change_under_way(), contact.change_taken_up()) {
+    let content = match (contact.change_under_way(), contact.has_taken_change_up()) {
         (Some((epoch, before)), _) => Content::PairChange { pair_secret: pair.clone(), epoch, before: before.id() },
-        (None, Some(epoch)) => Content::PairChanged { epoch },
-        (None, None) => return Ok(()),
+        (None, true) => Content::PairChanged { pair: pair.id() },
+        (None, false) => return Ok(()),
     };
     let batch = batch_of(tx, own, row, pair)?;
     outbox::queue_content(tx, row, &content, batch, None, times.network, chance)
@@ -117,7 +119,7 @@ pub(crate) fn take_pair_change(
     };
     // While we ask them only the request waits for calls and leaves: this goes the way that the answer opens, or the end of the request.
     let batch = batch.filter(|_| !contact.is_asked());
-    let content = Content::PairChanged { epoch };
+    let content = Content::PairChanged { pair: pair.id() };
     outbox::queue_content(tx, contact.row, &content, batch, None, times.network, chance)?;
     if heard == Heard::News {
         own::sync::contact_changed(tx, own, contact.row, times.network, chance)?;
@@ -139,11 +141,19 @@ fn take_up(
     Ok(batch)
 }
 
-/// They say that their tokens of the pair that came with that epoch of ours stand. Says whether that is news.
-pub(crate) fn pair_is_changed(tx: &mut Tx<'_>, contact: &Contact, epoch: u32) -> Result<bool, Error> {
-    let is_news = contact.is_changing_since(epoch);
+/// They say that their tokens of a pair stand. Says whether that is news, of the one in use that one of our devices has drawn.
+pub(crate) fn pair_is_changed(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    contact: &Contact,
+    pair: &PairId,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<bool, Error> {
+    let is_news = contact.is_changing_to(pair);
     if is_news {
         pair_change::is_taken_up(tx, contact.row)?;
+        own::sync::contact_changed(tx, own, contact.row, now, chance)?;
     }
     Ok(is_news)
 }

@@ -193,12 +193,12 @@ pub(crate) fn names(view: &impl Query) -> Result<(DeviceId, Option<DeviceId>), S
     Ok((device, before.filter(|_| is_unpublished(view).unwrap_or(false))))
 }
 
-/// What the device before goes on with by itself: calls that it has still to make, its invites, and requests that wait for an answer, theirs or
-/// its own (PROTOCOL C2).
+/// What the device before goes on with by itself: calls that it has still to make, its invites, requests that wait for an answer, theirs or
+/// its own (PROTOCOL C2), and changes of a pair secret that have to wait: two devices would each draw one.
 fn leave_what_is_under_way(tx: &mut Tx<'_>) -> Result<(), Error> {
     let (asked, asking) = (ContactState::Asked.code(), ContactState::Asking.code());
     tx.execute("UPDATE contact SET state = ?3 WHERE state IN (?1, ?2)", [asked, asking, ContactState::Removed.code()])?;
-    tx.execute("UPDATE contact SET claim = NULL, invite_expires_at = NULL, invite = NULL", [])?;
+    tx.execute("UPDATE contact SET claim = NULL, invite_expires_at = NULL, invite = NULL, pair_due = 0", [])?;
     let tables = ["relay_task", "joining", "alias", "invite", "predecessor_request", "predecessor", "former_inbox"];
     for table in tables {
         tx.execute(&format!("DELETE FROM {table}"), [])?;

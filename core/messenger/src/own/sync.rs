@@ -269,7 +269,7 @@ fn take_pair(tx: &mut Tx<'_>, row: ContactRow, synced: &SyncedContact, before: B
         let drawn_by = if synced.pair_usable { PairOf::Them } else { PairOf::Us };
         contact::set_shared_pair(tx, row, told.1, drawn_by, told.0)?;
         if before == Before::Nothing || contact.state == ContactState::Removed {
-            contact::end_request(tx, row)?;
+            contact::is_met_elsewhere(tx, row)?;
         }
     }
     let contact = contact::by_row(tx, row)?;

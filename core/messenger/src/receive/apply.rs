@@ -349,8 +349,10 @@ impl Batch<'_, '_, '_> {
                 self.forget_contact(contact.row);
                 self.received.answered.extend(is_ours.then_some(contact.row));
             }
-            Content::PairChanged { epoch } => {
-                if handshake::pair_is_changed(self.tx, contact, epoch).map_err(into_fault)? {
+            Content::PairChanged { pair } => {
+                if handshake::pair_is_changed(self.tx, self.own, contact, &pair, self.now, self.chance)
+                    .map_err(into_fault)?
+                {
                     self.forget_contact(contact.row);
                     self.received.answered.push(contact.row);
                 }

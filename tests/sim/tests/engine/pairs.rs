@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sotto_core::danger;
+use sotto_core::{InviteOptions, danger};
 use sotto_protocol::request::path;
 use sotto_sim::{Fate, HeldPost, Person, World, envelopes_of};
 
@@ -194,4 +194,45 @@ async fn c2_an_answer_counts_also_where_another_device_has_told_of_a_secret_sinc
         orders.push(is_first(&alice, &bob).await);
     }
     assert!(orders.contains(&true) && orders.contains(&false), "{orders:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn b3_a_pair_that_changes_later_is_told_to_a_device_that_was_linked_meanwhile() {
+    let (world, alice, tablet, bob) = two_devices(1430).await;
+    let relay = alice.messenger.account().await.unwrap().relays.swap_remove(0);
+    let carol = world.person("carol", &[relay]).await.unwrap();
+    let invite = alice.messenger.invite(InviteOptions { auto_accept: true, ..InviteOptions::default() }).await.unwrap();
+    rest(&world, &[&alice, &bob, &tablet]).await;
+    alice.messenger.shut_down();
+    carol.messenger.join(&invite.link).await.unwrap();
+    carol.catch_up().await.unwrap();
+    carol.messenger.shut_down();
+    let alice = world.reopen(alice).await.unwrap();
+    rest(&world, &[&alice, &bob, &tablet]).await;
+    // Half met: that her tokens stand carol has not said yet.
+    danger::remove_device(&alice.messenger, device(&tablet).await).await.unwrap();
+    tablet.messenger.shut_down();
+    rest(&world, &[&alice, &bob]).await;
+    let laptop = world.second_device(&alice).await.unwrap();
+    rest(&world, &[&laptop, &alice, &bob]).await;
+    let carol = world.reopen(carol).await.unwrap();
+    rest(&world, &[&carol, &alice, &laptop]).await;
+    let shared = |person: &Person, name: &str| secret(person, "pair_secret", &format!("contact WHERE name = '{name}'"));
+    let carols = shared(&carol, "alice");
+    assert_eq!([shared(&alice, "carol"), shared(&laptop, "carol")], [carols.clone(), carols]);
+    for device in [&alice, &laptop] {
+        let is_quiet = "SELECT count(*) FROM contact WHERE name = 'carol' AND pair_usable AND pair_before IS NULL AND NOT pair_due";
+        assert_eq!(device.database().number(is_quiet), 1);
+    }
+    world.wait(2 * DAY).await;
+    carol.say("alice", "to both of them").await.unwrap();
+    laptop.say("carol", "from the laptop").await.unwrap();
+    rest(&world, &[&laptop, &carol, &alice, &laptop]).await;
+    for (person, of) in [(&laptop, "carol"), (&alice, "carol"), (&carol, "alice")] {
+        let said = person.transcript(of).await.unwrap();
+        assert!(
+            ["to both of them", "from the laptop"].iter().all(|text| said.iter().any(|other| other == text)),
+            "{said:?}"
+        );
+    }
 }

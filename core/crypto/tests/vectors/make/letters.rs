@@ -241,7 +241,7 @@ fn add_contents(scenarios: &mut Scenarios) {
         ("given-up", Content::GivenUp(given_up()), &["contact", "own"]),
         ("pair-ready", Content::PairReady, &["contact"]),
         ("pair-change", pair_change, &["contact"]),
-        ("pair-changed", Content::PairChanged { epoch: 2 }, &["contact"]),
+        ("pair-changed", Content::PairChanged { pair: PairSecret::from_bytes([6; 32]).id() }, &["contact"]),
         ("card-change", Content::CardChange(card()), &["contact"]),
         ("contact-request", request, &["invite"]),
         ("contact-accept", accept, &["reply"]),

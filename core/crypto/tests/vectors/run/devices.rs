@@ -280,7 +280,7 @@ pub(crate) fn content(vector: &Vector) -> Outcome {
             let answers = answers.text("body", "pair-change").hex("pair_secret", pair_secret.as_bytes());
             answers.text("epoch", epoch).hex("before", before.as_bytes()).0
         }
-        Content::PairChanged { epoch } => answers.text("body", "pair-changed").text("epoch", epoch).0,
+        Content::PairChanged { pair } => answers.text("body", "pair-changed").hex("pair", pair.as_bytes()).0,
         Content::OwnDeviceSync(OwnDeviceSync::Said { account, content }) => {
             answers.text("body", "said").hex("account", account).hex("content", content).0
         }
