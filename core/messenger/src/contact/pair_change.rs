@@ -72,6 +72,13 @@ impl Contact {
         self.change.before.is_some() && self.pair_secret.as_ref().is_some_and(|secret| secret.id() == *pair)
     }
 
+    /// Whether another change of ours follows theirs, which takes the place of one: a change that is due, or under way at the same time, is of a
+    /// device that was removed, and that theirs may have been told to.
+    pub(crate) fn owes_change_behind(&self, before: &PairId) -> bool {
+        let is_crossed = self.pair_secret.as_ref().is_some_and(|secret| secret.id() != *before);
+        self.change.is_due || self.change.under_way.is_some() && is_crossed
+    }
+
     /// Judges a change of theirs. Of two at once the one stays that the account with the lower id has drawn; they are at once where theirs
     /// begins with another secret than the one that we have drawn.
     pub(crate) fn hears_of(
@@ -110,17 +117,17 @@ pub(crate) fn begin_later(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreE
     Ok(())
 }
 
-/// They have drawn another, whose tokens stand at their inboxes.
-pub(crate) fn take(tx: &mut Tx<'_>, row: ContactRow, pair: &PairSecret) -> Result<(), StoreError> {
+/// They have drawn another, whose tokens stand at their inboxes; ours follows where one `is_due` behind it.
+pub(crate) fn take(tx: &mut Tx<'_>, row: ContactRow, pair: &PairSecret, is_due: bool) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE contact SET pair_secret = ?2, pair_is_ours = 0, pair_usable = 1, reply_secret = NULL, pair_before = NULL, pair_changing = NULL,
-             pair_due = 0, pair_former = 1, pair_version = pair_version + 1 WHERE id = ?1",
-        params![row.0, pair.as_bytes()],
+             pair_due = ?3, pair_former = 1, pair_version = pair_version + 1 WHERE id = ?1",
+        params![row.0, pair.as_bytes(), is_due],
     )?;
     Ok(())
 }
 
-/// A change of theirs was heard of.
+/// A change of theirs was heard of, and counts.
 pub(crate) fn note(tx: &mut Tx<'_>, row: ContactRow, epoch: u32) -> Result<(), StoreError> {
     tx.execute("UPDATE contact SET pair_epoch = max(pair_epoch, ?2) WHERE id = ?1", params![row.0, epoch])?;
     Ok(())

@@ -6,7 +6,8 @@
 //! both:  what came under a token of the new one shows that those before are needed no more: they are dropped
 //! ```
 //! At every moment each reaches the other by tokens that stand: those before stay until the new ones are used. So both may change at once: the
-//! secret of the account with the lower id stays, whichever letter comes first.
+//! secret of the account with the lower id stays, whichever letter comes first. It may have been told to the device that the other has just
+//! removed: so the other changes it once more.
 
 use sotto_crypto::letter::Content;
 use sotto_crypto::secret::{PairId, PairSecret};
@@ -82,7 +83,7 @@ pub(super) fn go_on(
     outbox::queue_content(tx, row, &content, batch, None, times.network, chance)
 }
 
-/// A change that waited for the pair to be usable, or for the end of a request of ours, begins.
+/// A change that waited for the pair to be usable, for the end of a request of ours, or for theirs that came in between, begins.
 pub(crate) fn change_what_is_due(
     tx: &mut Tx<'_>,
     own: &Own,
@@ -107,22 +108,21 @@ pub(crate) fn take_pair_change(
     chance: &mut Chance<'_>,
 ) -> Result<bool, Error> {
     let heard = contact.hears_of(&own.account, pair, epoch, before);
-    if heard == Heard::Known {
-        return Ok(false);
-    }
-    pair_change::note(tx, contact.row, epoch)?;
     let batch = match heard {
+        // One that gives way to ours was not heard of: another of that epoch follows.
         Heard::Known | Heard::OursStays => return Ok(false),
         // The device that told this one may be off for long before it can say so.
         Heard::Shared => batch_of(tx, own, contact.row, pair)?,
-        Heard::News => Some(take_up(tx, own, contact, pair, chance)?),
+        Heard::News => Some(take_up(tx, own, contact, (pair, before), chance)?),
     };
+    pair_change::note(tx, contact.row, epoch)?;
     // While we ask them only the request waits for calls and leaves: this goes the way that the answer opens, or the end of the request.
     let batch = batch.filter(|_| !contact.is_asked());
     let content = Content::PairChanged { pair: pair.id() };
     outbox::queue_content(tx, contact.row, &content, batch, None, times.network, chance)?;
     if heard == Heard::News {
         own::sync::contact_changed(tx, own, contact.row, times.network, chance)?;
+        change_what_is_due(tx, own, contact.row, times, chance)?;
     }
     Ok(heard == Heard::News)
 }
@@ -132,12 +132,12 @@ fn take_up(
     tx: &mut Tx<'_>,
     own: &Own,
     contact: &Contact,
-    pair: &PairSecret,
+    (pair, before): (&PairSecret, &PairId),
     chance: &mut Chance<'_>,
 ) -> Result<i64, StoreError> {
     let batch = task::new_batch(tx)?;
     put_tokens(tx, own, batch, Purpose::Pair(contact.row), Quota::default(), |inbox| pair.token(inbox, 0), chance)?;
-    pair_change::take(tx, contact.row, pair)?;
+    pair_change::take(tx, contact.row, pair, contact.owes_change_behind(before))?;
     Ok(batch)
 }
 

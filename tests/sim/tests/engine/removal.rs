@@ -183,12 +183,15 @@ async fn b3_two_who_remove_a_device_at_once_share_one_pair_secret_in_the_end() {
         for gone in [&tablet, &laptop] {
             gone.messenger.shut_down();
         }
+        let drawn = [&alice, &bob].map(|person| secret(person, "pair_secret", "contact WHERE id != 0"));
         world.wait(MINUTE).await;
         world.network.set_down(&relay, false);
         world.wait(2 * MINUTE).await;
         rest(&world, &[&alice, &bob]).await;
         they_talk(&world, &alice, &bob, "one each").await;
         assert!(share_a_pair(&alice, &bob), "{seed}");
+        let shared = secret(&alice, "pair_secret", "contact WHERE id != 0");
+        assert!(!drawn.contains(&shared), "each was sent to a device that the other had just removed, seed {seed}");
         orders.push(alice.messenger.account().await.unwrap().id < bob.messenger.account().await.unwrap().id);
     }
     assert!(orders.contains(&true) && orders.contains(&false), "{orders:?}");
