@@ -174,6 +174,12 @@ pub(crate) fn has_told_chain(tx: &mut Tx<'_>, row: ContactRow, chain: &ChainId) 
     Ok(())
 }
 
+/// They may have heard of no chain.
+pub(crate) fn has_told_no_chain(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET told_chain = NULL WHERE id = ?1", [row.0])?;
+    Ok(())
+}
+
 /// Whether they have.
 pub(crate) fn was_told_chain(view: &impl Query, row: ContactRow, chain: &ChainId) -> Result<bool, StoreError> {
     let told =

@@ -150,6 +150,9 @@ pub(crate) fn end_requests(
 ) -> Result<(), Error> {
     for row in contact::end_requests(tx, ended_at)? {
         rotation::go_on(tx, own, row, times, chance)?;
+        // What led them to a chain was given up for the request, or left out because that names it.
+        contact::has_told_no_chain(tx, row)?;
+        tell_of_chain(tx, own, row, None, times.network, chance)?;
     }
     Ok(())
 }

@@ -105,32 +105,48 @@ async fn b3_a_device_removed_while_its_owner_asks_a_contact_again_changes_the_pa
     assert!(orders.contains(&true) && orders.contains(&false), "{orders:?}");
 }
 
+/// Alice asks bob again, in vain, and removes her tablet before that or behind it.
+async fn asked_in_vain(seed: u64, is_removed_first: bool) -> (World, Person, Person) {
+    let (world, alice, tablet, bob) = two_devices(seed).await;
+    let (of_bob, hers) = (link(&bob, false).await, alice.messenger.account().await.expect("it works").id);
+    // Blocked, he hears no request and keeps her as a contact.
+    bob.messenger.block(hers).await.expect("it works");
+    bob.catch_up().await.expect("it works");
+    let removed = device(&tablet).await;
+    tablet.messenger.shut_down();
+    if is_removed_first {
+        danger::remove_device(&alice.messenger, removed).await.expect("it works");
+        alice.messenger.join(&of_bob).await.expect("it works");
+    } else {
+        alice.messenger.join(&of_bob).await.expect("it works");
+        danger::remove_device(&alice.messenger, removed).await.expect("it works");
+    }
+    world.settle(&[&alice, &bob]).await.expect("it works");
+    let [alice, bob] = world.switched_off([alice, bob], 8 * DAY).await.expect("it works");
+    world.wait(DAY / 4).await;
+    bob.messenger.unblock(hers).await.expect("it works");
+    rest(&world, &[&alice, &bob]).await;
+    (world, alice, bob)
+}
+
 #[tokio::test(start_paused = true)]
 async fn b3_a_change_that_a_request_has_put_off_or_given_up_goes_on_when_nobody_answers_it() {
     for (seed, is_removed_first) in [(1424, false), (1425, true)] {
-        let (world, alice, tablet, bob) = two_devices(seed).await;
-        let known = secret(&alice, "pair_secret", "contact WHERE id != 0");
-        let (of_bob, hers) = (link(&bob, false).await, alice.messenger.account().await.unwrap().id);
-        // Blocked, he hears no request and keeps her as a contact.
-        bob.messenger.block(hers).await.unwrap();
-        bob.catch_up().await.unwrap();
-        let removed = device(&tablet).await;
-        tablet.messenger.shut_down();
-        if is_removed_first {
-            danger::remove_device(&alice.messenger, removed).await.unwrap();
-            alice.messenger.join(&of_bob).await.unwrap();
-        } else {
-            alice.messenger.join(&of_bob).await.unwrap();
-            danger::remove_device(&alice.messenger, removed).await.unwrap();
-        }
-        world.settle(&[&alice, &bob]).await.unwrap();
-        let [alice, bob] = world.switched_off([alice, bob], 8 * DAY).await.unwrap();
-        world.wait(DAY / 4).await;
-        bob.messenger.unblock(hers).await.unwrap();
-        rest(&world, &[&alice, &bob]).await;
+        let (world, alice, bob) = asked_in_vain(seed, is_removed_first).await;
         they_talk(&world, &alice, &bob, "as it was").await;
         assert!(share_a_pair(&alice, &bob), "removed first: {is_removed_first}");
-        assert_ne!(secret(&alice, "pair_secret", "contact WHERE id != 0"), known);
+        assert_eq!(bob.database().number("SELECT pair_epoch FROM contact WHERE id != 0"), 2, "another one");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn b4_a_contact_is_led_to_another_chain_also_where_a_request_without_an_answer_stood_in_between() {
+    for (seed, is_removed_first) in [(1424, false), (1425, true)] {
+        let (world, alice, bob) = asked_in_vain(seed, is_removed_first).await;
+        they_talk(&world, &alice, &bob, "as it was").await;
+        let (read, written) =
+            (secret(&bob, "chain", "contact WHERE id != 0"), secret(&alice, "chain", "own_chain WHERE audience = 1"));
+        assert_eq!(read, written, "removed first: {is_removed_first}");
     }
 }
 
