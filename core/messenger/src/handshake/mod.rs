@@ -31,6 +31,6 @@ pub(crate) use owner::{
 pub(crate) use rotation::{came_under, change_pairs, change_what_is_due, pair_is_changed, take_pair_change};
 pub(crate) use scanner::{Answered, answered, ask_anew, chain_of, end_requests, tell_all_of_chain};
 pub(crate) use tokens::{
-    Dropped, Purpose, UNDER_WAY, drop_tokens, forget_old_aliases, has_tokens_of, is_current_pair, is_first_answer,
+    Dropped, Purpose, UNDER_WAY, drop_tokens, forget_old_aliases, has_tokens_of, is_first_answer, is_under_pair,
     purpose, put_all_tokens, put_sibling_tokens, put_tokens_again, restore_tokens,
 };

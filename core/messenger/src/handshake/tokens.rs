@@ -205,12 +205,6 @@ pub(super) fn batch_of(
     Ok(None)
 }
 
-/// Whether an alias is of a pair token that is in use: not of a pair before.
-pub(crate) fn is_current_pair(view: &impl Query, own_inbox: i64, alias: u32) -> Result<bool, StoreError> {
-    let sql = "SELECT 1 FROM alias WHERE own_inbox = ?1 AND alias = ?2 AND purpose = 1 AND dropped = 0";
-    Ok(view.one(sql, params![own_inbox, alias], |_| Ok(()))?.is_some())
-}
-
 /// An answer has come under an alias. Says whether it is the first to the request whose reply alias that is: each is answered once, and not
 /// any more when a later one was. Otherwise whoever was asked once could give us tokens to put and letters to send for as long as they like.
 pub(crate) fn is_first_answer(tx: &mut Tx<'_>, own_inbox: i64, alias: u32) -> Result<bool, StoreError> {
@@ -282,7 +276,7 @@ pub(crate) fn drop_tokens(
 }
 
 /// Whether an alias is of a pair's token at that inbox.
-pub(super) fn is_under_pair(
+pub(crate) fn is_under_pair(
     view: &impl Query,
     own: &Own,
     own_inbox: i64,

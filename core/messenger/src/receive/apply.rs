@@ -329,9 +329,12 @@ impl Batch<'_, '_, '_> {
             Content::Confirmation | Content::Text(_) | Content::Unknown { .. } => {}
             Content::ResendRequest(request) => healing::answer(self.tx, device, &request, self.now, self.chance)?,
             Content::GivenUp(given_up) => self.take_given_up(contact, device, letter, &given_up)?,
-            // Under a token of a pair before, it tells of that pair.
-            Content::PairReady if !handshake::is_current_pair(self.tx, self.own_inbox, alias)? => {}
             Content::PairReady => {
+                let Some(pair) = contact.pair_secret() else { return Ok(()) };
+                if !handshake::is_under_pair(self.tx, self.own, self.own_inbox, alias, pair)? {
+                    // Under a token of a pair before, it tells of that pair.
+                    return Ok(());
+                }
                 contact::pair_is_usable(self.tx, contact.row)?;
                 if !contact.is_pair_usable() {
                     own::sync::contact_changed(self.tx, self.own, contact.row, self.now, self.chance)

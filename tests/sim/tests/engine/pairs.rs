@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use sotto_core::{InviteOptions, danger};
+use sotto_crypto::letter::Content;
 use sotto_protocol::request::path;
-use sotto_sim::{Fate, HeldPost, Person, World, envelopes_of};
+use sotto_sim::{Fate, HeldPost, Person, World, envelopes_of, hex};
 
 use super::devices::two_devices;
 use super::meeting::link;
@@ -251,4 +252,28 @@ async fn b3_a_pair_that_changes_later_is_told_to_a_device_that_was_linked_meanwh
             "{said:?}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn b3_whoever_has_not_heard_of_a_change_does_not_say_that_it_is_ready() {
+    let (world, alice, tablet, bob) = two_devices(1431).await;
+    hold_back_what_goes_to(&world, &bob);
+    danger::remove_device(&alice.messenger, device(&tablet).await).await.unwrap();
+    tablet.messenger.shut_down();
+    bob.messenger.shut_down();
+    bob.database().change(&format!(
+        "INSERT INTO outbox (peer_device, content, message_id, state, sent_at)
+         SELECT peer_device.id, x'{}', randomblob(16), 0, 1 FROM peer_device JOIN contact ON contact.id = contact WHERE name = 'alice'",
+        hex(&Content::PairReady.encode().expect("legal"))
+    ));
+    let bob = world.reopen(bob).await.unwrap();
+    for person in [&bob, &alice] {
+        let _ = person.messenger.catch_up(Duration::from_secs(60)).await.unwrap();
+    }
+    assert_eq!(bob.database().number("SELECT count(*) FROM outbox WHERE state < 2"), 0, "it has left");
+    assert_eq!(alice.database().number("SELECT count(*) FROM contact WHERE id != 0 AND pair_usable"), 0);
+    world.network.meddle(None);
+    rest(&world, &[&alice, &bob]).await;
+    they_talk(&world, &alice, &bob, "when he has heard").await;
+    assert!(share_a_pair(&alice, &bob));
 }
