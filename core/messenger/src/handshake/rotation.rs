@@ -13,7 +13,7 @@ use sotto_crypto::letter::Content;
 use sotto_crypto::secret::{PairId, PairSecret};
 use sotto_protocol::Timestamp;
 
-use super::tokens::{Purpose, Quota, batch_of, drop_former_tokens, is_under_pair, put_tokens};
+use super::tokens::{Purpose, Quota, batch_of, batch_under, drop_former_tokens, is_under_pair, put_tokens};
 use super::{Dropped, drop_tokens};
 use crate::contact::pair_change::{self, Heard};
 use crate::contact::{self, Contact, ContactState};
@@ -98,12 +98,13 @@ pub(crate) fn change_what_is_due(
     Ok(())
 }
 
-/// They have drawn another pair secret. Says whether it is the one from now on.
+/// They have drawn another pair secret, and say so `under` an alias of an inbox of ours. Says whether it is the one from now on.
 pub(crate) fn take_pair_change(
     tx: &mut Tx<'_>,
     own: &Own,
     contact: &Contact,
     (pair, epoch, before): (&PairSecret, u32, &PairId),
+    under: (i64, u32),
     times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<bool, Error> {
@@ -113,7 +114,13 @@ pub(crate) fn take_pair_change(
         Heard::Known | Heard::OursStays => return Ok(false),
         // The device that told this one may be off for long before it can say so.
         Heard::Shared => batch_of(tx, own, contact.row, pair)?,
-        Heard::News => Some(take_up(tx, own, contact, (pair, before), chance)?),
+        Heard::News => {
+            let batch = take_up(tx, own, contact, (pair, before), chance)?;
+            // However often they change it, two stand: that by which they reach us now, and this one.
+            let used = batch_under(tx, under.0, under.1)?;
+            drop_former_tokens(tx, own, contact.row, pair, used, times.judging)?;
+            Some(batch)
+        }
     };
     pair_change::note(tx, contact.row, epoch)?;
     // While we ask them only the request waits for calls and leaves: this goes the way that the answer opens, or the end of the request.
@@ -170,7 +177,7 @@ pub(crate) fn came_under(
     if !is_under_pair(tx, own, own_inbox, alias, pair)? {
         return Ok(false);
     }
-    drop_former_tokens(tx, own, contact.row, pair, times.judging)?;
+    drop_former_tokens(tx, own, contact.row, pair, None, times.judging)?;
     pair_change::former_are_gone(tx, contact.row)?;
     Ok(true)
 }

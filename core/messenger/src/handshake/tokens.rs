@@ -170,6 +170,12 @@ fn add_alias(
     Ok(())
 }
 
+/// The batch that put the token of an alias: it has put those of the same secret at the other inboxes as well.
+pub(super) fn batch_under(view: &impl Query, own_inbox: i64, alias: u32) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT batch FROM alias WHERE own_inbox = ?1 AND alias = ?2";
+    view.one(sql, params![own_inbox, alias], |row| row.get(0))
+}
+
 /// Whether the tokens of a pair secret are put at our inboxes, and were not dropped for good.
 pub(crate) fn has_tokens_of(
     view: &impl Query,
@@ -292,28 +298,30 @@ pub(crate) fn is_under_pair(
     Ok(hash.is_some_and(|hash| pair.token(&inbox.inbox, 0).hash().as_ref() == hash.as_slice()))
 }
 
-/// Drops the tokens of a contact that are of pairs before this one, at every inbox of ours.
+/// Drops the tokens of a contact that are of pairs before this one, at every inbox of ours, but for those that were put in the batch `used`.
 pub(super) fn drop_former_tokens(
     tx: &mut Tx<'_>,
     own: &Own,
     contact: ContactRow,
     pair: &PairSecret,
+    used: Option<i64>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let batch = task::new_batch(tx)?;
     for inbox in &own.inboxes {
         let kept = pair.token(&inbox.inbox, 0).hash();
-        let sql = "SELECT token_hash FROM alias WHERE own_inbox = ?1 AND contact = ?2 AND purpose = 1 AND dropped = 0 AND token_hash != ?3";
-        let hashes = tx.all(sql, params![inbox.row, contact.0, kept.as_ref()], |row| {
+        let sql = "SELECT token_hash FROM alias WHERE own_inbox = ?1 AND contact = ?2 AND purpose = 1 AND dropped = 0 AND token_hash != ?3
+                   AND batch IS NOT ?4";
+        let hashes = tx.all(sql, params![inbox.row, contact.0, kept.as_ref(), used], |row| {
             row.get::<_, [u8; 32]>(0).map(|hash| Bytes::copy_from_slice(&hash))
         })?;
         if hashes.is_empty() {
             continue;
         }
         tx.execute(
-            "UPDATE alias SET dropped = 1, over_at = ?4
-             WHERE own_inbox = ?1 AND contact = ?2 AND purpose = 1 AND dropped = 0 AND token_hash != ?3",
-            params![inbox.row, contact.0, kept.as_ref(), ms(now.after(UNDER_WAY))],
+            "UPDATE alias SET dropped = 1, over_at = ?5
+             WHERE own_inbox = ?1 AND contact = ?2 AND purpose = 1 AND dropped = 0 AND token_hash != ?3 AND batch IS NOT ?4",
+            params![inbox.row, contact.0, kept.as_ref(), used, ms(now.after(UNDER_WAY))],
         )?;
         let body = relay::TokenDrop { inbox: inbox.inbox.into(), hashes };
         task::queue(tx, batch, &inbox.relay, task::Subject::Inbox(inbox.inbox), task::Kind::TokenDrop, &body)?;

@@ -346,8 +346,9 @@ impl Batch<'_, '_, '_> {
             }
             Content::PairChange { pair_secret, epoch, before } => {
                 let change = (&pair_secret, epoch, &before);
+                let under = (self.own_inbox, alias);
                 let is_ours =
-                    handshake::take_pair_change(self.tx, self.own, contact, change, self.times(), self.chance)
+                    handshake::take_pair_change(self.tx, self.own, contact, change, under, self.times(), self.chance)
                         .map_err(into_fault)?;
                 self.forget_contact(contact.row);
                 self.received.answered.extend(is_ours.then_some(contact.row));

@@ -312,7 +312,7 @@ async fn b3_a_removed_device_changes_no_pair_secret_with_those_who_have_not_hear
 }
 
 #[tokio::test(start_paused = true)]
-async fn b3_a_contact_changes_the_pair_secret_eight_times_in_a_day() {
+async fn b3_a_contact_changes_the_pair_secret_eight_times_in_a_day_and_leaves_two_tokens() {
     let (world, alice, _tablet, bob) = two_devices(1412).await;
     // As if their account were at a late epoch.
     bob.database().change("UPDATE contact SET epoch = 40, pair_version = 0");
@@ -323,6 +323,8 @@ async fn b3_a_contact_changes_the_pair_secret_eight_times_in_a_day() {
     let _ = bob.messenger.catch_up(Duration::from_secs(60)).await;
     assert_eq!(bob.refused("pair_change_too_often"), 12, "{:?}", bob.refusals());
     assert_eq!(bob.database().number("SELECT pair_epoch FROM contact"), 9);
+    let stand = "SELECT count(*) FROM alias WHERE purpose = 1 AND contact = 1 AND dropped = 0";
+    assert_eq!(bob.database().number(stand), 2, "that under which they came, and the last");
 }
 
 #[tokio::test(start_paused = true)]
