@@ -133,7 +133,7 @@ impl Contact {
 
 const COLUMNS: &str = "id, account, name, given_name, state, blocked, relay, chain, chain_key, epoch, version, hash, manifest_read_at, \
                        chain_next, trust, pair_secret, pair_usable, reply_secret, invite_secret, claim, manifest, chain_is_new, pair_is_ours, \
-                       chain_before_relay, chain_before, chain_before_key, pair_before, pair_changing, pair_due, pair_epoch, pair_former";
+                       chain_before_relay, chain_before, chain_before_key, pair_before, pair_changing, pair_due, pair_epoch, pair_former, pair_last";
 
 struct Unparsed {
     contact: Result<Contact, StoreError>,
@@ -162,6 +162,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Unparsed> {
         is_due: row.get(28)?,
         heard_of: row.get(29)?,
         has_former: row.get(30)?,
+        last: row.get::<_, Option<_>>(31)?.map(PairSecret::from_bytes),
     };
     let parse = || {
         Ok(Contact {

@@ -39,9 +39,12 @@ pub(crate) struct PeerDevice {
     pub(crate) confirmed: u64,
     pub(crate) received: u64,
     pub(crate) met: u64,
+    /// It may come from a copy that knows only the pair before ours.
+    pub(crate) is_behind: bool,
 }
 
-const DEVICE_COLUMNS: &str = "id, contact, device, ed25519, curve25519, listed, counter_sent, confirmed, received, met";
+const DEVICE_COLUMNS: &str =
+    "id, contact, device, ed25519, curve25519, listed, counter_sent, confirmed, received, met, pair_behind != 0";
 
 fn read_device(row: &Row<'_>) -> rusqlite::Result<PeerDevice> {
     Ok(PeerDevice {
@@ -55,6 +58,7 @@ fn read_device(row: &Row<'_>) -> rusqlite::Result<PeerDevice> {
         confirmed: counter(row.get(7)?),
         received: counter(row.get(8)?),
         met: counter(row.get(9)?),
+        is_behind: row.get(10)?,
     })
 }
 
@@ -258,6 +262,12 @@ fn heed_predecessor(
         params![successor.0, before.row.0],
     )?;
     tx.execute("UPDATE peer_device SET heard_out = 1 WHERE id = ?1", [before.row.0])?;
+    // It may come from a copy of before our last change of the pair secret, of which the one before has confirmed all letters.
+    tx.execute(
+        "UPDATE peer_device SET pair_behind = 1 WHERE id = ?1
+         AND EXISTS (SELECT 1 FROM contact WHERE contact.id = ?2 AND coalesce(pair_before, pair_last) IS NOT NULL)",
+        params![successor.0, contact.0],
+    )?;
     outbox::moved::succeed(tx, before.row, successor, now)
 }
 

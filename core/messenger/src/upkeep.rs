@@ -107,6 +107,8 @@ fn due_at(engine: &Engine, view: &Connection) -> Result<Timestamp, StoreError> {
     let others = others.chain(outbox::unanswered::due_at(view, now)?).chain(outbox::again::due_at(view, now)?);
     let others = others.chain(own::left_due_at(view)?.filter(|_| knows_the_time));
     let others = others.chain(healing::due_at(engine, view)?).chain(healing::predecessors_due_at(view)?);
+    let is_to_tell = !contact::pair_change::behind(view)?.is_empty();
+    let others = others.chain(is_to_tell.then_some(Timestamp::EPOCH));
     let others = others.chain(prekey::due_at(view, now, knows_the_time)?);
     Ok(others.fold(own::list_due_at(view, issued_at, now)?, Timestamp::min))
 }
@@ -131,12 +133,14 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
     outbox::unanswered::renew(tx, now)?;
     healing::ask_what_is_due(engine, tx, now)?;
     healing::ask_for_predecessors(tx, now, &engine.chance())?;
+    handshake::tell_successors(tx, &engine.own(), now, &mut engine.chance())?;
     sure_now.map_or(Ok(()), |sure_now| forget_what_is_over(engine, tx, sure_now))
 }
 
 fn forget_what_is_over(engine: &Engine, tx: &mut Tx<'_>, sure_now: Timestamp) -> Result<(), Error> {
     note_drained(engine, tx, sure_now)?;
     outbox::expire(tx, sure_now)?;
+    contact::pair_change::forget_last(tx, sure_now)?;
     handshake::end_requests(tx, &engine.own(), sure_now, engine.times(), &mut engine.chance())?;
     handshake::forget_old_invites(tx, sure_now)?;
     handshake::forget_old_aliases(tx, sure_now)?;

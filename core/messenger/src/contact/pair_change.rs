@@ -2,9 +2,13 @@
 
 use rusqlite::params;
 use sotto_crypto::secret::{PairId, PairSecret};
+use sotto_protocol::Timestamp;
+use sotto_protocol::limits::MANIFEST_VALID;
 
 use super::{Contact, ContactRow};
-use crate::store::{StoreError, Tx};
+use crate::peer::DeviceRow;
+use crate::store::column::ms;
+use crate::store::{Query, StoreError, Tx};
 
 /// What a contact's row says of changes of the pair secret.
 #[derive(Clone, Default)]
@@ -17,6 +21,8 @@ pub(crate) struct PairChange {
     pub(super) is_due: bool,
     /// Their epoch that their last change began with.
     pub(super) heard_of: u32,
+    /// The one that both shared before they took ours up: a device of theirs that comes from a copy of then knows that one alone.
+    pub(super) last: Option<PairSecret>,
     /// Tokens of pairs before the one in use stand at our inboxes.
     pub(super) has_former: bool,
 }
@@ -60,6 +66,11 @@ impl Contact {
     /// Whether they have drawn the secret in use with a change, and may not know that we have taken it up.
     pub(crate) const fn has_taken_change_up(&self) -> bool {
         self.change.has_former && self.pair_usable && !self.pair_is_ours && self.change.heard_of > 0
+    }
+
+    /// What a device of theirs may know in the place of a secret that we have drawn, where it comes from an older copy.
+    pub(crate) fn pair_before_ours(&self) -> Option<&PairSecret> {
+        self.change.before.as_ref().or(self.change.last.as_ref())
     }
 
     /// Whether tokens of pairs before this one stand at our inboxes.
@@ -134,8 +145,38 @@ pub(crate) fn note(tx: &mut Tx<'_>, row: ContactRow, epoch: u32) -> Result<(), S
 }
 
 /// They have taken up ours, and their tokens of it stand.
-pub(crate) fn is_taken_up(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
-    tx.execute("UPDATE contact SET pair_usable = 1, pair_before = NULL, pair_changing = NULL WHERE id = ?1", [row.0])?;
+pub(crate) fn is_taken_up(tx: &mut Tx<'_>, row: ContactRow, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET pair_usable = 1, pair_last = coalesce(pair_before, pair_last), pair_last_at = ?2, pair_before = NULL,
+             pair_changing = NULL WHERE id = ?1",
+        params![row.0, ms(now)],
+    )?;
+    Ok(())
+}
+
+/// Nobody comes from a copy of then any more who could still be told: an older one knows no list of theirs that is fresh.
+pub(crate) fn forget_last(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let over = ms(now.before(MANIFEST_VALID));
+    tx.execute("UPDATE contact SET pair_last = NULL WHERE pair_last IS NOT NULL AND pair_last_at <= ?1", [over])?;
+    Ok(())
+}
+
+/// A letter has come from a device under the pair in use: it knows that one.
+pub(crate) fn is_not_behind(tx: &mut Tx<'_>, device: DeviceRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE peer_device SET pair_behind = 0 WHERE id = ?1 AND pair_behind != 0", [device.0])?;
+    Ok(())
+}
+
+/// Devices that are to be told the pair in use, each with whose it is.
+pub(crate) fn behind(view: &impl Query) -> Result<Vec<(DeviceRow, ContactRow)>, StoreError> {
+    view.all("SELECT id, contact FROM peer_device WHERE pair_behind = 1 AND listed = 1 ORDER BY id", [], |row| {
+        Ok((DeviceRow(row.get(0)?), ContactRow(row.get(1)?)))
+    })
+}
+
+/// It will be told.
+pub(crate) fn is_told(tx: &mut Tx<'_>, device: DeviceRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE peer_device SET pair_behind = 2 WHERE id = ?1", [device.0])?;
     Ok(())
 }
 
@@ -148,7 +189,7 @@ pub(crate) fn former_are_gone(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), St
 /// The two begin anew: nothing of before is under way.
 pub(super) fn forget(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE contact SET pair_before = NULL, pair_changing = NULL, pair_due = 0, pair_former = 0 WHERE id = ?1",
+        "UPDATE contact SET pair_before = NULL, pair_changing = NULL, pair_due = 0, pair_former = 0, pair_last = NULL WHERE id = ?1",
         [row.0],
     )?;
     Ok(())

@@ -6,7 +6,7 @@ use sotto_protocol::invite::InviteSecret;
 use sotto_protocol::{ChainId, ClaimId, DeviceId, InboxId, Timestamp, Token};
 
 use super::{Contact, ContactRow, ContactState, pair_change};
-use crate::peer::DeviceRow;
+use crate::peer::{DeviceRow, PeerDevice};
 use crate::store::column::{counter, ms, stored, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
@@ -81,6 +81,17 @@ impl Contact {
             ContactState::Accepted if self.change.before.is_some() => Some(Way::Pair(self.change.before.clone()?)),
             ContactState::Accepted => Some(Way::Reply(self.reply_secret.clone()?)),
             ContactState::Asked | ContactState::Asking | ContactState::Removed => None,
+        }
+    }
+}
+
+impl Contact {
+    /// How letters reach one of their devices: by the pair before ours, where it may know no other.
+    pub(crate) fn way_to(&self, device: &PeerDevice) -> Option<Way> {
+        let before = self.pair_before_ours().filter(|_| device.is_behind);
+        match (self.way()?, before) {
+            (Way::Pair(_), Some(before)) => Some(Way::Pair(before.clone())),
+            (way, _) => Some(way),
         }
     }
 }

@@ -28,7 +28,9 @@ pub(crate) use owner::{
     ProvenRequest, Requested, accept, can_be_answered, end_invites, forget_old_invites, invite, is_proven,
     take_request, was_asked_again,
 };
-pub(crate) use rotation::{came_under, change_pairs, change_what_is_due, pair_is_changed, take_pair_change};
+pub(crate) use rotation::{
+    came_under, change_pairs, change_what_is_due, knows_pair, pair_is_changed, take_pair_change, tell_successors,
+};
 pub(crate) use scanner::{Answered, answered, ask_anew, chain_of, end_requests, tell_all_of_chain};
 pub(crate) use tokens::{
     Dropped, Purpose, UNDER_WAY, drop_tokens, forget_old_aliases, has_tokens_of, is_first_answer, is_under_pair,

@@ -20,6 +20,7 @@ use crate::contact::{self, Contact, ContactState};
 use crate::engine::Times;
 use crate::error::Error;
 use crate::own::{self, Own};
+use crate::peer::DeviceRow;
 use crate::store::{StoreError, Tx};
 use crate::world::Chance;
 use crate::{outbox, task};
@@ -159,10 +160,47 @@ pub(crate) fn pair_is_changed(
 ) -> Result<bool, Error> {
     let is_news = contact.is_changing_to(pair);
     if is_news {
-        pair_change::is_taken_up(tx, contact.row)?;
+        pair_change::is_taken_up(tx, contact.row, now)?;
         own::sync::contact_changed(tx, own, contact.row, now, chance)?;
     }
     Ok(is_news)
+}
+
+/// Tells devices that have come in the place of others of the pair that we have drawn since the copy that they may come from, and where our lists
+/// stand: those before have confirmed that, and it is gone (PROTOCOL H2).
+pub(crate) fn tell_successors(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    for (device, row) in pair_change::behind(tx)? {
+        pair_change::is_told(tx, device)?;
+        let contact = contact::by_row(tx, row)?;
+        let (Some(pair), Some(before)) = (contact.pair_secret(), contact.pair_before_ours()) else { continue };
+        let (epoch, before) = (own::epoch(tx)?, before.id());
+        let change = Content::PairChange { pair_secret: pair.clone(), epoch, before };
+        let moved = Content::CardChange(own::contacts_card(tx, own)?.0);
+        for content in [change, moved] {
+            outbox::queue_content_to(tx, &[device], &content, None, None, now, chance)?;
+        }
+    }
+    Ok(())
+}
+
+/// A letter of one of their devices came under an alias. Where that is of the pair in use, it knows that one.
+pub(crate) fn knows_pair(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    contact: &Contact,
+    device: DeviceRow,
+    (own_inbox, alias): (i64, u32),
+) -> Result<(), StoreError> {
+    let Some(pair) = contact.pair_secret().filter(|_| contact.pair_before_ours().is_some()) else { return Ok(()) };
+    if is_under_pair(tx, own, own_inbox, alias, pair)? {
+        pair_change::is_not_behind(tx, device)?;
+    }
+    Ok(())
 }
 
 /// A letter of theirs came under an alias. Where that is of the pair in use, the tokens of those before are dropped. Says whether they were.

@@ -88,7 +88,7 @@ pub(crate) fn plan(engine: &Engine, tx: &mut Tx<'_>, device: DeviceRow) -> Resul
     let contact = contact::by_row(tx, device.contact)?;
     let anything =
         tx.one(&format!("SELECT 1 FROM outbox WHERE {} LIMIT 1", may_leave()), [device.row.0], |_| Ok(()))?;
-    let (Some(()), Some(way)) = (anything, contact.way()) else { return Ok(Plan::Idle) };
+    let (Some(()), Some(way)) = (anything, contact.way_to(&device)) else { return Ok(Plan::Idle) };
     if contact.blocked || contact.trust != Trust::Sound {
         return Ok(Plan::Idle);
     }

@@ -147,6 +147,7 @@ impl Batch<'_, '_, '_> {
         }
         let (installed, letter) = self.keep_keys(&contact, device, authentic)?;
         let alias = (self.own_inbox, incoming.alias);
+        handshake::knows_pair(self.tx, self.own, &contact, device, alias)?;
         if handshake::came_under(self.tx, self.own, &contact, alias, self.times()).map_err(into_fault)? {
             self.forget_contact(row);
         }

@@ -182,6 +182,8 @@ CREATE TABLE contact (
     pair_due         INTEGER NOT NULL DEFAULT 0,  -- a change waits until the pair is usable and nobody is asked
     pair_epoch       INTEGER NOT NULL DEFAULT 0,  -- their epoch that their last change of it began
     pair_former      INTEGER NOT NULL DEFAULT 0,  -- tokens of pairs before it stand at our inboxes, until something comes under its own
+    pair_last        BLOB,                    -- the one before a change of ours, for a device of theirs that comes from a copy of then
+    pair_last_at     INTEGER NOT NULL DEFAULT 0,  -- when they had taken ours up
     pair_version     INTEGER NOT NULL DEFAULT 0,  -- one more with every secret in the place of another, on whichever device of ours
     reply_secret     BLOB,                    -- theirs, for our answer
     asker            INTEGER,                 -- the device of theirs that waits for it: peer_device.id
@@ -224,10 +226,12 @@ CREATE TABLE peer_device (
     answers_since INTEGER NOT NULL DEFAULT 0,
     counter_anew  INTEGER NOT NULL DEFAULT 0, -- what was said under counters up to here goes out under others since we began anew
     spoke_at      INTEGER NOT NULL DEFAULT 0, -- when it made its latest letter, by its clock
+    pair_behind   INTEGER NOT NULL DEFAULT 0, -- it may come from a copy that knows the pair before: 1 it is to be told the one in use, 2 it was
     handed_over   INTEGER NOT NULL DEFAULT 0, -- of ours: it has got all contacts from here, or has them
     UNIQUE (contact, device)
 ) STRICT;
 CREATE INDEX peer_device_left ON peer_device (left_at) WHERE left_at IS NOT NULL;
+CREATE INDEX peer_device_behind ON peer_device (pair_behind) WHERE pair_behind = 1;
 CREATE INDEX peer_device_ask ON peer_device (ask_at) WHERE ask_at IS NOT NULL;
 CREATE INDEX peer_device_confirm ON peer_device (confirm_due) WHERE confirm_due IS NOT NULL;
 

@@ -277,3 +277,34 @@ async fn b3_whoever_has_not_heard_of_a_change_does_not_say_that_it_is_ready() {
     they_talk(&world, &alice, &bob, "when he has heard").await;
     assert!(share_a_pair(&alice, &bob));
 }
+
+#[tokio::test(start_paused = true)]
+async fn h2_a_copy_from_before_a_contacts_change_of_the_pair_secret_hears_of_it() {
+    let (world, _, alice, bob) = World::contacts(1432).await;
+    let laptop = world.second_device(&bob).await.unwrap();
+    rest(&world, &[&laptop, &bob, &alice]).await;
+    world.wait(2 * DAY).await;
+    they_talk(&world, &alice, &bob, "both have two").await;
+    let copy = world.back_up(&alice);
+    danger::remove_device(&bob.messenger, device(&laptop).await).await.unwrap();
+    laptop.messenger.shut_down();
+    rest(&world, &[&bob, &alice]).await;
+    they_talk(&world, &alice, &bob, "under another").await;
+    assert!(share_a_pair(&alice, &bob));
+    // All that was said of it is confirmed, and gone.
+    world.wait(2 * DAY).await;
+    rest(&world, &[&alice, &bob]).await;
+    alice.messenger.shut_down();
+    let alice = world.restore(copy, alice.secrets.clone()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    world.wait(2 * DAY).await;
+    bob.say("alice", "to the device in its place").await.unwrap();
+    rest(&world, &[&bob, &alice]).await;
+    they_talk(&world, &alice, &bob, "as before").await;
+    assert!(alice.transcript("bob").await.unwrap().contains(&"to the device in its place".to_owned()));
+    assert!(share_a_pair(&alice, &bob));
+    let (read, written) =
+        (secret(&alice, "chain", "contact WHERE id != 0"), secret(&bob, "chain", "own_chain WHERE audience = 1"));
+    assert_eq!(read, written, "where his lists stand now");
+    assert_eq!(bob.database().number("SELECT count(*) FROM peer_device WHERE pair_behind != 0"), 0);
+}
