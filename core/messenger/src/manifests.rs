@@ -290,7 +290,7 @@ fn heed(
         }
     };
     let mut notice = None;
-    if row == ContactRow::OWN && newest.as_ref().is_some_and(|newest| newest.head().hash != contact.head.hash) {
+    if row == ContactRow::OWN && newest.is_some() {
         own::siblings::no_fork(tx)?;
     }
     match newest {

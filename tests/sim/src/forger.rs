@@ -63,6 +63,24 @@ impl Forger {
         Self { chain, chain_key, ..self }
     }
 
+    /// In the account's own chain instead, as one of its devices knows it.
+    ///
+    /// # Panics
+    /// When that device has no others beside it.
+    #[must_use]
+    pub fn of_own_list(self, device: &Person) -> Self {
+        let array = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).expect("32 bytes");
+        let one = |sql: &str| device.database().blobs(sql).pop().expect("a row");
+        let known =
+            VerifiedManifest::reload(&self.root.account(), one("SELECT manifest FROM contact WHERE id = 0").into());
+        Self {
+            known: known.expect("the device knows a list"),
+            chain: ChainId::from_bytes(array(&one("SELECT chain FROM contact WHERE id = 0"))),
+            chain_key: ChainKey::from_bytes(array(&one("SELECT chain_key FROM contact WHERE id = 0"))),
+            ..self
+        }
+    }
+
     /// A device in the place of the owner's, by the word of the owner's device: with everything that stands in its database.
     ///
     /// # Panics
@@ -170,6 +188,40 @@ impl Forger {
         let (chain, key, rng) = (&self.chain, &self.chain_key, &mut self.rng);
         let entries = manifests.iter().map(|manifest| seal_entry(manifest, chain, key, rng).into()).collect();
         self.serve_entries(network, entries);
+    }
+
+    /// From now on the chain holds these in place of all that was there: who has read it before gets those behind the first.
+    pub fn serve_instead(&mut self, network: &Network, manifests: &[&VerifiedManifest]) {
+        let (chain, key, rng) = (&self.chain, &self.chain_key, &mut self.rng);
+        let entries: Vec<Bytes> =
+            manifests.iter().map(|manifest| seal_entry(manifest, chain, key, rng).into()).collect();
+        self.serve_by(network, move |from| {
+            let entries = entries.iter().skip(usize::from(from > 0)).cloned().collect();
+            ChainEntries { first: from, entries, ..Default::default() }
+        });
+    }
+
+    /// From now on the chain holds that one, as the snapshot of all that was there.
+    pub fn serve_snapshot(&mut self, network: &Network, manifest: &VerifiedManifest) {
+        let snapshot: Bytes = seal_entry(manifest, &self.chain, &self.chain_key, &mut self.rng).into();
+        self.serve_by(network, move |from| {
+            let snapshot = if from == 0 { snapshot.clone() } else { Bytes::new() };
+            ChainEntries { first: from, snapshot, ..Default::default() }
+        });
+    }
+
+    fn serve_by(&self, network: &Network, answer: impl Fn(u64) -> ChainEntries + Send + 'static) {
+        let chain = self.chain;
+        network.meddle(Some(Box::new(move |call| {
+            let read = ChainRead::decode(call.body.clone()).unwrap_or_default();
+            if call.path != path::CHAIN_READ || *read.chain != *chain.as_bytes() {
+                return Fate::Passes;
+            }
+            let answer = answer(read.from);
+            let index = (answer.first + answer.entries.len() as u64).saturating_sub(1);
+            let head = Some(ChainHead { index, hash: Bytes::from_static(&[0; 32]) });
+            Fate::Answered(ChainEntries { head, ..answer }.encode_to_vec().into())
+        })));
     }
 
     /// Likewise, with entries of any kind.

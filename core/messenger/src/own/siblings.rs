@@ -83,8 +83,9 @@ pub(super) fn change_secret(
     handshake::put_sibling_tokens(tx, own, batch, &secret, chance)
 }
 
-/// A list of ours stands in the account's own chain.
+/// A list of ours stands in the account's own chain. Whatever a sibling knew of the one before is over.
 pub(super) fn list_stands(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+    no_fork(tx)?;
     contact::list_is(tx, ContactRow::OWN, &chain::own_list(tx)?, now).map(drop)
 }
 

@@ -24,6 +24,7 @@ mod lost_relays;
 mod meeting;
 mod moved;
 mod one_list;
+mod own_list;
 mod pairs;
 mod poison;
 mod prekeys;

@@ -11,7 +11,7 @@ use sotto_sim::{Forger, Person, World, hex};
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A device that somebody puts in the place of the one that is listed.
-fn another_device(forger: &Forger, world: &World) -> Device {
+pub(super) fn another_device(forger: &Forger, world: &World) -> Device {
     let mut device = forger.known().devices()[0].clone();
     let olm = sotto_crypto::olm::OlmAccount::generate(world.now());
     device.id = DeviceId::from_bytes([9; 16]);
@@ -119,7 +119,7 @@ async fn h2_a_device_that_another_declares_to_come_in_its_place_gets_what_was_fo
 }
 
 /// A second device that somebody puts in the place of the one that is listed.
-fn a_third_device(forger: &Forger, world: &World) -> Device {
+pub(super) fn a_third_device(forger: &Forger, world: &World) -> Device {
     let mut device = another_device(forger, world);
     (device.id, device.inboxes[0].inbox) = (DeviceId::from_bytes([8; 16]), InboxId::from_bytes([8; 16]));
     device
