@@ -19,10 +19,10 @@ use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
 /// What was said on this device since the list of the contact `?1` was read last, to it, or to anybody where that is this account itself. What
-/// other devices of ours have said is theirs to send; it bears the device.
+/// other devices of ours have said is theirs to send; it bears the device. States up to 4 are of what is ours and has not failed.
 const SAID_SINCE: &str = "
     SELECT message.id, message_id, sent_at FROM message JOIN conversation ON conversation.id = message.conversation
-    WHERE message.id > (SELECT said_before FROM contact WHERE id = ?1) AND sender = 0 AND peer_device IS NULL AND state <= 4
+    WHERE message.id > (SELECT said_before FROM contact WHERE id = ?1) AND peer_device IS NULL AND state <= 4
     AND (?1 = 0 OR conversation.contact = ?1) ORDER BY message.id";
 
 /// A list of a contact was read. `before`: the devices that were known.
@@ -46,7 +46,7 @@ pub(crate) fn welcome(
 
 /// Whether a device has left the list just now for which none has come by its word.
 fn has_lost_one(tx: &Tx<'_>, contact: ContactRow, now: Timestamp) -> Result<bool, StoreError> {
-    let sql = "SELECT id FROM peer_device WHERE contact = ?1 AND listed = 0 AND left_at = ?2";
+    let sql = "SELECT id FROM peer_device WHERE contact = ?1 AND left_at = ?2";
     let left: Vec<DeviceRow> = tx.all(sql, params![contact.0, ms(now)], |row| row.get(0).map(DeviceRow))?;
     for device in left {
         if !peer::is_heard_out(tx, device, now)? {
@@ -62,7 +62,7 @@ pub(crate) fn tell(tx: &mut Tx<'_>, contact: ContactRow, device: DeviceRow) -> R
         Ok((MessageRow(row.get(0)?), MessageId::from_bytes(row.get(1)?), timestamp(row.get(2)?)))
     })?;
     for (message, message_id, sent_at) in said {
-        let waits = "SELECT 1 FROM outbox WHERE message = ?1 AND peer_device = ?2 AND state <= 3";
+        let waits = "SELECT 1 FROM outbox WHERE message = ?1 AND peer_device = ?2";
         if tx.one(waits, params![message.0, device.0], |_| Ok(()))?.is_none() {
             let letter =
                 NewLetter { says: Says::Message(message), message_id, sent_at, dies_at: None, after_batch: None };

@@ -23,6 +23,7 @@ mod lists;
 mod lost_relays;
 mod meeting;
 mod moved;
+mod newcomers;
 mod one_list;
 mod own_list;
 mod pairs;
