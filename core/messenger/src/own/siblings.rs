@@ -146,12 +146,11 @@ pub(super) fn join(tx: &mut Tx<'_>, now: Timestamp, chance: &mut Chance<'_>) -> 
     tx.execute("UPDATE contact SET said_before = ?1", [conversation::newest(tx)?])?;
     let list = list(tx)?.ok_or(StoreError::Corrupt)?;
     peer::list_devices(tx, ContactRow::OWN, &list, now)?;
-    for contact in contact::all(tx)?.into_iter().map(|contact| contact.row).chain([ContactRow::OWN]) {
-        let known = contact::by_row(tx, contact)?;
-        if known.state == ContactState::Accepted && !known.blocked {
-            let lives_until = Some(now.after(CONFIRMATION_LIFETIME));
-            outbox::queue_content(tx, contact, &Content::Confirmation, None, lives_until, now, chance)?;
-        }
+    let lives_until = Some(now.after(CONFIRMATION_LIFETIME));
+    // Nobody asks, or is asked, on a device that has just come.
+    let contacts = contact::all(tx)?.into_iter().filter(|contact| !contact.blocked).map(|contact| contact.row);
+    for contact in contacts.chain([ContactRow::OWN]) {
+        outbox::queue_content(tx, contact, &Content::Confirmation, None, lives_until, now, chance)?;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ mod first_contact;
 mod first_messages;
 mod gaps;
 mod heard_out;
+mod joining;
 mod kem_keys;
 mod kills;
 mod levers;
