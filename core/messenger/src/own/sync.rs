@@ -54,8 +54,7 @@ pub(crate) fn contact_changed(
     let contact = contact::by_row(tx, row)?;
     let (version, _) = shared(tx, row)?;
     // Whoever was removed was a contact, also to a device that is about to be linked and comes from a copy of before.
-    let is_of_all = contact.state == ContactState::Accepted || contact.pair_secret().is_some();
-    let is_shared = version > 0 || is_of_all;
+    let is_shared = version > 0 || contact.pair_secret().is_some();
     if !is_shared || state_of(&contact).is_none() {
         return Ok(());
     }
@@ -324,7 +323,8 @@ fn take_blocking(
     contact::set_blocked(tx, row, synced.blocked)?;
     if synced.blocked {
         handshake::drop_tokens(tx, own, row, Dropped::Blocked, times.judging)?;
-    } else if contact.state == ContactState::Accepted {
+    } else {
+        // None, where they were removed: those were dropped for good.
         handshake::restore_tokens(tx, own, &contact, times.judging)?;
     }
     Ok(())

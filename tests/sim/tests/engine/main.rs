@@ -41,6 +41,7 @@ mod rest;
 mod restored;
 mod seals;
 mod sessions;
+mod synced;
 mod syncing;
 mod tampering;
 mod trouble;
