@@ -75,7 +75,8 @@ pub(crate) async fn become_another(engine: &Arc<Engine>, place: Place, made: &mu
             (relays, place == Place::Taken && list.device(&device).is_none())
         }
         // Made before the account's first list stood, and nothing has stood since: nobody knows either device.
-        None if place == Place::Beside => return Err(Error::Peer { code: "own_list_missing" }),
+        // The one that it was copied from has not said yet what the account has.
+        None if place == Place::Beside => return Err(Error::RolledBack),
         None => {
             let relays: Vec<_> = engine.own().listed().map(|inbox| inbox.relay.clone()).collect();
             (relays, before.is_some())

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sotto_core::Error;
 use sotto_core::world::Clock as _;
+use sotto_protocol::AccountId;
 use sotto_relay::store::{SqliteOptions, SqliteStore};
 use sotto_relay::{Relay, RelayConfig};
 use tempfile::TempDir;
@@ -27,6 +28,9 @@ impl Stage<'_> {
         if self.begun.iter().any(|device| !self.ledger.known_from.contains_key(device)) {
             return Ok(false);
         }
+        if !self.all_know_all() {
+            return Ok(false);
+        }
         for device in 0..self.devices.len() {
             self.note_listed(device).await?;
         }
@@ -35,6 +39,25 @@ impl Stage<'_> {
             let has_others = begun.iter().any(|other| *other != relay) && listed.iter().any(|other| *other != relay);
             !reads_there || has_others
         }))
+    }
+
+    /// Whether everybody's devices know every device of their contacts: one of which nobody has read before its list was lost is never heard of.
+    fn all_know_all(&self) -> bool {
+        let ids = self.begun.iter().filter_map(|device| {
+            let id = self.database(*device).blobs("SELECT device FROM account").pop()?;
+            Some((*device, self.accounts[self.cast.devices[*device]], id))
+        });
+        let lacks = |reader: usize, account: &AccountId, id: &[u8]| {
+            self.database(reader).number(&format!(
+                "SELECT count(*) FROM contact WHERE account = x'{}' AND state IN (1, 2, 3)
+                 AND NOT EXISTS (SELECT 1 FROM peer_device WHERE contact = contact.id AND device = x'{}' AND listed = 1)",
+                crate::hex(account.as_ref()),
+                crate::hex(id)
+            )) > 0
+        };
+        ids.into_iter().all(|(device, account, id)| {
+            self.begun.iter().all(|reader| *reader == device || !lacks(*reader, &account, &id))
+        })
     }
 
     /// Where somebody reads now.
