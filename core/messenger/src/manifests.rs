@@ -295,6 +295,7 @@ fn heed(
     }
     match newest {
         Some(newest) if peer::changes_keys(tx, row, &newest)? => return Ok(Err(Error::Peer { code: KEYS_CHANGED })),
+        Some(newest) if peer::has_too_many(tx, row, &newest)? => return Ok(Err(Error::Peer { code: TOO_MANY })),
         Some(newest) => notice = contact::manifest_read(tx, row, &newest, part.next, engine.network_now())?,
         // A chain that they have turned to and that is empty was never shown to us.
         None if contact.chain_is_new => return Ok(Err(Error::Peer { code: "manifest_missing" })),
@@ -445,10 +446,13 @@ pub(crate) fn introduce(
         Trust::Compromised => unbelieved("account_compromised"),
         Trust::Forked if manifest.head().epoch <= contact.head.epoch => unbelieved("manifest_forked"),
         _ if peer::changes_keys(view, contact.row, &manifest)? => unbelieved(KEYS_CHANGED),
+        _ if peer::has_too_many(view, contact.row, &manifest)? => unbelieved(TOO_MANY),
         Trust::Forked | Trust::Sound => Ok(Ok(manifest)),
     }
 }
 
+/// More devices than anybody has, with those before.
+const TOO_MANY: &str = "too_many_devices";
 /// A device that is known was given other keys.
 const KEYS_CHANGED: &str = "device_keys_changed";
 

@@ -1,6 +1,8 @@
 //! Contacts' devices and their inboxes, as their newest manifests list them.
 //!
-//! What left a list keeps its row, unlisted: what was sent to it may still be asked for.
+//! What left a list keeps its row, unlisted, for as long as what was sent to it may still be asked for (`peer/departed.rs`).
+
+mod departed;
 
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use crate::contact::ContactRow;
 use crate::outbox;
 use crate::store::column::{counter, ms, stored};
 use crate::store::{Query, StoreError, Tx};
+
+pub(crate) use departed::{forget as forget_departed, has_too_many};
 
 /// What a replaced device said before is taken for so long since we read that it is listed no more: as long as a relay holds what it took of it,
 /// and a week in which the one that was replaced may not have known it yet.

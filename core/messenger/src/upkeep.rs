@@ -20,7 +20,7 @@ use crate::redate::ListsAhead;
 use crate::status::{Doing, State};
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
-use crate::{contact, handshake, healing, own, prekey, rebirth, receive, redate, task};
+use crate::{contact, handshake, healing, own, peer, prekey, rebirth, receive, redate, task};
 
 /// Before it tries again what is due and could not be done.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -146,6 +146,7 @@ fn forget_what_is_over(engine: &Engine, tx: &mut Tx<'_>, sure_now: Timestamp) ->
     handshake::forget_old_aliases(tx, sure_now)?;
     receive::expire_waiting(tx, sure_now)?;
     own::forget_left(tx, &engine.own(), sure_now)?;
+    peer::forget_departed(tx, sure_now)?;
     tx.execute("DELETE FROM seen_inner WHERE day < ?1", [sure_now.before(SEEN_FOR).day()])?;
     Ok(())
 }

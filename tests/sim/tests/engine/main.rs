@@ -9,6 +9,7 @@ mod bounds;
 mod contacts;
 mod copies;
 mod counters;
+mod departed;
 mod devices;
 mod diverted;
 mod failover;

@@ -149,13 +149,13 @@ async fn b3_a_device_stops_when_the_root_key_has_spoken_without_it_also_where_no
 }
 
 #[tokio::test(start_paused = true)]
-async fn h2_a_device_stops_when_a_snapshot_does_not_name_it() {
+async fn h2_a_snapshot_that_does_not_name_a_device_does_not_take_it_off() {
     let (_, refused) = reads(1396, |world, tablet, forger| {
         let list = without(forger, tablet, world);
         forger.serve_snapshot(&world.network, &list);
     })
     .await;
-    assert_eq!(refused, Some("device_replaced"), "who has come in its place may have been replaced since");
+    assert_eq!(refused, None, "a relay can serve any list so");
 }
 
 #[tokio::test(start_paused = true)]
