@@ -138,6 +138,21 @@ async fn h2_a_device_stops_when_another_stands_in_its_place_also_where_no_list_n
 }
 
 #[tokio::test(start_paused = true)]
+async fn h2_a_device_does_not_stop_for_one_that_claims_its_place_without_its_word() {
+    let (_, refused) = reads(1399, |world, tablet, forger| {
+        let mut claims = another_device(forger, world);
+        forger.succeed(tablet, &mut claims);
+        claims.replaces.as_mut().expect("it says whose").signature[0] ^= 1;
+        let before = without(forger, tablet, world);
+        let devices = [before.devices()[0].clone(), claims];
+        let list = forger.manifest_behind(&before, &devices, world.now());
+        forger.serve_instead(&world.network, &[&list]);
+    })
+    .await;
+    assert_eq!(refused, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn b3_a_device_stops_when_the_root_key_has_spoken_without_it_also_where_no_list_names_it_any_more() {
     let (_, refused) = reads(1395, |world, tablet, forger| {
         let devices = without(forger, tablet, world).devices().to_vec();
