@@ -30,6 +30,15 @@ impl Stage<'_> {
 
     pub(super) async fn restore(&mut self, device: usize) -> Result<(), Violation> {
         let Some(place) = self.copies.iter().rposition(|(of, ..)| *of == device) else { return Ok(()) };
+        let home = "SELECT relay FROM own_chain WHERE audience = 0";
+        let home = Database::open(self.copies[place].1.path(), &*self.devices[device].secrets)
+            .texts(home)
+            .pop()
+            .unwrap_or_default();
+        if self.houses.iter().any(|house| house.is_dead && house.address.to_string() == home) {
+            self.tell("nobody could say what became of it: the relay of its list is gone");
+            return Ok(());
+        }
         let (_, copy, said_then) = self.copies.remove(place);
         let of = &mut self.devices[device];
         of.switch_off();
