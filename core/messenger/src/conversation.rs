@@ -1,4 +1,4 @@
-//! Conversations and messages: what was said, in the order in which this device saw it.
+//! Conversations and messages: what was said, in the order of its places (what a device said stands in that device's order).
 //!
 //! A message is one row, unique by (conversation, sender, message id); its state moves forward only. A conversation row holds what a
 //! chat list shows, so that a list page reads no message table.

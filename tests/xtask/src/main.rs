@@ -77,7 +77,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        summary: "measure every budget and write docs/benchmarks.md (or only print: send, receive, open, relay; --small)",
+        summary: "measure every budget and write docs/benchmarks.md (or only print: send, receive, open, outbox, link, plays, relay; --small)",
         run: bench::bench,
     },
     Command {

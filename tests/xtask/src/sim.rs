@@ -1,4 +1,4 @@
-//! `cargo xtask sim`: seeds of the proving ground, one process per core; and as many as two minutes allow as a step of `test`.
+//! `cargo xtask sim`: seeds of the proving ground, one process per core; and as many as fit 100 seconds as a step of `test`.
 //!
 //! With `--seed` one seed is played and its story told: `--shrink` finds a shorter one that fails the same way, `--only` plays that again.
 

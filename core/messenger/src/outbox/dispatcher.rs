@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::outbox::{self, courier};
 use crate::peer::DeviceRow;
+use crate::store::StoreError;
 
 /// A device's courier that runs.
 struct Busy {
@@ -21,7 +22,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
     let mut busy: HashMap<tokio::task::Id, Busy> = HashMap::new();
     loop {
         if !engine.is_rolled_back()
-            && let Ok(devices) = engine.read_after_write(outbox::destinations).await
+            && let Ok(devices) = destinations(&engine).await
         {
             for device in devices {
                 if let Some(busy) = busy.values_mut().find(|busy| busy.device == device) {
@@ -51,4 +52,9 @@ pub(crate) async fn run(engine: Arc<Engine>) {
             }
         }
     }
+}
+
+async fn destinations(engine: &Arc<Engine>) -> Result<Vec<DeviceRow>, StoreError> {
+    let now = engine.network_now();
+    engine.read_after_write(move |view| outbox::destinations(view, now)).await
 }

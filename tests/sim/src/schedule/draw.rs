@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cast, DEVICES_RESTORED, PEOPLE, RELAYS, RELAYS_DIE, RELAYS_FORGET, Schedule, Step};
+use super::{Cast, PEOPLE, RELAYS, Schedule, Step};
 use crate::Weather;
 use crate::chance::Chance;
 
@@ -151,14 +151,14 @@ fn step(chance: &mut Chance, cast: &Cast) -> Step {
         58..=62 => Step::RelayDown(relay),
         63..=66 => Step::RelayUp(relay),
         67..=70 => Step::RelayRestarts(relay),
-        71 if RELAYS_FORGET => Step::RelayCopied(relay),
-        72 if RELAYS_FORGET => Step::RelayRestored(relay),
-        73 | 74 if RELAYS_DIE && cast.can_do_without(relay) => Step::RelayDies(relay),
+        71 => Step::RelayCopied(relay),
+        72 => Step::RelayRestored(relay),
+        73 | 74 if cast.can_do_without(relay) => Step::RelayDies(relay),
         71..=77 => Step::Cut { device, relay },
         78..=81 => Step::Mend { device, relay },
         82..=93 => Step::Weather { device, relay, weather: weather(chance) },
-        112..=114 if DEVICES_RESTORED => Step::DeviceCopied(device),
-        115..=117 if DEVICES_RESTORED => Step::DeviceRestored(device),
+        112..=114 => Step::DeviceCopied(device),
+        115..=117 => Step::DeviceRestored(device),
         100..=103 => Step::RelayAdded { device, relay },
         104..=108 => Step::RelayRemoved { device, relay },
         109..=111 => Step::RelayHangs { relay, seconds: chance.between(HANGING.0, HANGING.1) },
@@ -206,9 +206,6 @@ mod tests {
         let mut kinds: Vec<_> = drawn.iter().map(|(_, step)| std::mem::discriminant(step)).collect();
         kinds.sort_by_key(|kind| format!("{kind:?}"));
         kinds.dedup();
-        // All but what is planted, and what the two constants leave out.
-        let left_out =
-            1 + 2 * usize::from(!RELAYS_FORGET) + 2 * usize::from(!DEVICES_RESTORED) + usize::from(!RELAYS_DIE);
-        assert_eq!(kinds.len(), 25 - left_out);
+        assert_eq!(kinds.len(), 24, "all but what is planted");
     }
 }

@@ -21,15 +21,6 @@ pub const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "dave"];
 /// What relays are called, in order.
 pub const RELAYS: [&str; 3] = ["one.example", "two.example", "three.example"];
 
-/// Whether letters find another way when a relay is gone for good. Without that, what only that relay held is lost with it, and no seed
-/// draws such a step.
-pub const RELAYS_DIE: bool = true;
-/// Whether letters that a relay has taken and forgotten are sent again. Without that no relay is restored from a copy.
-pub const RELAYS_FORGET: bool = true;
-
-/// Whether a device that was restored from an older copy asks for all that it had since. Without that no seed restores one.
-pub const DEVICES_RESTORED: bool = true;
-
 /// Who is there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cast {

@@ -16,6 +16,7 @@ mod failover;
 mod first_contact;
 mod first_messages;
 mod gaps;
+mod heard_first;
 mod heard_out;
 mod joining;
 mod kem_keys;
