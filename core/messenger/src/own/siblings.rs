@@ -99,10 +99,20 @@ pub(super) fn list_was_read(
 ) -> Result<(), StoreError> {
     let (device, before) = birth::names(tx)?;
     let list = chain::own_list(tx)?;
-    if list.devices().iter().any(|other| other.id != device && Some(other.id) != before) {
-        expect(tx, own, now, chance)?;
+    let has_others = list.devices().iter().any(|other| other.id != device && Some(other.id) != before);
+    if !has_others || !are_none(tx)? {
+        return if are_none(tx)? { Ok(()) } else { list_stands(tx, now) };
     }
-    if are_none(tx)? { Ok(()) } else { list_stands(tx, now) }
+    expect(tx, own, now, chance)?;
+    list_stands(tx, now)?;
+    // What has not left yet was said without knowing of them.
+    tx.execute(
+        "UPDATE contact SET said_before = min(said_before, coalesce((
+             SELECT min(message) - 1 FROM outbox WHERE state < 2 AND message IS NOT NULL), said_before)) WHERE id = 0",
+        [],
+    )?;
+    let siblings = peer::listed_devices(tx, ContactRow::OWN)?;
+    siblings.into_iter().try_for_each(|sibling| outbox::newcomer::tell(tx, ContactRow::OWN, sibling))
 }
 
 /// A sibling knows another list of the version that we know.

@@ -66,8 +66,8 @@ pub(super) struct Said {
     pub(super) text: String,
     /// The furthest that its sender saw it.
     pub(super) seen: MessageState,
-    /// Its sender's device was restored from a copy that does not have it.
-    pub(super) is_forgotten: bool,
+    /// Its sender's device was restored from a copy that does not have it: as far as that had got by then.
+    pub(super) forgotten: Option<MessageState>,
     /// A device of its recipient's was, and is to get it again.
     pub(super) is_owed: bool,
 }
@@ -89,6 +89,8 @@ pub(super) struct Ledger {
     /// How much had been said when the account's list named a device: what is said from then on comes to it, and what was before need not.
     pub(super) known_from: BTreeMap<usize, usize>,
     pub(super) said: Vec<Said>,
+    /// A relay has lost what it had taken: what nobody else holds is lost with that.
+    pub(super) is_mail_lost: bool,
 }
 
 impl Ledger {
@@ -101,7 +103,9 @@ impl Ledger {
     pub(super) fn is_restored(&mut self, device: usize, said_then: usize) {
         for (place, said) in self.said.iter_mut().enumerate() {
             if said.device == device {
-                said.is_forgotten |= place >= said_then;
+                if place >= said_then && said.forgotten.is_none() {
+                    said.forgotten = Some(said.seen);
+                }
                 said.seen = MessageState::Queued;
             }
             said.is_owed |= said.to == self.devices[device];
@@ -127,7 +131,7 @@ impl Ledger {
         with: usize,
         messages: &[Message],
     ) -> Result<(), Violation> {
-        let said = self.between(person, with).filter(|said| said.device == device && !said.is_forgotten);
+        let said = self.between(person, with).filter(|said| said.device == device && said.forgotten.is_none());
         let said: Vec<&str> = said.map(|said| said.text.as_str()).collect();
         let here: BTreeSet<&str> = said.iter().copied().collect();
         let is_own = |message: &&Message| message.state != MessageState::Received && here.contains(&*message.text);
@@ -137,8 +141,9 @@ impl Ledger {
             let what = format!("{} said {said:?} to {}, and has {kept:?}", PEOPLE[person], PEOPLE[with]);
             return broken(Promise::OwnWordsStay, what);
         }
-        let is_it =
-            |said: &&mut Said| said.from == person && said.to == with && said.device == device && !said.is_forgotten;
+        let is_it = |said: &&mut Said| {
+            said.from == person && said.to == with && said.device == device && said.forgotten.is_none()
+        };
         let said = self.said.iter_mut().filter(is_it);
         for (said, message) in said.zip(own) {
             if matches!(message.state, MessageState::Failed(_)) {
@@ -211,7 +216,7 @@ impl Ledger {
             // One that is off may be the one that has it.
             let is_theirs = |device: &&usize| self.devices[**device] == said.to;
             let are_all_on = devices.clone().count() == self.known_from.keys().filter(is_theirs).count();
-            if !is_delivered || said.is_forgotten || said.is_owed || !are_all_on {
+            if !is_delivered || said.forgotten.is_some() || said.is_owed || !are_all_on {
                 continue;
             }
             if !devices.any(|shown| has(&shown.transcript, said)) {
@@ -225,7 +230,12 @@ impl Ledger {
     /// The first thing that is not yet as it must be in the end.
     pub(super) fn missing(&self, shown: &[Shown]) -> Option<Violation> {
         let is_second = |device: usize| self.devices[..device].contains(&self.devices[device]);
-        for (place, said) in self.said.iter().enumerate().filter(|(_, said)| !said.is_forgotten) {
+        // What relays had taken of a device of before is heard, unless whoever got it has lost it too.
+        let is_heard = |state| matches!(state, MessageState::Sent | MessageState::Delivered) && !self.is_mail_lost;
+        for (place, said) in self.said.iter().enumerate() {
+            if said.forgotten.is_some_and(|state| said.is_owed || !is_heard(state)) {
+                continue;
+            }
             let knew = |shown: &&Shown| self.known_from.get(&shown.device).is_some_and(|from| *from <= place);
             for shown in shown.iter().filter(|shown| shown.person == said.to).filter(knew) {
                 if !has(&shown.transcript, said) {
@@ -234,6 +244,9 @@ impl Ledger {
                     let what = format!("“{text}” ({seen:?}) is not with {to}{where_else}");
                     return Some(Violation { promise: Promise::EverythingArrives, what });
                 }
+            }
+            if said.forgotten.is_some() {
+                continue;
             }
             for shown in shown.iter().filter(|shown| shown.person == said.from).filter(knew) {
                 let is_it = |message: &Message| message.state != MessageState::Received && message.text == said.text;

@@ -105,7 +105,12 @@ impl<'a> Stage<'a> {
             accounts: Vec::new(),
             listed: schedule.cast.people.iter().map(|relays| relays.iter().copied().collect()).collect(),
             meetings: Vec::new(),
-            ledger: Ledger { devices: schedule.cast.devices.clone(), known_from: BTreeMap::new(), said: Vec::new() },
+            ledger: Ledger {
+                devices: schedule.cast.devices.clone(),
+                known_from: BTreeMap::new(),
+                said: Vec::new(),
+                is_mail_lost: false,
+            },
             begun: BTreeSet::new(),
             copies: Vec::new(),
             story,
@@ -267,12 +272,14 @@ impl<'a> Stage<'a> {
                 if let Some((copy, copied_at)) = self.houses[*relay].copies.pop() {
                     self.houses[*relay].directory = copy;
                     self.network.is_restored(self.houses[*relay].address.name(), copied_at);
+                    self.ledger.is_mail_lost = true;
                     self.start_relay(*relay)?;
                 }
             }
             Step::RelayDies(relay) => {
                 if self.can_do_without(*relay).await? {
                     self.houses[*relay].is_dead = true;
+                    self.ledger.is_mail_lost = true;
                     self.set_down(*relay, true);
                 }
             }

@@ -389,3 +389,19 @@ async fn h2_a_copy_that_leaves_its_home_begins_no_epoch_that_the_device_before_h
     assert_eq!(bob.database().number("SELECT trust FROM contact"), 0, "two certificates of one epoch are the end");
     assert!(bob.database().number("SELECT epoch FROM contact") > 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn h2_what_a_copy_says_before_it_has_read_of_another_device_comes_to_that_as_well() {
+    let (world, relay, alice, bob) = World::contacts(1233).await;
+    let copy = world.back_up(&alice);
+    let tablet = world.second_device(&alice).await.unwrap();
+    rest(&world, &[&tablet, &alice, &bob]).await;
+    alice.messenger.shut_down();
+    world.network.set_down(&relay, true);
+    let restored = world.restore(copy, alice.secrets.clone()).await.unwrap();
+    restored.say("bob", "who else is there?").await.unwrap();
+    world.network.set_down(&relay, false);
+    rest(&world, &[&restored, &tablet, &bob, &restored, &tablet]).await;
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["who else is there?"]);
+    assert_eq!(tablet.transcript("bob").await.unwrap(), ["who else is there?"]);
+}

@@ -149,7 +149,7 @@ impl Stage<'_> {
                     to,
                     text,
                     seen: MessageState::Queued,
-                    is_forgotten: false,
+                    forgotten: None,
                     is_owed: false,
                 }),
                 Err(error) if may_be(&error) && self.devices[device].is_dying() => {
