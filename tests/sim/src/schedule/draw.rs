@@ -154,7 +154,7 @@ fn step(chance: &mut Chance, cast: &Cast) -> Step {
         71 => Step::RelayCopied(relay),
         72 => Step::RelayRestored(relay),
         73 | 74 if cast.can_do_without(relay) => Step::RelayDies(relay),
-        71..=77 => Step::Cut { device, relay },
+        73..=77 => Step::Cut { device, relay },
         78..=81 => Step::Mend { device, relay },
         82..=93 => Step::Weather { device, relay, weather: weather(chance) },
         112..=114 => Step::DeviceCopied(device),
