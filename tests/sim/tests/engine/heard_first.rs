@@ -9,25 +9,25 @@ use crate::rebirth::rest;
 /// Bob has read of the device in the place of alice's and speaks, before anything of hers has come. Returns what is on its way from her.
 async fn spoken_to_before_it_speaks(seed: u64) -> (World, Person, Person, Vec<Envelope>) {
     let (world, _, alice, bob) = World::contacts(seed).await;
-    bob.say("alice", "before the copy").await.unwrap();
+    bob.say("alice", "before the copy").await.expect("it is done");
     rest(&world, &[&bob, &alice]).await;
     let copy = world.back_up(&alice);
     for what in ["one", "two"] {
-        bob.say("alice", what).await.unwrap();
+        bob.say("alice", what).await.expect("it is done");
     }
     rest(&world, &[&bob, &alice]).await;
-    alice.say("bob", "they came").await.unwrap();
+    alice.say("bob", "they came").await.expect("it is done");
     rest(&world, &[&alice, &bob]).await;
     alice.messenger.shut_down();
     let post = HeldPost::begin(&world.network);
     let secrets = copy.secrets.copy();
-    let restored = world.restore(copy, secrets).await.unwrap();
-    restored.catch_up().await.unwrap();
+    let restored = world.restore(copy, secrets).await.expect("it is done");
+    restored.catch_up().await.expect("it is done");
     let on_the_way = post.take();
     assert!(!on_the_way.is_empty());
     bob.database().change("UPDATE contact SET manifest_read_at = 0");
-    bob.say("alice", "three").await.unwrap();
-    bob.catch_up().await.unwrap();
+    bob.say("alice", "three").await.expect("it is done");
+    bob.catch_up().await.expect("it is done");
     world.wait(Duration::from_secs(5 * 60)).await;
     assert_eq!(post.take().len(), 0, "it is about to say what it lacks");
     assert_eq!(bob.database().number("SELECT count(*) FROM peer_device WHERE predecessor IS NOT NULL"), 1);
