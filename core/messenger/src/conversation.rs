@@ -2,16 +2,23 @@
 //!
 //! A message is one row, unique by (conversation, sender, message id); its state moves forward only. A conversation row holds what a
 //! chat list shows, so that a list page reads no message table.
+//! - `codes`: how states and kinds are stored; `pages`: reading what was said
+//!
 //! Not here: what leaves and arrives (`outbox`, `receive.rs`).
 
-use rusqlite::{Row, params};
+mod codes;
+mod pages;
+
+use rusqlite::params;
 use sotto_protocol::{AccountId, ConversationId, MessageId, Timestamp};
 
 use crate::contact::ContactRow;
 use crate::peer::DeviceRow;
-use crate::records::{Conversation, Failure, KeyChange, Kind, Message, MessageState, Missing, Unopened};
-use crate::store::column::{ms, stored, timestamp};
+use crate::records::{Failure, KeyChange, Kind, MessageState};
+use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError, Tx};
+
+pub(crate) use pages::{list, message, newest, page, received_after, with_contact};
 
 /// Row of a message.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -23,93 +30,6 @@ pub(crate) struct ConversationRow(pub(crate) i64);
 
 /// The sender column of our own messages.
 const SELF: i64 = 0;
-
-impl MessageState {
-    pub(crate) const fn code(self) -> i64 {
-        match self {
-            Self::Queued => 0,
-            Self::Sending => 1,
-            Self::Sent => 2,
-            Self::Delivered => 3,
-            Self::Read => 4,
-            Self::Failed(_) => 5,
-            Self::Received => 10,
-        }
-    }
-
-    fn from_code(code: i64, failure: Option<i64>) -> Result<Self, StoreError> {
-        Ok(match code {
-            0 => Self::Queued,
-            1 => Self::Sending,
-            2 => Self::Sent,
-            3 => Self::Delivered,
-            4 => Self::Read,
-            5 => Self::Failed(failure.and_then(Failure::from_code).ok_or(StoreError::Corrupt)?),
-            10 => Self::Received,
-            _ => return Err(StoreError::Corrupt),
-        })
-    }
-}
-
-impl Failure {
-    pub(crate) const fn code(self) -> i64 {
-        match self {
-            Self::Expired => 1,
-            Self::Removed => 2,
-        }
-    }
-
-    const fn from_code(code: i64) -> Option<Self> {
-        match code {
-            1 => Some(Self::Expired),
-            2 => Some(Self::Removed),
-            _ => None,
-        }
-    }
-}
-
-impl Kind {
-    const fn code(self) -> i64 {
-        match self {
-            Self::Text => 1,
-            Self::Unknown => 2,
-            Self::Unopened(_) => 3,
-            Self::Missing(_) => 4,
-            Self::KeyChange(_) => 5,
-        }
-    }
-
-    const fn cause(self) -> Option<i64> {
-        match self {
-            Self::Text | Self::Unknown => None,
-            Self::Unopened(Unopened::SessionLost) | Self::Missing(Missing::GivenUp) => Some(1),
-            Self::Unopened(Unopened::KeyGone) | Self::Missing(Missing::Unanswered) => Some(2),
-            Self::Unopened(Unopened::TooFarAhead) | Self::Missing(Missing::Malformed) => Some(3),
-            Self::Unopened(Unopened::PrekeyGone) => Some(4),
-            Self::KeyChange(KeyChange::Replaced) => Some(1),
-            Self::KeyChange(KeyChange::DeviceAdded) => Some(2),
-            Self::KeyChange(KeyChange::NewEpoch) => Some(3),
-        }
-    }
-
-    fn from_codes(code: i64, cause: Option<i64>) -> Result<Self, StoreError> {
-        match (code, cause) {
-            (1, _) => Ok(Self::Text),
-            (2, _) => Ok(Self::Unknown),
-            (3, Some(1)) => Ok(Self::Unopened(Unopened::SessionLost)),
-            (3, Some(2)) => Ok(Self::Unopened(Unopened::KeyGone)),
-            (3, Some(3)) => Ok(Self::Unopened(Unopened::TooFarAhead)),
-            (3, Some(4)) => Ok(Self::Unopened(Unopened::PrekeyGone)),
-            (4, Some(1)) => Ok(Self::Missing(Missing::GivenUp)),
-            (4, Some(2)) => Ok(Self::Missing(Missing::Unanswered)),
-            (4, Some(3)) => Ok(Self::Missing(Missing::Malformed)),
-            (5, Some(1)) => Ok(Self::KeyChange(KeyChange::Replaced)),
-            (5, Some(2)) => Ok(Self::KeyChange(KeyChange::DeviceAdded)),
-            (5, Some(3)) => Ok(Self::KeyChange(KeyChange::NewEpoch)),
-            _ => Err(StoreError::Corrupt),
-        }
-    }
-}
 
 /// What is known of the order among the messages of one device.
 #[derive(Clone, Copy)]
@@ -342,158 +262,4 @@ pub(crate) fn mark_read(tx: &mut Tx<'_>, conversation: ConversationRow) -> Resul
         [conversation.0],
     )?;
     Ok(())
-}
-
-const MESSAGE_COLUMNS: &str = "message.id, conversation.conversation, contact.account, message.message_id, message.sent_at, message.received_at, \
-                               message.kind, message.text, message.state, message.failure, message.cause, coalesce(message.arrival, message.id)";
-const MESSAGE_TABLES: &str = "message JOIN conversation ON conversation.id = message.conversation LEFT JOIN contact ON contact.id = message.sender";
-
-fn read_message(own: AccountId) -> impl Fn(&Row<'_>) -> rusqlite::Result<Result<Message, StoreError>> {
-    move |row| {
-        let sender: Option<[u8; 32]> = row.get(2)?;
-        let (kind, state, failure): (i64, i64, Option<i64>) = (row.get(6)?, row.get(8)?, row.get(9)?);
-        let (cause, arrival): (Option<i64>, i64) = (row.get(10)?, row.get(11)?);
-        let (number, conversation, message_id) = (row.get(0)?, row.get(1)?, row.get(3)?);
-        let (sent_at, received_at, text) = (row.get(4)?, row.get(5)?, row.get(7)?);
-        let parse = || {
-            Ok(Message {
-                number,
-                arrival,
-                id: MessageId::from_bytes(message_id),
-                conversation: ConversationId::from_bytes(conversation),
-                sender: sender.map_or(own, AccountId::from_bytes),
-                sent_at: timestamp(sent_at),
-                received_at: timestamp(received_at),
-                kind: Kind::from_codes(kind, cause)?,
-                text,
-                state: MessageState::from_code(state, failure)?,
-            })
-        };
-        Ok(parse())
-    }
-}
-
-/// The newest messages of a conversation before `before`, oldest first.
-pub(crate) fn page(
-    view: &impl Query,
-    own: &AccountId,
-    conversation: ConversationRow,
-    before: Option<i64>,
-    limit: u32,
-) -> Result<Vec<Message>, StoreError> {
-    let before = before.unwrap_or(i64::MAX);
-    let of_before = "SELECT place, counter FROM message WHERE id = ?1";
-    let (place, counter) =
-        view.one(of_before, [before], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?.unwrap_or((before, 0));
-    let rows = view.all(&page_query(), params![conversation.0, place, counter, before, limit], read_message(*own))?;
-    let mut messages = rows.into_iter().collect::<Result<Vec<_>, _>>()?;
-    messages.reverse();
-    Ok(messages)
-}
-
-fn page_query() -> String {
-    format!(
-        "SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.conversation = ?1 AND (message.place, message.counter, message.id) < (?2, ?3, ?4)
-         ORDER BY message.place DESC, message.counter DESC, message.id DESC LIMIT ?5"
-    )
-}
-
-/// One message by its row.
-pub(crate) fn message(view: &impl Query, own: &AccountId, row: MessageRow) -> Result<Option<Message>, StoreError> {
-    let sql = format!("SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.id = ?1");
-    view.one(&sql, [row.0], read_message(*own))?.transpose()
-}
-
-/// Messages that arrived after a row, oldest first: for those who print what comes in.
-pub(crate) fn received_after(
-    view: &impl Query,
-    own: &AccountId,
-    after: i64,
-    limit: u32,
-) -> Result<Vec<Message>, StoreError> {
-    view.all(&received_after_query(), params![after, limit], read_message(*own))?.into_iter().collect()
-}
-
-/// Those that came in order, and those that came late into their places.
-fn received_after_query() -> String {
-    format!(
-        "WITH came (id, number) AS (
-             SELECT * FROM (SELECT id, id FROM message WHERE id > ?1 AND sender != 0 AND arrival IS NULL ORDER BY id LIMIT ?2)
-             UNION ALL
-             SELECT * FROM (SELECT id, arrival FROM message WHERE arrival > ?1 AND sender != 0 ORDER BY arrival LIMIT ?2)
-         )
-         SELECT {MESSAGE_COLUMNS} FROM came CROSS JOIN {MESSAGE_TABLES} WHERE message.id = came.id ORDER BY came.number LIMIT ?2"
-    )
-}
-
-/// The number of the newest arrival of all.
-pub(crate) fn newest(view: &impl Query) -> Result<i64, StoreError> {
-    let sql = "SELECT max(coalesce((SELECT max(id) FROM message), 0), coalesce((SELECT value FROM meta WHERE key = 'last_number'), 0))";
-    Ok(view.one(sql, [], |row| row.get(0))?.unwrap_or(0))
-}
-
-/// The conversation with a contact, if anything was ever said.
-pub(crate) fn with_contact(view: &impl Query, contact: ContactRow) -> Result<Option<ConversationRow>, StoreError> {
-    view.one("SELECT id FROM conversation WHERE contact = ?1", [contact.0], |row| row.get(0).map(ConversationRow))
-}
-
-const LIST_QUERY: &str =
-    "SELECT conversation.id, conversation.conversation, contact.account, coalesce(contact.given_name, contact.name),
-             conversation.last_at, conversation.unread, message.text, message.sender
-      FROM conversation LEFT JOIN contact ON contact.id = conversation.contact LEFT JOIN message ON message.id = conversation.last_message
-      WHERE (conversation.last_at, conversation.id) < (?1, ?2)
-      ORDER BY conversation.last_at DESC, conversation.id DESC LIMIT ?3";
-
-/// A page of the chat list: the conversations that moved last, before the given place.
-pub(crate) fn list(
-    view: &impl Query,
-    before: Option<(Timestamp, i64)>,
-    limit: u32,
-) -> Result<Vec<Conversation>, StoreError> {
-    let (before_at, before_row) = before.map_or((i64::MAX, i64::MAX), |(at, row)| (ms(at), row));
-    let rows = view.all(LIST_QUERY, params![before_at, before_row, limit], |row| {
-        let contact: Option<[u8; 32]> = row.get(2)?;
-        let last_sender: Option<i64> = row.get(7)?;
-        Ok(Conversation {
-            number: row.get(0)?,
-            id: ConversationId::from_bytes(row.get(1)?),
-            contact: contact.map(AccountId::from_bytes),
-            name: row.get(3)?,
-            last_at: timestamp(row.get(4)?),
-            unread: row.get(5)?,
-            preview: row.get(6)?,
-            preview_is_own: last_sender == Some(SELF),
-        })
-    })?;
-    Ok(rows)
-}
-
-#[cfg(test)]
-mod tests {
-    use rusqlite::Connection;
-
-    use super::*;
-
-    /// What SQLite would do, one step a line.
-    fn plan(query: &str) -> Vec<String> {
-        let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(include_str!("store/schema.sql")).unwrap();
-        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
-        let count = statement.parameter_count();
-        let steps = statement.query_map(rusqlite::params_from_iter(vec![1; count]), |row| row.get(3)).unwrap();
-        steps.collect::<Result<_, _>>().unwrap()
-    }
-
-    #[test]
-    fn pages_are_read_in_the_order_of_an_index_however_long_the_conversation_is() {
-        for (query, index) in [
-            (page_query(), "message_by_conversation"),
-            (LIST_QUERY.to_owned(), "conversation_by_time"),
-            (PLACE_BEFORE.to_owned(), "message_by_counter"),
-        ] {
-            let plan = plan(&query);
-            assert!(plan.iter().any(|step| step.contains(index)), "{plan:?}");
-            assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");
-        }
-    }
 }

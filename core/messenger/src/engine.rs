@@ -9,8 +9,10 @@
 //! All of them read their work from the database, so nothing is lost with them: a wake-up is a hint. Every task ends when the engine
 //! shuts down; opening, `catch_up` and a first success are network hints, at which everything queued is due at once.
 
+mod lives;
+mod readings;
+
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,28 +23,23 @@ use sotto_protocol::{RelayAddress, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast};
 
-use crate::contact::{self, ContactRow};
+use crate::contact::ContactRow;
 use crate::conversation::MessageRow;
-use crate::error::Error;
 use crate::generation::Standing;
 use crate::outbox::dispatcher;
 use crate::outbox::post::Post;
 use crate::outbox::reach::Reach;
 use crate::own::{self, Own};
 use crate::relay_client::RelayClient;
-use crate::status::{Doing, Status};
+use crate::status::Status;
 use crate::store::{Answer, Store, StoreError, Tx};
 use crate::watched::{Watched, Watcher};
 use crate::witness::{self, Witness};
 use crate::world::{Chance, Clock, Rng, SecretStore};
-use crate::{clerk, generation, manifests, rebirth, receive, stream, upkeep};
+use crate::{clerk, rebirth, receive, stream, upkeep};
 
 /// Events kept for a slow listener; one that falls behind reads the database instead.
 const EVENTS: usize = 1_024;
-/// Between two readings of a contact's chain that letters asked for.
-const READING_PAUSE: Duration = Duration::from_secs(10);
-/// The same when the first of them failed.
-const READING_FAILED_PAUSE: Duration = Duration::from_secs(60);
 
 /// The times to work by.
 #[derive(Clone, Copy)]
@@ -94,14 +91,7 @@ pub(crate) struct Engine {
     /// Counts lives: the tasks of one end with it.
     life: Watched<u64>,
     /// Contacts whose chain is being read, and whether somebody has asked for another reading meanwhile.
-    reading: Mutex<HashMap<ContactRow, Again>>,
-}
-
-/// Whether a contact's chain must be read once more after the reading under way.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Again {
-    Yes,
-    No,
+    reading: Mutex<HashMap<ContactRow, readings::Again>>,
 }
 
 impl Engine {
@@ -374,92 +364,6 @@ impl Engine {
         }
     }
 
-    /// The database is an older copy: nothing of this device may move any more, in this process or a later one. It becomes another device.
-    pub(crate) async fn declare_rolled_back(self: &Arc<Self>) {
-        if !self.change_standing(Standing::One, Standing::Copy) {
-            return;
-        }
-        tracing::error!("a relay remembers more than this database: it was restored or copied");
-        self.to_the_end(|engine| async move {
-            // What could not be written down, the relay says again.
-            let _ = engine.write(|_, tx| generation::note_copy(tx).map_err(Error::from)).await;
-            engine.end_life();
-            engine.begin_rebirth();
-        })
-        .await;
-    }
-
-    /// Goes on also where whoever began it is ended meanwhile, by others who have found out the same.
-    async fn to_the_end<F: Future<Output = ()> + Send + 'static>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>) -> F) {
-        // An error would say that it panicked, or that nobody runs any more.
-        let _ = self.runtime.spawn(work(Arc::clone(self))).await;
-    }
-
-    /// Another copy has taken this device's place: nothing of it moves any more.
-    pub(crate) async fn declare_replaced(self: &Arc<Self>) {
-        if !self.change_standing(Standing::One, Standing::Replaced)
-            && !self.change_standing(Standing::Copy, Standing::Replaced)
-        {
-            return;
-        }
-        tracing::error!("another copy of this profile has taken its place");
-        self.to_the_end(|engine| async move {
-            // What could not be written down, the account's list says again.
-            let _ = engine.write(|_, tx| generation::note_replaced(tx).map_err(Error::from)).await;
-            engine.end_life();
-            engine.status.progressed();
-        })
-        .await;
-    }
-
-    /// The database has become another device, which goes on.
-    pub(crate) fn is_reborn(self: &Arc<Self>) {
-        tracing::warn!("this copy is a device of its own now");
-        if let Ok(mut reading) = self.reading.lock() {
-            reading.clear();
-        }
-        self.witness.begin_anew(self.own().inboxes.iter().map(|inbox| inbox.relay.clone()));
-        self.status.all_ended();
-        self.change_standing(Standing::Copy, Standing::One);
-        self.start_life();
-        self.tell(Event::ContactsChanged);
-        self.tell(Event::MessagesChanged);
-    }
-
-    /// Ends all tasks of this life, the calling one where it waits next.
-    fn end_life(&self) {
-        self.life.change(|life| *life += 1);
-        self.status.all_ended();
-    }
-
-    fn change_standing(&self, from: Standing, to: Standing) -> bool {
-        self.standing.lock().is_ok_and(|mut standing| {
-            let is_from = *standing == from;
-            if is_from {
-                *standing = to;
-            }
-            is_from
-        })
-    }
-
-    pub(crate) fn standing(&self) -> Standing {
-        self.standing.lock().map_or(Standing::Copy, |standing| *standing)
-    }
-
-    /// Whether nothing of this device may move.
-    pub(crate) fn is_rolled_back(&self) -> bool {
-        self.standing() != Standing::One
-    }
-
-    /// For what moves a ratchet or speaks for this device: asked inside its transaction, behind whatever was written before.
-    pub(crate) fn refuse_if_rolled_back(&self) -> Result<(), Error> {
-        match self.standing() {
-            Standing::One => Ok(()),
-            Standing::Copy => Err(Error::RolledBack),
-            Standing::Replaced => Err(Error::DeviceReplaced),
-        }
-    }
-
     /// After a commit of a batch: listeners, and whoever has work now.
     pub(crate) fn after_receive(self: &Arc<Self>, received: &receive::Received) {
         for MessageRow(row) in &received.messages {
@@ -479,58 +383,5 @@ impl Engine {
         }
         self.upkeep_due.notify_one();
         self.wake();
-    }
-
-    /// Reads a contact's chain soon. One reading at a time, with a pause between two: letters that keep naming heads which nobody finds,
-    /// and relays that hang, are no lever.
-    pub(crate) fn read_again(self: &Arc<Self>, contact: ContactRow) {
-        let is_new = self.reading.lock().is_ok_and(|mut reading| match reading.entry(contact) {
-            Entry::Occupied(mut again) => {
-                again.insert(Again::Yes);
-                false
-            }
-            Entry::Vacant(place) => {
-                place.insert(Again::No);
-                self.status.working(Doing::Reading(contact));
-                true
-            }
-        });
-        if is_new {
-            let engine = Arc::clone(self);
-            self.spawn(async move { read_chain_of(engine, contact).await });
-        }
-    }
-
-    /// A reading has ended. Says whether another was asked for meanwhile.
-    fn has_read(&self, contact: ContactRow) -> Again {
-        let Ok(mut reading) = self.reading.lock() else { return Again::No };
-        match reading.insert(contact, Again::No) {
-            Some(Again::Yes) => {
-                self.status.working(Doing::Reading(contact));
-                Again::Yes
-            }
-            _ => {
-                reading.remove(&contact);
-                self.status.ended(Doing::Reading(contact));
-                Again::No
-            }
-        }
-    }
-}
-
-async fn read_chain_of(engine: Arc<Engine>, contact: ContactRow) {
-    loop {
-        let known = engine.read(move |_, view| contact::by_row(view, contact)).await;
-        let again_at = known.map(|known| known.manifest_read_at).unwrap_or_default().after(READING_PAUSE);
-        engine.clock.sleep(again_at.since(engine.network_now()).min(READING_PAUSE)).await;
-        if let Err(error) = manifests::refresh(&engine, contact).await {
-            // What waits for it, waits: it is read before the next letter to them, and upkeep comes back to it.
-            tracing::debug!(code = error.code(), "a contact's chain was not read");
-            engine.status.failed(Doing::Reading(contact), error.code());
-            engine.clock.sleep(READING_FAILED_PAUSE).await;
-        }
-        if engine.has_read(contact) == Again::No {
-            return;
-        }
     }
 }

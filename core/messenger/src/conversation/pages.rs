@@ -1,0 +1,165 @@
+//! Reading what was said: pages of a conversation and of the chat list, in the order of an index.
+
+use rusqlite::{Row, params};
+use sotto_protocol::{AccountId, ConversationId, MessageId, Timestamp};
+
+use super::{ConversationRow, MessageRow, SELF};
+use crate::contact::ContactRow;
+use crate::records::{Conversation, Kind, Message, MessageState};
+use crate::store::column::{ms, timestamp};
+use crate::store::{Query, StoreError};
+
+const MESSAGE_COLUMNS: &str = "message.id, conversation.conversation, contact.account, message.message_id, message.sent_at, message.received_at, \
+                               message.kind, message.text, message.state, message.failure, message.cause, coalesce(message.arrival, message.id)";
+const MESSAGE_TABLES: &str = "message JOIN conversation ON conversation.id = message.conversation LEFT JOIN contact ON contact.id = message.sender";
+
+fn read_message(own: AccountId) -> impl Fn(&Row<'_>) -> rusqlite::Result<Result<Message, StoreError>> {
+    move |row| {
+        let sender: Option<[u8; 32]> = row.get(2)?;
+        let (kind, state, failure): (i64, i64, Option<i64>) = (row.get(6)?, row.get(8)?, row.get(9)?);
+        let (cause, arrival): (Option<i64>, i64) = (row.get(10)?, row.get(11)?);
+        let (number, conversation, message_id) = (row.get(0)?, row.get(1)?, row.get(3)?);
+        let (sent_at, received_at, text) = (row.get(4)?, row.get(5)?, row.get(7)?);
+        let parse = || {
+            Ok(Message {
+                number,
+                arrival,
+                id: MessageId::from_bytes(message_id),
+                conversation: ConversationId::from_bytes(conversation),
+                sender: sender.map_or(own, AccountId::from_bytes),
+                sent_at: timestamp(sent_at),
+                received_at: timestamp(received_at),
+                kind: Kind::from_codes(kind, cause)?,
+                text,
+                state: MessageState::from_code(state, failure)?,
+            })
+        };
+        Ok(parse())
+    }
+}
+
+/// The newest messages of a conversation before `before`, oldest first.
+pub(crate) fn page(
+    view: &impl Query,
+    own: &AccountId,
+    conversation: ConversationRow,
+    before: Option<i64>,
+    limit: u32,
+) -> Result<Vec<Message>, StoreError> {
+    let before = before.unwrap_or(i64::MAX);
+    let of_before = "SELECT place, counter FROM message WHERE id = ?1";
+    let (place, counter) =
+        view.one(of_before, [before], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?.unwrap_or((before, 0));
+    let rows = view.all(&page_query(), params![conversation.0, place, counter, before, limit], read_message(*own))?;
+    let mut messages = rows.into_iter().collect::<Result<Vec<_>, _>>()?;
+    messages.reverse();
+    Ok(messages)
+}
+
+fn page_query() -> String {
+    format!(
+        "SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.conversation = ?1 AND (message.place, message.counter, message.id) < (?2, ?3, ?4)
+         ORDER BY message.place DESC, message.counter DESC, message.id DESC LIMIT ?5"
+    )
+}
+
+/// One message by its row.
+pub(crate) fn message(view: &impl Query, own: &AccountId, row: MessageRow) -> Result<Option<Message>, StoreError> {
+    let sql = format!("SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.id = ?1");
+    view.one(&sql, [row.0], read_message(*own))?.transpose()
+}
+
+/// Messages that arrived after a row, oldest first: for those who print what comes in.
+pub(crate) fn received_after(
+    view: &impl Query,
+    own: &AccountId,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<Message>, StoreError> {
+    view.all(&received_after_query(), params![after, limit], read_message(*own))?.into_iter().collect()
+}
+
+/// Those that came in order, and those that came late into their places.
+fn received_after_query() -> String {
+    format!(
+        "WITH came (id, number) AS (
+             SELECT * FROM (SELECT id, id FROM message WHERE id > ?1 AND sender != 0 AND arrival IS NULL ORDER BY id LIMIT ?2)
+             UNION ALL
+             SELECT * FROM (SELECT id, arrival FROM message WHERE arrival > ?1 AND sender != 0 ORDER BY arrival LIMIT ?2)
+         )
+         SELECT {MESSAGE_COLUMNS} FROM came CROSS JOIN {MESSAGE_TABLES} WHERE message.id = came.id ORDER BY came.number LIMIT ?2"
+    )
+}
+
+/// The number of the newest arrival of all.
+pub(crate) fn newest(view: &impl Query) -> Result<i64, StoreError> {
+    let sql = "SELECT max(coalesce((SELECT max(id) FROM message), 0), coalesce((SELECT value FROM meta WHERE key = 'last_number'), 0))";
+    Ok(view.one(sql, [], |row| row.get(0))?.unwrap_or(0))
+}
+
+/// The conversation with a contact, if anything was ever said.
+pub(crate) fn with_contact(view: &impl Query, contact: ContactRow) -> Result<Option<ConversationRow>, StoreError> {
+    view.one("SELECT id FROM conversation WHERE contact = ?1", [contact.0], |row| row.get(0).map(ConversationRow))
+}
+
+const LIST_QUERY: &str =
+    "SELECT conversation.id, conversation.conversation, contact.account, coalesce(contact.given_name, contact.name),
+             conversation.last_at, conversation.unread, message.text, message.sender
+      FROM conversation LEFT JOIN contact ON contact.id = conversation.contact LEFT JOIN message ON message.id = conversation.last_message
+      WHERE (conversation.last_at, conversation.id) < (?1, ?2)
+      ORDER BY conversation.last_at DESC, conversation.id DESC LIMIT ?3";
+
+/// A page of the chat list: the conversations that moved last, before the given place.
+pub(crate) fn list(
+    view: &impl Query,
+    before: Option<(Timestamp, i64)>,
+    limit: u32,
+) -> Result<Vec<Conversation>, StoreError> {
+    let (before_at, before_row) = before.map_or((i64::MAX, i64::MAX), |(at, row)| (ms(at), row));
+    let rows = view.all(LIST_QUERY, params![before_at, before_row, limit], |row| {
+        let contact: Option<[u8; 32]> = row.get(2)?;
+        let last_sender: Option<i64> = row.get(7)?;
+        Ok(Conversation {
+            number: row.get(0)?,
+            id: ConversationId::from_bytes(row.get(1)?),
+            contact: contact.map(AccountId::from_bytes),
+            name: row.get(3)?,
+            last_at: timestamp(row.get(4)?),
+            unread: row.get(5)?,
+            preview: row.get(6)?,
+            preview_is_own: last_sender == Some(SELF),
+        })
+    })?;
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::super::PLACE_BEFORE;
+    use super::*;
+
+    /// What SQLite would do, one step a line.
+    fn plan(query: &str) -> Vec<String> {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("../store/schema.sql")).unwrap();
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+        let count = statement.parameter_count();
+        let steps = statement.query_map(rusqlite::params_from_iter(vec![1; count]), |row| row.get(3)).unwrap();
+        steps.collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn pages_are_read_in_the_order_of_an_index_however_long_the_conversation_is() {
+        for (query, index) in [
+            (page_query(), "message_by_conversation"),
+            (LIST_QUERY.to_owned(), "conversation_by_time"),
+            (PLACE_BEFORE.to_owned(), "message_by_counter"),
+        ] {
+            let plan = plan(&query);
+            assert!(plan.iter().any(|step| step.contains(index)), "{plan:?}");
+            assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");
+        }
+    }
+}
