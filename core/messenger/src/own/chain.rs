@@ -3,25 +3,30 @@
 //! A manifest is signed by the list key, sealed for its audience and appended by the relay's task queue (`task`); the row in `own_chain`
 //! is already what the relay will have, unless another device of the account writes there first (`own/agreement.rs`).
 
-use std::time::Duration;
+mod behind;
+mod ends;
+mod told;
 
 use rusqlite::params;
 use sotto_crypto::keys::WriteKey;
-use sotto_crypto::letter::Card;
-use sotto_crypto::manifest::{Audience, Head, ManifestDraft, VerifiedManifest, seal_entry};
+use sotto_crypto::manifest::{Audience, ManifestDraft, VerifiedManifest, seal_entry};
 use sotto_crypto::secret::ChainKey;
 use sotto_protocol::label::chain_entry_hash;
 use sotto_protocol::{AccountId, Bytes, ChainId, DeviceId, RelayAddress, Timestamp, relay};
 
 use super::list::{breaks_a_rule, list_key, sign_manifest};
 use super::{Own, siblings};
-use crate::contact::ContactRow;
 use crate::error::Error;
 use crate::state::StateSeal;
 use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
 use crate::task::{self, Subject};
 use crate::world::Chance;
+
+pub(crate) use behind::{begin_behind, end_of_chain, ends_of_chains};
+pub(crate) use ends::{chain_is_gone, delete};
+pub(super) use ends::{close_former, forget_retired};
+pub(crate) use told::{contacts_card, contacts_manifest, head_for};
 
 /// Who reads a chain that we write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -352,153 +357,6 @@ pub(super) fn relay_of(view: &impl Query, purpose: Chain) -> Result<RelayAddress
     let sql = "SELECT relay FROM own_chain WHERE audience = ?1";
     let relay: Option<String> = view.one(sql, [purpose.code()], |row| row.get(0))?;
     relay.ok_or(StoreError::Corrupt)?.parse().map_err(|_| StoreError::Corrupt)
-}
-
-/// Whoever reads the chains from which our readers are led away learns of the first list of that epoch, and of nothing behind it.
-pub(super) fn close_former(tx: &mut Tx<'_>, epoch: u32) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE own_chain SET last_epoch = min(coalesce(last_epoch, ?1), ?1) WHERE audience IN (?2, ?3)",
-        params![epoch, Chain::ContactsBefore.code(), Chain::OwnDevicesBefore.code()],
-    )?;
-    Ok(())
-}
-
-/// Deletes chains that were retired long enough ago, and gives up those whose relay has not deleted them since.
-pub(super) fn forget_retired(tx: &mut Tx<'_>, now: Timestamp, deleted_within: Duration) -> Result<(), StoreError> {
-    let over = tx.all("SELECT relay, chain, audience FROM own_chain WHERE ends_at <= ?1", [ms(now)], |row| {
-        Ok((row.get::<_, String>(0)?, ChainId::from_bytes(row.get(1)?), row.get::<_, i64>(2)?))
-    })?;
-    for (relay, chain, audience) in over {
-        if audience == Chain::Gone.code() {
-            tx.execute("DELETE FROM relay_task WHERE subject = ?1", [chain.as_ref()])?;
-            chain_is_gone(tx, &chain)?;
-        } else {
-            let relay = relay.parse().map_err(|_| StoreError::Corrupt)?;
-            delete(tx, &relay, &chain, now.after(deleted_within))?;
-        }
-    }
-    Ok(())
-}
-
-/// Has a chain deleted that nobody reads any more. Its key must outlive the call: the row goes when the chain is gone, or its relay is given
-/// up.
-pub(crate) fn delete(
-    tx: &mut Tx<'_>,
-    relay: &RelayAddress,
-    chain: &ChainId,
-    ends_at: Timestamp,
-) -> Result<(), StoreError> {
-    task::forget_chain(tx, chain)?;
-    let (batch, body) = (task::new_batch(tx)?, relay::ChainDelete { chain: (*chain).into() });
-    task::queue(tx, batch, relay, Subject::Chain(*chain), task::Kind::ChainDelete, &body)?;
-    tx.execute(
-        "UPDATE own_chain SET audience = ?2, ends_at = ?3 WHERE chain = ?1",
-        params![chain.as_ref(), Chain::Gone.code(), ms(ends_at)],
-    )?;
-    Ok(())
-}
-
-/// A chain's relay has another head than we wrote: from now on the chain is the newest manifest as a snapshot in place of everything up to
-/// that head, which is empty where the chain is gone. What was queued for it is in there.
-pub(crate) fn begin_behind(
-    tx: &mut Tx<'_>,
-    chain: &ChainId,
-    head: &[u8],
-    chance: &mut Chance<'_>,
-) -> Result<(), StoreError> {
-    let row = tx.one(
-        "SELECT relay, chain_key, manifest FROM own_chain WHERE chain = ?1 AND audience != 3",
-        [chain.as_ref()],
-        |row| Ok((row.get::<_, String>(0)?, row.get::<_, [u8; 32]>(1)?, row.get::<_, Vec<u8>>(2)?)),
-    )?;
-    let Some((relay, key, manifest)) = row else { return Ok(()) };
-    let account =
-        tx.one("SELECT account FROM account", [], |row| row.get::<_, [u8; 32]>(0))?.ok_or(StoreError::Corrupt)?;
-    let manifest =
-        VerifiedManifest::reload(&AccountId::from_bytes(account), manifest.into()).map_err(|_| StoreError::Corrupt)?;
-    // Behind that head, so that who has read up to it finds something new.
-    let key = ChainKey::from_bytes(key);
-    let batch = task::newest_batch(tx, chain)?.map_or_else(|| task::new_batch(tx), Ok)?;
-    let relay = relay.parse().map_err(|_| StoreError::Corrupt)?;
-    let entry = seal_entry(&manifest, chain, &key, chance);
-    let behind = chain_entry_hash(head, &entry);
-    task::forget_chain(tx, chain)?;
-    tx.execute("UPDATE own_chain SET entry_hash = ?2 WHERE chain = ?1", params![chain.as_ref(), behind])?;
-    let append = relay::ChainAppend {
-        chain: (*chain).into(),
-        previous: Bytes::copy_from_slice(head),
-        entry: entry.into(),
-        ..relay::ChainAppend::default()
-    };
-    task::queue(tx, batch, &relay, Subject::Chain(*chain), task::Kind::ChainAppend, &append)?;
-    let compact = relay::ChainCompact {
-        chain: (*chain).into(),
-        head: Bytes::copy_from_slice(&behind),
-        snapshot: seal_entry(&manifest, chain, &key, chance).into(),
-    };
-    task::queue(tx, batch, &relay, Subject::Chain(*chain), task::Kind::ChainCompact, &compact)
-}
-
-/// Our chains at a relay, with the hash of the last entry that we wrote.
-pub(crate) fn ends_of_chains(view: &impl Query, relay: &str) -> Result<Vec<(ChainId, [u8; 32])>, StoreError> {
-    view.all("SELECT chain, entry_hash FROM own_chain WHERE relay = ?1 AND audience != 3", [relay], |row| {
-        Ok((ChainId::from_bytes(row.get(0)?), row.get(1)?))
-    })
-}
-
-/// The hash of the last entry that we wrote to a chain.
-pub(crate) fn end_of_chain(view: &impl Query, chain: &ChainId) -> Result<Option<[u8; 32]>, StoreError> {
-    view.one("SELECT entry_hash FROM own_chain WHERE chain = ?1", [chain.as_ref()], |row| row.get(0))
-}
-
-/// The card that contacts get, with the head of its chain.
-pub(crate) fn contacts_card(view: &impl Query, own: &Own) -> Result<(Card, Head), StoreError> {
-    card(view, own, Chain::Contacts)
-}
-
-/// The head of the chain that a contact reads, or another device of ours. One that may still turn out not to be it is not told of: it would
-/// look like a fork.
-pub(crate) fn head_for(view: &impl Query, own: &Own, contact: ContactRow) -> Result<Head, StoreError> {
-    let purpose = if contact == ContactRow::OWN { Chain::OwnDevices } else { Chain::Contacts };
-    Ok(card(view, own, purpose)?.1)
-}
-
-fn card(view: &impl Query, own: &Own, purpose: Chain) -> Result<(Card, Head), StoreError> {
-    let card = view.one(
-        "SELECT relay, chain, chain_key, epoch, version, hash, told FROM own_chain WHERE audience = ?1",
-        [purpose.code()],
-        |row| {
-            let (relay, chain, key): (String, [u8; 32], [u8; 32]) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            let head = Head { epoch: row.get(3)?, version: row.get(4)?, hash: row.get(5)? };
-            Ok((relay, ChainId::from_bytes(chain), ChainKey::from_bytes(key), head, row.get::<_, Option<Vec<u8>>>(6)?))
-        },
-    )?;
-    let (relay, chain, chain_key, newest, told) = card.ok_or(StoreError::Corrupt)?;
-    let head = match told {
-        Some(told) => VerifiedManifest::reload(&own.account, told.into()).map_err(|_| StoreError::Corrupt)?.head(),
-        None => newest,
-    };
-    let relay = relay.parse().map_err(|_| StoreError::Corrupt)?;
-    Ok((Card { account: own.account, relay, chain, chain_key }, head))
-}
-
-/// The manifest at the head of the contacts' chain, as it was signed: signing that version again with another date would be a fork.
-pub(crate) fn contacts_manifest(view: &impl Query) -> Result<Bytes, StoreError> {
-    let manifest: Option<Vec<u8>> = view.one(
-        "SELECT coalesce(told, manifest) FROM own_chain WHERE audience = ?1",
-        [Chain::Contacts.code()],
-        |row| row.get(0),
-    )?;
-    Ok(manifest.ok_or(StoreError::Corrupt)?.into())
-}
-
-/// Its relay has deleted a chain that nobody reads any more.
-pub(crate) fn chain_is_gone(tx: &mut Tx<'_>, chain: &ChainId) -> Result<(), StoreError> {
-    tx.execute(
-        "DELETE FROM own_chain WHERE chain = ?1 AND audience = ?2",
-        params![chain.as_ref(), Chain::Gone.code()],
-    )?;
-    Ok(())
 }
 
 /// The key that writes one of our chains.

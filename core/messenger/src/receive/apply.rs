@@ -1,17 +1,13 @@
 //! What an authenticated letter changes: ratchet, seal, counters, confirmations, and what it says.
 
-use std::time::Duration;
-
-use rusqlite::params;
-use sotto_crypto::letter::{Channel, Content, ContentError, Letter};
+use sotto_crypto::letter::{Content, Letter};
 use sotto_crypto::manifest::HeadNews;
-use sotto_crypto::olm::PrekeyUsed;
-use sotto_protocol::letter::OlmKind;
-use sotto_protocol::{ConversationId, MessageId, Timestamp};
+use sotto_protocol::{ConversationId, MessageId};
 
-use super::open::{Authentic, Ratchet, UsedSeal};
-use super::unopened::Nonsense;
-use super::{Batch, Device, Fault, Incoming, Stepped, Why};
+use super::confirming::asks_to_be_confirmed;
+use super::content::{check_cards, content_of};
+use super::open::Ratchet;
+use super::{Batch, Fault, Incoming, Why};
 use crate::contact::pair_change::Heard;
 use crate::contact::{self, Contact, ContactRow, ContactState, Trust};
 use crate::conversation::{self, MessageRow, NewMessage, Order};
@@ -21,21 +17,11 @@ use crate::healing::{self, News};
 use crate::outbox::{self, NewLetter, Says};
 use crate::own;
 use crate::peer::{self, DeviceRow, Met};
-use crate::prekey;
 use crate::records::{Kind, MessageState};
 use crate::seal;
-use crate::session::{self, Begun};
-use crate::store::column::{ms, stored};
-use crate::store::{Query, StoreError, Tx};
+use crate::session;
+use crate::store::StoreError;
 use crate::upkeep::CONFIRMATION_LIFETIME;
-use crate::world::Chance;
-
-/// A device that heard nothing from us for so many letters is told soon: its seals stay openers until then.
-const CONFIRM_AFTER_LETTERS: u32 = 32;
-/// How soon; spread, so that it does not say when exactly the phone was on.
-const CONFIRM_SOON: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
-/// With nothing to say, what was received is confirmed within a day.
-const CONFIRM_LATE: (Duration, Duration) = (Duration::from_secs(6 * 3600), Duration::from_secs(20 * 3600));
 
 impl Batch<'_, '_, '_> {
     /// Takes a letter of a contact. Says whether a seal key was installed.
@@ -175,70 +161,6 @@ impl Batch<'_, '_, '_> {
             }
         }
         Ok(installed)
-    }
-
-    /// Keeps the ratchet and the seal as they are after the letter. From here on the letter counts as seen.
-    pub(super) fn keep_keys(
-        &mut self,
-        contact: &Contact,
-        device: DeviceRow,
-        authentic: Authentic,
-    ) -> Result<(bool, Letter), Fault> {
-        let Authentic { letter, kind, inner_hash, ratchet, seal } = authentic;
-        match ratchet {
-            Ratchet::Stepped { place, session } => {
-                let stepped = self.device(contact, device)?.sessions.get_mut(place).ok_or(StoreError::Corrupt)?;
-                stepped.row.session = *session;
-                stepped.changed = true;
-            }
-            Ratchet::Begun { account, session, prekey } => {
-                debug_assert!(kind == OlmKind::Prekey, "only prekey messages begin sessions");
-                // Checked before anything was written: a letter that is refused changes nothing.
-                let reply_inbox = letter.reply_inbox.ok_or(StoreError::Corrupt)?;
-                let known = peer::inbox_by_id(self.tx, device, &reply_inbox)?.map(|inbox| inbox.row);
-                // At an inbox that no list of theirs has named nobody is answered: there the session only opens what comes.
-                let (inbox, begun) = match known {
-                    Some(inbox) => (inbox, Begun::ByThem),
-                    None => (peer::any_inbox(self.tx, device)?, Begun::Elsewhere),
-                };
-                if prekey == PrekeyUsed::LastResort {
-                    session::bury(self.tx, &session.id(), &account.last_resort().id())?;
-                } else {
-                    prekey::one_time_key_used(self.tx, self.own_inbox)?;
-                }
-                self.olm = Some(*account);
-                self.olm_changed = true;
-                let row = session::add(self.tx, &self.own.seal, inbox, *session, begun, self.now, self.chance)?;
-                self.device(contact, device)?.sessions.insert(0, Stepped { row, changed: false });
-            }
-        }
-        self.tx.execute(
-            "INSERT OR IGNORE INTO seen_inner (hash, day) VALUES (?1, ?2)",
-            params![inner_hash, self.judging.day()],
-        )?;
-        let installed = match seal {
-            UsedSeal::Installed { row, announce } => {
-                if announce {
-                    seal::announced(self.tx, row)?;
-                    if let Some(seal) =
-                        self.seals.get_mut(&contact.row).and_then(|seals| seals.iter_mut().find(|seal| seal.row == row))
-                    {
-                        seal.announced = true;
-                    }
-                }
-                false
-            }
-            UsedSeal::Opener(offered) if seal::is_known(self.tx, &offered.opener())? => false,
-            // A letter that names another opener was sealed again after our KEM key changed: it installs nothing.
-            UsedSeal::Opener(offered) => {
-                let opening = seal::Opening { device, own_inbox: self.own_inbox, key_id: offered.key_id() };
-                let Ok(key) = offered.install(&letter) else { return Ok((false, letter)) };
-                seal::install(self.tx, &self.own.seal, &opening, &key, self.now, self.chance)?;
-                self.seals.remove(&contact.row);
-                true
-            }
-        };
-        Ok((installed, letter))
     }
 
     /// A letter of a handshake begins the count anew: its sender has given up whatever came before it.
@@ -457,77 +379,10 @@ impl Batch<'_, '_, '_> {
     }
 }
 
-/// What a letter of a contact says. An answer is legal where it was asked for; everything else also there, because it may follow the answer
-/// before the pair's tokens are known to stand.
-fn content_of(letter: &Letter, contact: &Contact, is_reply_alias: bool) -> Result<Content, ContentError> {
-    match Content::decode(&letter.content, channel_of(contact)) {
-        Err(ContentError::Misplaced) if is_reply_alias => Content::decode(&letter.content, Channel::Reply),
-        content => content,
-    }
-}
-
-const fn channel_of(contact: &Contact) -> Channel {
-    if contact.row.0 == ContactRow::OWN.0 { Channel::Own } else { Channel::Contact }
-}
-
-/// What only makes up for letters that were lost is not worth another.
-const fn asks_to_be_confirmed(content: &Content) -> bool {
-    !matches!(content, Content::Confirmation | Content::ResendRequest(_) | Content::GivenUp(_))
-}
-
-/// A contact speaks for its own account only.
-fn check_cards(contact: &Contact, content: &Content) -> Result<(), Nonsense> {
-    match content {
-        Content::ContactAccept { card, .. } | Content::CardChange(card) if card.account != contact.account => {
-            Err(Nonsense { code: "card_of_another_account", is_shown: false })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Writes how far a device's letters have come, and when it must hear of it.
-pub(super) fn owe_confirmation(
-    tx: &mut Tx<'_>,
-    row: DeviceRow,
-    device: &Device,
-    now: Timestamp,
-    chance: &Chance<'_>,
-) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE peer_device SET received = ?2, spoke_at = max(spoke_at, ?3) WHERE id = ?1",
-        params![row.0, stored(device.counted.contiguous), ms(device.spoke_at)],
-    )?;
-    if device.to_confirm == 0 {
-        return Ok(());
-    }
-    let unconfirmed: u32 =
-        tx.one("SELECT unconfirmed FROM peer_device WHERE id = ?1", [row.0], |row| row.get(0))?.unwrap_or(0);
-    let unconfirmed = unconfirmed.saturating_add(device.to_confirm);
-    let (min, max) = if unconfirmed >= CONFIRM_AFTER_LETTERS { CONFIRM_SOON } else { CONFIRM_LATE };
-    let due = now.after(chance.duration(min, max));
-    tx.execute(
-        "UPDATE peer_device SET unconfirmed = ?2, confirm_due = min(coalesce(confirm_due, ?3), ?3) WHERE id = ?1",
-        params![row.0, unconfirmed, ms(due)],
-    )?;
-    Ok(())
-}
-
 /// The handshake has begun to write: what stops it is this device's own trouble, and no reason to keep half of it.
 pub(super) fn into_fault(error: Error) -> Fault {
     match error {
         Error::Store(error) => Fault::Store(error),
         _ => Fault::Store(StoreError::Corrupt),
-    }
-}
-
-pub(super) const fn content_code(error: &ContentError) -> &'static str {
-    match error {
-        ContentError::Misplaced => "content_misplaced",
-        ContentError::BadName => "name_refused",
-        ContentError::Resend(_) => "resend_refused",
-        ContentError::Text(_) => "text_refused",
-        ContentError::Malformed(_) | ContentError::BodyCount { .. } | ContentError::FallbackTooLong { .. } => {
-            "content_malformed"
-        }
     }
 }

@@ -7,11 +7,14 @@
 //! In a batch a session is loaded, stepped and stored once, and a conversation row written once. Acknowledgement and events come after
 //! the commit, and are not here (`stream.rs`).
 //! - `open.rs`: seal and ratchet, up to an authenticated letter
-//! - `apply.rs`: what a letter changes; `request.rs`: a stranger's first letter; `counters.rs`: how far a device's letters have come;
+//! - `apply.rs`: what a letter changes; `keys.rs`: of its keys; `content.rs`: what it may say; `confirming.rs`: when its sender hears of it; `request.rs`: a stranger's first letter; `counters.rs`: how far a device's letters have come;
 //!   `siblings.rs`: what our other devices say; `waiting.rs`: what is not understood yet; `unopened.rs`: what came and cannot be opened
 
 mod apply;
+mod confirming;
+mod content;
 mod counters;
+mod keys;
 mod open;
 mod request;
 mod siblings;
@@ -371,7 +374,7 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
                 session::answered(self.tx, stepped.row.row)?;
             }
             if device.changed {
-                apply::owe_confirmation(self.tx, *row, device, self.now, self.chance)?;
+                confirming::owe_confirmation(self.tx, *row, device, self.now, self.chance)?;
                 healing::note(self.tx, *row, device.news, self.now, self.chance)?;
             }
         }

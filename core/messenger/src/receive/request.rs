@@ -8,7 +8,8 @@ use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::secret::InviteProof;
 use sotto_protocol::AccountId;
 
-use super::apply::{content_code, into_fault};
+use super::apply::into_fault;
+use super::content::content_code;
 use super::open::{Authentic, Unsealed};
 use super::{Batch, Fault, Incoming};
 use crate::contact::{self, Contact};

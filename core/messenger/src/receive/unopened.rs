@@ -16,7 +16,7 @@ use rusqlite::params;
 use sotto_crypto::letter::{ContentError, Counters, GivenUp, Letter};
 use sotto_protocol::{MessageId, Timestamp};
 
-use super::apply::content_code;
+use super::content::content_code;
 use super::open::Authentic;
 use super::{Batch, Fault, count_refusals, counters};
 use crate::contact::{self, Contact, ContactRow, ContactState};
