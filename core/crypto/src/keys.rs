@@ -110,7 +110,7 @@ impl ListKey {
     /// that never heard of the others, and with the epoch it changes.
     #[must_use]
     pub fn own_secret(&self) -> PairSecret {
-        PairSecret::from_bytes(derive(&*self.to_bytes(), OWN_SECRET, &[]))
+        PairSecret::from_bytes(derive(&self.to_bytes(), OWN_SECRET, &[]))
     }
 
     pub(crate) fn sign(&self, label: &str, parts: &[&[u8]]) -> [u8; 64] {
