@@ -163,7 +163,7 @@ pub(crate) fn destinations(view: &impl Query, now: Timestamp) -> Result<Vec<Devi
 }
 
 /// Condition on a device: it has just come in another's place and has not spoken yet. With its first letter it asks for what it does not have of
-/// before (PROTOCOL H2), and all of that is said in order with what is said since. Only messages wait for that. Between `?1` and `?2` we read of it.
+/// before (PROTOCOL H2), and all of that is said in order with what is said since. Only messages wait for that, and what stands behind them. Between `?1` and `?2` we read of it.
 const HEARD_FIRST: &str = "(peer_device.predecessor IS NOT NULL AND peer_device.spoke_at = 0 AND EXISTS (
     SELECT 1 FROM peer_device AS before WHERE before.id = peer_device.predecessor AND before.left_at > ?1 AND before.left_at <= ?2)
     AND EXISTS (SELECT 1 FROM outbox WHERE message IS NOT NULL AND id = (

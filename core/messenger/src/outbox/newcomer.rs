@@ -62,7 +62,7 @@ pub(crate) fn tell(tx: &mut Tx<'_>, contact: ContactRow, device: DeviceRow) -> R
         Ok((MessageRow(row.get(0)?), MessageId::from_bytes(row.get(1)?), timestamp(row.get(2)?)))
     })?;
     for (message, message_id, sent_at) in said {
-        let waits = "SELECT 1 FROM outbox WHERE message = ?1 AND peer_device = ?2";
+        let waits = "SELECT 1 FROM outbox WHERE message = ?1 AND peer_device = ?2 AND state <= 3";
         if tx.one(waits, params![message.0, device.0], |_| Ok(()))?.is_none() {
             let letter =
                 NewLetter { says: Says::Message(message), message_id, sent_at, dies_at: None, after_batch: None };

@@ -99,9 +99,11 @@ pub(super) fn list_was_read(
 ) -> Result<(), StoreError> {
     let (device, before) = birth::names(tx)?;
     let list = chain::own_list(tx)?;
-    let has_others = list.devices().iter().any(|other| other.id != device && Some(other.id) != before);
-    if !has_others || !are_none(tx)? {
-        return if are_none(tx)? { Ok(()) } else { list_stands(tx, now) };
+    if !are_none(tx)? {
+        return list_stands(tx, now);
+    }
+    if list.devices().iter().all(|other| other.id == device || Some(other.id) == before) {
+        return Ok(());
     }
     expect(tx, own, now, chance)?;
     list_stands(tx, now)?;

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use sotto_core::{InviteOptions, danger};
+use sotto_core::danger;
 use sotto_crypto::letter::Content;
 use sotto_protocol::request::path;
 use sotto_sim::{Fate, HeldPost, Person, World, envelopes_of, hex};
 
 use super::devices::two_devices;
 use super::meeting::link;
-use super::removal::{device, rest, secret, share_a_pair, they_talk};
+use super::removal::{device, half_met, rest, secret, share_a_pair, they_talk};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -215,17 +215,7 @@ async fn c2_an_answer_counts_also_where_another_device_has_told_of_a_secret_sinc
 
 #[tokio::test(start_paused = true)]
 async fn b3_a_pair_that_changes_later_is_told_to_a_device_that_was_linked_meanwhile() {
-    let (world, alice, tablet, bob) = two_devices(1430).await;
-    let relay = alice.messenger.account().await.unwrap().relays.swap_remove(0);
-    let carol = world.person("carol", &[relay]).await.unwrap();
-    let invite = alice.messenger.invite(InviteOptions { auto_accept: true, ..InviteOptions::default() }).await.unwrap();
-    rest(&world, &[&alice, &bob, &tablet]).await;
-    alice.messenger.shut_down();
-    carol.messenger.join(&invite.link).await.unwrap();
-    carol.catch_up().await.unwrap();
-    carol.messenger.shut_down();
-    let alice = world.reopen(alice).await.unwrap();
-    rest(&world, &[&alice, &bob, &tablet]).await;
+    let (world, [alice, tablet, bob, carol]) = half_met(1430).await;
     // Half met: that her tokens stand carol has not said yet.
     danger::remove_device(&alice.messenger, device(&tablet).await).await.unwrap();
     tablet.messenger.shut_down();

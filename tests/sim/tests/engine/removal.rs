@@ -52,6 +52,26 @@ pub(super) async fn they_talk(world: &World, alice: &Person, bob: &Person, what:
     }
 }
 
+/// Alice with two devices, and bob. Carol, who is off, has used an invite of alice's and has not said yet that her tokens stand.
+pub(crate) async fn half_met(seed: u64) -> (World, [Person; 4]) {
+    let (world, alice, tablet, bob) = two_devices(seed).await;
+    let relay = alice.messenger.account().await.expect("they meet").relays.swap_remove(0);
+    let carol = world.person("carol", &[relay]).await.expect("they meet");
+    let invite = alice
+        .messenger
+        .invite(InviteOptions { auto_accept: true, ..InviteOptions::default() })
+        .await
+        .expect("they meet");
+    rest(&world, &[&alice, &bob, &tablet]).await;
+    alice.messenger.shut_down();
+    carol.messenger.join(&invite.link).await.expect("they meet");
+    carol.catch_up().await.expect("they meet");
+    carol.messenger.shut_down();
+    let alice = world.reopen(alice).await.expect("they meet");
+    rest(&world, &[&alice, &bob, &tablet]).await;
+    (world, [alice, tablet, bob, carol])
+}
+
 #[tokio::test(start_paused = true)]
 async fn b3_a_removed_device_stops_and_what_is_said_goes_on_without_it() {
     let (world, alice, tablet, bob) = two_devices(1400).await;
@@ -199,17 +219,7 @@ async fn b3_two_who_remove_a_device_at_once_share_one_pair_secret_in_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn b3_a_pair_that_is_not_known_to_both_yet_changes_when_it_is() {
-    let (world, alice, tablet, bob) = two_devices(1408).await;
-    let relay = alice.messenger.account().await.unwrap().relays.swap_remove(0);
-    let carol = world.person("carol", &[relay]).await.unwrap();
-    let invite = alice.messenger.invite(InviteOptions { auto_accept: true, ..InviteOptions::default() }).await.unwrap();
-    rest(&world, &[&alice, &bob, &tablet]).await;
-    alice.messenger.shut_down();
-    carol.messenger.join(&invite.link).await.unwrap();
-    carol.catch_up().await.unwrap();
-    carol.messenger.shut_down();
-    let alice = world.reopen(alice).await.unwrap();
-    rest(&world, &[&alice, &bob, &tablet]).await;
+    let (world, [alice, tablet, bob, carol]) = half_met(1408).await;
     assert_eq!(alice.contact("carol").await.unwrap().state, ContactState::Accepted);
     let drawn = secret(&alice, "pair_secret", "contact WHERE name = 'carol'");
     assert_eq!(alice.database().number("SELECT count(*) FROM contact WHERE name = 'carol' AND NOT pair_usable"), 1);
