@@ -252,7 +252,8 @@ pub(super) fn stands(tx: &mut Tx<'_>, chain: &ChainId) -> Result<(), StoreError>
 pub(crate) struct Signed {
     /// Epoch and version of the last one that is known to have stood there.
     stood: (u32, u32),
-    /// Hashes of the newest one, and of those that were signed here since.
+    /// Hashes of the newest one, and of the last 64 that were signed here since: also of those that another device's came before. The relay
+    /// that did not take them has them all the same, and may show them later.
     hashes: Vec<[u8; 32]>,
 }
 
@@ -288,7 +289,7 @@ fn append(
     let head = manifest.head();
     tx.execute(
         "UPDATE own_chain SET epoch = ?2, version = ?3, hash = ?4, entry_hash = ?5, manifest = ?6, told = iif(?7, NULL, coalesce(told, manifest)),
-             signed = CAST(signed || ?4 AS BLOB) WHERE id = ?1",
+             signed = substr(CAST(signed || ?4 AS BLOB), -2048) WHERE id = ?1",
         params![
             row.row,
             head.epoch,

@@ -1,12 +1,12 @@
 //! What one of several devices makes of the account's list, where its relay shows another one than it knows: whether it is of the account
 //! still, and what it shows its user.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sotto_crypto::manifest::VerifiedManifest;
-use sotto_protocol::relay::{ChainAppend, ChainRead};
+use sotto_protocol::relay::{ChainAppend, ChainEntries, ChainHead, ChainRead};
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, Message as _, RelayAddress};
 use sotto_sim::{Fate, Forger, Person, Traffic, World};
@@ -214,7 +214,6 @@ async fn b2_nobody_is_told_of_a_list_that_still_waits_behind_another() {
         call.path == path::CHAIN_APPEND
             && ChainAppend::decode(call.body.clone()).is_ok_and(|append| *append.chain == *chain)
     };
-    let busy = || Fate::Fails(503, Bytes::from_static(br#"{"status":503,"code":"unavailable"}"#));
     let mut appended = 0;
     let are_taken = Arc::new(AtomicUsize::new(0));
     let taken = Arc::clone(&are_taken);
@@ -269,4 +268,76 @@ async fn h2_a_copy_takes_the_place_of_no_device_by_a_list_that_is_older_than_the
     world.wait(DAY / 12).await;
     let _ = restored.messenger.catch_up(MINUTE).await;
     assert_ne!(restored.messenger.account().await.unwrap().device, device);
+}
+
+/// What the relay of the account's own list does with what is written there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Home {
+    /// It says of the first that it has taken it, and has not; for all others it is busy.
+    HoldsBack,
+    /// It is busy for what it has not seen yet.
+    IsBusy,
+    /// It shows what it has seen, and takes nothing.
+    Shows,
+    Works,
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_a_device_whose_lists_its_relay_holds_back_and_shows_later_does_not_take_itself_for_a_copy() {
+    let (world, alice, tablet, _bob) = two_devices(1402).await;
+    let chain = alice.database().blobs("SELECT chain FROM own_chain WHERE audience = 0").remove(0);
+    let device = alice.messenger.account().await.unwrap().device;
+    let home = Arc::new(Mutex::new((Home::HoldsBack, Vec::new())));
+    let does = |what| home.lock().unwrap().0 = what;
+    let at_home = Arc::clone(&home);
+    world.network.meddle(Some(Box::new(move |call| {
+        let (does, seen) = &mut *at_home.lock().unwrap();
+        match (call.path, ChainAppend::decode(call.body.clone()), ChainRead::decode(call.body.clone())) {
+            _ if *does == Home::Works => Fate::Passes,
+            (path::CHAIN_APPEND, Ok(append), _) if *append.chain == *chain => {
+                let is_new = !seen.contains(&append.entry);
+                if is_new {
+                    seen.push(append.entry);
+                }
+                match does {
+                    Home::HoldsBack if seen.len() == 1 => Fate::Answered(Bytes::new()),
+                    Home::IsBusy if !is_new => Fate::Passes,
+                    _ => busy(),
+                }
+            }
+            (path::CHAIN_READ, _, Ok(read)) if *read.chain == *chain && *does == Home::Shows => {
+                let head = Some(ChainHead { index: seen.len() as u64 - 1, hash: Bytes::from_static(&[0; 32]) });
+                let entries = if read.from == 0 { seen.clone() } else { Vec::new() };
+                Fate::Answered(
+                    ChainEntries { head, first: read.from, entries, ..Default::default() }.encode_to_vec().into(),
+                )
+            }
+            _ => Fate::Passes,
+        }
+    })));
+    for name in ["one.example", "two.example"] {
+        alice.messenger.add_relay(world.network.add_relay(name), String::new()).await.unwrap();
+    }
+    let _ = alice.messenger.catch_up(MINUTE).await;
+    alice.messenger.shut_down();
+    assert_eq!(home.lock().unwrap().1.len(), 2);
+    does(Home::Works);
+    tablet.messenger.add_relay(world.network.add_relay("three.example"), String::new()).await.unwrap();
+    tablet.catch_up().await.unwrap();
+    does(Home::IsBusy);
+    let alice = world.reopen(alice).await.unwrap();
+    let _ = alice.messenger.catch_up(MINUTE).await;
+    alice.messenger.shut_down();
+    assert_eq!(home.lock().unwrap().1.len(), 3, "one behind the tablet's");
+    does(Home::Shows);
+    let alice = world.reopen(alice).await.unwrap();
+    let _ = alice.messenger.catch_up(MINUTE).await;
+    does(Home::Works);
+    world.settle(&[&alice, &tablet]).await.unwrap();
+    assert_eq!(alice.messenger.account().await.unwrap().device, device);
+}
+
+/// What a relay answers that cannot just now.
+fn busy() -> Fate {
+    Fate::Fails(503, Bytes::from_static(br#"{"status":503,"code":"unavailable"}"#))
 }
