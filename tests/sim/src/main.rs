@@ -72,7 +72,8 @@ fn main() -> ExitCode {
             failed += 1;
         }
         if !wanted.is_many || one.broken.is_some() {
-            tell(&schedule, &one, &wanted);
+            // Of many that fail the first is told whole: most fail for one reason.
+            tell(&schedule, &one, &wanted, !wanted.is_many || failed == 1);
         }
     }
     println!("played {played} failed {failed} texts {texts} ms {}", begun.elapsed().as_millis());
@@ -201,7 +202,7 @@ fn schedule(seed: u64, wanted: &Wanted) -> Schedule {
     }
 }
 
-fn tell(schedule: &Schedule, played: &One, wanted: &Wanted) {
+fn tell(schedule: &Schedule, played: &One, wanted: &Wanted, is_whole: bool) {
     let seed = schedule.seed;
     let Some((promise, what)) = &played.broken else {
         println!("{}{}\nnothing broke; hash {}", schedule.cast, played.story, played.hash);
@@ -210,10 +211,10 @@ fn tell(schedule: &Schedule, played: &One, wanted: &Wanted) {
     println!("seed {seed} failed: {promise}: {what}");
     let planted = if wanted.plants { " --plant" } else { "" };
     if !wanted.shrinks {
-        if !wanted.is_many {
+        if is_whole {
             println!("{}{}", schedule.cast, played.story);
         }
-        println!("its story: cargo xtask sim --seed {seed}{planted} --shrink\n");
+        println!("shorter: cargo xtask sim --seed {seed}{planted} --shrink\n");
         return;
     }
     let again = |shorter: &Schedule| play_alone(shorter, wanted.plants).ok();

@@ -9,6 +9,7 @@ use sotto_protocol::RelayAddress;
 use sotto_sim::{Fate, MemorySecrets, Person, World};
 
 const PAGE: usize = 4_096;
+const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
 
 async fn create(world: &World, secrets: &MemorySecrets, directory: &Path, relay: &RelayAddress) -> Result<(), Error> {
     let profile = NewProfile {
@@ -276,6 +277,23 @@ async fn a_full_disk_while_receiving_acknowledges_nothing_and_the_letters_come_a
         failed += 1;
     }
     assert!(failed >= 6, "a receive is more than {failed} writes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_runs_on_a_full_disk_goes_on_by_itself_once_there_is_room() {
+    let (world, _, alice, bob) = World::contacts(147).await;
+    alice.say("bob", "waits here").await.unwrap();
+    danger::fail_writes_from(&alice.messenger, 1);
+    let error = alice.say("bob", "not kept").await.unwrap_err();
+    assert_eq!((error.code(), error.is_retryable()), ("disk_full", true));
+    bob.say("alice", "waits at the relay").await.unwrap();
+    bob.catch_up().await.unwrap();
+    world.wait(5 * HOUR).await;
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["waits here"], "what could not be kept is not shown");
+    danger::fail_write(&alice.messenger, 0);
+    world.wait(HOUR).await;
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["waits here", "waits at the relay"]);
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["waits at the relay", "waits here"]);
 }
 
 #[tokio::test(start_paused = true)]
