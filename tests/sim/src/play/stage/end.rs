@@ -106,8 +106,14 @@ impl Stage<'_> {
         let dead: Vec<String> =
             self.houses.iter().filter(is_dead).map(|house| format!("'{}'", house.address)).collect();
         let dead = dead.join(", ");
+        // All other lists wait for the account's own, and that for its user to leave a home that is gone (PROTOCOL B2).
+        let calls = format!(
+            "SELECT count(*) FROM relay_task WHERE relay NOT IN ({dead}) AND NOT EXISTS (
+                 SELECT 1 FROM relay_task AS list JOIN own_chain ON own_chain.chain = list.subject
+                 WHERE list.batch = relay_task.batch AND list.relay IN ({dead}) AND list.kind = 4 AND own_chain.audience = 0)"
+        );
         let looked_at = [
-            (format!("SELECT count(*) FROM relay_task WHERE relay NOT IN ({dead})"), "calls to relays to make"),
+            (calls, "calls to relays to make"),
             (
                 "SELECT count(*) FROM outbox JOIN peer_device ON peer_device.id = peer_device WHERE state < 2 AND listed = 1".to_owned(),
                 "letters that have not left",
