@@ -2,10 +2,11 @@
 //!
 //! A message is one row, unique by (conversation, sender, message id); its state moves forward only. A conversation row holds what a
 //! chat list shows, so that a list page reads no message table.
-//! - `codes`: how states and kinds are stored; `pages`: reading what was said
+//! - `codes`: how states and kinds are stored; `pages`: reading what was said; `again`: what was said comes again under another number
 //!
 //! Not here: what leaves and arrives (`outbox`, `receive.rs`).
 
+mod again;
 mod codes;
 mod pages;
 
@@ -18,6 +19,7 @@ use crate::records::{Failure, KeyChange, Kind, MessageState};
 use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError, Tx};
 
+pub(crate) use again::{came_again, count_anew};
 pub(crate) use pages::{list, message, newest, page, received_after, with_contact};
 
 /// Row of a message.
@@ -154,12 +156,18 @@ pub(crate) fn remove(tx: &mut Tx<'_>, row: MessageRow) -> Result<(), StoreError>
     let Some(conversation) = conversation else { return Ok(()) };
     tx.execute("DELETE FROM message WHERE id = ?1", [row.0])?;
     note_last_number(tx, number)?;
+    look_up_last(tx, ConversationRow(conversation))?;
     tx.execute(
-        "UPDATE conversation SET last_message = (SELECT id FROM message WHERE conversation = ?1 ORDER BY place DESC, counter DESC, id DESC LIMIT 1),
-             unread = max(0, unread - (?2 > read_up_to)) WHERE id = ?1",
+        "UPDATE conversation SET unread = max(0, unread - (?2 > read_up_to)) WHERE id = ?1",
         params![conversation, row.0],
     )?;
     Ok(())
+}
+
+fn look_up_last(tx: &mut Tx<'_>, conversation: ConversationRow) -> Result<(), StoreError> {
+    let sql = "UPDATE conversation SET last_message = (SELECT id FROM message WHERE conversation = ?1 ORDER BY place DESC, counter DESC, id DESC LIMIT 1)
+               WHERE id = ?1";
+    tx.execute(sql, [conversation.0]).map(drop)
 }
 
 /// No message gets a number up to this one any more.

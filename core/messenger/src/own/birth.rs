@@ -27,7 +27,7 @@ use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 use crate::task;
 use crate::world::Chance;
-use crate::{generation, handshake, healing, outbox, prekey};
+use crate::{conversation, generation, handshake, healing, outbox, prekey};
 
 /// After so long without the account's list the user is told that its relay may be gone, or have lost it: most come back sooner.
 const AWAY: Duration = Duration::from_secs(24 * 3600);
@@ -253,6 +253,7 @@ fn forget_letters(
     for table in ["received_counter", "skipped_counter", "seen_inner"] {
         tx.execute(&format!("DELETE FROM {table}"), [])?;
     }
+    conversation::count_anew(tx)?;
     // Their place in the conversation stays; what comes from now on is counted anew. What other devices of ours have said is theirs still.
     tx.execute("UPDATE message SET peer_device = NULL WHERE peer_device IS NOT NULL AND sender != 0", [])?;
     tx.execute("UPDATE message SET counter = 0 WHERE peer_device IS NOT NULL", [])?;

@@ -330,8 +330,9 @@ impl Batch<'_, '_, '_> {
             order: Some(order),
         };
         let Some((place, others)) = places.split_first() else {
-            if let Some(row) = conversation::insert(self.tx, &new)? {
-                self.arrived(conversation, row, Some(order));
+            match conversation::insert(self.tx, &new)? {
+                Some(row) => self.arrived(conversation, row, Some(order)),
+                None => self.came_again(&new)?,
             }
             return Ok(());
         };

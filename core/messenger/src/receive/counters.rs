@@ -7,6 +7,7 @@
 use rusqlite::params;
 use sotto_crypto::letter::{Counters, Letter};
 
+use crate::healing;
 use crate::peer::DeviceRow;
 use crate::store::column::{counter, stored};
 use crate::store::{Query, StoreError, Tx};
@@ -28,7 +29,8 @@ pub(super) struct Place {
     pub(super) was_missing: bool,
     /// Something that its device made later came before it.
     pub(super) is_late: bool,
-    /// Something that its device made earlier may still come, or be had for asking.
+    /// Something that its device made earlier may still come, or be had for asking; or something later is here from before this device came in
+    /// the place of another.
     pub(super) is_early: bool,
 }
 
@@ -40,12 +42,20 @@ pub(super) struct Counted {
     highest: u64,
     /// Whether something came beyond a hole: without, nothing is looked up.
     has_beyond: bool,
+    /// What was here already may be said again, in the place of another device: then every letter says where it belongs.
+    comes_again: bool,
 }
 
 impl Counted {
     pub(super) fn load(tx: &Tx<'_>, device: DeviceRow, contiguous: u64) -> Result<Self, StoreError> {
         let highest = highest(tx, device)?;
-        Ok(Self { contiguous, highest: highest.unwrap_or(0).max(contiguous), has_beyond: highest.is_some() })
+        let comes_again = healing::is_asking_for_predecessor(tx)?;
+        Ok(Self {
+            contiguous,
+            highest: highest.unwrap_or(0).max(contiguous),
+            has_beyond: highest.is_some(),
+            comes_again,
+        })
     }
 
     /// Whether a letter of that counter was taken already, or given up by its sender: unless that has not said yet whether it said
@@ -85,7 +95,7 @@ impl Counted {
         }
         place.lacks_more |= letter.counter > self.highest.max(self.contiguous).saturating_add(1);
         self.highest = self.highest.max(self.contiguous).max(letter.counter);
-        place.is_early = place.lacks_more || letter.counter > self.contiguous;
+        place.is_early = place.lacks_more || letter.counter > self.contiguous || self.comes_again;
         place.closed_hole = self.absorb(tx, device)?;
         Ok(place)
     }

@@ -37,7 +37,7 @@ use sotto_protocol::limits::{HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use sotto_protocol::{Timestamp, relay};
 
 use crate::contact::{self, Contact, ContactRow};
-use crate::conversation::{self, Arrivals, ConversationRow, MessageRow, Order};
+use crate::conversation::{self, Arrivals, ConversationRow, MessageRow, NewMessage, Order};
 use crate::engine::Times;
 use crate::handshake::{self, Purpose};
 use crate::healing::{self, News};
@@ -403,6 +403,15 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
     fn arrived_here(&mut self, conversation: ConversationRow, row: MessageRow, order: Order) {
         self.received.own_messages += 1;
         self.moved(conversation, row, Some(order));
+    }
+
+    /// A message that is here already has come.
+    fn came_again(&mut self, new: &NewMessage<'_>) -> Result<(), StoreError> {
+        if conversation::came_again(self.tx, new)? {
+            // What came last in this batch may stand elsewhere now, and which one is the last has been looked up.
+            self.conversations.entry(new.conversation).and_modify(|arrivals| arrivals.last = None);
+        }
+        Ok(())
     }
 
     fn moved(&mut self, conversation: ConversationRow, row: MessageRow, order: Option<Order>) -> &mut Arrivals {

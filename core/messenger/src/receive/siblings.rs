@@ -90,8 +90,9 @@ impl Batch<'_, '_, '_> {
             state: MessageState::Sent,
             order: Some(order),
         };
-        if let Some(row) = conversation::insert(self.tx, &new)? {
-            self.arrived_here(conversation, row, order);
+        match conversation::insert(self.tx, &new)? {
+            Some(row) => self.arrived_here(conversation, row, order),
+            None => self.came_again(&new)?,
         }
         Ok(())
     }

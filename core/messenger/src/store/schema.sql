@@ -3,7 +3,7 @@
 
 -- Single values: generation; is_copy, is_replaced: what this database was found to be; home_away_since: when a copy first asked the relay of
 -- the account's list in vain; born_with: the batch of calls that makes the device
--- known that it became.
+-- known that it became; counted_anew_after: the newest message of before.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value ANY NOT NULL

@@ -33,8 +33,9 @@ const UNTIL_KNOWN: Duration = Duration::from_secs(60);
 const ROUND: Duration = Duration::from_secs(120);
 const AN_HOUR: Duration = Duration::from_secs(3_600);
 /// What passes before each round at the end: longer than any pause between two tries, than the day after which a device confirms, and than
-/// the three for which a relay of its own may hold back what it looks at again.
-const PATIENCE: [Duration; 8] = [
+/// the three for which a relay of its own may hold back what it looks at again; then once more than that day, for who began under a clock that ran
+/// ahead.
+const PATIENCE: [Duration; 9] = [
     Duration::from_secs(1),
     Duration::from_secs(90),
     Duration::from_secs(900),
@@ -43,6 +44,7 @@ const PATIENCE: [Duration; 8] = [
     Duration::from_secs(25 * 3_600),
     Duration::from_secs(50 * 3_600),
     Duration::from_secs(75 * 3_600),
+    Duration::from_secs(50 * 3_600),
 ];
 
 /// A relay, and what stays of it when its process dies.

@@ -41,6 +41,7 @@ mod replacing;
 mod resends;
 mod rest;
 mod restored;
+mod said_again;
 mod seals;
 mod sessions;
 mod synced;

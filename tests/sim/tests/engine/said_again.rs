@@ -1,0 +1,66 @@
+//! What a device had beyond a hole when its copy was made is said again to the one in its place, with what fills the hole (PROTOCOL H2): all of
+//! it stands in the order in which it was said.
+
+use sotto_sim::{HeldPost, Person, World};
+
+use crate::rebirth::rest;
+
+/// A device in the place of alice's, which had these of four letters of bob's when the copy was made that it comes from, in this order.
+async fn in_the_place_of_one_that_had(seed: u64, came: &[usize]) -> (World, Person, Person) {
+    let (world, relay, alice, bob) = World::contacts(seed).await;
+    let carol = world.person("carol", std::slice::from_ref(&relay)).await.expect("she begins");
+    world.introduce(&alice, &carol).await.expect("they meet");
+    alice.say("bob", "hers").await.expect("they speak");
+    rest(&world, &[&alice, &bob]).await;
+    let post = HeldPost::begin(&world.network);
+    let mut letters = Vec::new();
+    for number in 0..4 {
+        bob.say("alice", &number.to_string()).await.expect("they speak");
+        bob.catch_up().await.expect("they speak");
+        letters.push(post.take().pop().expect("a letter"));
+    }
+    post.end(&world.network);
+    for number in came {
+        assert!(world.network.put(&letters[*number]).await);
+        alice.catch_up().await.expect("they speak");
+    }
+    alice.say("bob", "hers, meanwhile").await.expect("she speaks");
+    let copy = world.back_up(&alice);
+    // What makes it a copy.
+    carol.say("alice", "to the one before").await.expect("they speak");
+    rest(&world, &[&carol, &alice]).await;
+    alice.messenger.shut_down();
+    let secrets = copy.secrets.copy();
+    let restored = world.restore(copy, secrets).await.expect("it opens");
+    rest(&world, &[&restored, &bob]).await;
+    (world, restored, bob)
+}
+
+/// What was said, in order; and at last that.
+async fn stands_in_order(seed: u64, came: &[usize]) {
+    let (world, restored, bob) = in_the_place_of_one_that_had(seed, came).await;
+    let mut said = vec!["hers", "0", "1", "2", "3", "hers, meanwhile"];
+    assert_eq!(restored.transcript("bob").await.unwrap(), said);
+    let last = "SELECT text FROM conversation JOIN message ON message.id = last_message JOIN contact ON contact.id = conversation.contact
+                WHERE contact.name = 'bob'";
+    assert_eq!(restored.database().texts(last), ["hers, meanwhile"]);
+    bob.say("alice", "4").await.unwrap();
+    rest(&world, &[&bob, &restored]).await;
+    said.push("4");
+    assert_eq!(restored.transcript("bob").await.unwrap(), said);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_what_fills_a_hole_that_a_copy_had_stands_before_what_was_there() {
+    stands_in_order(1240, &[1, 2, 3]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_what_fills_several_holes_that_a_copy_had_stands_where_it_was_said() {
+    stands_in_order(1241, &[3, 1]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_what_had_come_late_to_a_copy_stands_where_it_was_said() {
+    stands_in_order(1242, &[0, 3, 1]).await;
+}
