@@ -307,7 +307,7 @@ pub(crate) fn begin(tx: &mut Tx<'_>, new: &NewContact<'_>, now: Timestamp) -> Re
         .one("SELECT id FROM contact WHERE account = ?1", [new.manifest.account().as_ref()], |row| row.get(0))?
         .map(ContactRow)
         .ok_or(StoreError::Corrupt)?;
-    trust::believe(tx, row, new.manifest, now)?;
+    trust::believe(tx, row, (&[], new.manifest), now)?;
     Ok(row)
 }
 

@@ -26,7 +26,7 @@ use crate::relay_client::{RelayClient, RelayError};
 use crate::store::{StoreError, Tx};
 use crate::world::Isolation;
 
-use judging::{KEYS_CHANGED, TOO_MANY, distrust_for, from_later_epoch, judge, judge_later, refusal_code};
+use judging::{KEYS_CHANGED, TOO_MANY, between, distrust_for, from_later_epoch, judge, judge_later, refusal_code};
 pub(crate) use judging::{Unbelieved, first_contact, introduce, is_of_less};
 
 /// The most answers that one reading takes: a chain that is longer was not compacted by anyone honest.
@@ -301,7 +301,10 @@ fn heed(
     match newest {
         Some(newest) if peer::changes_keys(tx, row, &newest)? => return Ok(Err(Error::Peer { code: KEYS_CHANGED })),
         Some(newest) if peer::has_too_many(tx, row, &newest)? => return Ok(Err(Error::Peer { code: TOO_MANY })),
-        Some(newest) => notice = contact::manifest_read(tx, row, &newest, part.next, engine.network_now())?,
+        Some(newest) => {
+            let lists = (&*between(contact, part, &newest), &newest);
+            notice = contact::manifest_read(tx, row, lists, part.next, engine.network_now())?;
+        }
         // A chain that they have turned to and that is empty was never shown to us.
         None if contact.chain_is_new => return Ok(Err(Error::Peer { code: "manifest_missing" })),
         None => contact::chain_read(tx, row, part.next, engine.network_now())?,

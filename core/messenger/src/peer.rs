@@ -200,12 +200,13 @@ pub(crate) fn list_devices(
     for device in &devices {
         list_device(tx, contact, device)?;
     }
-    tx.execute(
-        "UPDATE peer_device SET left_at = ?2 WHERE contact = ?1 AND listed = 0 AND left_at IS NULL",
-        params![contact.0, ms(now)],
-    )?;
+    let sql = "SELECT id FROM peer_device WHERE contact = ?1 AND listed = 0 AND left_at IS NULL";
+    let left: Vec<_> = tx.all(sql, [contact.0], |row| row.get(0).map(DeviceRow))?;
+    for device in &left {
+        tx.execute("UPDATE peer_device SET left_at = ?2 WHERE id = ?1", params![device.0, ms(now)])?;
+    }
     for device in devices {
-        heed_predecessor(tx, contact, manifest, device, now)?;
+        heed_predecessor(tx, contact, manifest, device, &left, now)?;
     }
     outbox::again::leave_unlisted_inboxes(tx, contact)
 }
@@ -235,17 +236,19 @@ pub(crate) fn hear_listed_only(tx: &mut Tx<'_>, contact: ContactRow) -> Result<(
 }
 
 /// A device that comes in the place of one that we know, by that one's word, gets what was for it: the first one, and only in the list in which
-/// that one is missing for the first time. Its word stays with whoever has a copy of it from before, also when another has come already, or the
+/// that one is missing for the first time, having just `left`. Its word stays with whoever has a copy of it from before, also when another has come already, or the
 /// account has removed it.
 fn heed_predecessor(
     tx: &mut Tx<'_>,
     contact: ContactRow,
     manifest: &VerifiedManifest,
     device: &Device,
+    left: &[DeviceRow],
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let Some(replaces) = device.replaces else { return Ok(()) };
-    let Some(before) = device_by_id(tx, contact, &replaces.device)? else { return Ok(()) };
+    let before = device_by_id(tx, contact, &replaces.device)?.filter(|before| left.contains(&before.row));
+    let Some(before) = before else { return Ok(()) };
     if device.predecessor(manifest.account(), |_| Some(before.ed25519)).is_none() {
         tracing::warn!("a device claims another's place without its word");
         return Ok(());
@@ -253,9 +256,8 @@ fn heed_predecessor(
     let successor = device_by_id(tx, contact, &device.id)?.ok_or(StoreError::Corrupt)?.row;
     let is_news = tx.execute(
         "UPDATE peer_device SET predecessor = ?2 WHERE id = ?1 AND predecessor IS NULL
-         AND NOT EXISTS (SELECT 1 FROM peer_device WHERE predecessor = ?2)
-         AND EXISTS (SELECT 1 FROM peer_device WHERE id = ?2 AND listed = 0 AND left_at = ?3)",
-        params![successor.0, before.row.0, ms(now)],
+         AND NOT EXISTS (SELECT 1 FROM peer_device WHERE predecessor = ?2)",
+        params![successor.0, before.row.0],
     )?;
     if is_news == 0 {
         return Ok(());

@@ -82,23 +82,23 @@ impl Contact {
 pub(crate) fn manifest_read(
     tx: &mut Tx<'_>,
     row: ContactRow,
-    newest: &VerifiedManifest,
+    (between, newest): (&[VerifiedManifest], &VerifiedManifest),
     chain_next: u64,
     now: Timestamp,
 ) -> Result<Option<MessageRow>, StoreError> {
-    let notice = list_is(tx, row, newest, now)?;
+    let notice = list_is(tx, row, (between, newest), now)?;
     chain_read(tx, row, chain_next, now)?;
     Ok(notice)
 }
 
-/// That list stands in the chain that is read, for certain.
+/// That list stands in the chain that is read, for certain, and `between` the one that was known and it stood those.
 pub(crate) fn list_is(
     tx: &mut Tx<'_>,
     row: ContactRow,
-    list: &VerifiedManifest,
+    (between, list): (&[VerifiedManifest], &VerifiedManifest),
     now: Timestamp,
 ) -> Result<Option<MessageRow>, StoreError> {
-    let notice = believe(tx, row, list, now)?;
+    let notice = believe(tx, row, (between, list), now)?;
     tx.execute("UPDATE contact SET chain_is_new = 0 WHERE id = ?1", [row.0])?;
     Ok(notice)
 }
@@ -119,11 +119,12 @@ pub(crate) fn was_read_behind(tx: &mut Tx<'_>, row: ContactRow, number: i64) -> 
 }
 
 /// From now on this is what the contact's devices are. Whatever shows that their keys have changed, it is said once (PROTOCOL B3): a device is
-/// new once, and an epoch later once.
+/// new once, and an epoch later once. What came and went `between` the list that was known and this one is heeded for whose place it took: a device
+/// that was replaced twice since is followed to the last one (PROTOCOL H2).
 pub(super) fn believe(
     tx: &mut Tx<'_>,
     row: ContactRow,
-    manifest: &VerifiedManifest,
+    (between, manifest): (&[VerifiedManifest], &VerifiedManifest),
     now: Timestamp,
 ) -> Result<Option<MessageRow>, StoreError> {
     let head = manifest.head();
@@ -144,6 +145,12 @@ pub(super) fn believe(
         ],
     )?;
     let before = peer::device_ids(tx, row)?;
+    for list in between {
+        // It gives way to the newest, which is judged by itself: one that nobody could believe is left out.
+        if !peer::changes_keys(tx, row, list)? && !peer::has_too_many(tx, row, list)? {
+            peer::list_devices(tx, row, list, now)?;
+        }
+    }
     peer::list_devices(tx, row, manifest, now)?;
     if is_later_epoch {
         peer::hear_listed_only(tx, row)?;

@@ -48,6 +48,26 @@ pub(super) fn judge(
     Ok(read_chain(&contact.account, new, history, now))
 }
 
+/// The lists that lead from the one that is known to the newest of a part, which was judged: each is named by the one behind it.
+pub(super) fn between(contact: &Contact, part: &Part, newest: &VerifiedManifest) -> Vec<VerifiedManifest> {
+    let mut next = newest.previous().copied();
+    let mut lists: Vec<_> = part
+        .entries
+        .iter()
+        .rev()
+        .skip_while(|entry| **entry != *newest.bytes())
+        .skip(1)
+        .map_while(|entry| VerifiedManifest::reload(&contact.account, entry.clone()).ok())
+        .take_while(|list| {
+            let is_named = next == Some(list.head().hash) && list.head().order() > contact.head.order();
+            next = list.previous().copied();
+            is_named
+        })
+        .collect();
+    lists.reverse();
+    lists
+}
+
 /// When the last list of a part was signed.
 fn issued_at(contact: &Contact, part: &Part) -> Option<Timestamp> {
     let last = VerifiedManifest::reload(&contact.account, part.entries.last()?.clone());

@@ -86,7 +86,7 @@ pub(super) fn change_secret(
 /// A list of ours stands in the account's own chain. Whatever a sibling knew of the one before is over.
 pub(super) fn list_stands(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
     no_fork(tx)?;
-    contact::list_is(tx, ContactRow::OWN, &chain::own_list(tx)?, now).map(drop)
+    contact::list_is(tx, ContactRow::OWN, (&[], &chain::own_list(tx)?), now).map(drop)
 }
 
 /// The account's list was read before this device writes it again. Whoever it names beside this one, and beside the one in whose place this one

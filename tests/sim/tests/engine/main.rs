@@ -37,6 +37,7 @@ mod refusals;
 mod relays;
 mod removal;
 mod repeats;
+mod replaced_twice;
 mod replacing;
 mod resends;
 mod rest;

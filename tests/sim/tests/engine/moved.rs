@@ -148,28 +148,33 @@ async fn h2_of_two_that_one_list_puts_in_anothers_place_the_first_gets_what_was_
 
 #[tokio::test(start_paused = true)]
 async fn h2_who_declares_to_come_in_the_place_of_a_device_that_was_removed_before_gets_nothing_of_it() {
-    let (world, _, alice, bob) = World::contacts(205).await;
-    let mut forger = Forger::new(&alice, &bob);
-    alice.messenger.shut_down();
-    bob.say("alice", "taken by the relay").await.unwrap();
-    bob.catch_up().await.unwrap();
-    // The account has removed a device that was lost, and put none in its place.
-    let other = another_device(&forger, &world);
-    let without = forger.manifest_with_devices(std::slice::from_ref(&other), world.now());
-    forger.serve(&world.network, &[&without]);
-    world.wait(DAY + Duration::from_secs(3600)).await;
-    bob.say("alice", "reads the list").await.unwrap();
-    let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
-    let mut late = a_third_device(&forger, &world);
-    forger.succeed(&alice, &mut late);
-    let list = forger.manifest_behind(&without, &[other, late], world.now());
-    forger.serve(&world.network, &[&without, &list]);
-    world.wait(DAY + Duration::from_secs(3600)).await;
-    bob.say("alice", "reads the list").await.unwrap();
-    let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
-    assert_eq!(bob.database().number("SELECT count(*) FROM peer_device WHERE listed = 1"), 2);
-    assert_eq!(bob.database().number("SELECT count(*) FROM peer_device WHERE predecessor IS NOT NULL"), 0);
-    assert_eq!(waiting(&bob), [1, 2]);
+    for reads_between in [true, false] {
+        let (world, _, alice, bob) = World::contacts(205).await;
+        let mut forger = Forger::new(&alice, &bob);
+        alice.messenger.shut_down();
+        bob.say("alice", "taken by the relay").await.unwrap();
+        bob.catch_up().await.unwrap();
+        // The account has removed a device that was lost, and put none in its place.
+        let other = another_device(&forger, &world);
+        let without = forger.manifest_with_devices(std::slice::from_ref(&other), world.now());
+        forger.serve(&world.network, &[&without]);
+        // He reads of that by itself, or of both at once.
+        if reads_between {
+            world.wait(DAY + Duration::from_secs(3600)).await;
+            bob.say("alice", "reads the list").await.unwrap();
+            let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
+        }
+        let mut late = a_third_device(&forger, &world);
+        forger.succeed(&alice, &mut late);
+        let list = forger.manifest_behind(&without, &[other, late], world.now());
+        forger.serve(&world.network, &[&without, &list]);
+        world.wait(DAY + Duration::from_secs(3600)).await;
+        bob.say("alice", "reads the list").await.unwrap();
+        let _ = bob.messenger.catch_up(Duration::from_secs(30)).await;
+        assert_eq!(bob.database().number("SELECT count(*) FROM peer_device WHERE listed = 1"), 2);
+        assert_eq!(bob.database().number("SELECT count(*) FROM peer_device WHERE predecessor IS NOT NULL"), 0);
+        assert_eq!(waiting(&bob), if reads_between { [1, 2] } else { [0, 2] });
+    }
 }
 
 #[tokio::test(start_paused = true)]

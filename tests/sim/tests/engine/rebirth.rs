@@ -90,7 +90,7 @@ async fn h2_a_copied_database_becomes_one_more_device_beside_the_one_that_it_was
 }
 
 /// The notices that a contact's keys have changed.
-async fn notices(person: &Person, with: &str) -> Vec<KeyChange> {
+pub(super) async fn notices(person: &Person, with: &str) -> Vec<KeyChange> {
     let contact = person.contact(with).await.expect("known").id;
     let messages = person.messenger.messages(contact, None, u32::MAX).await.expect("it reads");
     let change = |kind| if let Kind::KeyChange(change) = kind { Some(change) } else { None };
