@@ -48,6 +48,7 @@ mod sessions;
 mod synced;
 mod syncing;
 mod tampering;
+mod three_devices;
 mod trouble;
 mod trust;
 mod unopened;
