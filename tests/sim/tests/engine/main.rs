@@ -21,6 +21,7 @@ mod heard_out;
 mod joining;
 mod kem_keys;
 mod kills;
+mod leaving_home;
 mod levers;
 mod lists;
 mod lost_relays;
