@@ -3,6 +3,7 @@
 //! A test that stands for a rule of the protocol begins with the rule's name.
 
 mod asked_again;
+mod at_once;
 mod backups;
 mod begin;
 mod bounds;
