@@ -142,6 +142,7 @@ pub(super) fn adopt<'a>(
     chance: &mut Chance<'_>,
 ) -> Result<Vec<&'a HeldChain>, StoreError> {
     tx.execute("DELETE FROM relay_task WHERE kind IN (4, 6)", [])?;
+    let own_id = chains(tx)?.into_iter().find(|(of, _)| *of == Chain::OwnDevices).map(|(_, address)| address.chain);
     let mut shorter = Vec::new();
     for chain in held {
         let Some(list) = chain.newest() else {
@@ -169,7 +170,8 @@ pub(super) fn adopt<'a>(
             params![head.epoch, head.version],
         )?;
     }
-    siblings::list_was_read(tx, own, now, chance)?;
+    let own_chain = held.iter().find(|held| own_id == Some(held.chain));
+    siblings::list_was_read(tx, own, own_chain.map_or(&[], |own_chain| &own_chain.lists), now, chance)?;
     Ok(shorter)
 }
 

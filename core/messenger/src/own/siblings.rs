@@ -85,22 +85,32 @@ pub(super) fn change_secret(
 
 /// A list of ours stands in the account's own chain. Whatever a sibling knew of the one before is over.
 pub(super) fn list_stands(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
-    no_fork(tx)?;
-    contact::list_is(tx, ContactRow::OWN, (&[], &chain::own_list(tx)?), now).map(drop)
+    list_stands_behind(tx, &[], now)
 }
 
-/// The account's list was read before this device writes it again. Whoever it names beside this one, and beside the one in whose place this one
+/// The same, behind those of `lists` that are later than the one that is known.
+fn list_stands_behind(tx: &mut Tx<'_>, lists: &[VerifiedManifest], now: Timestamp) -> Result<(), StoreError> {
+    no_fork(tx)?;
+    let (known, newest) = (contact::by_row(tx, ContactRow::OWN)?.head.order(), chain::own_list(tx)?);
+    let is_between =
+        |list: &&VerifiedManifest| list.head().order() > known && list.head().order() < newest.head().order();
+    let between: Vec<_> = lists.iter().filter(is_between).cloned().collect();
+    contact::list_is(tx, ContactRow::OWN, (&between, &newest), now).map(drop)
+}
+
+/// The account's list was read, the last of `lists`, before this device writes it again. Whoever it names beside this one, and beside the one in whose place this one
 /// comes, is a sibling: also where the copy that this database was knew of none.
 pub(super) fn list_was_read(
     tx: &mut Tx<'_>,
     own: &Own,
+    lists: &[VerifiedManifest],
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<(), StoreError> {
     let (device, before) = birth::names(tx)?;
     let list = chain::own_list(tx)?;
     if !are_none(tx)? {
-        return list_stands(tx, now);
+        return list_stands_behind(tx, lists, now);
     }
     if list.devices().iter().all(|other| other.id == device || Some(other.id) == before) {
         return Ok(());

@@ -111,3 +111,30 @@ async fn h2_a_sibling_that_was_away_while_a_device_was_replaced_twice_follows_to
     let head = |device: &Person| device.database().blobs("SELECT hash FROM contact WHERE id = 0");
     assert_eq!(head(&alice), head(&tablet), "both know one list");
 }
+
+#[tokio::test(start_paused = true)]
+async fn h2_a_sibling_that_comes_from_a_copy_of_before_follows_to_the_last_of_a_device_that_was_replaced_twice() {
+    let (world, alice, tablet, bob) = two_devices(1472).await;
+    let copy = world.back_up(&alice);
+    bob.say("alice", "behind the copy").await.unwrap();
+    rest(&world, &[&bob, &alice, &tablet]).await;
+    alice.messenger.shut_down();
+    tablet.say("bob", "nobody confirms this").await.unwrap();
+    tablet.catch_up().await.unwrap();
+    // It reads their list behind that, is copied, and goes on.
+    world.wait(2 * DAY).await;
+    let copy_of_tablet = world.back_up(&tablet);
+    let tablet = world.reopen(tablet).await.unwrap();
+    let tablet = world.reopen(tablet).await.unwrap();
+    tablet.messenger.shut_down();
+    let alice = replaced_twice(&world, copy).await;
+    let tablet = world.restore(copy_of_tablet, tablet.secrets.clone()).await.unwrap();
+    rest(&world, &[&tablet, &alice, &bob]).await;
+    rest(&world, &[&tablet, &alice, &bob]).await;
+    let said = alice.transcript("bob").await.unwrap();
+    for text in ["behind the copy", "nobody confirms this"] {
+        assert_eq!(said.iter().filter(|known| *known == text).count(), 1, "{text}: {said:?}");
+    }
+    let successions = "SELECT count(*) FROM peer_device WHERE contact = 0 AND predecessor IS NOT NULL";
+    assert_eq!(tablet.database().number(successions), 2, "it knows who came in whose place");
+}
