@@ -36,18 +36,18 @@ async fn in_the_place_of_one_that_had(seed: u64, came: &[usize]) -> (World, Pers
     (world, restored, bob)
 }
 
-/// What was said, in order; and at last that.
+/// All that was said stands there as it was said, and what is said next behind it.
 async fn stands_in_order(seed: u64, came: &[usize]) {
     let (world, restored, bob) = in_the_place_of_one_that_had(seed, came).await;
     let mut said = vec!["hers", "0", "1", "2", "3", "hers, meanwhile"];
-    assert_eq!(restored.transcript("bob").await.unwrap(), said);
+    assert_eq!(restored.transcript("bob").await.expect("it is there"), said);
     let last = "SELECT text FROM conversation JOIN message ON message.id = last_message JOIN contact ON contact.id = conversation.contact
                 WHERE contact.name = 'bob'";
     assert_eq!(restored.database().texts(last), ["hers, meanwhile"]);
-    bob.say("alice", "4").await.unwrap();
+    bob.say("alice", "4").await.expect("it is there");
     rest(&world, &[&bob, &restored]).await;
     said.push("4");
-    assert_eq!(restored.transcript("bob").await.unwrap(), said);
+    assert_eq!(restored.transcript("bob").await.expect("it is there"), said);
 }
 
 #[tokio::test(start_paused = true)]
