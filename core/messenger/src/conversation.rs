@@ -19,7 +19,7 @@ use crate::records::{Failure, KeyChange, Kind, MessageState};
 use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError, Tx};
 
-pub(crate) use again::{came_again, count_anew};
+pub(crate) use again::{below_all_to_come, came_again, count_anew};
 pub(crate) use pages::{list, message, newest, page, received_after, with_contact};
 
 /// Row of a message.

@@ -27,7 +27,7 @@ use crate::store::{StoreError, Tx};
 use crate::world::Isolation;
 
 use judging::{KEYS_CHANGED, TOO_MANY, between, distrust_for, from_later_epoch, judge, judge_later, refusal_code};
-pub(crate) use judging::{Unbelieved, first_contact, introduce, is_of_less};
+pub(crate) use judging::{Unbelieved, first_contact, introduce, is_of_less, leading_to};
 
 /// The most answers that one reading takes: a chain that is longer was not compacted by anyone honest.
 const ANSWERS_MAX: usize = 16;

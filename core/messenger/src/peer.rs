@@ -211,6 +211,46 @@ pub(crate) fn list_devices(
     outbox::again::leave_unlisted_inboxes(tx, contact)
 }
 
+/// A list that another one, the `newest`, has followed since: who is missing there has left, and by whose word others have come in their place. Of
+/// those that it names without such a word nothing is known by that, so that they are as new in the newest as they would be without it.
+pub(crate) fn follow(
+    tx: &mut Tx<'_>,
+    contact: ContactRow,
+    list: &VerifiedManifest,
+    newest: &VerifiedManifest,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let listed =
+        tx.all("SELECT id, device FROM peer_device WHERE contact = ?1 AND listed = 1", [contact.0], |row| {
+            Ok((DeviceRow(row.get(0)?), DeviceId::from_bytes(row.get(1)?)))
+        })?;
+    let mut left = Vec::new();
+    for (row, id) in listed {
+        if list.devices().iter().all(|device| device.id != id) {
+            tx.execute("UPDATE peer_device SET listed = 0, left_at = ?2 WHERE id = ?1", params![row.0, ms(now)])?;
+            left.push(row);
+        }
+    }
+    for device in others(tx, contact, list)? {
+        let Some(replaces) = device.replaces else { continue };
+        let before = device_by_id(tx, contact, &replaces.device)?.filter(|before| left.contains(&before.row));
+        let Some(before) = before else { continue };
+        let comes_by_its_word = device.predecessor(list.account(), |_| Some(before.ed25519)).is_some();
+        let is_another = |named: &Device| {
+            named.id == device.id && (named.ed25519, named.curve25519) != (device.ed25519, device.curve25519)
+        };
+        if !comes_by_its_word
+            || device_by_id(tx, contact, &device.id)?.is_some()
+            || newest.devices().iter().any(is_another)
+        {
+            continue;
+        }
+        list_device(tx, contact, device)?;
+        heed_predecessor(tx, contact, list, device, &left, now)?;
+    }
+    Ok(())
+}
+
 /// The devices of a list but this one.
 fn others<'m>(
     view: &impl Query,
@@ -236,8 +276,8 @@ pub(crate) fn hear_listed_only(tx: &mut Tx<'_>, contact: ContactRow) -> Result<(
 }
 
 /// A device that comes in the place of one that we know, by that one's word, gets what was for it: the first one, and only in the list in which
-/// that one is missing for the first time, having just `left`. Its word stays with whoever has a copy of it from before, also when another has come already, or the
-/// account has removed it.
+/// that one is missing for the first time and with which it `left`. Its word stays with whoever has a copy of it from before, also when another
+/// has come already, or the account has removed it.
 fn heed_predecessor(
     tx: &mut Tx<'_>,
     contact: ContactRow,

@@ -119,8 +119,8 @@ pub(crate) fn was_read_behind(tx: &mut Tx<'_>, row: ContactRow, number: i64) -> 
 }
 
 /// From now on this is what the contact's devices are. Whatever shows that their keys have changed, it is said once (PROTOCOL B3): a device is
-/// new once, and an epoch later once. What came and went `between` the list that was known and this one is heeded for whose place it took: a device
-/// that was replaced twice since is followed to the last one (PROTOCOL H2).
+/// new once, and an epoch later once. The lists `between` the one that was known and this one say who came in whose place, and nothing else: a
+/// device that was replaced twice since is followed to the last one (PROTOCOL H2).
 pub(super) fn believe(
     tx: &mut Tx<'_>,
     row: ContactRow,
@@ -146,9 +146,8 @@ pub(super) fn believe(
     )?;
     let before = peer::device_ids(tx, row)?;
     for list in between {
-        // It gives way to the newest, which is judged by itself: one that nobody could believe is left out.
         if !peer::changes_keys(tx, row, list)? && !peer::has_too_many(tx, row, list)? {
-            peer::list_devices(tx, row, list, now)?;
+            peer::follow(tx, row, list, manifest, now)?;
         }
     }
     peer::list_devices(tx, row, manifest, now)?;

@@ -48,24 +48,35 @@ pub(super) fn judge(
     Ok(read_chain(&contact.account, new, history, now))
 }
 
-/// The lists that lead from the one that is known to the newest of a part, which was judged: each is named by the one behind it.
+/// The lists of a part that lead from the one that is known to the newest, which was judged.
 pub(super) fn between(contact: &Contact, part: &Part, newest: &VerifiedManifest) -> Vec<VerifiedManifest> {
+    let reload = |entry: &Bytes| VerifiedManifest::reload(&contact.account, entry.clone()).ok();
+    let lists: Vec<_> = part.entries.iter().filter_map(reload).collect();
+    leading_to(newest, &lists, contact.head.order())
+}
+
+/// Of the lists of a chain, in its order, those behind a known place that lead to the newest: each is named by the one behind it.
+pub(crate) fn leading_to(
+    newest: &VerifiedManifest,
+    lists: &[VerifiedManifest],
+    known: (u32, u32),
+) -> Vec<VerifiedManifest> {
     let mut next = newest.previous().copied();
-    let mut lists: Vec<_> = part
-        .entries
+    let is_newest = |list: &&VerifiedManifest| list.head().hash == newest.head().hash;
+    let mut leading: Vec<_> = lists
         .iter()
         .rev()
-        .skip_while(|entry| **entry != *newest.bytes())
+        .skip_while(|list| !is_newest(list))
         .skip(1)
-        .map_while(|entry| VerifiedManifest::reload(&contact.account, entry.clone()).ok())
         .take_while(|list| {
-            let is_named = next == Some(list.head().hash) && list.head().order() > contact.head.order();
+            let is_named = next == Some(list.head().hash) && list.head().order() > known;
             next = list.previous().copied();
             is_named
         })
+        .cloned()
         .collect();
-    lists.reverse();
-    lists
+    leading.reverse();
+    leading
 }
 
 /// When the last list of a part was signed.

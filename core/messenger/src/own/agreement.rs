@@ -151,7 +151,7 @@ fn set_end(tx: &mut Tx<'_>, chain: &ChainId, list: &VerifiedManifest, end: &Byte
     let head = list.head();
     tx.execute(
         "UPDATE own_chain SET epoch = ?2, version = ?3, hash = ?4, entry_hash = ?5, manifest = ?6, told = NULL,
-             stood_epoch = ?2, stood_version = ?3, signed = substr(CAST(signed || hash AS BLOB), -2048) WHERE chain = ?1",
+             stood_epoch = ?2, stood_version = ?3 WHERE chain = ?1",
         params![chain.as_ref(), head.epoch, head.version, head.hash, end, list.bytes().as_ref()],
     )?;
     Ok(())

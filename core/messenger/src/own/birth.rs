@@ -256,7 +256,7 @@ fn forget_letters(
     conversation::count_anew(tx)?;
     // Their place in the conversation stays; what comes from now on is counted anew. What other devices of ours have said is theirs still.
     tx.execute("UPDATE message SET peer_device = NULL WHERE peer_device IS NOT NULL AND sender != 0", [])?;
-    tx.execute("UPDATE message SET counter = 0 WHERE peer_device IS NOT NULL", [])?;
+    conversation::below_all_to_come(tx)?;
     tx.execute("DELETE FROM outbox WHERE state > 2 OR ?1", [place == Place::Beside])?;
     outbox::moved::forget_what_is_bound(tx, 0)?;
     let rows: Vec<i64> = tx.all("SELECT id FROM outbox ORDER BY id", [], |row| row.get(0))?;

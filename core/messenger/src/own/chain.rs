@@ -111,8 +111,8 @@ fn begin_with(
     let head = manifest.head();
     let write_key = WriteKey::generate(chance);
     let row = tx.insert(
-        "INSERT INTO own_chain (audience, relay, chain, chain_key, write_key_sealed, epoch, version, hash, entry_hash, manifest)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO own_chain (audience, relay, chain, chain_key, write_key_sealed, epoch, version, hash, entry_hash, manifest, signed)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?8)",
         params![
             purpose.code(),
             relay.to_string(),
@@ -241,19 +241,16 @@ pub(super) fn rows(view: &impl Query) -> Result<Vec<Row>, StoreError> {
 
 /// What is queued for a chain stands there now.
 pub(super) fn stands(tx: &mut Tx<'_>, chain: &ChainId) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE own_chain SET stood_epoch = epoch, stood_version = version, signed = x'' WHERE chain = ?1",
-        [chain.as_ref()],
-    )
-    .map(drop)
+    tx.execute("UPDATE own_chain SET stood_epoch = epoch, stood_version = version WHERE chain = ?1", [chain.as_ref()])
+        .map(drop)
 }
 
 /// What this device knows of the lists in the account's own chain.
 pub(crate) struct Signed {
     /// Epoch and version of the last one that is known to have stood there.
     stood: (u32, u32),
-    /// Hashes of the newest one, and of the last 64 that were signed here since: also of those that another device's came before. The relay
-    /// that did not take them has them all the same, and may show them later.
+    /// Hashes of the newest one, and of the last 64 that were signed here: also of those that another device's came before. The relay that did
+    /// not take them has them all the same, and may show them later.
     hashes: Vec<[u8; 32]>,
 }
 

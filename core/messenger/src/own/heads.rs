@@ -152,7 +152,7 @@ pub(super) fn adopt<'a>(
         let head = list.head();
         let adopted = tx.execute(
             "UPDATE own_chain SET epoch = ?2, version = ?3, hash = ?4, entry_hash = ?5, manifest = ?6, told = NULL,
-                 stood_epoch = ?2, stood_version = ?3, signed = x'' WHERE chain = ?1 AND (epoch, version) <= (?2, ?3)",
+                 stood_epoch = ?2, stood_version = ?3 WHERE chain = ?1 AND (epoch, version) <= (?2, ?3)",
             params![
                 chain.chain.as_ref(),
                 head.epoch,

@@ -22,7 +22,7 @@ use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
 use crate::upkeep::CONFIRMATION_LIFETIME;
 use crate::world::Chance;
-use crate::{outbox, peer, task};
+use crate::{manifests, outbox, peer, task};
 
 /// Whether this device is the only one of its account, and about to stay so.
 pub(crate) fn are_none(view: &impl Query) -> Result<bool, StoreError> {
@@ -88,18 +88,16 @@ pub(super) fn list_stands(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreEr
     list_stands_behind(tx, &[], now)
 }
 
-/// The same, behind those of `lists` that are later than the one that is known.
+/// The same, where `lists` are those of that chain.
 fn list_stands_behind(tx: &mut Tx<'_>, lists: &[VerifiedManifest], now: Timestamp) -> Result<(), StoreError> {
     no_fork(tx)?;
     let (known, newest) = (contact::by_row(tx, ContactRow::OWN)?.head.order(), chain::own_list(tx)?);
-    let is_between =
-        |list: &&VerifiedManifest| list.head().order() > known && list.head().order() < newest.head().order();
-    let between: Vec<_> = lists.iter().filter(is_between).cloned().collect();
+    let between = manifests::leading_to(&newest, lists, known);
     contact::list_is(tx, ContactRow::OWN, (&between, &newest), now).map(drop)
 }
 
-/// The account's list was read, the last of `lists`, before this device writes it again. Whoever it names beside this one, and beside the one in whose place this one
-/// comes, is a sibling: also where the copy that this database was knew of none.
+/// The account's list was read, the last of `lists`, before this device writes it again. Whoever it names beside this one, and beside the one in
+/// whose place this one comes, is a sibling: also where the copy that this database was knew of none.
 pub(super) fn list_was_read(
     tx: &mut Tx<'_>,
     own: &Own,

@@ -338,8 +338,9 @@ impl Batch<'_, '_, '_> {
         };
         if conversation::is_overtaken(self.tx, *place, &new)? {
             let order = Some(Order { is_late: true, ..order });
-            if let Some(row) = conversation::insert(self.tx, &NewMessage { order, ..new })? {
-                self.arrived(conversation, row, order);
+            match conversation::insert(self.tx, &NewMessage { order, ..new })? {
+                Some(row) => self.arrived(conversation, row, order),
+                None => self.came_again(&new)?,
             }
             // Which message is the last one is looked up now.
             return self.clear(places);
@@ -347,8 +348,9 @@ impl Batch<'_, '_, '_> {
         self.clear(others)?;
         if conversation::take_place(self.tx, *place, &new)? {
             self.received.messages.push(*place);
+            return Ok(());
         }
-        Ok(())
+        self.came_again(&new)
     }
 }
 

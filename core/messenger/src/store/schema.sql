@@ -3,7 +3,7 @@
 
 -- Single values: generation; is_copy, is_replaced: what this database was found to be; home_away_since: when a copy first asked the relay of
 -- the account's list in vain; born_with: the batch of calls that makes the device
--- known that it became; counted_anew_after: the newest message of before.
+-- known that it became; counted_anew_after: the newest message when it became another, whose senders count anew.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value ANY NOT NULL
@@ -105,7 +105,7 @@ CREATE TABLE own_chain (
     told             BLOB,                    -- where other devices write too: the last one known to stand there, until this one is; else null
     stood_epoch      INTEGER NOT NULL DEFAULT 0, -- head: the last manifest that its relay is known to have taken
     stood_version    INTEGER NOT NULL DEFAULT 0,
-    signed           BLOB NOT NULL DEFAULT x'',  -- hashes of those that were signed since, one behind the other
+    signed           BLOB NOT NULL DEFAULT x'',  -- hashes of the last 64 that this device has signed, one behind the other
     last_epoch       INTEGER,                 -- of 4 and 5, which a removed device can read: told of the first list of that epoch, and of none behind it
     ends_at          INTEGER                  -- of 4 and 5: when nobody is waited for any longer; of 3: when its relay is not either
 ) STRICT;

@@ -6,6 +6,7 @@ mod asked_again;
 mod at_once;
 mod backups;
 mod begin;
+mod between;
 mod bounds;
 mod contacts;
 mod copies;

@@ -287,11 +287,11 @@ async fn h2_a_device_whose_lists_its_relay_holds_back_and_shows_later_does_not_t
     let (world, alice, tablet, _bob) = two_devices(1402).await;
     let chain = alice.database().blobs("SELECT chain FROM own_chain WHERE audience = 0").remove(0);
     let device = alice.messenger.account().await.unwrap().device;
-    let home = Arc::new(Mutex::new((Home::HoldsBack, Vec::new())));
+    let home = Arc::new(Mutex::new((Home::HoldsBack, Vec::new(), false)));
     let does = |what| home.lock().unwrap().0 = what;
     let at_home = Arc::clone(&home);
     world.network.meddle(Some(Box::new(move |call| {
-        let (does, seen) = &mut *at_home.lock().unwrap();
+        let (does, seen, is_read) = &mut *at_home.lock().unwrap();
         match (call.path, ChainAppend::decode(call.body.clone()), ChainRead::decode(call.body.clone())) {
             _ if *does == Home::Works => Fate::Passes,
             (path::CHAIN_APPEND, Ok(append), _) if *append.chain == *chain => {
@@ -306,6 +306,7 @@ async fn h2_a_device_whose_lists_its_relay_holds_back_and_shows_later_does_not_t
                 }
             }
             (path::CHAIN_READ, _, Ok(read)) if *read.chain == *chain && *does == Home::Shows => {
+                *is_read = true;
                 let head = Some(ChainHead { index: seen.len() as u64 - 1, hash: Bytes::from_static(&[0; 32]) });
                 let entries = if read.from == 0 { seen.clone() } else { Vec::new() };
                 Fate::Answered(
@@ -332,6 +333,7 @@ async fn h2_a_device_whose_lists_its_relay_holds_back_and_shows_later_does_not_t
     does(Home::Shows);
     let alice = world.reopen(alice).await.unwrap();
     let _ = alice.messenger.catch_up(MINUTE).await;
+    assert!(home.lock().unwrap().2, "she has read what it shows");
     does(Home::Works);
     world.settle(&[&alice, &tablet]).await.unwrap();
     assert_eq!(alice.messenger.account().await.unwrap().device, device);

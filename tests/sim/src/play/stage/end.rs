@@ -106,11 +106,12 @@ impl Stage<'_> {
         let dead: Vec<String> =
             self.houses.iter().filter(is_dead).map(|house| format!("'{}'", house.address)).collect();
         let dead = dead.join(", ");
-        // All other lists wait for the account's own, and that for its user to leave a home that is gone (PROTOCOL B2).
+        // All other lists, and the end of inboxes that they name no more, wait for the account's own list, and that for its user to leave a home
+        // that is gone (PROTOCOL B2).
         let calls = format!(
-            "SELECT count(*) FROM relay_task WHERE relay NOT IN ({dead}) AND NOT EXISTS (
+            "SELECT count(*) FROM relay_task WHERE relay NOT IN ({dead}) AND NOT (relay_task.kind IN (4, 6, 7) AND EXISTS (
                  SELECT 1 FROM relay_task AS list JOIN own_chain ON own_chain.chain = list.subject
-                 WHERE list.batch = relay_task.batch AND list.relay IN ({dead}) AND list.kind = 4 AND own_chain.audience = 0)"
+                 WHERE list.batch = relay_task.batch AND list.relay IN ({dead}) AND list.kind = 4 AND own_chain.audience = 0))"
         );
         let looked_at = [
             (calls, "calls to relays to make"),
