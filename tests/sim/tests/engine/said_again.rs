@@ -1,7 +1,7 @@
 //! What a device had beyond a hole when its copy was made is said again to the one in its place, with what fills the hole (PROTOCOL H2): all of
 //! it stands in the order in which it was said.
 
-use sotto_sim::{HeldPost, Person, World};
+use sotto_sim::{HeldPost, Person, World, hex};
 
 use crate::rebirth::rest;
 
@@ -63,4 +63,34 @@ async fn h2_what_fills_several_holes_that_a_copy_had_stands_where_it_was_said() 
 #[tokio::test(start_paused = true)]
 async fn h2_what_had_come_late_to_a_copy_stands_where_it_was_said() {
     stands_in_order(1242, &[0, 3, 1]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_who_says_old_messages_again_in_another_order_moves_none_of_them() {
+    let (world, relay, alice, bob) = World::contacts(1243).await;
+    let carol = world.person("carol", std::slice::from_ref(&relay)).await.unwrap();
+    world.introduce(&alice, &carol).await.unwrap();
+    let mut said = Vec::new();
+    for (asked, answered) in [("keep?", "yes"), ("sell?", "no")] {
+        bob.say("alice", asked).await.unwrap();
+        rest(&world, &[&bob, &alice]).await;
+        alice.say("bob", answered).await.unwrap();
+        rest(&world, &[&alice, &bob]).await;
+        said.extend([asked, answered]);
+    }
+    let copy = world.back_up(&alice);
+    carol.say("alice", "to the one before").await.unwrap();
+    rest(&world, &[&carol, &alice]).await;
+    alice.messenger.shut_down();
+    let secrets = copy.secrets.copy();
+    let restored = world.restore(copy, secrets).await.unwrap();
+    rest(&world, &[&restored, &bob]).await;
+    for asked in ["sell?", "keep?"] {
+        let id = hex(&bob.database().blobs(&format!("SELECT message_id FROM message WHERE text = '{asked}'"))[0]);
+        bob.say("alice", "again").await.unwrap();
+        bob.database().change(&format!("UPDATE outbox SET message_id = x'{id}' WHERE state = 0"));
+        rest(&world, &[&bob, &restored]).await;
+    }
+    assert_eq!(restored.transcript("bob").await.unwrap(), said);
+    assert_eq!(restored.database().number("SELECT count(*) FROM message WHERE text = 'keep?' AND counter > 0"), 1);
 }
