@@ -4,8 +4,8 @@
 //! that the next reading finds as well: it may have been listed all the time, and nobody promised it less than the others. What was said
 //! before that reading it is not promised, and does not get (PROTOCOL E6): an archive brings it, where its owner wants that.
 //! Nothing goes to a device in a list from which another has gone without a word of its own or of the root key: whoever holds a list
-//! key could name one of theirs in its place. Nor does it go to a device that says it comes in another's place: that one gets what was for the
-//! other, if it is believed (`moved.rs`).
+//! key could name one of theirs in its place. Nor does it go to a device that says it comes in the place of one that was known: that one gets what
+//! was for the other, if it is believed (`moved.rs`).
 
 use rusqlite::params;
 use sotto_crypto::manifest::VerifiedManifest;
@@ -37,7 +37,13 @@ pub(crate) fn welcome(
     if !is_later_epoch && has_lost_one(tx, contact, now)? {
         return Ok(());
     }
-    for new in list.devices().iter().filter(|device| !before.contains(&device.id) && device.replaces.is_none()) {
+    for new in list.devices().iter().filter(|device| !before.contains(&device.id)) {
+        // One in whose place it came, and whom nobody knew, had nothing that could be turned over.
+        if new.replaces.is_some_and(|replaces| before.contains(&replaces.device))
+            || peer::has_predecessor(tx, contact, &new.id)?
+        {
+            continue;
+        }
         let device = peer::device_by_id(tx, contact, &new.id)?.ok_or(StoreError::Corrupt)?;
         tell(tx, contact, device.row)?;
     }

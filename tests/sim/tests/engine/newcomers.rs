@@ -141,6 +141,18 @@ async fn b5_what_was_said_since_goes_to_a_new_device_also_where_another_has_left
 }
 
 #[tokio::test(start_paused = true)]
+async fn h2_a_device_in_the_place_of_one_that_came_and_went_between_two_readings_gets_what_was_said_since() {
+    let mut since = Since::begin(1356).await;
+    let (first, [second, mut third]) = (since.first(), since.others());
+    let olm = sotto_crypto::olm::OlmAccount::generate(since.world.now());
+    third.succeed(&since.forger.known().account(), second.id, &olm);
+    let came = since.forger.manifest_with_devices(&[first.clone(), second], since.world.now());
+    since.lists.push(came);
+    since.names(&[&first, &third], "for which he reads it again").await;
+    assert_eq!(since.is_for(&third), ["since", "for which he reads it again"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn h2_a_device_in_the_place_of_another_gets_what_was_for_that_one_and_one_beside_it_what_was_said_since() {
     let mut since = Since::begin(1354).await;
     let [mut second, third] = since.others();
