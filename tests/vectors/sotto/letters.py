@@ -190,7 +190,7 @@ def check_accept(accept):
 
 def check_pair_change(change):
     exactly(32, change["pair_secret"])
-    require(change["epoch"] >= 2, "malformed")
+    require(change["epoch"] >= 1, "malformed")
     exactly(32, change["before"])
     answer = [("body", "pair-change"), ("pair_secret", change["pair_secret"]), ("epoch", change["epoch"])]
     return answer + [("before", change["before"])]

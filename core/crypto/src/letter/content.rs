@@ -111,11 +111,11 @@ pub enum Content {
     },
     /// The scanner's tokens of the pair stand.
     PairReady,
-    /// The sender has removed a device that knew the pair secret.
+    /// The sender has removed a device that knew the pair secret, or has answered with it while another device of its account did so with another.
     PairChange {
         /// In its place; its tokens stand at the sender's inboxes.
         pair_secret: PairSecret,
-        /// Epoch of the sender's account that began with that, at least 2.
+        /// Epoch of the sender's account, which began with that where a device was removed.
         epoch: u32,
         /// The one that both shared, as far as the sender knew.
         before: PairId,
@@ -287,9 +287,9 @@ pub(super) fn check_name(name: &str) -> Result<&str, ContentError> {
     name::check(name).map(|()| name).map_err(|_| ContentError::BadName)
 }
 
-/// The first epoch of an account removes nobody.
+/// Epochs are counted from 1.
 fn check_epoch(epoch: u32) -> Result<u32, DecodeError> {
-    if epoch > 1 { Ok(epoch) } else { Err(DecodeError::Malformed) }
+    if epoch > 0 { Ok(epoch) } else { Err(DecodeError::Malformed) }
 }
 
 /// A protobuf reader skips what it does not know and takes the last of what it knows; only the fields themselves say whether there is

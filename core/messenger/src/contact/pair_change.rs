@@ -5,10 +5,13 @@ use sotto_crypto::secret::{PairId, PairSecret};
 use sotto_protocol::Timestamp;
 use sotto_protocol::limits::MANIFEST_VALID;
 
-use super::{Contact, ContactRow};
+use super::{Contact, ContactRow, ContactState};
 use crate::peer::DeviceRow;
-use crate::store::column::ms;
+use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError, Tx};
+
+/// The epoch that an account begins with: no device was removed before it.
+const EPOCH_FIRST: u32 = 1;
 
 /// What a contact's row says of changes of the pair secret.
 #[derive(Clone, Default)]
@@ -60,7 +63,20 @@ impl Contact {
     /// What is under way of a change, to be said again where the letter that told them was given up: the epoch of ours and the secret before, where
     /// we have drawn the one in use.
     pub(crate) fn change_under_way(&self) -> Option<(u32, &PairSecret)> {
-        self.change.under_way.zip(self.change.before.as_ref())
+        self.change.under_way.zip(self.pair_before_ours())
+    }
+
+    /// Whether this device tells them of another pair, and they have not said that they have it. Nothing else shows that: they may have had it
+    /// before, by an answer, and come to that of this device behind it.
+    pub(crate) const fn is_telling_change(&self) -> bool {
+        self.change.under_way.is_some()
+    }
+
+    /// Whether a newer pair was made elsewhere by who knew nothing of the one in use, which this device has answered them with: they may have
+    /// settled for either.
+    pub(crate) const fn was_answered_beside(&self, known: u64, told: u64) -> bool {
+        let is_answer = self.has_own_pair() && self.reply_secret.is_some();
+        matches!(self.state, ContactState::Accepted) && is_answer && (known == told || !self.pair_usable)
     }
 
     /// Whether they have drawn the secret in use with a change, and may not know that we have taken it up.
@@ -78,9 +94,9 @@ impl Contact {
         self.change.has_former
     }
 
-    /// Whether that is the pair of a change of ours, begun here or on another device, that they have not taken up as far as is known.
+    /// Whether that is the pair in use, which one of our devices has drawn and they have not taken up as far as is known.
     pub(crate) fn is_changing_to(&self, pair: &PairId) -> bool {
-        self.change.before.is_some() && self.pair_secret.as_ref().is_some_and(|secret| secret.id() == *pair)
+        !self.pair_usable && self.pair_secret.as_ref().is_some_and(|secret| secret.id() == *pair)
     }
 
     /// Whether another change of ours follows theirs, which takes the place of one: a change that is due, or under way at the same time, is of a
@@ -91,19 +107,23 @@ impl Contact {
     }
 
     /// Judges a change of theirs. Of two at once the one stays that the account with the lower id has drawn; they are at once where theirs
-    /// begins with another secret than the one that we have drawn.
+    /// begins with another secret than the one that we have drawn. `is_with_answer`: it comes the way of an answer, from whoever we have asked.
+    /// Then it need not be of a later epoch: several of their devices have answered at once, and it follows on the answer that we have.
     pub(crate) fn hears_of(
         &self,
         own: &sotto_protocol::AccountId,
         pair: &PairSecret,
         epoch: u32,
         before: &PairId,
+        is_with_answer: bool,
     ) -> Heard {
         let Some(known) = &self.pair_secret else { return Heard::Known };
-        if epoch <= self.change.heard_of {
-            Heard::Known
-        } else if known == pair {
+        let is_later = epoch > self.change.heard_of && epoch > EPOCH_FIRST;
+        let follows = is_with_answer && known.id() == *before;
+        if known == pair {
             Heard::Shared
+        } else if !is_later && !follows {
+            Heard::Known
         } else if self.pair_is_ours && known.id() != *before && *own < self.account {
             Heard::OursStays
         } else {
@@ -116,8 +136,26 @@ impl Contact {
 pub(crate) fn begin(tx: &mut Tx<'_>, row: ContactRow, pair: &PairSecret, epoch: u32) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE contact SET pair_before = coalesce(pair_before, pair_secret), pair_secret = ?2, pair_is_ours = 1, pair_usable = 0,
-             pair_changing = ?3, pair_due = 0, pair_former = 1, pair_version = pair_version + 1 WHERE id = ?1",
+             pair_changing = ?3, pair_due = 0, pair_former = 1, reply_secret = NULL, pair_version = pair_version + 1 WHERE id = ?1",
         params![row.0, pair.as_bytes(), epoch],
+    )?;
+    Ok(())
+}
+
+/// Another device of ours has answered them beside this one, and what it has drawn is what all share. They may have this device's answer alone,
+/// so that is kept as what they had before; and they are told the way that the answer went, because they may have the tokens of neither.
+pub(crate) fn give_way(
+    tx: &mut Tx<'_>,
+    row: ContactRow,
+    pair: &PairSecret,
+    version: u64,
+    epoch: u32,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET pair_last = pair_secret, pair_last_at = ?5, pair_secret = ?2, pair_is_ours = 1, pair_usable = 0, pair_version = ?3,
+             pair_changing = ?4, pair_former = 1 WHERE id = ?1",
+        params![row.0, pair.as_bytes(), stored(version), epoch, ms(now)],
     )?;
     Ok(())
 }
@@ -147,7 +185,7 @@ pub(crate) fn note(tx: &mut Tx<'_>, row: ContactRow, epoch: u32) -> Result<(), S
 /// They have taken up ours, and their tokens of it stand.
 pub(crate) fn is_taken_up(tx: &mut Tx<'_>, row: ContactRow, now: Timestamp) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE contact SET pair_usable = 1, pair_last = coalesce(pair_before, pair_last), pair_last_at = ?2, pair_before = NULL,
+        "UPDATE contact SET pair_usable = 1, reply_secret = NULL, pair_last = coalesce(pair_before, pair_last), pair_last_at = ?2, pair_before = NULL,
              pair_changing = NULL WHERE id = ?1",
         params![row.0, ms(now)],
     )?;

@@ -255,16 +255,17 @@ pub(crate) fn set_shared_pair(
 ) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE contact SET pair_secret = ?2, pair_is_ours = ?4 AND claim IS NULL, pair_usable = 0, pair_version = ?3,
-             pair_before = iif(?4 AND ?2 IS NOT NULL, coalesce(pair_before, iif(pair_usable, pair_secret, NULL)), NULL), pair_changing = NULL, pair_due = 0, pair_former = pair_secret IS NOT NULL AND ?2 IS NOT NULL WHERE id = ?1",
+             pair_before = iif(?4 AND ?2 IS NOT NULL, coalesce(pair_before, iif(pair_usable, pair_secret, NULL)), NULL), pair_changing = NULL, pair_due = 0, reply_secret = NULL, pair_former = pair_secret IS NOT NULL AND ?2 IS NOT NULL WHERE id = ?1",
         params![row.0, secret.map(PairSecret::as_bytes), stored(version), drawn_by == PairOf::Us],
     )?;
     Ok(())
 }
 
-/// Their tokens of the pair stand: theirs for our answer are no longer needed.
+/// Their tokens of the pair stand. Theirs for our answer may be needed once more, while the pair is that of the answer: where it has to give
+/// way to another device's.
 pub(crate) fn pair_is_usable(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE contact SET pair_usable = 1, reply_secret = NULL, pair_before = NULL, pair_changing = NULL WHERE id = ?1 AND pair_secret IS NOT NULL",
+        "UPDATE contact SET pair_usable = 1, pair_before = NULL, pair_changing = NULL WHERE id = ?1 AND pair_secret IS NOT NULL",
         [row.0],
     )?;
     Ok(())

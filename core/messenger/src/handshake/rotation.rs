@@ -13,7 +13,7 @@ use sotto_crypto::letter::Content;
 use sotto_crypto::secret::{PairId, PairSecret};
 use sotto_protocol::Timestamp;
 
-use super::tokens::{Purpose, Quota, batch_of, batch_under, drop_former_tokens, is_under_pair, put_tokens};
+use super::tokens::{Purpose, Quota, batch_of, batch_under, drop_former_tokens, is_under_pair, purpose, put_tokens};
 use super::{Dropped, drop_tokens};
 use crate::contact::pair_change::{self, Heard};
 use crate::contact::{self, Contact, ContactState};
@@ -21,7 +21,7 @@ use crate::engine::Times;
 use crate::error::Error;
 use crate::own::{self, Own};
 use crate::peer::DeviceRow;
-use crate::store::{StoreError, Tx};
+use crate::store::{Query, StoreError, Tx};
 use crate::world::Chance;
 use crate::{outbox, task};
 
@@ -99,6 +99,37 @@ pub(crate) fn change_what_is_due(
     Ok(())
 }
 
+/// Another device of ours has answered them at once with this one, and what it has drawn is what all of ours share from now on. They may have settled
+/// for the answer of this one, `lost`, whose tokens stand until something came under the others: they are told, where they hear the answer.
+pub(crate) fn tell_of_other_answer(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    contact: &Contact,
+    lost: &PairSecret,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    let Some(pair) = contact.pair_secret() else { return Ok(()) };
+    let batch = batch_of(tx, own, contact.row, pair)?;
+    let content = Content::PairChange { pair_secret: pair.clone(), epoch: own::epoch(tx)?, before: lost.id() };
+    match contact::asker(tx, contact.row)? {
+        Some(asker) => outbox::queue_content_to(tx, &[asker], &content, batch, None, now, chance),
+        None => outbox::queue_content(tx, contact.row, &content, batch, None, now, chance),
+    }
+}
+
+/// Judges a change of theirs, which says so `under` an alias of an inbox of ours.
+pub(crate) fn hears_of(
+    view: &impl Query,
+    own: &Own,
+    contact: &Contact,
+    (pair, epoch, before): (&PairSecret, u32, &PairId),
+    under: (i64, u32),
+) -> Result<Heard, StoreError> {
+    let is_with_answer = matches!(purpose(view, under.0, under.1)?, Some(Purpose::Reply(_)));
+    Ok(contact.hears_of(&own.account, pair, epoch, before, is_with_answer))
+}
+
 /// They have drawn another pair secret, and say so `under` an alias of an inbox of ours. Says whether it is the one from now on.
 pub(crate) fn take_pair_change(
     tx: &mut Tx<'_>,
@@ -109,7 +140,7 @@ pub(crate) fn take_pair_change(
     times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<bool, Error> {
-    let heard = contact.hears_of(&own.account, pair, epoch, before);
+    let heard = hears_of(tx, own, contact, (pair, epoch, before), under)?;
     let batch = match heard {
         // One that gives way to ours was not heard of: another of that epoch follows.
         Heard::Known | Heard::OursStays => return Ok(false),
@@ -155,13 +186,14 @@ pub(crate) fn pair_is_changed(
     own: &Own,
     contact: &Contact,
     pair: &PairId,
-    now: Timestamp,
+    times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<bool, Error> {
     let is_news = contact.is_changing_to(pair);
     if is_news {
-        pair_change::is_taken_up(tx, contact.row, now)?;
-        own::sync::contact_changed(tx, own, contact.row, now, chance)?;
+        pair_change::is_taken_up(tx, contact.row, times.network)?;
+        own::sync::contact_changed(tx, own, contact.row, times.network, chance)?;
+        change_what_is_due(tx, own, contact.row, times, chance)?;
     }
     Ok(is_news)
 }

@@ -241,6 +241,11 @@ pub(crate) fn answered(
     contact::answered_from_chain(tx, &contact, &answer.chain)?;
     contact::conversation(tx, &own.account, &contact)?;
     anew::begin_pair(tx, row, &Content::PairReady, None, batch, times.network, chance)?;
+    if contact.pair_secret() == Some(&answer.pair_secret) {
+        // A change has brought it before, and whoever has told of that waits for this word.
+        let changed = Content::PairChanged { pair: answer.pair_secret.id() };
+        outbox::queue_content(tx, row, &changed, Some(batch), None, times.network, chance)?;
+    }
     own::sync::contact_changed(tx, own, row, times.network, chance)?;
     // Our request may have named a chain that we have led our contacts from since.
     tell_of_chain(tx, own, row, Some(batch), times.network, chance)

@@ -227,6 +227,12 @@ pub(crate) fn is_first_answer(tx: &mut Tx<'_>, own_inbox: i64, alias: u32) -> Re
     Ok(true)
 }
 
+/// Whether an alias is that of a request to which no answer has come, nor to a later one.
+pub(crate) fn is_unanswered(view: &impl Query, own_inbox: i64, alias: u32) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM alias WHERE own_inbox = ?1 AND alias = ?2 AND purpose = 2 AND answered = 0";
+    Ok(view.one(sql, params![own_inbox, alias], |_| Ok(()))?.is_some())
+}
+
 /// Aliases under which nothing comes any more go, with what waits under them.
 pub(crate) fn forget_old_aliases(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
     tx.execute(

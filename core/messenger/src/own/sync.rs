@@ -9,9 +9,11 @@
 use rusqlite::params;
 use sotto_crypto::letter::{Card, Content, OwnDeviceSync, SyncedContact, SyncedState};
 use sotto_crypto::manifest::VerifiedManifest;
+use sotto_crypto::secret::PairSecret;
 use sotto_protocol::{AccountId, Bytes, DeviceId, Timestamp};
 
 use super::{Own, siblings};
+use crate::contact::pair_change;
 use crate::contact::{self, ChainAddress, Contact, ContactRow, ContactState, NewContact, PairOf};
 use crate::conversation::MessageRow;
 use crate::engine::Times;
@@ -192,10 +194,15 @@ pub(crate) fn take_contact(
             row
         }
     };
-    if !take_pair(tx, row, synced, before)? && !is_news {
+    let lost = answer_beside(tx, row, synced, times.judging)?;
+    if !take_pair(tx, row, synced, before, lost.is_some(), times.network)? && !is_news {
         return Ok(None);
     }
     stand_by_state(tx, own, row, before, times, chance)?;
+    if let Some(lost) = lost {
+        let contact = contact::by_row(tx, row)?;
+        handshake::tell_of_other_answer(tx, own, &contact, &lost, times.network, chance)?;
+    }
     if is_news {
         take_blocking(tx, own, row, synced, times)?;
     }
@@ -255,12 +262,41 @@ fn take_state(
     Ok(row)
 }
 
+/// The secret that this device has answered them with, where the one that a sibling tells takes its place and was drawn by who knew nothing of
+/// it. They may have settled for either, so they have to be told, for as long as they hear answers.
+fn answer_beside(
+    view: &impl Query,
+    row: ContactRow,
+    synced: &SyncedContact,
+    now: Timestamp,
+) -> Result<Option<PairSecret>, StoreError> {
+    let contact = contact::by_row(view, row)?;
+    let known = (contact::pair_version(view, row)?, contact.pair_secret());
+    let told = (synced.pair_version, synced.pair_secret.as_ref());
+    let gives_way = told.1.is_some() && told.1 != known.1 && SyncedContact::order_of_pairs(told, known).is_gt();
+    if !gives_way || !contact.was_answered_beside(known.0, told.0) || !handshake::can_be_answered(view, row, now)? {
+        return Ok(None);
+    }
+    Ok(known.1.cloned())
+}
+
 /// Of two secrets the newer one is what they share with us. Says whether anything has changed. Between somebody who asks, or is asked, on this
 /// device and this device alone there is something under way: its outcome is newer.
-fn take_pair(tx: &mut Tx<'_>, row: ContactRow, synced: &SyncedContact, before: Before) -> Result<bool, StoreError> {
+fn take_pair(
+    tx: &mut Tx<'_>,
+    row: ContactRow,
+    synced: &SyncedContact,
+    before: Before,
+    has_answered_beside: bool,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let contact = contact::by_row(tx, row)?;
     let known = (contact::pair_version(tx, row)?, contact.pair_secret());
     let told = (synced.pair_version, synced.pair_secret.as_ref());
+    if let Some(pair) = told.1.filter(|_| has_answered_beside) {
+        pair_change::give_way(tx, row, pair, told.0, super::epoch(tx)?, now)?;
+        return Ok(true);
+    }
     let is_missing = contact.state == ContactState::Accepted && known.1.is_none() && told.1.is_some();
     let is_newer = SyncedContact::order_of_pairs(told, known).is_gt() && state_of(&contact).is_some();
     if is_missing || is_newer {
@@ -272,7 +308,10 @@ fn take_pair(tx: &mut Tx<'_>, row: ContactRow, synced: &SyncedContact, before: B
         }
     }
     let contact = contact::by_row(tx, row)?;
-    let becomes_usable = synced.pair_usable && !contact.is_pair_usable() && contact.pair_secret() == told.1;
+    let becomes_usable = synced.pair_usable
+        && !contact.is_pair_usable()
+        && !contact.is_telling_change()
+        && contact.pair_secret() == told.1;
     if becomes_usable {
         contact::pair_is_usable(tx, row)?;
     }

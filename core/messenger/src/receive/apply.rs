@@ -120,7 +120,12 @@ impl Batch<'_, '_, '_> {
                 self.received.stale.push(row);
                 return Err(Fault::Wait(Why::UnknownDevice));
             }
-            let heard = contact.hears_of(&self.own.account, pair_secret, *epoch, before);
+            if handshake::is_unanswered(self.tx, self.own_inbox, incoming.alias)? {
+                // It speaks of the pair of an answer that was sent before it, and would be undone by that.
+                return Err(Fault::Wait(Why::NotAnswered));
+            }
+            let (change, under) = ((pair_secret, *epoch, before), (self.own_inbox, incoming.alias));
+            let heard = handshake::hears_of(self.tx, self.own, &contact, change, under)?;
             if matches!(heard, Heard::News | Heard::Shared) && !contact::may_meet(self.tx, row, self.now)? {
                 return Err(Fault::Refused("pair_change_too_often"));
             }
@@ -258,6 +263,10 @@ impl Batch<'_, '_, '_> {
                     // Under a token of a pair before, it tells of that pair.
                     return Ok(());
                 }
+                if contact.is_telling_change() {
+                    // The answer of this device may still take them to the pair before: that they have this one for good they say themselves.
+                    return Ok(());
+                }
                 contact::pair_is_usable(self.tx, contact.row)?;
                 if !contact.is_pair_usable() {
                     own::sync::contact_changed(self.tx, self.own, contact.row, self.now, self.chance)
@@ -277,7 +286,7 @@ impl Batch<'_, '_, '_> {
                 self.received.answered.extend(is_ours.then_some(contact.row));
             }
             Content::PairChanged { pair } => {
-                if handshake::pair_is_changed(self.tx, self.own, contact, &pair, self.now, self.chance)
+                if handshake::pair_is_changed(self.tx, self.own, contact, &pair, self.times(), self.chance)
                     .map_err(into_fault)?
                 {
                     self.forget_contact(contact.row);

@@ -69,7 +69,7 @@ async fn b3_a_device_that_comes_in_the_place_of_one_that_nobody_has_seen_is_one_
     let mut scene = Scene::begin(1481).await;
     let hers = scene.forger.known().devices().to_vec();
     let ((first, olm), (mut second, _)) = (scene.strange(7), scene.strange(8));
-    second.succeed(&scene.forger.known().account(), first.id, &olm);
+    second.succeed(scene.forger.known().account(), first.id, &olm);
     let come = scene.forger.manifest_with_devices(&[hers.clone(), vec![first]].concat(), scene.world.now());
     let replaced = scene.forger.manifest_behind(&come, &[hers, vec![second]].concat(), scene.world.now());
     assert_eq!(scene.reads(&[&come, &replaced]).await, [KeyChange::DeviceAdded]);

@@ -145,7 +145,7 @@ async fn h2_a_device_in_the_place_of_one_that_came_and_went_between_two_readings
     let mut since = Since::begin(1356).await;
     let (first, [second, mut third]) = (since.first(), since.others());
     let olm = sotto_crypto::olm::OlmAccount::generate(since.world.now());
-    third.succeed(&since.forger.known().account(), second.id, &olm);
+    third.succeed(since.forger.known().account(), second.id, &olm);
     let came = since.forger.manifest_with_devices(&[first.clone(), second], since.world.now());
     since.lists.push(came);
     since.names(&[&first, &third], "for which he reads it again").await;

@@ -66,7 +66,7 @@ async fn b3_a_device_that_hears_of_a_change_from_another_is_reached_by_whoever_h
 }
 
 /// What alice sends to bob is lost on the way, until she may speak again.
-fn hold_back_what_goes_to(world: &World, bob: &Person) {
+pub(super) fn hold_back_what_goes_to(world: &World, bob: &Person) {
     let inboxes = bob.inboxes();
     world.network.meddle(Some(Box::new(move |call| match call.path {
         path::SEND if envelopes_of(call).iter().any(|letter| inboxes.iter().any(|inbox| letter.inbox == *inbox)) => {
