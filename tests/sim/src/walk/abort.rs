@@ -24,26 +24,44 @@ const MET: &str = "met";
 /// What was not true, and at which step.
 pub fn abort_walk(program: &Path, name: &str) -> Result<Walked, String> {
     let scene = Scene::called(name)?;
-    let directory = temporary();
+    let mut directory = temporary();
     for step in 1..STEPS_MAX {
-        let mut command = Command::new(program);
-        command.args([CHILD, scene.name, &step.to_string()]).arg(directory.path());
-        let ended = command.stdin(Stdio::null()).stderr(Stdio::piped()).output().map_err(|error| error.to_string())?;
-        match ended.status.code() {
-            Some(0) => {
-                let met: BTreeSet<String> =
-                    Ledge::new(directory.path().to_owned()).read(MET).split('\0').map(str::to_owned).collect();
-                return Ok(Walked { scene: scene.name, deaths: step - 1, met });
-            }
-            // A signal: it has aborted.
-            None => {}
-            Some(_) => {
-                let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
-                return Err(format!("{}, aborted at step {}: {said}", scene.name, step - 1));
-            }
+        let mut ended = run(program, scene, step, directory.path())?;
+        if scene.begins_anew(step) && ended == Ended::Aborted {
+            // What the one before left was finished by this one.
+            directory = temporary();
+            ended = run(program, scene, step, directory.path())?;
+        }
+        if ended == Ended::Through {
+            let met: BTreeSet<String> =
+                Ledge::new(directory.path().to_owned()).read(MET).split('\0').map(str::to_owned).collect();
+            return Ok(Walked { scene: scene.name, deaths: step - 1, met });
         }
     }
     Err(format!("{}: no end after {STEPS_MAX} steps", scene.name))
+}
+
+/// How a child has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Aborted,
+    /// It came through without meeting its step.
+    Through,
+}
+
+fn run(program: &Path, scene: &Scene, step: u64, directory: &Path) -> Result<Ended, String> {
+    let mut command = Command::new(program);
+    command.args([CHILD, scene.name, &step.to_string()]).arg(directory);
+    let ended = command.stdin(Stdio::null()).stderr(Stdio::piped()).output().map_err(|error| error.to_string())?;
+    match ended.status.code() {
+        Some(0) => Ok(Ended::Through),
+        // A signal.
+        None => Ok(Ended::Aborted),
+        Some(_) => {
+            let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
+            Err(format!("{}, aborted at step {}: {said}", scene.name, step - 1))
+        }
+    }
 }
 
 /// What a child does.

@@ -67,6 +67,9 @@ async fn walk_through(scene: &Scene) -> Result<Walked, String> {
     let mut theatre = Theatre::in_memory().await?;
     for step in 1..STEPS_MAX {
         let at = |what: String| format!("{}, dead at step {step}: {what}", scene.name);
+        if scene.begins_anew(step) {
+            theatre = Theatre::in_memory().await.map_err(at)?;
+        }
         theatre.round(step);
         (scene.prepare)(&mut theatre).await.map_err(at)?;
         theatre.hang(scene.who, &fuse).await.map_err(at)?;
