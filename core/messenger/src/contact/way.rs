@@ -261,11 +261,12 @@ pub(crate) fn set_shared_pair(
     Ok(())
 }
 
-/// Their tokens of the pair stand. Theirs for our answer may be needed once more, while the pair is that of the answer: where it has to give
-/// way to another device's.
+/// Their tokens of the pair stand. Theirs for our answer are needed once more at most, where the pair of the answer has to give way to another
+/// device's: so they are kept only by who has other devices, until they run out.
 pub(crate) fn pair_is_usable(tx: &mut Tx<'_>, row: ContactRow) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE contact SET pair_usable = 1, pair_before = NULL, pair_changing = NULL WHERE id = ?1 AND pair_secret IS NOT NULL",
+        "UPDATE contact SET pair_usable = 1, reply_secret = iif(EXISTS (SELECT 1 FROM contact WHERE id = 0), reply_secret, NULL), pair_before = NULL,
+             pair_changing = NULL WHERE id = ?1 AND pair_secret IS NOT NULL",
         [row.0],
     )?;
     Ok(())

@@ -233,13 +233,18 @@ pub(crate) fn is_unanswered(view: &impl Query, own_inbox: i64, alias: u32) -> Re
     Ok(view.one(sql, params![own_inbox, alias], |_| Ok(()))?.is_some())
 }
 
-/// Aliases under which nothing comes any more go, with what waits under them.
+/// Aliases under which nothing comes any more go, with what waits under them; and what makes tokens of others' that have run out.
 pub(crate) fn forget_old_aliases(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
     tx.execute(
         "DELETE FROM waiting WHERE (own_inbox, alias) IN (SELECT own_inbox, alias FROM alias WHERE over_at <= ?1)",
         [ms(now)],
     )?;
     tx.execute("DELETE FROM alias WHERE over_at <= ?1", [ms(now)])?;
+    let answered = "reply_secret IS NOT NULL AND pair_usable = 1";
+    tx.execute(
+        &format!("UPDATE contact SET reply_secret = NULL WHERE {answered} AND asked_at <= ?1"),
+        [ms(now.before(REPLY_VALID))],
+    )?;
     Ok(())
 }
 

@@ -44,7 +44,7 @@ impl Scene {
     /// Whether two others play it from this step on: else it would have more and more steps, and never end. Each time that a home is left, the chains
     /// that were there are kept.
     pub(super) fn begins_anew(&self, step: u64) -> bool {
-        self.name == "other relays" && step % ANEW == 0
+        self.name == "other relays" && step.is_multiple_of(ANEW)
     }
 
     pub(super) const ALL: &'static [Self] = &[

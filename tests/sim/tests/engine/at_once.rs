@@ -334,3 +334,24 @@ async fn b3_a_change_within_an_epoch_is_heeded_only_the_way_of_an_answer() {
     assert_eq!(bob.database().number("SELECT count(*) FROM outbox WHERE state < 2"), 0, "it has left");
     assert_eq!(secret(&alice, "pair_secret", "contact"), known);
 }
+
+#[tokio::test(start_paused = true)]
+async fn c1_the_way_of_an_answer_is_kept_by_who_has_other_devices_alone_until_it_runs_out() {
+    let kept =
+        |device: &Person| device.database().number("SELECT count(*) FROM contact WHERE reply_secret IS NOT NULL");
+    let (world, alice, tablet, bob) = two_devices(1465).await;
+    let relay = bob.messenger.account().await.unwrap().relays.swap_remove(0);
+    let carol = world.person("carol", std::slice::from_ref(&relay)).await.unwrap();
+    for owner in [&bob, &alice] {
+        world.introduce(owner, &carol).await.unwrap();
+        rest(&world, &[owner, &carol]).await;
+    }
+    assert_eq!([&bob, &alice, &tablet].map(kept), [0, 1, 0]);
+    // As if that was long ago.
+    alice.database().change(&format!("UPDATE contact SET asked_at = asked_at - {}", (61 * DAY).as_millis()));
+    world.wait(DAY + DAY / 12).await;
+    alice.say("bob", "a day later").await.unwrap();
+    alice.catch_up().await.unwrap();
+    world.wait(DAY / 12).await;
+    assert_eq!(kept(&alice), 0);
+}
