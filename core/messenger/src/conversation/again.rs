@@ -4,7 +4,6 @@
 //! new number, and what its device made before it goes before it; without, what filled the hole would stand behind all.
 
 use rusqlite::params;
-
 use sotto_protocol::limits::COUNTER_MAX;
 
 use super::{NewMessage, SELF};

@@ -1,9 +1,18 @@
 //! What a device had beyond a hole when its copy was made is said again to the one in its place, with what fills the hole (PROTOCOL H2): all of
 //! it stands in the order in which it was said.
 
+use std::time::Duration;
+
 use sotto_sim::{HeldPost, Person, World, hex};
 
 use crate::rebirth::rest;
+
+/// How what is said again comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Comes {
+    AtOnce,
+    OneByOne,
+}
 
 /// A device in the place of alice's, which had these of four letters of bob's when the copy was made that it comes from, in this order.
 async fn in_the_place_of_one_that_had(seed: u64, came: &[usize]) -> (World, Person, Person) {
@@ -32,13 +41,32 @@ async fn in_the_place_of_one_that_had(seed: u64, came: &[usize]) -> (World, Pers
     alice.messenger.shut_down();
     let secrets = copy.secrets.copy();
     let restored = world.restore(copy, secrets).await.expect("it opens");
-    rest(&world, &[&restored, &bob]).await;
     (world, restored, bob)
 }
 
+/// All that bob says comes by itself, so that what fills a hole is for a while the last.
+async fn comes_one_by_one(world: &World, restored: &Person, bob: &Person) {
+    let post = HeldPost::begin(&world.network);
+    for _ in 0..4 {
+        for person in [restored, bob] {
+            person.catch_up().await.expect("it catches up");
+            for letter in post.take() {
+                post.deliver(&world.network, &letter).await;
+                restored.catch_up().await.expect("it catches up");
+            }
+        }
+        world.wait(Duration::from_secs(90)).await;
+    }
+    post.end(&world.network);
+}
+
 /// All that was said stands there as it was said, and what is said next behind it.
-async fn stands_in_order(seed: u64, came: &[usize]) {
+async fn stands_in_order(seed: u64, came: &[usize], comes: Comes) {
     let (world, restored, bob) = in_the_place_of_one_that_had(seed, came).await;
+    if comes == Comes::OneByOne {
+        comes_one_by_one(&world, &restored, &bob).await;
+    }
+    rest(&world, &[&restored, &bob]).await;
     let mut said = vec!["hers", "0", "1", "2", "3", "hers, meanwhile"];
     assert_eq!(restored.transcript("bob").await.expect("it is there"), said);
     let last = "SELECT text FROM conversation JOIN message ON message.id = last_message JOIN contact ON contact.id = conversation.contact
@@ -52,17 +80,18 @@ async fn stands_in_order(seed: u64, came: &[usize]) {
 
 #[tokio::test(start_paused = true)]
 async fn h2_what_fills_a_hole_that_a_copy_had_stands_before_what_was_there() {
-    stands_in_order(1240, &[1, 2, 3]).await;
+    stands_in_order(1240, &[1, 2, 3], Comes::AtOnce).await;
+    stands_in_order(1244, &[1, 2, 3], Comes::OneByOne).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn h2_what_fills_several_holes_that_a_copy_had_stands_where_it_was_said() {
-    stands_in_order(1241, &[3, 1]).await;
+    stands_in_order(1241, &[3, 1], Comes::AtOnce).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn h2_what_had_come_late_to_a_copy_stands_where_it_was_said() {
-    stands_in_order(1242, &[0, 3, 1]).await;
+    stands_in_order(1242, &[0, 3, 1], Comes::AtOnce).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,7 +100,7 @@ async fn h2_who_says_old_messages_again_in_another_order_moves_none_of_them() {
     let carol = world.person("carol", std::slice::from_ref(&relay)).await.unwrap();
     world.introduce(&alice, &carol).await.unwrap();
     let mut said = Vec::new();
-    for (asked, answered) in [("keep?", "yes"), ("sell?", "no")] {
+    for (asked, answered) in [("keep?", "yes"), ("sell?", "no"), ("a notice", "noted")] {
         bob.say("alice", asked).await.unwrap();
         rest(&world, &[&bob, &alice]).await;
         alice.say("bob", answered).await.unwrap();
@@ -85,12 +114,17 @@ async fn h2_who_says_old_messages_again_in_another_order_moves_none_of_them() {
     let secrets = copy.secrets.copy();
     let restored = world.restore(copy, secrets).await.unwrap();
     rest(&world, &[&restored, &bob]).await;
-    for asked in ["sell?", "keep?"] {
+    // As if it were a notice: those bear names that a contact's devices know.
+    restored.database().change("UPDATE message SET kind = 5, cause = 1 WHERE text = 'a notice'");
+    said.retain(|text| *text != "a notice");
+    for asked in ["a notice", "sell?", "keep?"] {
         let id = hex(&bob.database().blobs(&format!("SELECT message_id FROM message WHERE text = '{asked}'"))[0]);
         bob.say("alice", "again").await.unwrap();
         bob.database().change(&format!("UPDATE outbox SET message_id = x'{id}' WHERE state = 0"));
         rest(&world, &[&bob, &restored]).await;
     }
     assert_eq!(restored.transcript("bob").await.unwrap(), said);
-    assert_eq!(restored.database().number("SELECT count(*) FROM message WHERE text = 'keep?' AND counter > 0"), 1);
+    let counted_anew =
+        "SELECT text FROM message WHERE counter > 0 AND text IN ('keep?', 'sell?', 'a notice') ORDER BY id";
+    assert_eq!(restored.database().texts(counted_anew), ["keep?", "sell?"]);
 }
