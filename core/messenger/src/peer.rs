@@ -205,6 +205,11 @@ pub(crate) fn list_devices(
     for device in &left {
         tx.execute("UPDATE peer_device SET left_at = ?2 WHERE id = ?1", params![device.0, ms(now)])?;
     }
+    tx.execute(
+        "UPDATE peer_inbox SET left_at = ?2 WHERE listed = 0 AND left_at IS NULL
+         AND peer_device IN (SELECT id FROM peer_device WHERE contact = ?1)",
+        params![contact.0, ms(now)],
+    )?;
     for device in devices {
         heed_predecessor(tx, contact, manifest, device, &left, now)?;
     }
@@ -327,7 +332,7 @@ fn list_device(tx: &mut Tx<'_>, contact: ContactRow, device: &Device) -> Result<
     for (position, inbox) in device.inboxes.iter().enumerate() {
         tx.execute(
             "INSERT INTO peer_inbox (peer_device, position, relay, inbox, prekey_key, listed) VALUES (?1, ?2, ?3, ?4, ?5, 1)
-             ON CONFLICT (peer_device, inbox) DO UPDATE SET position = ?2, relay = ?3, prekey_key = ?5, listed = 1",
+             ON CONFLICT (peer_device, inbox) DO UPDATE SET position = ?2, relay = ?3, prekey_key = ?5, listed = 1, left_at = NULL",
             params![
                 row.0,
                 i64::try_from(position).unwrap_or(i64::MAX),

@@ -60,6 +60,12 @@ impl Contact {
         self.change.is_due
     }
 
+    /// Whether a change is to come, or under way: ours is due or not taken up, or theirs has not come that belongs to the epoch of their list.
+    pub(super) fn is_changing(&self) -> bool {
+        let is_theirs_to_come = self.head.epoch > self.change.heard_of.max(EPOCH_FIRST);
+        self.change.is_due || self.change.under_way.is_some() || self.change.before.is_some() || is_theirs_to_come
+    }
+
     /// What is under way of a change, to be said again where the letter that told them was given up: the epoch of ours and the secret before, where
     /// we have drawn the one in use.
     pub(crate) fn change_under_way(&self) -> Option<(u32, &PairSecret)> {

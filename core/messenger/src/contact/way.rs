@@ -55,6 +55,13 @@ impl Contact {
         self.pair_secret.is_some() && self.pair_is_ours
     }
 
+    /// The pair secret that both share, where no other is to come: we ask for none, nothing is under way of a change, and their list shows no epoch
+    /// for which theirs has not come.
+    pub(crate) fn settled_pair(&self) -> Option<&PairSecret> {
+        let is_settled = self.state == ContactState::Accepted && !self.is_asked() && !self.is_changing();
+        self.pair_secret.as_ref().filter(|_| is_settled)
+    }
+
     /// Whether we wait for the answer to a request of ours.
     pub(crate) const fn is_asked(&self) -> bool {
         matches!(self.state, ContactState::Asked | ContactState::Accepted) && self.claim.is_some()
@@ -177,6 +184,16 @@ pub(crate) fn set_reply(
 pub(crate) fn asker(view: &impl Query, row: ContactRow) -> Result<Option<DeviceRow>, StoreError> {
     let sql = "SELECT peer_device.id FROM contact JOIN peer_device ON peer_device.id = contact.asker WHERE contact.id = ?1 AND listed = 1";
     view.one(sql, [row.0], |row| row.get(0).map(DeviceRow))
+}
+
+/// Whether another device of theirs has asked us last, and is theirs still. `None` where none has asked this device.
+pub(crate) fn another_has_asked(
+    view: &impl Query,
+    row: ContactRow,
+    device: &DeviceId,
+) -> Result<Option<bool>, StoreError> {
+    let sql = "SELECT device != ?2 AND listed = 1 FROM contact JOIN peer_device ON peer_device.id = contact.asker WHERE contact.id = ?1";
+    view.one(sql, params![row.0, device.as_ref()], |row| row.get(0))
 }
 
 /// They hear from us that our lists stand in that chain.

@@ -7,7 +7,7 @@ use sotto_crypto::letter::Content;
 use sotto_crypto::secret::PairSecret;
 use sotto_protocol::Timestamp;
 
-use super::tokens::{Dropped, Purpose, Quota, drop_tokens, put_tokens};
+use super::tokens::{Dropped, Purpose, Quota, batch_of, drop_former_tokens, drop_tokens, has_tokens_of, put_tokens};
 use crate::contact::ContactRow;
 use crate::engine::Times;
 use crate::error::Error;
@@ -36,9 +36,31 @@ pub(super) fn stop_seals(tx: &mut Tx<'_>, contact: ContactRow) -> Result<(), Sto
 }
 
 /// A pair secret takes the place of whatever was before it.
-pub(super) fn end_pair(tx: &mut Tx<'_>, own: &Own, contact: ContactRow, times: Times) -> Result<(), StoreError> {
+fn end_pair(tx: &mut Tx<'_>, own: &Own, contact: ContactRow, times: Times) -> Result<(), StoreError> {
     drop_tokens(tx, own, contact, Dropped::Replaced, times.judging)?;
     outbox::anew::end_letters(tx, contact, times.network)
+}
+
+/// Tokens of a pair secret stand from now on, and none of any before it; whatever was still to leave is over. Returns the batch that puts them.
+pub(super) fn begin_tokens(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    contact: ContactRow,
+    pair: &PairSecret,
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<i64, StoreError> {
+    if has_tokens_of(tx, own, contact, pair)?
+        && let Some(batch) = batch_of(tx, own, contact, pair)?
+    {
+        drop_former_tokens(tx, own, contact, pair, None, times.judging)?;
+        outbox::anew::end_letters(tx, contact, times.network)?;
+        return Ok(batch);
+    }
+    end_pair(tx, own, contact, times)?;
+    let batch = task::new_batch(tx)?;
+    put_tokens(tx, own, batch, Purpose::Pair(contact), Quota::default(), |inbox| pair.token(inbox, 0), chance)?;
+    Ok(batch)
 }
 
 /// What there was between us and a contact whose secret another device of ours tells.

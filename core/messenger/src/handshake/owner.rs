@@ -234,12 +234,33 @@ pub(crate) fn take_request(
         tx.execute("UPDATE invite SET uses_left = uses_left - 1 WHERE id = ?1", [request.invite])?;
     }
     let row = begin(tx, request, known.as_ref(), now)?;
+    let shared = match &known {
+        Some(known) => shared_with_others(tx, known, request)?,
+        None => None,
+    };
     contact::set_reply(tx, row, request.reply_secret, request.invite, request.device, times.judging)?;
     if accepts {
-        accept(tx, own, row, times, chance)?;
+        answer(tx, own, row, shared, times, chance)?;
         return Ok(Requested::Accepted(row));
     }
     Ok(Requested::Taken(row))
+}
+
+/// The pair secret that was told to another device of theirs than the one that asks, by us or, as far as is known, by another device of ours.
+/// It gets that one: the other may not hear for long, or never, that there is a newer one, and two that both were answered could not tell
+/// which one we use. Whoever asks again, or has come in the place of the one that asked before, begins anew, and so does a later epoch: a device
+/// that was removed knows what is shared (PROTOCOL B3).
+fn shared_with_others(
+    view: &impl Query,
+    known: &Contact,
+    request: &ProvenRequest<'_>,
+) -> Result<Option<PairSecret>, StoreError> {
+    let is_later = request.list.is_some_and(|(_, list)| list.head().epoch > known.head.epoch);
+    let was_told = match contact::another_has_asked(view, known.row, request.device)? {
+        Some(was_told) => was_told,
+        None => !own::siblings::are_none(view)?,
+    };
+    Ok(known.settled_pair().filter(|_| was_told && !is_later).cloned())
 }
 
 /// Whoever asks is somebody who asks, with the list that they brought or the one that is known.
@@ -280,7 +301,7 @@ pub(crate) fn was_asked_again(tx: &mut Tx<'_>, contact: &Contact, now: Timestamp
     Ok(())
 }
 
-/// Accepts a request: pair tokens first, then the answer.
+/// Accepts a request.
 pub(crate) fn accept(
     tx: &mut Tx<'_>,
     own: &Own,
@@ -288,14 +309,24 @@ pub(crate) fn accept(
     times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
+    answer(tx, own, row, None, times, chance)
+}
+
+/// Pair tokens first, then the answer. `shared`: the secret that other devices of theirs have; else another is drawn.
+fn answer(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    row: ContactRow,
+    shared: Option<PairSecret>,
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
     let contact = contact::by_row(tx, row)?;
     if contact.state != ContactState::Asking {
         return Err(InputError::WrongState { what: "has not asked" }.into());
     }
-    anew::end_pair(tx, own, row, times)?;
-    let pair = PairSecret::generate(chance);
-    let batch = task::new_batch(tx)?;
-    put_tokens(tx, own, batch, Purpose::Pair(row), Quota::default(), |inbox| pair.token(inbox, 0), chance)?;
+    let pair = shared.unwrap_or_else(|| PairSecret::generate(chance));
+    let batch = anew::begin_tokens(tx, own, row, &pair, times, chance)?;
     contact::set_pair(tx, row, &pair, PairOf::Us)?;
     contact::set_state(tx, row, ContactState::Accepted)?;
     contact::conversation(tx, &own.account, &contact)?;

@@ -9,6 +9,7 @@ use sotto_protocol::{AccountId, ChainId, ClaimId, DeviceId, InboxId, Timestamp};
 
 use super::tokens::{Purpose, Quota, REPLY_VALID, put_tokens};
 use super::{anew, rotation};
+use crate::contact::pair_change;
 use crate::contact::{self, ChainAddress, ContactRow, ContactState, NewContact, PairOf};
 use crate::engine::Times;
 use crate::error::Error;
@@ -231,10 +232,7 @@ pub(crate) fn answered(
     if contact.has_own_pair() && own.account < contact.account {
         return Ok(());
     }
-    anew::end_pair(tx, own, row, times)?;
-    let batch = task::new_batch(tx)?;
-    let token = |inbox: &InboxId| answer.pair_secret.token(inbox, 0);
-    put_tokens(tx, own, batch, Purpose::Pair(row), Quota::default(), token, chance)?;
+    let batch = anew::begin_tokens(tx, own, row, &answer.pair_secret, times, chance)?;
     contact::set_pair(tx, row, &answer.pair_secret, PairOf::Them)?;
     contact::set_state(tx, row, ContactState::Accepted)?;
     contact::set_name(tx, row, &answer.name)?;
@@ -247,6 +245,11 @@ pub(crate) fn answered(
         outbox::queue_content(tx, row, &changed, Some(batch), None, times.network, chance)?;
     }
     own::sync::contact_changed(tx, own, row, times.network, chance)?;
+    if contact.pair_secret() == Some(&answer.pair_secret) && contact.is_change_due() {
+        // The answer has brought no other one.
+        pair_change::begin_later(tx, row)?;
+        rotation::change_what_is_due(tx, own, row, times, chance)?;
+    }
     // Our request may have named a chain that we have led our contacts from since.
     tell_of_chain(tx, own, row, Some(batch), times.network, chance)
 }

@@ -200,7 +200,7 @@ pub(super) fn batch_of(
     contact: ContactRow,
     pair: &PairSecret,
 ) -> Result<Option<i64>, StoreError> {
-    let sql = "SELECT batch FROM alias WHERE own_inbox = ?1 AND contact = ?2 AND purpose = 1 AND token_hash = ?3";
+    let sql = "SELECT batch FROM alias WHERE own_inbox = ?1 AND contact = ?2 AND purpose = 1 AND dropped = 0 AND token_hash = ?3";
     for inbox in own.listed() {
         let hash = pair.token(&inbox.inbox, 0).hash();
         let batch = view.one(sql, params![inbox.row, contact.0, hash.as_ref()], |row| row.get(0))?;

@@ -1,11 +1,12 @@
-//! What stays of a device that has left its list.
+//! What stays of a device that has left its list, and of an inbox that a device reads no more.
 //!
 //! ```text
 //! left --37 days: nothing of it is heard any longer--> its ratchets and seals are erased
 //!      --twice as long, and nothing for it is left in the outbox--> nothing: its messages stay where they are
 //! ```
-//! An id that was forgotten and comes again is that of a new device. A list with more devices than [`KNOWN_MAX`], together with those that
-//! left and are not forgotten yet, is refused: nobody replaces so many.
+//! An id that was forgotten and comes again is that of a new device. A list with more devices than [`KNOWN_MAX`], or more inboxes than
+//! [`KNOWN_INBOXES_MAX`], together with those that left and are not forgotten yet, is refused: nobody replaces so many. An inbox is forgotten
+//! 37 days after it left, where no session that its device may still write on was begun by it.
 //! Not here: what was for it (`outbox/moved.rs`), what is missing of its letters (`healing/asking.rs`).
 
 use rusqlite::params;
@@ -19,27 +20,40 @@ use crate::store::{Query, StoreError, Tx};
 
 /// Devices of a contact that are known, those that left among them.
 const KNOWN_MAX: i64 = 1_024;
+/// Inboxes of all devices of a contact that are known, those that left among them: as many as that many devices list.
+const KNOWN_INBOXES_MAX: i64 = 4 * KNOWN_MAX;
 /// So many are forgotten in one turn: each is looked for among all messages.
 const FORGOTTEN_AT_ONCE: i64 = 16;
 
-/// Whether a list names more new devices than there is room for.
+/// Whether a list names more new devices, or inboxes of devices, than there is room for.
 pub(crate) fn has_too_many(
     view: &impl Query,
     contact: ContactRow,
     list: &VerifiedManifest,
 ) -> Result<bool, StoreError> {
-    let sql = "SELECT count(*) FROM peer_device WHERE contact = ?1";
-    let mut known: i64 = view.one(sql, [contact.0], |row| row.get(0))?.unwrap_or(0);
+    let count = |sql| view.one(sql, [contact.0], |row| row.get::<_, i64>(0)).map(Option::unwrap_or_default);
+    let mut devices = count("SELECT count(*) FROM peer_device WHERE contact = ?1")?;
+    let mut inboxes = count(
+        "SELECT count(*) FROM peer_inbox JOIN peer_device ON peer_device.id = peer_inbox.peer_device WHERE contact = ?1",
+    )?;
     for device in list.devices() {
-        known += i64::from(device_by_id(view, contact, &device.id)?.is_none());
+        let Some(known) = device_by_id(view, contact, &device.id)? else {
+            devices += 1;
+            inboxes += i64::try_from(device.inboxes.len()).unwrap_or(i64::MAX);
+            continue;
+        };
+        for inbox in &device.inboxes {
+            inboxes += i64::from(super::inbox_by_id(view, known.row, &inbox.inbox)?.is_none());
+        }
     }
-    Ok(known > KNOWN_MAX)
+    Ok(devices > KNOWN_MAX || inboxes > KNOWN_INBOXES_MAX)
 }
 
 /// Forgets what is over, by a time that has surely passed.
 pub(crate) fn forget(tx: &mut Tx<'_>, sure_now: Timestamp) -> Result<(), StoreError> {
     let heard_out = sure_now.before(HEARD_OUT);
     erase_keys(tx, heard_out, sure_now)?;
+    forget_inboxes(tx, heard_out)?;
     // What was for it has failed by then, and that is forgotten after as long again.
     let sql = "SELECT id FROM peer_device WHERE left_at <= ?1 AND listed = 0
                AND NOT EXISTS (SELECT 1 FROM outbox WHERE peer_device = peer_device.id)
@@ -67,6 +81,27 @@ fn erase_keys(tx: &mut Tx<'_>, heard_out: Timestamp, now: Timestamp) -> Result<(
              WHERE state_sealed IS NOT NULL AND peer_device IN ({LEFT})"
         ),
         params![ms(heard_out), ms(now)],
+    )?;
+    Ok(())
+}
+
+/// Inboxes that stand in no list since then, and that nothing refers to any more, of devices that have others.
+fn forget_inboxes(tx: &mut Tx<'_>, left: Timestamp) -> Result<(), StoreError> {
+    const OVER: &str = "SELECT id FROM peer_inbox WHERE left_at <= ?1 AND listed = 0
+                        AND NOT EXISTS (SELECT 1 FROM session WHERE session.peer_inbox = peer_inbox.id)
+                        AND EXISTS (SELECT 1 FROM peer_inbox AS other WHERE other.peer_device = peer_inbox.peer_device AND other.listed = 1)";
+    if tx.one(&format!("{OVER} LIMIT 1"), [ms(left)], |_| Ok(()))?.is_none() {
+        return Ok(());
+    }
+    tx.execute(&format!("DELETE FROM seal_out WHERE peer_inbox IN ({OVER})"), [ms(left)])?;
+    // One pass over the outbox for all of them.
+    tx.execute(
+        &format!(
+            "DELETE FROM peer_inbox WHERE id IN ({OVER}) AND id NOT IN (
+                 SELECT peer_inbox FROM outbox WHERE peer_inbox IS NOT NULL UNION
+                 SELECT to_inbox FROM outbox WHERE to_inbox IS NOT NULL)"
+        ),
+        [ms(left)],
     )?;
     Ok(())
 }

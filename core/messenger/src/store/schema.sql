@@ -259,6 +259,7 @@ CREATE TABLE peer_inbox (
     inbox          BLOB NOT NULL,             -- as their list says: nobody can claim it for everybody
     prekey_key     BLOB NOT NULL,
     listed         INTEGER NOT NULL,
+    left_at        INTEGER,                   -- since when it stands in no list
     bundle         BLOB,                      -- the last one claimed, as the relay gave it
     bundle_read_at INTEGER NOT NULL DEFAULT 0,
     claim          BLOB,                      -- claim id under way, so that asking again is the same claim
@@ -268,6 +269,7 @@ CREATE TABLE peer_inbox (
     UNIQUE (peer_device, inbox)
 ) STRICT;
 CREATE INDEX peer_inbox_by_device ON peer_inbox (peer_device, position);
+CREATE INDEX peer_inbox_left ON peer_inbox (left_at) WHERE left_at IS NOT NULL;
 
 -- Olm: a session per peer inbox, so that each chain keeps the order of one relay.
 CREATE TABLE session (

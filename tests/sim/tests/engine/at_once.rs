@@ -360,3 +360,122 @@ async fn c1_the_way_of_an_answer_is_kept_by_who_has_other_devices_alone_until_it
     world.wait(DAY / 12).await;
     assert_eq!(kept(&alice), 0);
 }
+
+/// Alice with two devices, and carol with an invite for each of them.
+async fn two_invites(seed: u64) -> (World, [Person; 2], Person, [String; 2]) {
+    let (world, alice, tablet, _bob) = two_devices(seed).await;
+    let relay = alice.messenger.account().await.expect("it reads").relays.swap_remove(0);
+    let carol = world.person("carol", &[relay]).await.expect("she begins");
+    let links = [link(&carol, true).await, link(&carol, true).await];
+    (world, [alice, tablet], carol, links)
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_two_devices_that_ask_somebody_at_once_share_one_pair_with_them() {
+    for seed in 1470..1476 {
+        let (world, [alice, tablet], carol, links) = two_invites(seed).await;
+        for (device, link) in [&alice, &tablet].into_iter().zip(&links) {
+            device.messenger.join(link).await.unwrap();
+        }
+        let mut everybody = [&carol, &alice, &tablet];
+        everybody.rotate_left(usize::try_from(seed % 3).unwrap());
+        rest(&world, &everybody).await;
+        world.wait(2 * DAY).await;
+        all_hear_all(&world, &[&alice, &tablet], &[&carol], &format!("seed {seed}")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_a_request_of_another_device_that_comes_when_the_first_was_answered_makes_one_pair() {
+    for (seed, is_heard) in [(1480, false), (1481, true), (1482, false), (1483, true)] {
+        let (world, [alice, tablet], carol, links) = two_invites(seed).await;
+        let mut held = Held { post: HeldPost::begin(&world.network), all: Vec::new() };
+        tablet.messenger.join(&links[1]).await.unwrap();
+        let late = held.sends(&tablet).await;
+        tablet.messenger.shut_down();
+        alice.messenger.join(&links[0]).await.unwrap();
+        let mut said = held.sends(&alice).await;
+        for _ in 0..3 {
+            held.arrives(&world, &said, &carol).await;
+            said = held.sends(&carol).await;
+            held.arrives(&world, &said, &alice).await;
+            said = held.sends(&alice).await;
+        }
+        assert_eq!(pair_with_carol(&alice), secret(&carol, "pair_secret", "contact"), "they have met");
+        let tablet = world.reopen(tablet).await.unwrap();
+        if is_heard {
+            let heard = held.all.clone();
+            held.arrives(&world, &heard, &tablet).await;
+            held.sends(&tablet).await;
+        }
+        let knows_pair = "SELECT count(*) FROM contact WHERE name = 'carol' AND pair_secret IS NOT NULL";
+        assert_eq!(tablet.database().number(knows_pair), i64::from(is_heard));
+        held.arrives(&world, &late, &carol).await;
+        let said = held.sends(&carol).await;
+        held.arrives(&world, &said, &tablet).await;
+        held.sends(&tablet).await;
+        all_is_settled(&world, held, [&alice, &tablet, &carol], seed).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_a_request_that_comes_late_to_another_device_of_theirs_makes_one_pair() {
+    let mut orders = Vec::new();
+    for seed in [1490, 1491, 1492] {
+        let (world, alice, tablet, _bob) = two_devices(seed).await;
+        let relay = alice.messenger.account().await.unwrap().relays.swap_remove(0);
+        let carol = world.person("carol", &[relay]).await.unwrap();
+        let laptop = world.second_device(&carol).await.unwrap();
+        rest(&world, &[&laptop, &carol]).await;
+        let links = [link(&carol, true).await, link(&laptop, true).await];
+        let mut held = Held { post: HeldPost::begin(&world.network), all: Vec::new() };
+        tablet.messenger.join(&links[1]).await.unwrap();
+        let late = held.sends(&tablet).await;
+        tablet.messenger.shut_down();
+        alice.messenger.join(&links[0]).await.unwrap();
+        let mut said = held.sends(&alice).await;
+        for _ in 0..3 {
+            held.arrives(&world, &said, &carol).await;
+            said = held.sends(&carol).await;
+            held.arrives(&world, &said, &alice).await;
+            held.arrives(&world, &said, &laptop).await;
+            held.sends(&laptop).await;
+            said = held.sends(&alice).await;
+        }
+        let tablet = world.reopen(tablet).await.unwrap();
+        held.arrives(&world, &late, &laptop).await;
+        let said = held.sends(&laptop).await;
+        held.arrives(&world, &said, &tablet).await;
+        held.sends(&tablet).await;
+        orders.push(pair_with_carol(&tablet) == pair_with_carol(&alice));
+        held.ends(&world).await;
+        let everybody = [&alice, &tablet, &carol, &laptop];
+        rest(&world, &everybody).await;
+        world.wait(2 * DAY).await;
+        all_hear_all(&world, &[&alice, &tablet], &[&carol, &laptop], &format!("seed {seed}")).await;
+    }
+    assert_eq!(orders, [true; 3], "all were told the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_a_device_that_asks_again_or_comes_from_a_copy_begins_anew() {
+    let (world, relay, alice, _bob) = World::contacts(1477).await;
+    let carol = world.person("carol", &[relay]).await.unwrap();
+    let mut pairs = Vec::new();
+    let mut copy = None;
+    for _ in 0..2 {
+        alice.messenger.join(&link(&carol, true).await).await.unwrap();
+        copy = Some(world.back_up(&alice));
+        rest(&world, &[&alice, &carol]).await;
+        pairs.push(secret(&carol, "pair_secret", "contact"));
+    }
+    // What was answered to the device before is nothing that this one has heard: it asks in its own name.
+    alice.messenger.shut_down();
+    let restored = world.restore(copy.unwrap(), alice.secrets.clone()).await.unwrap();
+    rest(&world, &[&restored, &carol]).await;
+    world.wait(DAY).await;
+    rest(&world, &[&restored, &carol]).await;
+    pairs.push(secret(&carol, "pair_secret", "contact"));
+    assert!(pairs[0] != pairs[1] && pairs[1] != pairs[2] && pairs[0] != pairs[2], "{pairs:?}");
+    all_hear_all(&world, &[&restored], &[&carol], "restored").await;
+}

@@ -61,6 +61,9 @@ async fn what_belongs_to_a_device_that_left_is_erased_after_37_days_and_its_row_
     people = off(&world, people, 5 * DAY, &mut said).await;
     assert_eq!(keys(&people[1]), 0);
     assert_eq!(departed(&people[1]), 1, "what was for it may still be asked for");
+    let inboxes =
+        "SELECT count(*) FROM peer_inbox JOIN peer_device ON peer_device.id = peer_device WHERE peer_device.listed = 0";
+    assert_eq!(people[1].database().number(inboxes), 1, "what is kept of a device is kept with one of them");
     people = off(&world, people, 20 * DAY, &mut said).await;
     people = off(&world, people, 20 * DAY, &mut said).await;
     assert_eq!(departed(&people[1]), 0);
@@ -101,4 +104,74 @@ async fn a_list_with_more_devices_than_anybody_has_is_refused() {
         world.network.meddle(None);
     }
     assert_eq!(bob.database().number("SELECT trust FROM contact"), 0, "it shows nothing worse");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inbox_that_left_its_list_is_forgotten_after_37_days_unless_a_session_was_begun_by_it() {
+    let (world, _, alice, bob) = World::contacts(1452).await;
+    world.settle(&[&alice, &bob]).await.unwrap();
+    let mut forger = Forger::new(&alice, &bob);
+    let own = forger.known().devices()[0].clone();
+    let mut moved = own.clone();
+    let mut another = own.inboxes[0].clone();
+    another.inbox = InboxId::from_bytes([9; 16]);
+    moved.inboxes.push(another);
+    let known = "SELECT count(*) FROM peer_inbox";
+    let first = forger.manifest_with_devices(&[moved], world.now());
+    let second = forger.manifest_behind(&first, &[own], world.now());
+    for (lists, inboxes) in [(&[&first][..], 2), (&[&first, &second], 2)] {
+        forger.serve(&world.network, lists);
+        bob.database().change("UPDATE contact SET manifest_read_at = 0");
+        bob.say("alice", "reads the list").await.unwrap();
+        let _ = bob.messenger.catch_up(Duration::from_secs(5)).await;
+        assert_eq!(bob.database().number(known), inboxes);
+    }
+    world.network.meddle(None);
+    assert_eq!(bob.database().number("SELECT count(*) FROM peer_inbox WHERE listed = 1"), 1);
+    let mut said = Vec::new();
+    let people = off(&world, [alice, bob], 35 * DAY, &mut said).await;
+    assert_eq!(people[1].database().number(known), 2, "a letter may still be for it");
+    let people = off(&world, people, 4 * DAY, &mut said).await;
+    let [alice, bob] = off(&world, people, DAY, &mut said).await;
+    assert_eq!(bob.database().number(known), 1);
+    // The one that is left is given up by her as well, but what she writes on was begun by it.
+    bob.database().change("UPDATE peer_inbox SET listed = 0, left_at = 1");
+    bob.database().change("UPDATE outbox SET peer_inbox = NULL");
+    for (listed, left_at) in [("0", "1"), ("1", "NULL")] {
+        bob.database().change(&format!(
+            "INSERT INTO peer_inbox (peer_device, position, relay, inbox, prekey_key, listed, left_at)
+             SELECT peer_device, 1, relay, randomblob(16), prekey_key, {listed}, {left_at} FROM peer_inbox LIMIT 1"
+        ));
+    }
+    let [_alice, bob] = off(&world, [alice, bob], 2 * DAY, &mut said).await;
+    assert_eq!(bob.database().number("SELECT count(*) FROM peer_inbox WHERE left_at = 1"), 1);
+    assert_eq!(bob.transcript("alice").await.unwrap().last(), said.last());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_with_more_inboxes_than_anybody_has_is_refused() {
+    let (world, _, alice, bob) = World::contacts(1453).await;
+    world.settle(&[&alice, &bob]).await.unwrap();
+    bob.database().change(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4094)
+         INSERT INTO peer_inbox (peer_device, position, relay, inbox, prekey_key, listed, left_at)
+         SELECT peer_device, 1, relay, randomblob(16), prekey_key, 0, 1779883200000 FROM n, peer_inbox",
+    );
+    let mut forger = Forger::new(&alice, &bob);
+    let own = forger.known().devices()[0].clone();
+    for (more, listed) in [(2, 1), (1, 2)] {
+        let mut device = own.clone();
+        for number in 0..more {
+            let mut inbox = own.inboxes[0].clone();
+            inbox.inbox = InboxId::from_bytes([number + 1; 16]);
+            device.inboxes.push(inbox);
+        }
+        let list = forger.manifest_with_devices(&[device], world.now());
+        forger.serve(&world.network, &[&list]);
+        bob.database().change("UPDATE contact SET manifest_read_at = 0");
+        bob.say("alice", "reads the list").await.unwrap();
+        let _ = bob.messenger.catch_up(Duration::from_secs(5)).await;
+        assert_eq!(bob.database().number("SELECT count(*) FROM peer_inbox WHERE listed = 1"), listed);
+        world.network.meddle(None);
+    }
 }

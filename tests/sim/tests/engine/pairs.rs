@@ -298,3 +298,67 @@ async fn h2_a_copy_from_before_a_contacts_change_of_the_pair_secret_hears_of_it(
     assert_eq!(read, written, "where his lists stand now");
     assert_eq!(bob.database().number("SELECT count(*) FROM peer_device WHERE pair_behind != 0"), 0);
 }
+
+/// When she removes her tablet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Removes {
+    BeforeSheAsks,
+    /// And his laptop has read the list without it, and not heard of a change.
+    BeforeSheAsksAndThatIsRead,
+    WhenSheHasAsked,
+}
+
+/// She asks a device of bob's that nobody has asked before, and removes one of hers, which knows what all share.
+async fn no_answer_brings_that_back(seed: u64, removes: Removes) {
+    let (world, alice, tablet, bob) = two_devices(seed).await;
+    let laptop = bob_with_another_device(&world, [&alice, &tablet, &bob]).await;
+    let known = secret(&alice, "pair_secret", "contact WHERE id != 0");
+    let link = link(&laptop, true).await;
+    let post = HeldPost::begin(&world.network);
+    let remove = async || {
+        danger::remove_device(&alice.messenger, device(&tablet).await).await.expect("it is removed");
+        alice.catch_up().await.expect("her list is written");
+    };
+    if removes != Removes::WhenSheHasAsked {
+        remove().await;
+    }
+    if removes == Removes::BeforeSheAsksAndThatIsRead {
+        laptop.database().change("UPDATE contact SET manifest_read_at = 0");
+        laptop.say("alice", "for which he reads her list").await.expect("they speak");
+        laptop.catch_up().await.expect("it reads");
+        assert_eq!(laptop.database().number("SELECT epoch FROM contact WHERE id != 0"), 2);
+    }
+    let mut held = post.take();
+    alice.messenger.join(&link).await.expect("she asks");
+    alice.catch_up().await.expect("it leaves");
+    let requests = post.take();
+    if removes == Removes::WhenSheHasAsked {
+        remove().await;
+    }
+    for letter in requests.iter().filter(|letter| laptop.inboxes().iter().any(|inbox| letter.inbox == *inbox)) {
+        assert!(post.deliver(&world.network, letter).await);
+    }
+    laptop.catch_up().await.expect("it answers");
+    let is_another = secret(&laptop, "pair_secret", "contact WHERE id != 0") != known;
+    assert_eq!(is_another, removes != Removes::WhenSheHasAsked, "{removes:?}: an epoch that it knows of");
+    held.extend(requests.into_iter().chain(post.take()));
+    post.end(&world.network);
+    for letter in &held {
+        world.network.put(letter).await;
+    }
+    rest(&world, &[&alice, &laptop, &bob]).await;
+    world.wait(2 * DAY).await;
+    bob.say("alice", "for which he reads her list").await.expect("they speak");
+    rest(&world, &[&bob, &laptop, &alice]).await;
+    for device in [&alice, &bob, &laptop] {
+        assert_ne!(secret(device, "pair_secret", "contact WHERE id != 0"), known, "{removes:?}");
+    }
+    assert!(share_a_pair(&alice, &bob) && share_a_pair(&alice, &laptop), "{removes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn b3_no_answer_brings_back_what_a_device_that_was_removed_knows() {
+    no_answer_brings_that_back(1474, Removes::BeforeSheAsks).await;
+    no_answer_brings_that_back(1475, Removes::BeforeSheAsksAndThatIsRead).await;
+    no_answer_brings_that_back(1476, Removes::WhenSheHasAsked).await;
+}
