@@ -148,6 +148,7 @@ fn forget_what_is_over(engine: &Engine, tx: &mut Tx<'_>, sure_now: Timestamp) ->
     receive::expire_waiting(tx, sure_now)?;
     own::forget_left(tx, &engine.own(), sure_now)?;
     peer::forget_departed(tx, sure_now)?;
+    outbox::again::forget_relays(tx)?;
     tx.execute("DELETE FROM seen_inner WHERE day < ?1", [sure_now.before(SEEN_FOR).day()])?;
     Ok(())
 }

@@ -84,6 +84,13 @@ fn note_relay(engine: &Engine, tx: &mut Tx<'_>, relay: &RelayAddress) -> Result<
     }
 }
 
+/// Relays that nobody lists any more, whether or not they ever answer again.
+pub(crate) fn forget_relays(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    let sql =
+        "DELETE FROM relay_out WHERE relay NOT IN (SELECT relay FROM peer_inbox UNION SELECT relay FROM own_inbox)";
+    tx.execute(sql, []).map(drop)
+}
+
 /// An inbox took letters, or its relay did; or a relay of ours answers.
 pub(crate) async fn has_taken(engine: &Arc<Engine>, place: Place) -> Result<(), StoreError> {
     let is_news = engine.reach.answered(&place, engine.clock.instant());

@@ -40,6 +40,9 @@ const JOINED_AGAIN: Duration = Duration::from_secs(3600);
 /// It doubles so often: more than a day then.
 const DOUBLINGS_MAX: u32 = 5;
 
+/// Inboxes of this device, with those that were left and are read for another 37 days: each has a stream. Nobody moves so often.
+const READ_MAX: usize = 16;
+
 /// Writes an inbox of ours down, behind those that there are.
 pub(super) fn store(
     tx: &mut Tx<'_>,
@@ -69,6 +72,11 @@ pub(crate) fn is_listed(own: &Own, relay: &RelayAddress) -> Result<bool, InputEr
     }
     if own.listed().count() >= INBOXES_PER_DEVICE_MAX {
         return Err(InputError::OutOfRange { what: "the number of relays" });
+    }
+    if own.inboxes_at(relay).next().is_none() && own.inboxes.len() >= READ_MAX {
+        return Err(InputError::OutOfRange {
+            what: "the number of relays, with those that were left and are still read",
+        });
     }
     Ok(false)
 }

@@ -57,19 +57,21 @@ async fn a_relay_that_is_added_serves_contacts_when_the_first_is_away() {
 
 #[tokio::test(start_paused = true)]
 async fn b6_a_new_inbox_is_on_the_list_once_its_tokens_and_prekeys_stand() {
-    let (world, relays, alice, _) = apart(721, &["one.example", "two.example", "his.example"]).await;
-    let (two, before) = (relays[1].name().clone(), calls(&world, &relays[0], path::CHAIN_APPEND));
-    let refused = sotto_protocol::Bytes::from_static(br#"{"status":507,"code":"full"}"#);
-    world.network.meddle(Some(Box::new(move |call| {
-        let fails = call.path == path::PREKEY_PUT && call.relay == two;
-        if fails { sotto_sim::Fate::Fails(507, refused.clone()) } else { sotto_sim::Fate::Passes }
-    })));
-    alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
-    assert!(!alice.catch_up().await.unwrap().is_published);
-    assert_eq!(calls(&world, &relays[0], path::CHAIN_APPEND), before);
-    world.network.meddle(None);
-    assert!(alice.catch_up().await.unwrap().is_published);
-    assert!(calls(&world, &relays[0], path::CHAIN_APPEND) > before);
+    for (seed, refused) in [(721, path::PREKEY_PUT), (745, path::TOKEN_PUT)] {
+        let (world, relays, alice, _) = apart(seed, &["one.example", "two.example", "his.example"]).await;
+        let (two, before) = (relays[1].name().clone(), calls(&world, &relays[0], path::CHAIN_APPEND));
+        let full = sotto_protocol::Bytes::from_static(br#"{"status":507,"code":"full"}"#);
+        world.network.meddle(Some(Box::new(move |call| {
+            let fails = call.path == refused && call.relay == two;
+            if fails { Fate::Fails(507, full.clone()) } else { Fate::Passes }
+        })));
+        alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
+        assert!(!alice.catch_up().await.unwrap().is_published, "{refused}");
+        assert_eq!(calls(&world, &relays[0], path::CHAIN_APPEND), before, "{refused}");
+        world.network.meddle(None);
+        assert!(alice.catch_up().await.unwrap().is_published, "{refused}");
+        assert!(calls(&world, &relays[0], path::CHAIN_APPEND) > before, "{refused}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,7 +165,7 @@ async fn b2_the_home_relay_is_left_by_the_root_keys_word_when_it_is_gone_for_goo
 }
 
 #[tokio::test(start_paused = true)]
-async fn e5_what_was_put_where_we_were_arrives_and_what_nobody_confirmed_there_is_put_where_we_are() {
+async fn e5_what_was_put_where_we_were_arrives() {
     let (world, relays, alice, bob) = apart(726, &["one.example", "two.example", "his.example"]).await;
     alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
     alice.catch_up().await.unwrap();
@@ -174,6 +176,68 @@ async fn e5_what_was_put_where_we_were_arrives_and_what_nobody_confirmed_there_i
     world.settle(&[&alice, &bob]).await.unwrap();
     assert_eq!(alice.transcript("bob").await.unwrap(), ["to the old place"]);
     assert!(alice.messenger.relays().await.unwrap().iter().any(|relay| relay.is_left));
+}
+
+#[tokio::test(start_paused = true)]
+async fn e5_what_a_relay_has_taken_is_put_elsewhere_at_once_when_its_owner_leaves_it() {
+    let (world, relays, alice, bob) = apart(742, &["one.example", "two.example", "his.example"]).await;
+    alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    world.wait(DAY).await;
+    bob.say("alice", "for which he reads her list").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    // Her home is where it was: what she leaves is the other one, which alone takes letters for now.
+    alice.messenger.shut_down();
+    world.network.set_down(&relays[0], true);
+    for text in ["one", "two"] {
+        bob.say("alice", text).await.unwrap();
+    }
+    let _ = bob.catch_up().await;
+    world.network.set_down(&relays[0], false);
+    world.network.set_down(&relays[1], true);
+    let alice = world.reopen(alice).await.unwrap();
+    alice.messenger.remove_relay(relays[1].clone()).await.unwrap();
+    let _ = alice.catch_up().await;
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["for which he reads her list"]);
+    // Far less than the hour after which a relay that does not answer is taken to be gone.
+    world.wait(Duration::from_secs(60)).await;
+    bob.database().change("UPDATE contact SET manifest_read_at = 0");
+    bob.say("alice", "three").await.unwrap();
+    let _ = bob.catch_up().await;
+    let _ = alice.catch_up().await;
+    let heard = alice.transcript("bob").await.unwrap();
+    assert_eq!(heard, ["for which he reads her list", "one", "two", "three"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_took_letters_and_is_gone_is_forgotten_when_nobody_lists_it() {
+    let (world, relays, alice, bob) = apart(743, &["one.example", "two.example", "his.example"]).await;
+    alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    world.network.set_down(&relays[0], true);
+    bob.say("alice", "elsewhere").await.unwrap();
+    let _ = bob.catch_up().await;
+    let out = "SELECT count(*) FROM relay_out";
+    assert_eq!(bob.database().number(out), 1);
+    world.wait(DAY).await;
+    assert_eq!(bob.database().number(out), 1, "she lists it");
+    bob.database().change("INSERT INTO relay_out (relay, since) VALUES ('gone.example', 1)");
+    world.wait(DAY).await;
+    assert_eq!(bob.database().number(out), 1, "that one is nobody's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_reads_at_more_than_sixteen_relays() {
+    let names: Vec<_> = (0..18).map(|number| format!("{number}.example")).collect();
+    let (world, relays, alice, _) = apart(744, &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    for relay in &relays[1..16] {
+        alice.messenger.add_relay(relay.clone(), String::new()).await.unwrap();
+        alice.messenger.remove_relay(relay.clone()).await.unwrap();
+    }
+    let refused = alice.messenger.add_relay(relays[16].clone(), String::new()).await;
+    assert!(matches!(refused, Err(Error::Input(InputError::OutOfRange { .. }))), "{refused:?}");
+    assert_eq!(calls(&world, &relays[16], path::INBOX_CREATE), 0);
+    alice.messenger.add_relay(relays[15].clone(), String::new()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
