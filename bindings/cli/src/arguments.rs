@@ -70,7 +70,7 @@ pub(crate) enum Command {
     /// Lists the relays where you read, or changes them.
     Relay {
         #[command(subcommand)]
-        change: RelayChange,
+        change: Option<RelayChange>,
     },
     /// Says something. Returns once it is stored and queued, offline too.
     Send {
@@ -122,7 +122,7 @@ impl Command {
     pub(crate) const fn only_reads(&self) -> bool {
         match self {
             Self::Contacts { change: None }
-            | Self::Relay { change: RelayChange::List }
+            | Self::Relay { change: None | Some(RelayChange::List) }
             | Self::Chats
             | Self::Messages { .. }
             | Self::SafetyNumber { .. } => true,

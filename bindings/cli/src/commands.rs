@@ -60,7 +60,7 @@ pub(crate) async fn run(
             Ok(())
         }
         Command::Contacts { change: Some(change) } => change_contact(messenger, change, output).await,
-        Command::Relay { change } => change_relays(messenger, change, output).await,
+        Command::Relay { change } => change_relays(messenger, change.as_ref(), output).await,
         Command::Send { who, text, wait } => {
             let to = account(messenger, who).await?;
             let wait = wait.map(|seconds| Duration::from_secs(seconds.into()));
@@ -169,20 +169,24 @@ async fn change_contact(messenger: &Messenger, change: &ContactChange, output: &
     Ok(())
 }
 
-async fn change_relays(messenger: &Messenger, change: &RelayChange, output: &mut Output<'_>) -> Result<(), Failed> {
+async fn change_relays(
+    messenger: &Messenger,
+    change: Option<&RelayChange>,
+    output: &mut Output<'_>,
+) -> Result<(), Failed> {
     let is_published = match change {
-        RelayChange::List => None,
-        RelayChange::Add { relay, relay_code } => {
+        None | Some(RelayChange::List) => None,
+        Some(RelayChange::Add { relay, relay_code }) => {
             messenger.add_relay(relay_address(relay)?, relay_code.clone()).await?;
             Some(messenger.catch_up(PATIENCE).await?.is_published)
         }
-        RelayChange::Remove { relay } => {
+        Some(RelayChange::Remove { relay }) => {
             messenger.remove_relay(relay_address(relay)?).await?;
             Some(messenger.catch_up(PATIENCE).await?.is_published)
         }
     };
     for relay in messenger.relays().await? {
-        output.relay(&relay);
+        output.relay(&relay, is_published);
     }
     if is_published == Some(false) {
         output.note("(not all relays could be reached: your contacts hear of it after the next sotto sync that does)");

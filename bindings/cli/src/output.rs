@@ -113,9 +113,13 @@ impl<'a> Output<'a> {
     }
 
     /// A relay of ours.
-    pub(crate) fn relay(&mut self, relay: &OwnRelay) {
+    /// `is_published`: where the list was changed, whether it can be read.
+    pub(crate) fn relay(&mut self, relay: &OwnRelay, is_published: Option<bool>) {
         let address = relay.address.to_string();
-        let object = json!({ "kind": "relay", "relay": address, "home": relay.is_home, "left": relay.is_left, "trouble": relay.trouble });
+        let mut object = json!({ "kind": "relay", "relay": address, "home": relay.is_home, "left": relay.is_left, "trouble": relay.trouble });
+        if let Some(is_published) = is_published {
+            object["published"] = is_published.into();
+        }
         let mut human = address;
         if relay.is_home {
             human.push_str(" (home)");

@@ -199,7 +199,8 @@ pub struct CatchUp {
     pub waiting: u64,
     /// Whether everything that waited has been dealt with.
     pub is_complete: bool,
-    /// Whether our relays have been told everything that they are to be told of us: what others need to reach us is there.
+    /// Whether our relays have been told everything that they are to be told of us, but for those that were left: what others need to reach us
+    /// is there.
     pub is_published: bool,
     /// Relays with which not everything could be done, each with the code of the error: those that could not be reached, and those that
     /// refuse. What fails at a relay of ours counts before what fails there on its way to others.

@@ -56,13 +56,14 @@ const READING: [&[&str]; 5] = [
     &["--json", "safety-number", "bob"],
 ];
 
-const WRITING: [&[&str]; 8] = [
+const WRITING: [&[&str]; 9] = [
     &["--json", "send", "me", "no"],
     &["--json", "send", "bob", "no"],
     &["--json", "sync"],
     &["--json", "sync", "--for", "3600"],
     &["--json", "read", "bob"],
     &["--json", "invite"],
+    &["--json", "relay", "remove", "http://127.0.0.1:9"],
     &["--json", "contacts", "rename", "bob", "somebody"],
     &["--json", "contacts", "remove", "bob"],
 ];

@@ -75,7 +75,11 @@ fn every_failure_is_one_object_with_code_and_message() {
     }
     assert!(!nobody.directory().exists(), "looking makes nothing");
     let (alice, _) = stage.person("alice");
+    let home = stage.relay.address();
+    assert_eq!(fails(&alice, &["relay", "remove", home]), "last_relay");
     for (words, code) in [
+        ("relay add nonsense", "bad_relay_address"),
+        ("relay remove http://127.0.0.1:9", "not_found"),
         ("messages nobody", "not_found"),
         ("contacts accept nobody", "not_found"),
         ("invite --uses 0", "out_of_range"),

@@ -16,6 +16,7 @@ mod end_to_end {
     mod names;
     mod passphrase;
     mod private;
+    mod relays;
     mod rolled_back;
     mod stage;
     mod waiting;

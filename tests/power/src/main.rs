@@ -54,10 +54,11 @@ fn read(arguments: &[String]) -> Option<Plan> {
             _ => return None,
         }
     }
-    Some(plan)
+    // What plays nothing proves nothing.
+    Some(plan).filter(|plan| plan.seeds > 0)
 }
 
-/// Plays all seeds on all processors; says whether every promise was kept.
+/// Plays all seeds on all processors; says whether every promise was kept, or, where syncs are left out, whether that was noticed.
 fn run(plan: &Plan, name: &str, play: fn(u64, LeftOut) -> Result<Numbers, Violation>) -> bool {
     let begun = Instant::now();
     let next = AtomicU64::new(plan.from);
@@ -92,7 +93,10 @@ fn run(plan: &Plan, name: &str, play: fn(u64, LeftOut) -> Result<Numbers, Violat
         numbers.texts,
         begun.elapsed().as_secs_f64()
     );
-    broken == 0
+    match plan.left_out {
+        LeftOut::Nothing => broken == 0,
+        LeftOut::SyncsOfCommits => broken > 0,
+    }
 }
 
 fn tell(seed: u64, name: &str, violation: &Violation, left_out: LeftOut) {

@@ -143,6 +143,10 @@ fn walk_child(words: &[String]) -> ExitCode {
 
 /// Both walks through every scene, or those that are named.
 fn walk_all(wanted: &[String]) -> ExitCode {
+    if let Some(unknown) = wanted.iter().find(|name| scenes().all(|scene| scene != name.as_str())) {
+        eprintln!("no scene is called “{unknown}”; there are: {}", scenes().collect::<Vec<_>>().join(", "));
+        return ExitCode::from(2);
+    }
     let program = std::env::current_exe().unwrap_or_default();
     let mut met = BTreeSet::new();
     let mut failed = false;

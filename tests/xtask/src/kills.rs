@@ -44,7 +44,10 @@ fn read(arguments: &[String]) -> Result<Wanted, Failure> {
         let number = || value.parse().map_err(|_| Failure(format!("{word} wants a number")));
         match word.as_str() {
             "--seed" => plan.seed = value.parse().map_err(|_| Failure(format!("{word} wants a number")))?,
-            "--rounds" => rounds = value.parse().map_err(|_| Failure(format!("{word} wants a number")))?,
+            "--rounds" => {
+                let wanted = value.parse().ok().filter(|rounds| *rounds > 0);
+                rounds = wanted.ok_or_else(|| Failure(format!("{word} wants a number, from 1 on")))?;
+            }
             "--relays" => plan.relays = number()?,
             "--texts" => plan.texts = number()?,
             "--relay-kills" => plan.relay_kills = number()?,
@@ -94,7 +97,7 @@ mod tests {
         let Wanted { plan, rounds, binary } = wanted;
         assert_eq!((plan.seed, plan.texts, plan.relay_kills, plan.relays, rounds), (9, 20, 5, 2, 3));
         assert_eq!(binary, Some("target/sotto".into()));
-        for wrong in ["--seed", "--seed x", "--speed 1", "--relays 0", "--relays 5"] {
+        for wrong in ["--seed", "--seed x", "--speed 1", "--relays 0", "--relays 5", "--rounds 0"] {
             assert!(read(&words(wrong)).is_err(), "{wrong}");
         }
     }

@@ -46,7 +46,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "power",
-        summary: "1,000 power cuts each on relay, devices and beginnings (--seeds, --from; --left-out: unsynced commits are noticed)",
+        summary: "power cuts: 1,000 seeds each on a store, the relay, devices and beginnings (--seeds, --from; --left-out: unsynced commits are noticed)",
         run: power::power,
     },
     Command {

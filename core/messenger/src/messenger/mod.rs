@@ -307,14 +307,14 @@ impl Messenger {
             }
         };
         let failing = moment.failing_devices();
-        let (waiting, is_published, mut devices, own_list) = engine
+        let (waiting, calls, mut devices, own_list) = engine
             .read(move |_, view| {
                 let mut relays = Vec::with_capacity(failing.len());
                 for (device, code) in failing {
                     relays.extend(peer::inboxes(view, device)?.into_iter().next().map(|inbox| (inbox.relay, code)));
                 }
                 let own_list = own::siblings::trouble(view)?;
-                Ok::<_, Error>((outbox::waiting(view)?, task::relays(view)?.is_empty(), relays, own_list))
+                Ok::<_, Error>((outbox::waiting(view)?, task::relays(view)?, relays, own_list))
             })
             .await?;
         let (received, sent) = engine.status.counts();
@@ -331,7 +331,7 @@ impl Messenger {
             sent: sent - sent_before,
             waiting,
             is_complete: is_complete && unreachable.is_empty(),
-            is_published,
+            is_published: calls.iter().all(is_left),
             unreachable: unreachable.into_iter().collect(),
         })
     }

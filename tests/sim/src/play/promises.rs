@@ -32,6 +32,8 @@ pub enum Promise {
     KeysServeOnce,
     /// A device opens, and does what it is asked.
     DevicesWork,
+    /// No device becomes another one that was not restored from a copy.
+    NobodyIsReplaced,
     /// No bad input, and no moment, makes a device or a relay panic.
     NothingPanics,
 }

@@ -80,6 +80,8 @@ pub(super) struct Stage<'a> {
     ledger: Ledger,
     /// Devices that are there by now.
     begun: BTreeSet<usize>,
+    /// What each is called that its account's list names, and that was not restored since.
+    names: BTreeMap<usize, String>,
     /// Of devices' files, with how much had been said.
     copies: Vec<(usize, TempDir, usize)>,
     story: &'a mut Vec<String>,
@@ -114,6 +116,7 @@ impl<'a> Stage<'a> {
                 is_mail_lost: false,
             },
             begun: BTreeSet::new(),
+            names: BTreeMap::new(),
             copies: Vec::new(),
             story,
         };
@@ -176,8 +179,13 @@ impl<'a> Stage<'a> {
             self.accounts.push(self.works(person, "has no account", account)?.id);
             self.begun.insert(device);
             self.ledger.known_from.insert(device, 0);
+            self.names.insert(device, self.name(device));
         }
         Ok(())
+    }
+
+    fn name(&self, device: usize) -> String {
+        self.database(device).texts("SELECT hex(device) FROM account").concat()
     }
 
     fn database(&self, device: usize) -> Database {
@@ -218,6 +226,8 @@ impl<'a> Stage<'a> {
             |device: &usize| self.database(*device).number("SELECT count(*) FROM meta WHERE key = 'born_with'") == 0;
         let known: Vec<usize> = unknown.copied().filter(is_known).collect();
         let said = self.ledger.said.len();
+        let names: Vec<_> = known.iter().map(|device| (*device, self.name(*device))).collect();
+        self.names.extend(names);
         self.ledger.known_from.extend(known.into_iter().map(|device| (device, said)));
     }
 

@@ -4,6 +4,7 @@
 //! the same process, on files, and die with it.
 
 use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -17,6 +18,8 @@ use crate::people::temporary;
 /// The word with which the program is called for a child.
 pub const CHILD: &str = "walk-child";
 const MET: &str = "met";
+/// What a process that aborts ends with.
+const SIGABRT: i32 = 6;
 
 /// Walks through one scene with children of `program`, which is called with [`CHILD`], the scene, the step and the directory.
 ///
@@ -53,11 +56,10 @@ fn run(program: &Path, scene: &Scene, step: u64, directory: &Path) -> Result<End
     let mut command = Command::new(program);
     command.args([CHILD, scene.name, &step.to_string()]).arg(directory);
     let ended = command.stdin(Stdio::null()).stderr(Stdio::piped()).output().map_err(|error| error.to_string())?;
-    match ended.status.code() {
-        Some(0) => Ok(Ended::Through),
-        // A signal.
-        None => Ok(Ended::Aborted),
-        Some(_) => {
+    match (ended.status.code(), ended.status.signal()) {
+        (Some(0), _) => Ok(Ended::Through),
+        (_, Some(SIGABRT)) => Ok(Ended::Aborted),
+        _ => {
             let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
             Err(format!("{}, aborted at step {}: {said}", scene.name, step - 1))
         }

@@ -10,6 +10,7 @@ use super::scenes::Scene;
 use super::theatre::{PATIENCE, Theatre, Who, told};
 use crate::Database;
 use crate::device::Device;
+use crate::play::ratchets;
 
 /// How long letters may take to find the other relay while the first is away.
 const MINUTES_ELSEWHERE: usize = 10;
@@ -17,6 +18,28 @@ const MINUTES_ELSEWHERE: usize = 10;
 impl Theatre {
     /// The device that died is opened cold, everything is finished, and what must be true is looked at.
     pub(super) async fn finish(&mut self, scene: &Scene) -> Result<(), String> {
+        if scene.name == "begin" {
+            // What died while it was made may be another.
+            return self.finish_all(scene).await;
+        }
+        let before = [self.name(Who::Alice), self.name(Who::Bob)];
+        self.finish_all(scene).await?;
+        for (who, before) in [Who::Alice, Who::Bob].into_iter().zip(before) {
+            let is_copy = scene.name == "rollback" && scene.who == who;
+            if !is_copy && self.name(who) != before {
+                return Err(format!("{who:?}'s device took itself for a copy"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What somebody's device is called.
+    fn name(&self, who: Who) -> String {
+        let device = if who == Who::Alice { &self.alice } else { &self.bob };
+        database(device).texts("SELECT hex(device) FROM account").concat()
+    }
+
+    async fn finish_all(&mut self, scene: &Scene) -> Result<(), String> {
         if scene.name == "failover" {
             self.finish_elsewhere().await?;
         }
@@ -80,9 +103,14 @@ impl Theatre {
             // She is that one from now on.
             ledge.note("alice is clone", ledge.number("clones"));
         }
-        self.say(Who::Alice).await;
-        self.say(Who::Bob).await;
-        self.settle().await?;
+        // Bob may hear only now that she is another, and say again what the one before has not confirmed.
+        for who in [Who::Alice, Who::Bob, Who::Alice, Who::Bob] {
+            self.say(who).await;
+            self.settle().await?;
+        }
+        if let Some(twice) = ratchets::used_twice_among(&[&database(&self.alice), &database(&original)]) {
+            return Err(format!("a copy and its original have made {twice}"));
+        }
         self.compare().await
     }
 
@@ -127,6 +155,11 @@ impl Theatre {
     }
 }
 
+/// That of a device, from outside.
+pub(super) fn database(device: &Device) -> Database {
+    Database::open(device.directory(), &*device.secrets)
+}
+
 /// Somebody shows the last thing that the other was asked to say and has.
 pub(super) async fn shows(theatre: &mut Theatre, who: Who, of: Who) -> Result<bool, String> {
     let last = theatre.said.iter().rev().find(|said| said.by == of && said.is_sure).map(|said| said.text.clone());
@@ -159,6 +192,5 @@ pub(super) async fn have_met(theatre: &Theatre) -> Result<bool, String> {
 
 /// What a query of alice's database says.
 pub(super) fn alices(theatre: &Theatre, sql: &str) -> String {
-    let secrets = std::sync::Arc::clone(&theatre.alice.secrets);
-    Database::open(theatre.alice.directory(), &*secrets).number(sql).to_string()
+    database(&theatre.alice).texts(&format!("SELECT CAST(({sql}) AS TEXT)")).concat()
 }

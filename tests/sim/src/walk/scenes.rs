@@ -21,7 +21,7 @@ const EPOCH: &str = "SELECT epoch FROM account";
 /// How far her database has been migrated.
 const RELEASE: &str = "SELECT user_version FROM pragma_user_version";
 /// Which device of her account it is.
-const DEVICE: &str = "SELECT id FROM own_device JOIN account USING (device)";
+const DEVICE: &str = "SELECT hex(device) FROM account";
 
 type Prepare = for<'a> fn(&'a mut Theatre) -> BoxFuture<'a, Result<(), String>>;
 type Outcome = for<'a> fn(&'a mut Theatre) -> BoxFuture<'a, Result<bool, String>>;

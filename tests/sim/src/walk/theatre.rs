@@ -10,10 +10,12 @@ use sotto_protocol::{AccountId, RelayAddress};
 use sotto_relay::store::{SqliteOptions, SqliteStore};
 use sotto_relay::{Relay, RelayConfig};
 
+use super::finish::database;
 use super::fuse::Fuse;
 use super::ledge::Ledge;
 use crate::device::{Device, Place};
 use crate::people::temporary;
+use crate::play::ratchets;
 use crate::schedule::RELAYS;
 use crate::{BEGINNING, MemorySecrets, Network, SeededRng, TestClock};
 
@@ -176,6 +178,7 @@ impl Theatre {
     /// They begin and meet.
     async fn raise(&mut self) -> Result<(), String> {
         self.alice.begin("alice", &self.relays, &self.network).await.map_err(told)?;
+        ratchets::keep(&database(&self.alice));
         self.begin_bob().await.map_err(told)?;
         self.meet().await
     }

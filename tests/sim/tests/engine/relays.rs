@@ -149,6 +149,7 @@ async fn b2_the_home_relay_is_left_by_the_root_keys_word_when_it_is_gone_for_goo
     alice.messenger.remove_relay(relays[0].clone()).await.unwrap();
     let caught_up = alice.catch_up().await.unwrap();
     assert!(caught_up.unreachable.is_empty(), "nobody waits for a relay that was left: {:?}", caught_up.unreachable);
+    assert!(caught_up.is_published, "who looks for her finds her");
     let _ = bob.catch_up().await;
     bob.say("alice", "you have moved").await.unwrap();
     let _ = bob.catch_up().await;

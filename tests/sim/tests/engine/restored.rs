@@ -5,13 +5,23 @@ use std::sync::{Arc, Mutex};
 use sotto_core::{InviteOptions, Messenger, danger};
 use sotto_protocol::relay::{Attached, server_frame};
 use sotto_protocol::request::path;
-use sotto_protocol::{Bytes, RelayAddress, RelayName};
+use sotto_protocol::{Bytes, DeviceId, RelayAddress, RelayName};
 use sotto_sim::{Fate, Meddler, Person, Traffic, World};
 
 /// From now on no list can be read: a copy cannot know whether another has taken its place.
 fn hide_lists(world: &World, are_hidden: bool) {
     let hide = move |call: &Traffic| if call.path == path::CHAIN_READ { Fate::Lost } else { Fate::Passes };
     world.network.meddle(are_hidden.then(|| Box::new(hide) as Meddler));
+}
+
+async fn device(person: &Person) -> DeviceId {
+    person.messenger.account().await.expect("it reads").device
+}
+
+/// She is the device that she was, and nobody was told otherwise.
+async fn is_no_other(alice: &Person, before: DeviceId, bob: &Person) {
+    assert_eq!(device(alice).await, before);
+    assert_eq!(bob.database().number("SELECT count(*) FROM message WHERE kind = 5"), 0, "no notice");
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,6 +83,7 @@ async fn h1_an_old_copy_of_files_and_keystore_together_is_found_out_by_the_relay
 #[tokio::test(start_paused = true)]
 async fn h1_a_crash_between_the_database_and_the_keystore_is_no_rollback() {
     let (world, _, alice, bob) = World::contacts(52).await;
+    let before = device(&alice).await;
     alice.messenger.shut_down();
     let secrets_before = alice.secrets.copy();
     let alice = world.reopen(alice).await.unwrap();
@@ -83,6 +94,7 @@ async fn h1_a_crash_between_the_database_and_the_keystore_is_no_rollback() {
     alice.say("bob", "still me").await.unwrap();
     world.settle(&[&alice, &bob]).await.unwrap();
     assert_eq!(bob.transcript("alice").await.unwrap(), ["still me"]);
+    is_no_other(&alice, before, &bob).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,6 +117,7 @@ async fn h1_a_copy_from_between_a_crash_and_the_next_opening_is_rolled_back() {
 #[tokio::test(start_paused = true)]
 async fn h1_a_kill_at_any_write_of_a_receive_is_no_rollback() {
     let (world, _, mut alice, bob) = World::contacts(53).await;
+    let before = device(&alice).await;
     world.network.lose_acks(true);
     for step in 1..6 {
         danger::fail_writes_from(&alice.messenger, step);
@@ -114,12 +127,14 @@ async fn h1_a_kill_at_any_write_of_a_receive_is_no_rollback() {
         world.settle(&[&bob, &alice]).await.unwrap();
     }
     assert_eq!(alice.transcript("bob").await.unwrap(), ["1", "2", "3", "4", "5"]);
+    is_no_other(&alice, before, &bob).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn h1_a_locked_keystore_is_not_an_absent_one() {
     use sotto_core::world::SecretStoreError;
     let (world, _, alice, bob) = World::contacts(54).await;
+    let before = device(&alice).await;
     alice.secrets.fail_with(Some(SecretStoreError::Locked));
     alice.messenger.shut_down();
     let copy = world.back_up(&alice);
@@ -130,11 +145,13 @@ async fn h1_a_locked_keystore_is_not_an_absent_one() {
     alice.say("bob", "unlocked").await.unwrap();
     world.settle(&[&alice, &bob]).await.unwrap();
     assert_eq!(bob.transcript("alice").await.unwrap(), ["unlocked"]);
+    is_no_other(&alice, before, &bob).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn h1_a_keystore_that_fails_at_two_openings_is_no_rollback() {
     let (world, _, alice, bob) = World::contacts(55).await;
+    let before = device(&alice).await;
     alice.messenger.shut_down();
     let secrets = alice.secrets.clone();
     let copy = world.back_up(&alice);
@@ -149,6 +166,7 @@ async fn h1_a_keystore_that_fails_at_two_openings_is_no_rollback() {
     alice.say("bob", "still me").await.unwrap();
     world.settle(&[&alice, &bob]).await.unwrap();
     assert_eq!(bob.transcript("alice").await.unwrap(), ["still me"]);
+    is_no_other(&alice, before, &bob).await;
 }
 
 /// Changes every *attached* that relays answer with.

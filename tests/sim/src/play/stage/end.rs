@@ -84,6 +84,7 @@ impl Stage<'_> {
             };
             let Some(missing) = &missing else {
                 self.tell("everything is with everybody");
+                self.nobody_is_replaced()?;
                 return self.keys_served_once();
             };
             self.tell(&format!("after {} more: {}", lasting(time), missing.what));
@@ -132,6 +133,14 @@ impl Stage<'_> {
             }
         }
         None
+    }
+
+    /// Whoever takes itself for a copy and is none may have what others have in the end all the same: its contacts see that it is another.
+    fn nobody_is_replaced(&self) -> Result<(), Violation> {
+        let replaced = self.names.iter().find(|(device, name)| self.name(**device) != **name);
+        let Some((device, _)) = replaced else { return Ok(()) };
+        let what = format!("{}'s device is another, and was not restored", PEOPLE[self.cast.devices[*device]]);
+        broken(Promise::NobodyIsReplaced, what)
     }
 
     pub(super) fn keys_served_once(&self) -> Result<(), Violation> {

@@ -48,6 +48,7 @@ impl Stage<'_> {
         }
         ratchets::bring_back(&Database::open(of.directory(), &*of.secrets), &kept);
         self.ledger.is_restored(device, said_then);
+        self.names.remove(&device);
         self.open(device).await
     }
 

@@ -28,7 +28,8 @@ impl Stage<'_> {
         if self.begun.iter().any(|device| !self.ledger.known_from.contains_key(device)) {
             return Ok(false);
         }
-        if !self.all_know_all() {
+        // Nor what became of a copy, if the relay of its list is this one.
+        if !self.all_know_all() || self.begun.iter().any(|device| self.is_copy(*device)) {
             return Ok(false);
         }
         for device in 0..self.devices.len() {
@@ -58,6 +59,17 @@ impl Stage<'_> {
         ids.into_iter().all(|(device, account, id)| {
             self.begun.iter().all(|reader| *reader == device || !lacks(*reader, &account, &id))
         })
+    }
+
+    /// Whether a device is a copy that has not become another one yet: its keystore has seen a later one (PROTOCOL H1).
+    fn is_copy(&self, device: usize) -> bool {
+        let of = &self.devices[device];
+        let remembered = of.secrets.get("generation").ok().flatten().and_then(|bytes| bytes.as_slice().try_into().ok());
+        let remembered = remembered.map_or(0, u64::from_be_bytes);
+        let database = self.database(device);
+        let found = database.number("SELECT value FROM meta WHERE key = 'generation'");
+        let is_marked = database.number("SELECT count(*) FROM meta WHERE key = 'is_copy'") > 0;
+        is_marked || u64::try_from(found).is_ok_and(|found| found < remembered)
     }
 
     /// Where somebody reads now.
