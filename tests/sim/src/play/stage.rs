@@ -46,6 +46,9 @@ const PATIENCE: [Duration; 8] = [
 ];
 /// What passes then where a clock ran ahead: all that was to be done a day after something is done so much later.
 const BEHIND_A_CLOCK: Duration = Duration::from_secs(50 * 3_600);
+/// What passes then where a relay has lost what it had taken: for a device that has nothing to say its mail waits there, as far as anybody knows, for
+/// as long as relays keep it, and then it is put again.
+const BEHIND_LOST_MAIL: Duration = Duration::from_secs(31 * 24 * 3_600);
 
 /// A relay, and what stays of it when its process dies.
 struct House {

@@ -112,6 +112,23 @@ fn without(forger: &Forger, tablet: &Person, world: &World) -> VerifiedManifest 
 }
 
 #[tokio::test(start_paused = true)]
+async fn b2_a_second_certificate_in_the_accounts_own_chain_is_shown_and_nothing_leaves_for_its_devices() {
+    let (tablet, _) = reads(1398, |world, _, forger| {
+        let second = forger.manifest_of_a_second_certificate(world.now());
+        forger.serve(&world.network, &[&second]);
+    })
+    .await;
+    assert_eq!(tablet.database().number("SELECT trust FROM contact WHERE id = 0"), 2);
+    let account = tablet.messenger.account().await.unwrap();
+    assert_eq!(shown(&tablet).await, [(account.relays[0].clone(), "account_compromised")]);
+    let to_itself = "SELECT count(*) FROM outbox JOIN peer_device ON peer_device.id = peer_device WHERE contact = 0 AND counter IS NULL";
+    let waiting = tablet.database().number(to_itself);
+    tablet.messenger.send_text(account.id, "for nobody else".to_owned()).await.unwrap();
+    let _ = tablet.messenger.catch_up(MINUTE).await;
+    assert_eq!(tablet.database().number(to_itself), waiting + 1, "it stays");
+}
+
+#[tokio::test(start_paused = true)]
 async fn b2_a_device_of_which_its_relay_has_lost_every_list_is_not_taken_off_by_that() {
     let (tablet, refused) = reads(1393, |world, tablet, forger| {
         let list = without(forger, tablet, world);

@@ -2,7 +2,7 @@
 
 use sotto_core::records::ContactState;
 
-use super::{AN_HOUR, BEHIND_A_CLOCK, Meeting, PATIENCE, ROUND, Stage};
+use super::{AN_HOUR, BEHIND_A_CLOCK, BEHIND_LOST_MAIL, Meeting, PATIENCE, ROUND, Stage};
 use crate::Weather;
 use crate::device::Device;
 use crate::play::promises::{Promise, Shown, Transcript, Violation, broken};
@@ -63,7 +63,12 @@ impl Stage<'_> {
         let is_lost = |owner: usize| begun[owner].iter().chain(&listed[owner]).any(|relay| houses[*relay].is_dead);
         self.meetings.retain(|meeting| meeting.is_asked || !is_lost(meeting.owner));
         let mut missing = None;
-        for time in PATIENCE.into_iter().chain(a_clock_ran_ahead.then_some(BEHIND_A_CLOCK)) {
+        let longer = [
+            a_clock_ran_ahead.then_some(BEHIND_A_CLOCK),
+            self.ledger.is_mail_lost.then_some(BEHIND_LOST_MAIL),
+            self.ledger.is_mail_lost.then_some(AN_HOUR),
+        ];
+        for time in PATIENCE.into_iter().chain(longer.into_iter().flatten()) {
             if time > AN_HOUR {
                 self.ask_anew().await?;
             }
