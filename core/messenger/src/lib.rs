@@ -13,7 +13,7 @@
 //!   clock that was wrong
 //! - [`danger`]: tools for tests and benchmarks alone
 //!
-//! Not here yet: groups, attachments, expiry, search, several devices of one account.
+//! Not here yet: groups, attachments, expiry, search, the ceremony that adds a device to an account.
 
 mod admission;
 mod clerk;

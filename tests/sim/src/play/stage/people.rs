@@ -30,11 +30,13 @@ impl Stage<'_> {
 
     pub(super) async fn restore(&mut self, device: usize) -> Result<(), Violation> {
         let Some(place) = self.copies.iter().rposition(|(of, ..)| *of == device) else { return Ok(()) };
-        let home = "SELECT relay FROM own_chain WHERE audience = 0";
-        let home = Database::open(self.copies[place].1.path(), &*self.devices[device].secrets)
-            .texts(home)
-            .pop()
-            .unwrap_or_default();
+        let copy = Database::open(self.copies[place].1.path(), &*self.devices[device].secrets);
+        let home = copy.texts("SELECT relay FROM own_chain WHERE audience = 0").pop().unwrap_or_default();
+        let epoch = "SELECT epoch FROM account";
+        if copy.number(epoch) < self.database(device).number(epoch) {
+            self.tell("it has left a home since, and the copy never had the list key of now: it would say so for ever");
+            return Ok(());
+        }
         if self.houses.iter().any(|house| house.is_dead && house.address.to_string() == home) {
             self.tell("nobody could say what became of it: the relay of its list is gone");
             return Ok(());
