@@ -1,10 +1,10 @@
-//! What devices sent to a relay, and when, a line each: a second relay can be told the same.
+//! What devices sent to a relay, and when, and what it said to that, a line each: a second relay can be told the same.
 //!
 //! ```text
-//! call NOW PATH AUTHORIZATION|- STATUS BODY     a call, and the status that it was answered with
-//! open STREAM NOW CHALLENGE                     a stream that began with this challenge
-//! frame STREAM NOW BYTES                        what the device sent on it
-//! delivered COUNT                               envelopes that the relay delivered in all
+//! call NOW PATH AUTHORIZATION|- BODY STATUS ANSWER   a call, and what it was answered with
+//! open STREAM NOW CHALLENGE                          a stream that began with this challenge
+//! frame STREAM NOW BYTES                             what the device sent on it
+//! delivered STREAM BYTES                             an envelope that the relay delivered on it, with its alias and number
 //! ```
 //! Times are milliseconds, bytes are hex. An authorization has spaces of its own: they are written as `~`.
 
@@ -30,7 +30,6 @@ pub struct Recorder {
 struct Record {
     lines: Vec<String>,
     streams: usize,
-    delivered: usize,
 }
 
 impl Recorder {
@@ -43,8 +42,7 @@ impl Recorder {
     /// Everything so far.
     #[must_use]
     pub fn text(&self) -> String {
-        let record = self.record();
-        format!("{}\ndelivered {}\n", record.lines.join("\n"), record.delivered)
+        format!("{}\n", self.record().lines.join("\n"))
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
@@ -63,7 +61,9 @@ impl Transport for Recorder {
                 call.authorization.as_deref().map_or_else(|| "-".to_owned(), |it| it.replace(' ', SPACE));
             let (now, path, body) = (self.now(), call.path, HEXLOWER.encode(&call.body));
             let answer = self.network.call(call).await?;
-            self.record().lines.push(format!("call {now} {path} {authorization} {} {body}", answer.status));
+            let answered = HEXLOWER.encode(&answer.body);
+            let line = format!("call {now} {path} {authorization} {body} {} {answered}", answer.status);
+            self.record().lines.push(line);
             Ok(answer)
         })
     }
@@ -114,7 +114,11 @@ impl Tapped {
                 record.lines.push(line);
                 self.number = Some(record.streams);
             }
-            Some(Frame::Deliveries(deliveries)) => record.delivered += deliveries.deliveries.len(),
+            Some(Frame::Deliveries(deliveries)) => {
+                let number = self.number.unwrap_or_default();
+                let lines = deliveries.deliveries.iter().map(|delivery| HEXLOWER.encode(&delivery.encode_to_vec()));
+                record.lines.extend(lines.map(|delivery| format!("delivered {number} {delivery}")));
+            }
             _ => {}
         }
     }
