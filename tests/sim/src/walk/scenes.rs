@@ -132,8 +132,8 @@ fn first_relay_goes(theatre: &mut Theatre) -> BoxFuture<'_, Result<(), String>> 
         theatre.say(Who::Alice).await;
         theatre.actor(Who::Bob).switch_off();
         let _ = theatre.alice.catch_up(SOON).await;
-        theatre.set_first_down(true);
         theatre.noted = theatre.said.len().to_string();
+        theatre.set_first_down(true);
         Ok(())
     })
 }

@@ -22,6 +22,9 @@ use crate::{BEGINNING, MemorySecrets, Network, SeededRng, TestClock};
 /// Virtual time is free: longer than any backoff.
 pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 const ROUNDS_MAX: usize = 20;
+/// Names in the ledge.
+const FIRST_IS_DOWN: &str = "first is down";
+const NOTED: &str = "noted";
 
 /// One of the two.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -109,6 +112,8 @@ impl Theatre {
         if let Some(clone) = original {
             theatre.original = Some(std::mem::replace(&mut theatre.alice, clone));
         }
+        theatre.network.set_down(&theatre.relays[0], ledge.number(FIRST_IS_DOWN) > 0);
+        theatre.noted = ledge.read(NOTED);
         theatre.ledge = Some(ledge);
         if is_new {
             theatre.raise().await?;
@@ -277,6 +282,11 @@ impl Theatre {
 
     pub(super) fn set_first_down(&self, is_down: bool) {
         self.network.set_down(&self.relays[0], is_down);
+        if let Some(ledge) = &self.ledge {
+            // It is as far away for the process that comes next.
+            ledge.note(FIRST_IS_DOWN, usize::from(is_down));
+            ledge.write(NOTED, &self.noted);
+        }
     }
 
     pub(super) async fn say(&mut self, by: Who) {
