@@ -107,22 +107,34 @@ pub(super) fn list_was_read(
 ) -> Result<(), StoreError> {
     let (device, before) = birth::names(tx)?;
     let list = chain::own_list(tx)?;
-    if !are_none(tx)? {
-        return list_stands_behind(tx, lists, now);
+    let known = peer::listed_devices(tx, ContactRow::OWN)?;
+    if are_none(tx)? {
+        if list.devices().iter().all(|other| other.id == device || Some(other.id) == before) {
+            return Ok(());
+        }
+        expect(tx, own, now, chance)?;
+        list_stands(tx, now)?;
+    } else {
+        list_stands_behind(tx, lists, now)?;
     }
-    if list.devices().iter().all(|other| other.id == device || Some(other.id) == before) {
+    let mut new = peer::listed_devices(tx, ContactRow::OWN)?;
+    new.retain(|sibling| !known.contains(sibling));
+    if new.is_empty() {
         return Ok(());
     }
-    expect(tx, own, now, chance)?;
-    list_stands(tx, now)?;
     // What has not left yet was said without knowing of them.
     tx.execute(
         "UPDATE contact SET said_before = min(said_before, coalesce((
              SELECT min(message) - 1 FROM outbox WHERE state < 2 AND message IS NOT NULL), said_before)) WHERE id = 0",
         [],
     )?;
-    let siblings = peer::listed_devices(tx, ContactRow::OWN)?;
-    siblings.into_iter().try_for_each(|sibling| outbox::newcomer::tell(tx, ContactRow::OWN, sibling))
+    for sibling in new {
+        // What was for the one in whose place another has come is for that one already.
+        if !peer::has_predecessor(tx, ContactRow::OWN, &peer::device_by_row(tx, sibling)?.device)? {
+            outbox::newcomer::tell(tx, ContactRow::OWN, sibling)?;
+        }
+    }
+    Ok(())
 }
 
 /// A sibling knows another list of the version that we know.

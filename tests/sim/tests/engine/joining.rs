@@ -56,6 +56,28 @@ async fn what_a_device_says_before_it_knows_of_a_new_one_comes_to_that_one_by_it
 }
 
 #[tokio::test(start_paused = true)]
+async fn h2_what_a_copy_says_before_it_knows_of_a_new_device_comes_to_that_one_once_it_is_another() {
+    let (world, home, alice, bob) = World::contacts(1367).await;
+    danger::expect_siblings(&alice.messenger).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let (beside, copy) = (world.back_up(&alice), world.back_up(&alice));
+    alice.messenger.shut_down();
+    let tablet = world.open_beside(beside).await.unwrap();
+    let alice = world.reopen(alice).await.unwrap();
+    world.settle(&[&alice, &tablet, &bob]).await.unwrap();
+    alice.messenger.shut_down();
+    world.network.set_down(&home, true);
+    let alice = world.restore(copy, alice.secrets.clone()).await.unwrap();
+    alice.say("bob", "to bob").await.unwrap();
+    assert_eq!(alice.database().number("SELECT count(*) FROM peer_device WHERE contact = 0"), 0);
+    world.network.set_down(&home, false);
+    world.wait(DAY / 24).await;
+    world.settle(&[&alice, &tablet, &bob]).await.unwrap();
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["to bob"]);
+    assert_eq!(tablet.transcript("bob").await.unwrap(), ["to bob"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_device_has_nothing_to_say_to_whoever_is_blocked() {
     let (world, _, alice, bob) = World::contacts(1361).await;
     alice.messenger.block(bob.messenger.account().await.unwrap().id).await.unwrap();
