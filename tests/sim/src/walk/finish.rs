@@ -18,25 +18,17 @@ const MINUTES_ELSEWHERE: usize = 10;
 impl Theatre {
     /// The device that died is opened cold, everything is finished, and what must be true is looked at.
     pub(super) async fn finish(&mut self, scene: &Scene) -> Result<(), String> {
-        if scene.name == "begin" {
-            // What died while it was made may be another.
-            return self.finish_all(scene).await;
-        }
-        let before = [self.name(Who::Alice), self.name(Who::Bob)];
         self.finish_all(scene).await?;
-        for (who, before) in [Who::Alice, Who::Bob].into_iter().zip(before) {
-            let is_copy = scene.name == "rollback" && scene.who == who;
-            if !is_copy && self.name(who) != before {
+        let before = std::mem::take(&mut self.names);
+        self.note_names();
+        for (who, (before, now)) in [Who::Alice, Who::Bob].into_iter().zip(before.iter().zip(&self.names)) {
+            // A copy is another device in the end, and what died while it was made may be.
+            let may_be_another = scene.who == who && matches!(scene.name, "begin" | "rollback");
+            if before != now && !may_be_another {
                 return Err(format!("{who:?}'s device took itself for a copy"));
             }
         }
         Ok(())
-    }
-
-    /// What somebody's device is called.
-    fn name(&self, who: Who) -> String {
-        let device = if who == Who::Alice { &self.alice } else { &self.bob };
-        database(device).texts("SELECT hex(device) FROM account").concat()
     }
 
     async fn finish_all(&mut self, scene: &Scene) -> Result<(), String> {

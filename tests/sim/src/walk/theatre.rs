@@ -25,6 +25,7 @@ const ROUNDS_MAX: usize = 20;
 /// Names in the ledge.
 const FIRST_IS_DOWN: &str = "first is down";
 const NOTED: &str = "noted";
+const NAMES: [&str; 2] = ["alice is called", "bob is called"];
 
 /// One of the two.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -62,6 +63,8 @@ pub(super) struct Theatre {
     texts: usize,
     /// How things stood before what is walked through.
     pub(super) noted: String,
+    /// What each one's device was called when nobody was dead: whoever looks into a profile behind a death finds it mended by that.
+    pub(super) names: [String; 2],
 }
 
 impl Theatre {
@@ -114,6 +117,7 @@ impl Theatre {
         }
         theatre.network.set_down(&theatre.relays[0], ledge.number(FIRST_IS_DOWN) > 0);
         theatre.noted = ledge.read(NOTED);
+        theatre.names = NAMES.map(|name| ledge.read(name));
         theatre.ledge = Some(ledge);
         if is_new {
             theatre.raise().await?;
@@ -177,6 +181,16 @@ impl Theatre {
             ledge,
             texts,
             noted: String::new(),
+            names: [String::new(), String::new()],
+        }
+    }
+
+    /// What the devices are called from now on.
+    pub(super) fn note_names(&mut self) {
+        self.names =
+            [&self.alice, &self.bob].map(|device| database(device).texts("SELECT hex(device) FROM account").concat());
+        for (file, name) in NAMES.into_iter().zip(&self.names) {
+            self.write(file, name);
         }
     }
 
@@ -185,6 +199,7 @@ impl Theatre {
         self.alice.begin("alice", &self.relays, &self.network).await.map_err(told)?;
         ratchets::keep(&database(&self.alice));
         self.begin_bob().await.map_err(told)?;
+        self.note_names();
         self.meet().await
     }
 

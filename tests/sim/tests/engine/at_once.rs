@@ -385,16 +385,26 @@ async fn c1_two_devices_that_ask_somebody_at_once_share_one_pair_with_them() {
     }
 }
 
+/// Her tablet has asked by the second invite, and is off; her phone by the first. Returns what each of them has sent, in that order.
+async fn tablet_asks_before(
+    world: &World,
+    [alice, tablet]: [&Person; 2],
+    links: &[String; 2],
+) -> (Held, Vec<Envelope>, Vec<Envelope>) {
+    let mut held = Held { post: HeldPost::begin(&world.network), all: Vec::new() };
+    tablet.messenger.join(&links[1]).await.expect("it asks");
+    let late = held.sends(tablet).await;
+    tablet.messenger.shut_down();
+    alice.messenger.join(&links[0]).await.expect("it asks");
+    let first = held.sends(alice).await;
+    (held, late, first)
+}
+
 #[tokio::test(start_paused = true)]
 async fn c1_a_request_of_another_device_that_comes_when_the_first_was_answered_makes_one_pair() {
     for (seed, is_heard) in [(1480, false), (1481, true), (1482, false), (1483, true)] {
         let (world, [alice, tablet], carol, links) = two_invites(seed).await;
-        let mut held = Held { post: HeldPost::begin(&world.network), all: Vec::new() };
-        tablet.messenger.join(&links[1]).await.unwrap();
-        let late = held.sends(&tablet).await;
-        tablet.messenger.shut_down();
-        alice.messenger.join(&links[0]).await.unwrap();
-        let mut said = held.sends(&alice).await;
+        let (mut held, late, mut said) = tablet_asks_before(&world, [&alice, &tablet], &links).await;
         for _ in 0..3 {
             held.arrives(&world, &said, &carol).await;
             said = held.sends(&carol).await;
@@ -428,12 +438,7 @@ async fn c1_a_request_that_comes_late_to_another_device_of_theirs_makes_one_pair
         let laptop = world.second_device(&carol).await.unwrap();
         rest(&world, &[&laptop, &carol]).await;
         let links = [link(&carol, true).await, link(&laptop, true).await];
-        let mut held = Held { post: HeldPost::begin(&world.network), all: Vec::new() };
-        tablet.messenger.join(&links[1]).await.unwrap();
-        let late = held.sends(&tablet).await;
-        tablet.messenger.shut_down();
-        alice.messenger.join(&links[0]).await.unwrap();
-        let mut said = held.sends(&alice).await;
+        let (mut held, late, mut said) = tablet_asks_before(&world, [&alice, &tablet], &links).await;
         for _ in 0..3 {
             held.arrives(&world, &said, &carol).await;
             said = held.sends(&carol).await;

@@ -292,3 +292,29 @@ async fn c2_a_used_up_invite_stays_used_up_at_a_relay_that_is_told_again() {
     let invites: Vec<u32> = tokens.filter(|token| token.puts_per_claim > 0).map(|token| token.claims).collect();
     assert_eq!(invites, [2], "the one that is not used up, with as many claims as it was made for");
 }
+
+#[tokio::test(start_paused = true)]
+async fn e5_what_the_only_relay_of_a_silent_device_has_lost_is_put_again_when_it_would_keep_it_no_longer() {
+    let stores = Stores::new().unwrap();
+    let world = World::seeded(298);
+    let [hers, his] = ["hers.example", "his.example"].map(|name| world.network.add_relay(name));
+    stores.open(&world, &his, "first").unwrap();
+    let alice = world.person("alice", &[hers]).await.unwrap();
+    let bob = world.person("bob", std::slice::from_ref(&his)).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    world.wait(2 * DAY).await;
+    world.settle(&[&alice, &bob]).await.unwrap();
+    bob.messenger.shut_down();
+    stores.copy("first", "second").unwrap();
+    alice.say("bob", "lost with the backup").await.unwrap();
+    alice.catch_up().await.unwrap();
+    stores.open(&world, &his, "second").unwrap();
+    let bob = world.reopen(bob).await.unwrap();
+    let [alice, bob] = world.switched_off([alice, bob], 29 * DAY).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    let early = bob.transcript("alice").await.unwrap();
+    let [alice, bob] = world.switched_off([alice, bob], 2 * DAY).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!((early, bob.transcript("alice").await.unwrap()), (vec![], vec!["lost with the backup".to_owned()]));
+}

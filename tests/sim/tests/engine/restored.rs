@@ -304,3 +304,26 @@ async fn h1_a_relay_that_forgets_and_remembers_again_has_proven_nothing() {
     });
     lives_on(&world, alice, &bob, &[]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn h1_a_copy_from_before_its_home_was_left_can_be_read_and_sends_nothing() {
+    let (world, home, alice, bob) = World::contacts(59).await;
+    alice.say("bob", "before").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    alice.messenger.add_relay(world.network.add_relay("other.example"), String::new()).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    let copy = world.back_up(&alice);
+    let alice = world.reopen(alice).await.unwrap();
+    alice.messenger.remove_relay(home).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    alice.messenger.shut_down();
+    bob.messenger.shut_down();
+    let sent = world.network.envelopes().len();
+    let alice = world.restore(copy, alice.secrets.clone()).await.unwrap();
+    assert_eq!(alice.catch_up().await.map(drop).unwrap_err().code(), "rolled_back");
+    alice.say("bob", "queued").await.unwrap();
+    world.wait(std::time::Duration::from_secs(2 * 24 * 3600)).await;
+    assert_eq!(alice.catch_up().await.map(drop).unwrap_err().code(), "rolled_back");
+    assert_eq!(world.network.envelopes().len(), sent);
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["before", "queued"]);
+}

@@ -62,13 +62,18 @@ impl Stage<'_> {
         let (houses, begun, listed) = (&self.houses, &self.cast.people, &self.listed);
         let is_lost = |owner: usize| begun[owner].iter().chain(&listed[owner]).any(|relay| houses[*relay].is_dead);
         self.meetings.retain(|meeting| meeting.is_asked || !is_lost(meeting.owner));
-        let mut missing = None;
+        let mut missing: Option<Violation> = None;
         let longer = [
             a_clock_ran_ahead.then_some(BEHIND_A_CLOCK),
             self.ledger.is_mail_lost.then_some(BEHIND_LOST_MAIL),
             self.ledger.is_mail_lost.then_some(AN_HOUR),
         ];
         for time in PATIENCE.into_iter().chain(longer.into_iter().flatten()) {
+            // What is put again comes so late. Nothing else may.
+            let is_awaited = |missing: &Violation| missing.promise == Promise::EverythingArrives;
+            if time == BEHIND_LOST_MAIL && !missing.as_ref().is_some_and(is_awaited) {
+                break;
+            }
             if time > AN_HOUR {
                 self.ask_anew().await?;
             }
