@@ -119,6 +119,16 @@ impl Messenger {
         .await
     }
 
+    /// The system had stopped the app for a while and lets it go on: call this before anything else then. A copy of the profile that was
+    /// made while it was stopped is told from it from now on, as after opening it.
+    ///
+    /// # Errors
+    /// [`SottoError::Device`]: all goes on, and it may be called again.
+    pub async fn resume(&self) -> Result<(), SottoError> {
+        let core = self.core();
+        run(async move { Ok(core.resume().await?) }).await
+    }
+
     /// Tries everything that waits here and at the relays, at once, and waits until it is dealt with; at most `deadline_ms`.
     ///
     /// # Errors

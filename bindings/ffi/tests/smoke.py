@@ -130,6 +130,7 @@ class Conversation:
         options = self.sotto.InviteOptions(uses=1, valid_for_ms=86_400_000, auto_accept=True)
         invite = await self.alice.invite(options)
         assert invite.link.startswith("http") and invite.uses == 1, invite
+        await self.alice.resume()
         await self.alice.catch_up(DEADLINE_MS)
         self.alice_id = await self.bob.join(invite.link)
         await self.until(self.are_contacts)

@@ -88,6 +88,8 @@ pub(crate) struct Engine {
     pub(crate) witness: Witness,
     shut_down: Watched<bool>,
     standing: Mutex<Standing>,
+    /// One at a time: two that write generations beside each other might leave the database two ahead of the keystore.
+    resuming: tokio::sync::Mutex<()>,
     /// Counts lives: the tasks of one end with it.
     life: Watched<u64>,
     /// Contacts whose chain is being read, and whether somebody has asked for another reading meanwhile.
@@ -129,6 +131,7 @@ impl Engine {
             retry: Watched::new(0),
             shut_down,
             standing: Mutex::new(standing),
+            resuming: tokio::sync::Mutex::default(),
             life,
             reading: Mutex::default(),
         })

@@ -1,6 +1,6 @@
 //! The generation counter: how a restored or copied database is told from a crash (PROTOCOL H1).
 //!
-//! At every opening, before the first ratchet step, the database commits generation g+1 and then the keystore gets it. A database that
+//! At every opening or resuming, before the first ratchet step, the database commits generation g+1 and then the keystore gets it. A database that
 //! equals the keystore, or is one ahead of it (a crash between the two), is the one that ran last; any other is a copy of an older day,
 //! and its ratchets must not move. The keystore is never called while a transaction is open.
 

@@ -23,6 +23,19 @@ impl Engine {
         .await;
     }
 
+    /// The system had stopped this process: before anything moves, the generation does, so that files that were copied meanwhile are those
+    /// of an older day. A known copy leaves it alone until it becomes another device.
+    pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), Error> {
+        let _alone = self.resuming.lock().await;
+        if self.standing() != Standing::One || self.store.is_only_read() {
+            return Ok(());
+        }
+        if generation::advance(&self.store, &*self.secrets).await? == Standing::Copy {
+            self.declare_rolled_back().await;
+        }
+        Ok(())
+    }
+
     /// Goes on also where whoever began it is ended meanwhile, by others who have found out the same.
     async fn to_the_end<F: Future<Output = ()> + Send + 'static>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>) -> F) {
         // An error would say that it panicked, or that nobody runs any more.

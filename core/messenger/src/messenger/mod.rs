@@ -266,6 +266,17 @@ impl Messenger {
         self.engine().events()
     }
 
+    /// The system had stopped the app for a while and lets it go on: apps call this before anything else then. A copy of the profile's files
+    /// that was made while it was stopped is an old one from now on, as after [`Self::open`]; and everything queued is tried at once.
+    ///
+    /// # Errors
+    /// [`Error::SecretStore`], [`Error::Store`]: copies are told from it as well as before, and all goes on. It may be called again.
+    pub async fn resume(&self) -> Result<(), Error> {
+        self.engine().resume().await?;
+        self.network_hint();
+        Ok(())
+    }
+
     /// The network may be back: everything queued is tried at once.
     pub fn network_hint(&self) {
         self.engine().network_hint();

@@ -186,6 +186,10 @@ fn open(theatre: &mut Theatre) -> BoxFuture<'_, ()> {
         theatre.alice.switch_off();
         let _ = theatre.alice.switch_on(&theatre.network).await;
         let _ = theatre.alice.catch_up(SOON).await;
+        if let Some(alice) = theatre.alice.messenger() {
+            let _ = alice.resume().await;
+        }
+        let _ = theatre.alice.catch_up(SOON).await;
     })
 }
 

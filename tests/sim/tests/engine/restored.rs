@@ -169,6 +169,65 @@ async fn h1_a_keystore_that_fails_at_two_openings_is_no_rollback() {
     is_no_other(&alice, before, &bob).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn h1_a_copy_from_before_the_app_was_resumed_is_rolled_back() {
+    let (world, _, alice, bob) = World::contacts(60).await;
+    let before = device(&alice).await;
+    let copy = world.back_up(&alice);
+    alice.messenger.resume().await.unwrap();
+    // Nothing comes to her, so no relay knows more than the copy.
+    bob.messenger.shut_down();
+    alice.say("bob", "after the copy").await.unwrap();
+    alice.catch_up().await.unwrap();
+    alice.messenger.shut_down();
+    hide_lists(&world, true);
+    let sent = world.network.envelopes().len();
+    let old = world.restore(copy, alice.secrets.clone()).await.unwrap();
+    old.say("bob", "by a ratchet that has moved").await.unwrap();
+    assert_eq!(old.catch_up().await.map(drop).unwrap_err().code(), "rolled_back");
+    assert_eq!(world.network.envelopes().len(), sent, "nothing is sent");
+    old.messenger.shut_down();
+    let alice = world.reopen(alice).await.unwrap();
+    let bob = world.reopen(bob).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["after the copy"]);
+    is_no_other(&alice, before, &bob).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn h1_a_keystore_that_fails_when_the_app_is_resumed_is_no_rollback() {
+    let (world, _, alice, bob) = World::contacts(61).await;
+    let before = device(&alice).await;
+    alice.secrets.keep_nothing_new(true);
+    for _ in 0..3 {
+        assert_eq!(alice.messenger.resume().await.unwrap_err().code(), "keystore_failed");
+    }
+    alice.say("bob", "goes on").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    alice.secrets.keep_nothing_new(false);
+    let (one, other) = tokio::join!(alice.messenger.resume(), alice.messenger.resume());
+    one.and(other).unwrap();
+    let alice = world.reopen(alice).await.unwrap();
+    alice.say("bob", "still me").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["goes on", "still me"]);
+    is_no_other(&alice, before, &bob).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn h1_a_device_whose_keystore_has_gone_on_without_it_finds_out_when_it_is_resumed() {
+    let (world, _, alice, bob) = World::contacts(62).await;
+    let copy = world.restore(world.back_up(&alice), alice.secrets.clone()).await.unwrap();
+    copy.messenger.shut_down();
+    bob.messenger.shut_down();
+    hide_lists(&world, true);
+    let sent = world.network.envelopes().len();
+    alice.messenger.resume().await.unwrap();
+    alice.say("bob", "by a ratchet that has moved").await.unwrap();
+    assert_eq!(alice.catch_up().await.map(drop).unwrap_err().code(), "rolled_back");
+    assert_eq!(world.network.envelopes().len(), sent, "nothing is sent");
+}
+
 /// Changes every *attached* that relays answer with.
 fn claim(world: &World, mut change: impl FnMut(&RelayName, &mut Attached) + Send + 'static) {
     world.network.lie(Some(Box::new(move |relay, frame| {
