@@ -29,7 +29,7 @@ impl Stage<'_> {
             return Ok(false);
         }
         // Nor what became of a copy, if the relay of its list is this one.
-        if !self.all_know_all() || self.begun.iter().any(|device| self.is_copy(*device)) {
+        if !self.all_know_all(relay) || self.begun.iter().any(|device| self.is_copy(*device)) {
             return Ok(false);
         }
         for device in 0..self.devices.len() {
@@ -42,22 +42,35 @@ impl Stage<'_> {
         }))
     }
 
-    /// Whether everybody's devices know every device of their contacts: one of which nobody has read before its list was lost is never heard of.
-    fn all_know_all(&self) -> bool {
+    /// Whether everybody's devices know every device of their contacts, also of those whom another device of theirs has met, and know it to
+    /// read elsewhere: what nobody has read before its list was lost is never heard of.
+    fn all_know_all(&self, relay: usize) -> bool {
+        let lost = &self.houses[relay].address;
         let ids = self.begun.iter().filter_map(|device| {
             let id = self.database(*device).blobs("SELECT device FROM account").pop()?;
             Some((*device, self.accounts[self.cast.devices[*device]], id))
         });
-        let lacks = |reader: usize, account: &AccountId, id: &[u8]| {
+        let met = |reader: usize, account: &AccountId| {
+            let of = self.cast.devices[reader];
+            let is_contact = format!(
+                "SELECT count(*) FROM contact WHERE account = x'{}' AND state IN (1, 2, 3)",
+                crate::hex(account.as_ref())
+            );
+            let mut theirs = self.begun.iter().filter(|device| self.cast.devices[**device] == of);
+            theirs.any(|device| self.database(*device).number(&is_contact) > 0)
+        };
+        let knows = |reader: usize, account: &AccountId, id: &[u8]| {
             self.database(reader).number(&format!(
-                "SELECT count(*) FROM contact WHERE account = x'{}' AND state IN (1, 2, 3)
-                 AND NOT EXISTS (SELECT 1 FROM peer_device WHERE contact = contact.id AND device = x'{}' AND listed = 1)",
+                "SELECT count(*) FROM contact JOIN peer_device ON peer_device.contact = contact.id
+                 JOIN peer_inbox ON peer_inbox.peer_device = peer_device.id AND peer_inbox.listed = 1
+                 WHERE account = x'{}' AND device = x'{}' AND peer_device.listed = 1 AND peer_inbox.relay != '{lost}'",
                 crate::hex(account.as_ref()),
                 crate::hex(id)
             )) > 0
         };
         ids.into_iter().all(|(device, account, id)| {
-            self.begun.iter().all(|reader| *reader == device || !lacks(*reader, &account, &id))
+            let others = self.begun.iter().filter(|reader| **reader != device);
+            others.filter(|reader| met(**reader, &account)).all(|reader| knows(*reader, &account, &id))
         })
     }
 
