@@ -79,6 +79,10 @@ pub(crate) fn take_up_own_list(
     if birth::is_taken_away(tx, &lists)? {
         return Err(Error::DeviceReplaced);
     }
+    if list.device(&own.party.device).is_some() {
+        // Ours stood there before, and whoever wrote behind it was faster than the answer that says so.
+        birth::is_published(tx)?;
+    }
     sync::hand_over(tx, own, now, chance)?;
     let rows = chain::rows(tx)?;
     let row = rows.iter().find(|row| row.purpose == Chain::OwnDevices).ok_or(StoreError::Corrupt)?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sotto_core::danger;
+use sotto_protocol::request::path;
 use sotto_sim::World;
 
 use super::devices::two_devices;
@@ -151,4 +152,24 @@ async fn a_new_device_is_told_of_every_contact_once_and_no_contact_of_any() {
     world.settle(&[&alice, &tablet, &bob]).await.unwrap();
     assert_eq!(alice.database().number(told), before);
     assert_eq!(bob.refused("content_misplaced"), 0, "{:?}", bob.refusals());
+}
+
+#[tokio::test(start_paused = true)]
+async fn b4_a_device_whose_first_list_another_followed_before_it_heard_that_it_stands_speaks() {
+    let (world, _, alice, bob) = World::contacts(1368).await;
+    danger::expect_siblings(&alice.messenger).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let copy = world.back_up(&alice);
+    world.network.delay_answers(path::CHAIN_APPEND, DAY);
+    let tablet = world.open_beside(copy).await.unwrap();
+    tablet.messenger.shut_down();
+    world.network.delay_answers(path::CHAIN_APPEND, Duration::ZERO);
+    // Hers names it, and is renewed behind that.
+    let [alice, bob] = world.switched_off([alice, bob], 8 * DAY).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    let tablet = world.reopen(tablet).await.unwrap();
+    tablet.say("bob", "on the tablet").await.unwrap();
+    world.settle(&[&alice, &tablet, &bob]).await.unwrap();
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["on the tablet"]);
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["on the tablet"]);
 }
