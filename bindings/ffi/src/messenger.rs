@@ -119,11 +119,11 @@ impl Messenger {
         .await
     }
 
-    /// The system had stopped the app for a while and lets it go on: call this before anything else then. A copy of the profile that was
-    /// made while it was stopped is told from it from now on, as after opening it.
+    /// The system had stopped the app for a while and lets it go on: call this before anything else then. All calls are made anew, as after
+    /// opening, and a copy of the profile that was made before is told from it from now on.
     ///
     /// # Errors
-    /// [`SottoError::Device`]: all goes on, and it may be called again.
+    /// [`SottoError::Keystore`], [`SottoError::Device`]: all goes on, and it may be called again. [`SottoError::ShutDown`].
     pub async fn resume(&self) -> Result<(), SottoError> {
         let core = self.core();
         run(async move { Ok(core.resume().await?) }).await

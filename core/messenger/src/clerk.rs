@@ -273,6 +273,7 @@ async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task, refusal
             let Some(key) = key else { return Ok(()) };
             let append = (task.kind == Kind::ChainAppend).then(|| append(&body)).transpose()?;
             let head = append.as_ref().map(|append| chain_entry_hash(&append.previous, &append.entry));
+            let goes_on = append.as_ref().is_some_and(|append| !append.previous.is_empty());
             let body = match append {
                 Some(first) if first.previous.is_empty() => {
                     let known = refusals.0.get(&task.subject).map(|refused| refused.proof.clone()).unwrap_or_default();
@@ -303,6 +304,16 @@ async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task, refusal
                     let head = problem.head_hash().unwrap_or_default();
                     engine.write(move |engine, tx| own::begin_behind(tx, &chain, &head, &mut engine.chance())).await?;
                     Err(RelayError::Refused(problem).into())
+                }
+                // It refuses so what it knows nothing of. Where it has lost the chain, that begins anew.
+                Err(error) if error.is("refused") && goes_on => {
+                    let end = engine.client.end_of_own_chain(relay, chain).await;
+                    if end.is_err_and(|error| error.is("refused")) {
+                        engine
+                            .write(move |engine, tx| own::begin_behind(tx, &chain, &[], &mut engine.chance()))
+                            .await?;
+                    }
+                    Err(error.into())
                 }
                 Err(error) if error.is("refused") && task.kind == Kind::ChainDelete => Ok(()),
                 answer => Ok(answer.map(drop)?),

@@ -88,7 +88,7 @@ pub(crate) struct Engine {
     pub(crate) witness: Witness,
     shut_down: Watched<bool>,
     standing: Mutex<Standing>,
-    /// One at a time: two that write generations beside each other might leave the database two ahead of the keystore.
+    /// One at a time: each ends what runs, and starts it again.
     resuming: tokio::sync::Mutex<()>,
     /// Counts lives: the tasks of one end with it.
     life: Watched<u64>,

@@ -4,7 +4,8 @@
 //! relay may claim so whenever it likes: so all of this is harmless to repeat, happens at most once an hour for an inbox, never while the
 //! last time is still under way, and gives out no key twice.
 //! A relay that has lost everything refuses the inbox itself: it is made again under its name, so that whoever writes to it goes on.
-//! Not healed: what was forgotten where nothing was acknowledged since gives no sign.
+//! Not healed: what was forgotten where nothing was acknowledged since gives no sign. A chain of which it knows nothing any more begins anew with
+//! the next list that it refuses (`clerk.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;

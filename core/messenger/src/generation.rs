@@ -57,11 +57,6 @@ pub(crate) async fn prepare_another(store: &Store, secrets: &dyn SecretStore) ->
 /// From now on the database is another device's, and the only one of its kind.
 pub(crate) fn is_another(tx: &mut Tx<'_>, generation: u64) -> Result<(), StoreError> {
     set(tx, generation)?;
-    is_no_copy(tx)
-}
-
-/// What has shown it to be a copy was of another's making.
-pub(crate) fn is_no_copy(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     tx.execute("DELETE FROM meta WHERE key = 'is_copy'", []).map(drop)
 }
 

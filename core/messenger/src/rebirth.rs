@@ -85,7 +85,8 @@ pub(crate) async fn become_another(engine: &Arc<Engine>, place: Place, made: &mu
     let mut held = own::read_other_chains(engine).await?;
     held.push(own_chain);
     if is_unpublished {
-        return engine.write(move |engine, tx| own::publish_again(engine, tx, &held)).await;
+        let generation = generation::prepare_another(&engine.store, &*engine.secrets).await?;
+        return engine.write(move |engine, tx| own::publish_again(engine, tx, &held, generation)).await;
     }
     let to_join = make_inboxes(engine, &relays, made).await?;
     let inboxes = made.clone();

@@ -1,4 +1,4 @@
-//! Which of our relays have said, since the engine opened, what they remember of us: the second witness against a restored or copied
+//! Which of our relays have said, since the engine opened or was resumed, what they remember of us: the second witness against a restored or copied
 //! database (PROTOCOL H1).
 //!
 //! ```text
@@ -43,11 +43,16 @@ struct Heard {
     spoken: HashSet<RelayAddress>,
 }
 
+impl Heard {
+    /// Of none of these.
+    fn nothing(ours: HashSet<RelayAddress>) -> Self {
+        Self { silent: ours.clone(), ours, away: HashSet::new(), spoken: HashSet::new() }
+    }
+}
+
 impl Witness {
     pub(crate) fn new(ours: impl Iterator<Item = RelayAddress>) -> Self {
-        let ours: HashSet<_> = ours.collect();
-        let heard = Heard { silent: ours.clone(), ours, away: HashSet::new(), spoken: HashSet::new() };
-        Self(Watched::new(heard))
+        Self(Watched::new(Heard::nothing(ours.collect())))
     }
 
     /// A relay has said what it remembers. Says whether it was away.
@@ -90,6 +95,11 @@ impl Witness {
         self.0.change(|heard| {
             *heard = Heard { spoken: ours.clone(), ours, silent: HashSet::new(), away: HashSet::new() };
         });
+    }
+
+    /// Time has passed that nobody here has seen: every relay is heard again.
+    pub(crate) fn ask_anew(&self, ours: impl Iterator<Item = RelayAddress>) {
+        self.0.change(|heard| *heard = Heard::nothing(ours.collect()));
     }
 
     /// We have no inbox there any more.

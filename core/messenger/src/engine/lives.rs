@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Engine, Event};
 use crate::error::Error;
 use crate::generation::{self, Standing};
+use crate::store::StoreError;
 
 impl Engine {
     /// The database is an older copy: nothing of this device may move any more, in this process or a later one. It becomes another device.
@@ -13,7 +14,7 @@ impl Engine {
         if !self.change_standing(Standing::One, Standing::Copy) {
             return;
         }
-        tracing::error!("a relay remembers more than this database: it was restored or copied");
+        tracing::error!("a relay or the keystore remembers more than this database: it was restored or copied");
         self.to_the_end(|engine| async move {
             // What could not be written down, the relay says again.
             let _ = engine.write(|_, tx| generation::note_copy(tx).map_err(Error::from)).await;
@@ -23,17 +24,41 @@ impl Engine {
         .await;
     }
 
-    /// The system had stopped this process: before anything moves, the generation does, so that files that were copied meanwhile are those
-    /// of an older day. A known copy leaves it alone until it becomes another device.
+    /// The system had stopped this process, and lets it go on: all tasks end, the generation moves, so that files that were copied before are
+    /// those of an older day, and all begins as at an opening. A known copy is left alone until it has become another device.
     pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), Error> {
+        let engine = Arc::clone(self);
+        // Also where whoever has called does not wait for it: no task runs meanwhile.
+        let resumed = self.runtime.spawn(async move { engine.begin_again().await });
+        resumed.await.unwrap_or(Err(StoreError::Failed.into()))
+    }
+
+    async fn begin_again(self: Arc<Self>) -> Result<(), Error> {
         let _alone = self.resuming.lock().await;
-        if self.standing() != Standing::One || self.store.is_only_read() {
+        if self.is_rolled_back() || self.store.is_only_read() {
             return Ok(());
         }
-        if generation::advance(&self.store, &*self.secrets).await? == Standing::Copy {
+        self.end_life();
+        let advanced = generation::advance(&self.store, &*self.secrets).await;
+        if matches!(advanced, Ok(Standing::Copy)) {
             self.declare_rolled_back().await;
+            return Ok(());
         }
-        Ok(())
+        // Whoever finds a copy meanwhile ends this life too, behind the lock.
+        if let Ok(standing) = self.standing.lock()
+            && *standing == Standing::One
+        {
+            self.forget_readings();
+            self.witness.ask_anew(self.own().inboxes.iter().map(|inbox| inbox.relay.clone()));
+            self.start_life();
+        }
+        advanced.map(drop)
+    }
+
+    fn forget_readings(&self) {
+        if let Ok(mut reading) = self.reading.lock() {
+            reading.clear();
+        }
     }
 
     /// Goes on also where whoever began it is ended meanwhile, by others who have found out the same.
@@ -62,9 +87,7 @@ impl Engine {
     /// The database has become another device, which goes on.
     pub(crate) fn is_reborn(self: &Arc<Self>) {
         tracing::warn!("this copy is a device of its own now");
-        if let Ok(mut reading) = self.reading.lock() {
-            reading.clear();
-        }
+        self.forget_readings();
         self.witness.begin_anew(self.own().inboxes.iter().map(|inbox| inbox.relay.clone()));
         self.status.all_ended();
         self.change_standing(Standing::Copy, Standing::One);

@@ -266,15 +266,15 @@ impl Messenger {
         self.engine().events()
     }
 
-    /// The system had stopped the app for a while and lets it go on: apps call this before anything else then. A copy of the profile's files
-    /// that was made while it was stopped is an old one from now on, as after [`Self::open`]; and everything queued is tried at once.
+    /// The system had stopped the app for a while and lets it go on: apps call this before anything else then. All calls end and are made anew,
+    /// as by [`Self::open`], once relays have said what they remember; a copy of the profile's files that was made before is an old one from
+    /// now on. Until it is called, what was under way when the app was stopped goes on: [`Self::shut_down`] before, and [`Self::open`]
+    /// after, leave no such time.
     ///
     /// # Errors
-    /// [`Error::SecretStore`], [`Error::Store`]: copies are told from it as well as before, and all goes on. It may be called again.
+    /// [`Error::SecretStore`], [`Error::Store`]: copies are told from it no better than before. All goes on, and it may be called again.
     pub async fn resume(&self) -> Result<(), Error> {
-        self.engine().resume().await?;
-        self.network_hint();
-        Ok(())
+        self.engine().resume().await
     }
 
     /// The network may be back: everything queued is tried at once.

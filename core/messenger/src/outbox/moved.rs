@@ -29,6 +29,9 @@ const KEPT: Duration = MANIFEST_VALID;
 /// Letters that are turned over for one request, the newest of each range: a month of a busy conversation.
 const HANDED_OVER_MAX: usize = 4_096;
 
+/// Stands for the counter of a message that was confirmed to the device in whose place this one has come. Counters begin behind it.
+const OF_A_COUNT_BEFORE: i64 = 0;
+
 /// The letters for one listed device, `?2`, of those that devices of the contact `?1` have left behind: what it has, or waits for already, it
 /// does not get again. A confirmation is for the device that it is for, and over. One pass over the outbox: there may be thousands.
 const FOLLOW: &str = "
@@ -122,8 +125,17 @@ pub(crate) fn forget_requests(tx: &mut Tx<'_>, contact: ContactRow) -> Result<()
     Ok(())
 }
 
+/// This device becomes another one, which counts anew. Messages that were confirmed are held for as long as all others, for whoever has lost
+/// them: without a counter that anybody could name, they are handed over to those who ask for everything.
+pub(crate) fn end_count(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM outbox WHERE state > 2 AND (state != 3 OR message IS NULL)", [])?;
+    let sql = "UPDATE outbox SET counter = ?1, inner = NULL, inner_before = NULL WHERE state = 3";
+    tx.execute(sql, [OF_A_COUNT_BEFORE]).map(drop)
+}
+
 /// Messages that a device has confirmed are for the one in its place as well, as far as it asks for them and does not have them: by their
-/// counters of then, or by the ciphertexts in which they left. They stand among those that wait for it where they were said.
+/// counters of then, or by the ciphertexts in which they left. They stand among those that wait for it where they were said. Who asks from
+/// the first counter on has heard nothing of this device.
 pub(crate) fn hand_over(
     tx: &mut Tx<'_>,
     predecessor: DeviceRow,
@@ -134,10 +146,11 @@ pub(crate) fn hand_over(
     let mut rows: Vec<i64> = Vec::new();
     for range in counters {
         let left = HANDED_OVER_MAX - rows.len().min(HANDED_OVER_MAX);
+        let first = if range.first <= 1 { OF_A_COUNT_BEFORE } else { stored(range.first) };
         rows.extend(tx.all(
             "SELECT id FROM outbox WHERE peer_device = ?1 AND counter IS NOT NULL AND state > 2 AND state = 3 AND message IS NOT NULL
-             AND counter >= ?2 AND counter <= ?3 ORDER BY counter DESC LIMIT ?4",
-            params![predecessor.0, stored(range.first), stored(range.last), i64::try_from(left).unwrap_or(0)],
+             AND counter >= ?2 AND counter <= ?3 ORDER BY counter DESC, id DESC LIMIT ?4",
+            params![predecessor.0, first, stored(range.last), i64::try_from(left).unwrap_or(0)],
             |row| row.get::<_, i64>(0),
         )?);
     }

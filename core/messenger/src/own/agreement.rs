@@ -29,13 +29,14 @@ pub(crate) fn was_appended(
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
+    // Also where one more waits behind it: both name whom the account's newest list here names.
+    if is_own_list_in(tx, chain)? {
+        is_named(tx, own, &chain::own_list(tx)?)?;
+    }
     if task::is_written_to(tx, chain)? {
         return Ok(());
     }
     chain::stands(tx, chain)?;
-    if is_own_list_in(tx, chain)? {
-        birth::is_published(tx)?;
-    }
     if siblings::are_none(tx)? {
         return Ok(());
     }
@@ -47,6 +48,11 @@ pub(crate) fn was_appended(
         chain::project(tx, &own.seal, batch, chance)?;
     }
     Ok(())
+}
+
+/// A list stands in the account's own chain: this device may speak where that names it.
+fn is_named(tx: &mut Tx<'_>, own: &Own, list: &VerifiedManifest) -> Result<(), StoreError> {
+    if list.device(&own.party.device).is_some() { birth::is_published(tx) } else { Ok(()) }
 }
 
 /// Whether a chain is the account's own.
@@ -79,10 +85,8 @@ pub(crate) fn take_up_own_list(
     if birth::is_taken_away(tx, &lists)? {
         return Err(Error::DeviceReplaced);
     }
-    if list.device(&own.party.device).is_some() {
-        // Ours stood there before, and whoever wrote behind it was faster than the answer that says so.
-        birth::is_published(tx)?;
-    }
+    // Ours may have stood there before, and whoever wrote behind it have been faster than the answer that says so.
+    is_named(tx, own, &list)?;
     sync::hand_over(tx, own, now, chance)?;
     let rows = chain::rows(tx)?;
     let row = rows.iter().find(|row| row.purpose == Chain::OwnDevices).ok_or(StoreError::Corrupt)?;

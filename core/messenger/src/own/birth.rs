@@ -109,13 +109,17 @@ pub(crate) fn become_another(engine: &Engine, tx: &mut Tx<'_>, new: &Newborn) ->
 }
 
 /// The list that makes the device known came too late: the account's has moved on, and does not name it yet. It is signed again behind that.
-pub(crate) fn publish_again(engine: &Engine, tx: &mut Tx<'_>, held: &[HeldChain]) -> Result<(), Error> {
+pub(crate) fn publish_again(
+    engine: &Engine,
+    tx: &mut Tx<'_>,
+    held: &[HeldChain],
+    generation: u64,
+) -> Result<(), Error> {
     let Some(batch) = born_with(tx)? else { return Ok(()) };
     let (own, now, chance) = (engine.own(), engine.network_now(), &mut engine.chance());
     let shorter = heads::adopt(tx, &own, held, now, chance)?;
     publish(tx, &own, &shorter, batch, now, chance)?;
-    generation::is_no_copy(tx)?;
-    Ok(())
+    Ok(generation::is_another(tx, generation)?)
 }
 
 /// The account's own chain was asked for: since when its relay has not answered, or not with the account's list.
@@ -257,9 +261,10 @@ fn forget_letters(
     // Their place in the conversation stays; what comes from now on is counted anew. What other devices of ours have said is theirs still.
     tx.execute("UPDATE message SET peer_device = NULL WHERE peer_device IS NOT NULL AND sender != 0", [])?;
     conversation::below_all_to_come(tx)?;
-    tx.execute("DELETE FROM outbox WHERE state > 2 OR ?1", [place == Place::Beside])?;
+    tx.execute("DELETE FROM outbox WHERE ?1", [place == Place::Beside])?;
+    outbox::moved::end_count(tx)?;
     outbox::moved::forget_what_is_bound(tx, 0)?;
-    let rows: Vec<i64> = tx.all("SELECT id FROM outbox ORDER BY id", [], |row| row.get(0))?;
+    let rows: Vec<i64> = tx.all("SELECT id FROM outbox WHERE state <= 2 ORDER BY id", [], |row| row.get(0))?;
     if place == Place::Taken {
         // In the first letter to each.
         healing::ask_for_predecessors(tx, now, chance)?;

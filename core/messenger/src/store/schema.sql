@@ -389,7 +389,7 @@ CREATE TABLE outbox (
     message_id  BLOB NOT NULL,
     state       INTEGER NOT NULL,             -- 0 queued, 1 encrypted, 2 accepted, 3 confirmed, 4 failed
     sent_at     INTEGER NOT NULL,
-    counter     INTEGER,
+    counter     INTEGER,                      -- 0: confirmed to the device in whose place this one came
     peer_inbox  INTEGER REFERENCES peer_inbox (id),
     olm_kind    INTEGER,
     olm         BLOB,

@@ -43,6 +43,12 @@ impl Stores {
         }
         Ok(())
     }
+
+    /// The store of that name lacks all chains, and nothing else.
+    fn lose_chains(&self, name: &str) -> Outcome<()> {
+        let store = rusqlite::Connection::open(self.0.path().join(name))?;
+        Ok(store.execute_batch("DELETE FROM chain; DELETE FROM chain_entry;")?)
+    }
 }
 
 /// Alice and bob, at one relay with a store of the name `before`.
@@ -317,4 +323,28 @@ async fn e5_what_the_only_relay_of_a_silent_device_has_lost_is_put_again_when_it
     let [alice, bob] = world.switched_off([alice, bob], 2 * DAY).await.unwrap();
     world.settle(&[&alice, &bob]).await.unwrap();
     assert_eq!((early, bob.transcript("alice").await.unwrap()), (vec![], vec!["lost with the backup".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn b4_chains_that_a_relay_has_lost_and_nothing_else_begin_anew_with_the_next_list() {
+    let stores = Stores::new().unwrap();
+    let (world, relay, alice, bob) = two(299, &stores).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    stores.copy("before", "after").unwrap();
+    stores.lose_chains("after").unwrap();
+    stores.open(&world, &relay, "after").unwrap();
+    let [alice, bob] = world.switched_off([alice, bob], 8 * DAY).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    world.wait(HOUR).await;
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!([&alice, &bob].map(|person| person.database().number("SELECT count(*) FROM relay_task")), [0, 0]);
+    // The list that stands where he has read already he finds with the next one.
+    let [alice, bob] = world.switched_off([alice, bob], 8 * DAY).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    let [alice, bob] = world.switched_off([alice, bob], 2 * DAY).await.unwrap();
+    bob.say("alice", "on her newest list").await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    let newest = alice.database().number("SELECT version FROM account");
+    assert_eq!((newest > 2, bob.database().number("SELECT version FROM contact")), (true, newest));
 }

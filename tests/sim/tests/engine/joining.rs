@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sotto_core::danger;
 use sotto_protocol::request::path;
-use sotto_sim::World;
+use sotto_sim::{Fate, Traffic, World};
 
 use super::devices::two_devices;
 
@@ -172,4 +172,28 @@ async fn b4_a_device_whose_first_list_another_followed_before_it_heard_that_it_s
     world.settle(&[&alice, &tablet, &bob]).await.unwrap();
     assert_eq!(bob.transcript("alice").await.unwrap(), ["on the tablet"]);
     assert_eq!(alice.transcript("bob").await.unwrap(), ["on the tablet"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b4_a_device_that_no_list_names_yet_says_nothing_whatever_list_it_reads() {
+    let (world, _, alice, bob) = World::contacts(1369).await;
+    danger::expect_siblings(&alice.messenger).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let copy = world.back_up(&alice);
+    alice.messenger.shut_down();
+    bob.messenger.shut_down();
+    let refused = |call: &Traffic| if call.path == path::CHAIN_APPEND { Fate::Lost } else { Fate::Passes };
+    world.network.meddle(Some(Box::new(refused)));
+    let sent = world.network.envelopes().len();
+    let tablet = world.open_beside(copy).await.unwrap();
+    tablet.say("bob", "not before").await.unwrap();
+    world.wait(2 * DAY).await;
+    let reads = world.network.traffic().iter().filter(|call| call.path == path::CHAIN_READ).count();
+    assert!(reads > 0);
+    assert_eq!(world.network.envelopes().len(), sent);
+    world.network.meddle(None);
+    world.wait(DAY).await;
+    let bob = world.reopen(bob).await.unwrap();
+    world.settle(&[&tablet, &bob]).await.unwrap();
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["not before"]);
 }

@@ -148,6 +148,38 @@ async fn h2_what_senders_still_hold_comes_back_in_order_what_was_queued_leaves_a
 }
 
 #[tokio::test(start_paused = true)]
+async fn h2_what_senders_held_before_they_were_restored_themselves_comes_back_as_well() {
+    for (seed, have_met) in [(1215, false), (1216, true)] {
+        let (world, _, alice, bob) = World::contacts(seed).await;
+        let bob = world.reopen(bob).await.unwrap();
+        let old = world.back_up(&bob);
+        for text in ["1", "2"] {
+            alice.say("bob", text).await.unwrap();
+        }
+        rest(&world, &[&alice, &bob]).await;
+        bob.say("alice", "lost with what bob says after his backup").await.unwrap();
+        rest(&world, &[&alice, &bob]).await;
+        let bob = world.reopen(bob).await.unwrap();
+        let copy = world.back_up(&alice);
+        let alice = world.reopen(alice).await.unwrap();
+        alice.messenger.shut_down();
+        let alice = world.restore(copy, alice.secrets.clone()).await.unwrap();
+        if have_met {
+            rest(&world, &[&alice, &bob]).await;
+            alice.say("bob", "3").await.unwrap();
+            rest(&world, &[&alice, &bob]).await;
+        }
+        bob.messenger.shut_down();
+        let bob = world.restore(old, bob.secrets.clone()).await.unwrap();
+        rest(&world, &[&alice, &bob]).await;
+        alice.say("bob", "4").await.unwrap();
+        rest(&world, &[&alice, &bob]).await;
+        let expected: Vec<&str> = ["1", "2", "3", "4"].into_iter().filter(|text| have_met || *text != "3").collect();
+        assert_eq!(bob.transcript("alice").await.unwrap(), expected, "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn h2_a_second_restore_of_one_backup_is_told_that_it_was_replaced_and_sends_nothing() {
     for keeps_keystore in [false, true] {
         let (world, copy, alice, bob) = outlived_copy(1203).await;
@@ -408,6 +440,28 @@ async fn h2_no_letter_leaves_before_the_accounts_own_chain_names_the_device() {
     assert!(world.network.traffic()[calls..].iter().any(is_deleted));
     assert!(restored.inboxes().iter().all(|inbox| !inboxes.contains(inbox)));
     assert_eq!(notices(&bob, "alice").await, [KeyChange::Replaced]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_a_device_whose_first_list_stands_speaks_also_where_another_list_waits_behind_it() {
+    let (world, _, alice, bob) = World::contacts(1217).await;
+    let alice = world.reopen(alice).await.unwrap();
+    let copy = world.back_up(&alice);
+    let alice = world.reopen(alice).await.unwrap();
+    alice.messenger.shut_down();
+    let minute = Duration::from_secs(60);
+    world.network.delay_answers(path::CHAIN_APPEND, minute);
+    let restored = world.restore(copy, alice.secrets.clone()).await.unwrap();
+    world.wait(minute / 2).await;
+    let other = world.network.add_relay("other.example");
+    restored.messenger.add_relay(other.clone(), String::new()).await.unwrap();
+    world.network.set_down(&other, true);
+    world.wait(minute).await;
+    world.network.delay_answers(path::CHAIN_APPEND, Duration::ZERO);
+    restored.say("bob", "at once").await.unwrap();
+    world.wait(2 * minute).await;
+    bob.catch_up().await.unwrap();
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["at once"]);
 }
 
 #[tokio::test(start_paused = true)]

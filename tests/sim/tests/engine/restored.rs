@@ -228,6 +228,23 @@ async fn h1_a_device_whose_keystore_has_gone_on_without_it_finds_out_when_it_is_
     assert_eq!(world.network.envelopes().len(), sent, "nothing is sent");
 }
 
+#[tokio::test(start_paused = true)]
+async fn h1_a_device_that_is_resumed_hears_what_relays_remember_before_its_letters_leave() {
+    let (world, _, alice, bob) = World::contacts(63).await;
+    let slow = std::time::Duration::from_secs(5);
+    world.network.delay_streams(slow);
+    alice.messenger.resume().await.unwrap();
+    let sent = world.network.envelopes().len();
+    alice.say("bob", "after they have spoken").await.unwrap();
+    world.wait(slow / 2).await;
+    assert_eq!(world.network.envelopes().len(), sent);
+    world.wait(slow).await;
+    assert_eq!(world.network.envelopes().len(), sent + 1);
+    world.network.delay_streams(std::time::Duration::ZERO);
+    world.settle(&[&alice, &bob]).await.unwrap();
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["after they have spoken"]);
+}
+
 /// Changes every *attached* that relays answer with.
 fn claim(world: &World, mut change: impl FnMut(&RelayName, &mut Attached) + Send + 'static) {
     world.network.lie(Some(Box::new(move |relay, frame| {

@@ -70,7 +70,7 @@ impl Stage<'_> {
             self.ledger.is_mail_lost.then_some(AN_HOUR),
         ];
         for time in PATIENCE.into_iter().chain(longer.into_iter().flatten()) {
-            // What is put again comes so late. Nothing else may.
+            // What is put again comes so late.
             let is_awaited = |missing: &Violation| missing.promise == Promise::EverythingArrives;
             if time == BEHIND_LOST_MAIL && !missing.as_ref().is_some_and(is_awaited) {
                 break;
