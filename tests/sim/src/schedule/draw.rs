@@ -16,6 +16,8 @@ const WITH_SECOND_DEVICES: u32 = 34;
 const SECOND_DEVICE: u32 = 40;
 /// Of a hundred second devices so many begin while others speak already.
 const BEGINS_LATER: u32 = 50;
+/// Of a hundred steps so many are followed by the resuming of a device's app.
+const RESUMED: u32 = 4;
 /// Of a hundred steps there so many leave a device behind for days.
 const LEFT_BEHIND: u32 = 8;
 /// Writes after which a device dies: a send takes a dozen, a batch of deliveries a few more.
@@ -36,6 +38,7 @@ impl Schedule {
         // By chance of its own: schedules in which everybody has one device are what they are.
         let mut of_devices = Chance::new(seed, u64::from_be_bytes(*b"devices "));
         add_second_devices(&mut cast, &mut of_devices);
+        let mut of_apps = Chance::new(seed, u64::from_be_bytes(*b"apps    "));
         let mut steps = Vec::new();
         let mut late = Vec::new();
         for owner in 0..cast.people.len() {
@@ -50,6 +53,9 @@ impl Schedule {
                 steps.extend(days_without(&mut of_devices, &cast));
             }
             steps.push(step(&mut chance, &cast));
+            if of_apps.percent(RESUMED) {
+                steps.push(Step::Resumed(of_apps.index(cast.devices.len())));
+            }
             // Most of what happens is followed by somebody who speaks, and by time.
             if chance.percent(60) {
                 steps.push(say(&mut chance, &cast));
@@ -206,6 +212,6 @@ mod tests {
         let mut kinds: Vec<_> = drawn.iter().map(|(_, step)| std::mem::discriminant(step)).collect();
         kinds.sort_by_key(|kind| format!("{kind:?}"));
         kinds.dedup();
-        assert_eq!(kinds.len(), 24, "all but what is planted");
+        assert_eq!(kinds.len(), 25, "all but what is planted");
     }
 }

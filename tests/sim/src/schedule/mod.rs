@@ -70,6 +70,8 @@ pub enum Step {
     Off(usize),
     /// And on again.
     On(usize),
+    /// The system had stopped a device's app, and lets it go on.
+    Resumed(usize),
     /// Somebody has one more device from now on.
     DeviceAdded(usize),
     /// A backup program copies a device's files, and not its keystore.
@@ -237,6 +239,7 @@ impl Step {
             Self::KillAtWrite { device: of, write } => format!("{} dies at its write {write} from now", device(of)),
             Self::Off(of) => format!("{} is switched off", device(of)),
             Self::On(of) => format!("{} is switched on", device(of)),
+            Self::Resumed(of) => format!("{} is resumed", device(of)),
             Self::DeviceAdded(of) => format!("{} begins", device(of)),
             Self::DeviceCopied(of) => format!("{} is backed up", device(of)),
             Self::DeviceRestored(of) => format!("{} is restored from its last backup", device(of)),

@@ -65,7 +65,9 @@ impl Stage<'_> {
         self.meetings.retain(|meeting| meeting.is_asked || !is_lost(meeting.owner));
         let mut missing: Option<Violation> = None;
         let longer = [
-            a_clock_ran_ahead.then_some(BEHIND_A_CLOCK),
+            (a_clock_ran_ahead || self.ledger.is_mail_lost).then_some(BEHIND_A_CLOCK),
+            // Each time what was found out is done then.
+            self.ledger.is_mail_lost.then_some(AN_HOUR),
             self.ledger.is_mail_lost.then_some(BEHIND_LOST_MAIL),
             self.ledger.is_mail_lost.then_some(AN_HOUR),
         ];

@@ -62,6 +62,18 @@ impl Stage<'_> {
         self.works(self.cast.devices[device], "does not open", opened)
     }
 
+    pub(super) async fn resume(&mut self, device: usize) -> Result<(), Violation> {
+        let Some(messenger) = self.devices[device].messenger().cloned() else { return Ok(()) };
+        match messenger.resume().await {
+            // It died at a write before, or does at this one.
+            Err(error) if matches!(error.code(), "disk_full" | "shut_down") => {
+                self.tell(&format!("it is not: {}", error.code()));
+                Ok(())
+            }
+            resumed => self.works(self.cast.devices[device], "is not resumed", resumed),
+        }
+    }
+
     pub(super) async fn night(&mut self, time: Duration) -> Result<(), Violation> {
         let on: Vec<usize> = (0..self.devices.len()).filter(|device| self.devices[*device].is_on()).collect();
         on.iter().for_each(|device| self.devices[*device].switch_off());
