@@ -249,7 +249,9 @@ impl Theatre {
     /// Likewise, and has one.
     pub(super) async fn another_bob_begins(&mut self) -> Result<(), String> {
         self.another_bob().await?;
-        self.begin_bob().await.map_err(told)
+        self.begin_bob().await.map_err(told)?;
+        self.note_names();
+        Ok(())
     }
 
     /// Alice's next opening is by a later release.
