@@ -27,10 +27,7 @@ impl Engine {
     /// The system had stopped this process, and lets it go on: all tasks end, the generation moves, so that files that were copied before are
     /// those of an older day, and all begins as at an opening. A known copy is left alone until it has become another device.
     pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), Error> {
-        let engine = Arc::clone(self);
-        // Also where whoever has called does not wait for it: no task runs meanwhile.
-        let resumed = self.runtime.spawn(async move { engine.begin_again().await });
-        resumed.await.unwrap_or(Err(StoreError::Failed.into()))
+        self.to_the_end(Self::begin_again).await.unwrap_or(Err(StoreError::Failed.into()))
     }
 
     async fn begin_again(self: Arc<Self>) -> Result<(), Error> {
@@ -61,10 +58,14 @@ impl Engine {
         }
     }
 
-    /// Goes on also where whoever began it is ended meanwhile, by others who have found out the same.
-    async fn to_the_end<F: Future<Output = ()> + Send + 'static>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>) -> F) {
-        // An error would say that it panicked, or that nobody runs any more.
-        let _ = self.runtime.spawn(work(Arc::clone(self))).await;
+    /// Goes on also where whoever began it is ended meanwhile, by others who have found out the same, or does not wait for it. Nothing comes of what
+    /// panicked, or where nobody runs any more.
+    async fn to_the_end<T, F>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>) -> F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.runtime.spawn(work(Arc::clone(self))).await.ok()
     }
 
     /// Another copy has taken this device's place: nothing of it moves any more.

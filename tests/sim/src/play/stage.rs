@@ -44,8 +44,8 @@ const PATIENCE: [Duration; 8] = [
     Duration::from_secs(50 * 3_600),
     Duration::from_secs(75 * 3_600),
 ];
-/// What passes then where a clock ran ahead: all that was to be done a day after something is done so much later. And where a relay was restored
-/// from a copy: a list that it has lost, and nothing else that would show it, is there again with the next one, a week after it.
+/// What passes then where a clock ran ahead: all that was to be done a day after something is done so much later. And where a relay has
+/// lost something: a list that it has lost, and nothing else that would show it, is there again with the next one, a week after it.
 const BEHIND_A_CLOCK: Duration = Duration::from_secs(50 * 3_600);
 /// What passes then where a relay has lost what it had taken: for a device that has nothing to say its mail waits there, as far as anybody knows, for
 /// as long as relays keep it, and then it is put again.

@@ -182,8 +182,8 @@ async fn b4_a_device_that_no_list_names_yet_says_nothing_whatever_list_it_reads(
     let copy = world.back_up(&alice);
     alice.messenger.shut_down();
     bob.messenger.shut_down();
-    let refused = |call: &Traffic| if call.path == path::CHAIN_APPEND { Fate::Lost } else { Fate::Passes };
-    world.network.meddle(Some(Box::new(refused)));
+    let loses_lists = |call: &Traffic| if call.path == path::CHAIN_APPEND { Fate::Lost } else { Fate::Passes };
+    world.network.meddle(Some(Box::new(loses_lists)));
     let sent = world.network.envelopes().len();
     let tablet = world.open_beside(copy).await.unwrap();
     tablet.say("bob", "not before").await.unwrap();

@@ -443,6 +443,35 @@ async fn h2_no_letter_leaves_before_the_accounts_own_chain_names_the_device() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn h2_a_copy_of_a_device_that_nobody_knew_yet_takes_its_place_and_is_no_copy_at_the_next_opening() {
+    let (world, _, alice, bob) = World::contacts(1218).await;
+    let copy = world.back_up(&alice);
+    let alice = world.reopen(alice).await.unwrap();
+    let alice = world.reopen(alice).await.unwrap();
+    alice.messenger.shut_down();
+    let loses_lists = |call: &Traffic| if call.path == path::CHAIN_APPEND { Fate::Lost } else { Fate::Passes };
+    world.network.meddle(Some(Box::new(loses_lists)));
+    let unknown = world.restore(copy, alice.secrets.clone()).await.unwrap();
+    world.wait(Duration::from_secs(60)).await;
+    let name = unknown.messenger.account().await.unwrap().device;
+    assert_ne!(name, alice.database().blobs("SELECT device FROM account")[0].as_slice().try_into().unwrap());
+    let copy = world.back_up(&unknown);
+    let unknown = world.reopen(unknown).await.unwrap();
+    let unknown = world.reopen(unknown).await.unwrap();
+    unknown.messenger.shut_down();
+    let restored = world.restore(copy, unknown.secrets.clone()).await.unwrap();
+    world.network.meddle(None);
+    rest(&world, &[&restored, &bob]).await;
+    let restored = world.reopen(restored).await.unwrap();
+    rest(&world, &[&restored, &bob]).await;
+    assert_eq!(restored.messenger.account().await.unwrap().device, name);
+    restored.say("bob", "as one device").await.unwrap();
+    rest(&world, &[&restored, &bob]).await;
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["as one device"]);
+    assert_eq!(notices(&bob, "alice").await, [KeyChange::Replaced]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn h2_a_device_whose_first_list_stands_speaks_also_where_another_list_waits_behind_it() {
     let (world, _, alice, bob) = World::contacts(1217).await;
     let alice = world.reopen(alice).await.unwrap();
