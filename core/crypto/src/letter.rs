@@ -52,6 +52,9 @@ pub enum LetterError {
     /// No device writes so many letters.
     #[error("the letter's counter is too high")]
     CounterTooHigh,
+    /// No device says so much.
+    #[error("the letter's ordinal is too high")]
+    OrdinalTooHigh,
     /// What may still come begins at 1, and not behind the letter that says so.
     #[error("the letter says that it will not come itself")]
     BadOldest,
@@ -92,6 +95,8 @@ pub struct Letter {
     /// Inner hashes of the ciphertexts in which the same letter left before, the last first: whoever could not open those puts it in
     /// their place.
     pub earlier: Vec<[u8; 32]>,
+    /// Of a message: where it stands among all that its device says in this conversation. 0: nowhere in particular.
+    pub ordinal: u64,
     /// An encoded [`Content`]: kept as it came, for bodies that a later version will understand.
     pub content: Bytes,
 }
@@ -114,6 +119,7 @@ impl Letter {
             reply_inbox: self.reply_inbox.map_or_else(Bytes::new, Bytes::from),
             conversation: if is_default { Bytes::new() } else { self.conversation.into() },
             earlier: resend::hashes_to(&self.earlier),
+            ordinal: self.ordinal,
             content: self.content.clone(),
         };
         Zeroizing::new(message.encode_to_vec())
@@ -134,6 +140,7 @@ pub struct UnverifiedLetter {
     reply_inbox: Option<InboxId>,
     conversation: Option<ConversationId>,
     earlier: Vec<[u8; 32]>,
+    ordinal: u64,
     content: Bytes,
 }
 
@@ -152,6 +159,9 @@ impl UnverifiedLetter {
         }
         if message.oldest == 0 || message.oldest > message.counter {
             return Err(LetterError::BadOldest);
+        }
+        if message.ordinal > COUNTER_MAX {
+            return Err(LetterError::OrdinalTooHigh);
         }
         if message.earlier.len() > EARLIER_HASHES_MAX {
             return Err(LetterError::TooManyEarlier);
@@ -173,6 +183,7 @@ impl UnverifiedLetter {
             reply_inbox,
             conversation: optional(&message.conversation, |bytes| ConversationId::try_from(bytes))?,
             earlier: resend::hashes(&message.earlier)?,
+            ordinal: message.ordinal,
             content: message.content,
         })
     }
@@ -215,6 +226,7 @@ impl UnverifiedLetter {
             reply_inbox: self.reply_inbox,
             conversation,
             earlier: self.earlier,
+            ordinal: self.ordinal,
             content: self.content,
         })
     }

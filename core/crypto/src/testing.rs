@@ -124,6 +124,7 @@ impl Person {
             reply_inbox: Some(self.inbox().inbox),
             conversation: ConversationId::between(&self.account(), &recipient.account()),
             earlier: Vec::new(),
+            ordinal: 1,
             content: Content::Text(Text::plain(words)).encode().unwrap(),
         }
     }

@@ -2,24 +2,24 @@
 //!
 //! A message is one row, unique by (conversation, sender, message id); its state moves forward only. A conversation row holds what a
 //! chat list shows, so that a list page reads no message table.
-//! - `codes`: how states and kinds are stored; `pages`: reading what was said; `again`: what was said comes again under another number
+//! - `codes`: how states and kinds are stored; `pages`: reading what was said; `order`: where a message stands
 //!
 //! Not here: what leaves and arrives (`outbox`, `receive.rs`).
 
-mod again;
 mod codes;
+mod order;
 mod pages;
 
 use rusqlite::params;
 use sotto_protocol::{AccountId, ConversationId, MessageId, Timestamp};
 
 use crate::contact::ContactRow;
-use crate::peer::DeviceRow;
 use crate::records::{Failure, KeyChange, Kind, MessageState};
 use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError, Tx};
 
-pub(crate) use again::{below_all_to_come, came_again, count_anew};
+use order::Where;
+pub(crate) use order::{Order, belongs_elsewhere, goes_on, said_here};
 pub(crate) use pages::{list, message, newest, page, received_after, with_contact};
 
 /// Row of a message.
@@ -33,17 +33,6 @@ pub(crate) struct ConversationRow(pub(crate) i64);
 /// The sender column of our own messages.
 const SELF: i64 = 0;
 
-/// What is known of the order among the messages of one device.
-#[derive(Clone, Copy)]
-pub(crate) struct Order {
-    pub(crate) device: DeviceRow,
-    pub(crate) counter: u64,
-    /// Something that the device made later came before it.
-    pub(crate) is_late: bool,
-    /// Something that the device made earlier may still come.
-    pub(crate) is_early: bool,
-}
-
 /// A message to store.
 pub(crate) struct NewMessage<'a> {
     pub(crate) conversation: ConversationRow,
@@ -56,25 +45,29 @@ pub(crate) struct NewMessage<'a> {
     pub(crate) text: &'a str,
     pub(crate) content: &'a [u8],
     pub(crate) state: MessageState,
-    /// `None`: where it comes is its place.
-    pub(crate) order: Option<Order>,
+    pub(crate) order: Order,
 }
 
-/// Stores a message; `None` when it is there already. It stands behind all others, or before the first one that its device made after it:
-/// so a device's messages stand in its order, whichever of its letters came first.
-pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewMessage<'_>) -> Result<Option<MessageRow>, StoreError> {
+/// A message that was stored.
+#[derive(Clone, Copy)]
+pub(crate) struct Stored {
+    pub(crate) row: MessageRow,
+    /// It stands behind all others.
+    pub(crate) is_last: bool,
+}
+
+/// Stores a message; `None` when it is there already. It stands behind all others, or before the first of its line that stands behind
+/// it (`order`).
+pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewMessage<'_>) -> Result<Option<Stored>, StoreError> {
     let sender = new.sender.map_or(SELF, |contact| contact.0);
     // A number is never given again, and stands for one arrival: whoever reads what came since one misses nothing.
     let number = newest(tx)? + 1;
-    // Of what another device of ours has said it is known for good.
-    let device = new.order.filter(|order| order.is_late || order.is_early || new.sender.is_none());
-    let order = new.order.filter(|order| order.is_late || order.is_early);
-    let place = match order.filter(|order| order.is_late) {
-        Some(order) => place_before(tx, new.conversation, &order)?.unwrap_or(number),
-        None => number,
-    };
+    let place = order::place(tx, new)?;
+    // Whatever stands elsewhere than its ordinal says must not say where others stand.
+    let ordinal = if place == Where::LastTooLate { 0 } else { new.order.ordinal };
+    let before = if let Where::Before(place) = place { Some(place) } else { None };
     let inserted = tx.execute(
-        "INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause, place, peer_device, counter)
+        "INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause, place, line, ordinal)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING",
         params![
             number,
@@ -88,30 +81,12 @@ pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewMessage<'_>) -> Result<Option<Mes
             new.content,
             new.state.code(),
             new.kind.cause(),
-            place,
-            device.map(|order| order.device.0),
-            order.map_or(0, |order| stored(order.counter)),
+            before.unwrap_or(number),
+            new.order.line.0,
+            stored(ordinal),
         ],
     )?;
-    Ok((inserted > 0).then_some(MessageRow(number)))
-}
-
-/// The place of the first message that a device made after this one, where that is here.
-fn place_before(tx: &Tx<'_>, conversation: ConversationRow, order: &Order) -> Result<Option<i64>, StoreError> {
-    tx.one(PLACE_BEFORE, params![order.device.0, stored(order.counter), conversation.0], |row| row.get(0))
-}
-
-const PLACE_BEFORE: &str = "SELECT place FROM message WHERE peer_device = ?1 AND counter > ?2 AND counter > 0 AND conversation = ?3 ORDER BY counter LIMIT 1";
-
-/// Whether a message of that device belongs behind others of its sender that stand behind this place by now. What came in order while
-/// this was missing bears no counter, and is what was made before.
-pub(crate) fn is_overtaken(tx: &Tx<'_>, place: MessageRow, new: &NewMessage<'_>) -> Result<bool, StoreError> {
-    let (Some(order), Some(sender)) = (new.order, new.sender) else { return Ok(false) };
-    let sql = "SELECT 1 FROM message WHERE conversation = ?1 AND place > (SELECT place FROM message WHERE id = ?2) AND sender = ?3 AND kind < 3
-               AND (counter = 0 OR (peer_device = ?4 AND counter < ?5)) LIMIT 1";
-    let found =
-        tx.one(sql, params![new.conversation.0, place.0, sender.0, order.device.0, stored(order.counter)], |_| Ok(()))?;
-    Ok(found.is_some())
+    Ok((inserted > 0).then_some(Stored { row: MessageRow(number), is_last: before.is_none() }))
 }
 
 /// Puts a message where another one stands, which could not be opened; unless it is there already: then that one goes.
@@ -119,7 +94,7 @@ pub(crate) fn take_place(tx: &mut Tx<'_>, place: MessageRow, new: &NewMessage<'_
     let number = newest(tx)? + 1;
     let changed = tx.execute(
         "UPDATE OR IGNORE message SET message_id = ?2, sent_at = ?3, received_at = ?4, kind = ?5, text = ?6, content = ?7, cause = ?8, arrival = ?9,
-             peer_device = ?10, counter = ?11 WHERE id = ?1",
+             line = ?10, ordinal = ?11 WHERE id = ?1",
         params![
             place.0,
             new.message_id.as_ref(),
@@ -130,8 +105,8 @@ pub(crate) fn take_place(tx: &mut Tx<'_>, place: MessageRow, new: &NewMessage<'_
             new.content,
             new.kind.cause(),
             number,
-            new.order.map(|order| order.device.0),
-            new.order.map_or(0, |order| stored(order.counter)),
+            new.order.line.0,
+            stored(new.order.ordinal),
         ],
     )?;
     if changed == 0 {
@@ -165,7 +140,7 @@ pub(crate) fn remove(tx: &mut Tx<'_>, row: MessageRow) -> Result<(), StoreError>
 }
 
 fn look_up_last(tx: &mut Tx<'_>, conversation: ConversationRow) -> Result<(), StoreError> {
-    let sql = "UPDATE conversation SET last_message = (SELECT id FROM message WHERE conversation = ?1 ORDER BY place DESC, counter DESC, id DESC LIMIT 1)
+    let sql = "UPDATE conversation SET last_message = (SELECT id FROM message WHERE conversation = ?1 ORDER BY place DESC, ordinal DESC, id DESC LIMIT 1)
                WHERE id = ?1";
     tx.execute(sql, [conversation.0]).map(drop)
 }
@@ -188,7 +163,8 @@ pub(crate) struct Arrivals {
 /// Moves a conversation up to its newest message.
 pub(crate) fn touch(tx: &mut Tx<'_>, conversation: ConversationRow, arrivals: &Arrivals) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE conversation SET last_message = coalesce(?2, last_message), last_at = max(last_at, ?3), unread = unread + ?4 WHERE id = ?1",
+        "UPDATE conversation SET last_message = coalesce(?2, last_message), last_at = max(last_at, ?3), unread = unread + ?4,
+             ordinal = coalesce((SELECT ordinal FROM message WHERE id = ?2 AND line = 0 AND ordinal > 0), ordinal) WHERE id = ?1",
         params![conversation.0, arrivals.last.map(|last| last.0), ms(arrivals.last_at), arrivals.unread],
     )?;
     Ok(())
@@ -218,10 +194,10 @@ pub(crate) fn note_key_change(
             text: "",
             content: &[],
             state: MessageState::Received,
-            order: None,
+            order: Order::NONE,
         };
-        if let Some(row) = insert(tx, &new)? {
-            return Ok(Some(row));
+        if let Some(stored) = insert(tx, &new)? {
+            return Ok(Some(stored.row));
         }
         number = number.wrapping_add(1);
     }

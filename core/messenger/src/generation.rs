@@ -4,6 +4,7 @@
 //! equals the keystore, or is one ahead of it (a crash between the two), is the one that ran last; any other is a copy of an older day,
 //! and its ratchets must not move. The keystore is never called while a transaction is open.
 
+use crate::conversation;
 use crate::error::Error;
 use crate::store::{Query, Store, StoreError, Tx};
 use crate::world::SecretStore;
@@ -28,12 +29,15 @@ pub(crate) async fn compare(store: &Store, secrets: &dyn SecretStore) -> Result<
     standing(store, compared(found, remembered)).await
 }
 
-/// Compares, then moves both on. A copy moves nothing.
+/// Compares, then moves both on. A copy moves nothing, and notes once what was there when it was first opened.
 pub(crate) async fn advance(store: &Store, secrets: &dyn SecretStore) -> Result<Standing, Error> {
     let (found, remembered) = numbers(store, secrets).await?;
     let compared = compared(found, remembered);
     match compared {
-        Compared::Copy => return standing(store, compared).await,
+        Compared::Copy => {
+            store.write(note_copied).await?;
+            return standing(store, compared).await;
+        }
         // The keystore first, so that the database is never two ahead of it; then on, like every opening: a copy made in between is
         // an old one from now on.
         Compared::Ahead => secrets.put(SECRET, &found.to_be_bytes())?,
@@ -57,7 +61,19 @@ pub(crate) async fn prepare_another(store: &Store, secrets: &dyn SecretStore) ->
 /// From now on the database is another device's, and the only one of its kind.
 pub(crate) fn is_another(tx: &mut Tx<'_>, generation: u64) -> Result<(), StoreError> {
     set(tx, generation)?;
-    tx.execute("DELETE FROM meta WHERE key = 'is_copy'", []).map(drop)
+    tx.execute("DELETE FROM meta WHERE key IN ('is_copy', 'copied_after')", []).map(drop)
+}
+
+/// The newest message that the device may know of which this database is a copy, as far as its keystore told that: what was said here since
+/// then was never said anywhere else. 0: nothing is known of it.
+pub(crate) fn copied_after(view: &impl Query) -> Result<i64, StoreError> {
+    Ok(view.one("SELECT value FROM meta WHERE key = 'copied_after'", [], |row| row.get(0))?.unwrap_or(0))
+}
+
+/// A copy was opened for the first time.
+fn note_copied(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    let sql = "INSERT OR IGNORE INTO meta (key, value) VALUES ('copied_after', ?1)";
+    tx.execute(sql, [conversation::newest(tx)?]).map(drop)
 }
 
 fn set(tx: &mut Tx<'_>, generation: u64) -> Result<(), StoreError> {

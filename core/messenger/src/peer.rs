@@ -30,6 +30,15 @@ pub(crate) struct DeviceRow(pub(crate) i64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct InboxRow(pub(crate) i64);
 
+/// Devices of which each has come in the place of the one before, by that one's word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Line(pub(crate) i64);
+
+impl Line {
+    /// What is said on this device.
+    pub(crate) const HERE: Self = Self(0);
+}
+
 /// A contact's device.
 #[derive(Clone)]
 pub(crate) struct PeerDevice {
@@ -45,10 +54,12 @@ pub(crate) struct PeerDevice {
     pub(crate) met: u64,
     /// It may come from a copy that knows only the pair before ours.
     pub(crate) is_behind: bool,
+    /// Of what it says.
+    pub(crate) line: Line,
 }
 
 const DEVICE_COLUMNS: &str =
-    "id, contact, device, ed25519, curve25519, listed, counter_sent, confirmed, received, met, pair_behind != 0";
+    "id, contact, device, ed25519, curve25519, listed, counter_sent, confirmed, received, met, pair_behind != 0, line";
 
 fn read_device(row: &Row<'_>) -> rusqlite::Result<PeerDevice> {
     Ok(PeerDevice {
@@ -63,6 +74,7 @@ fn read_device(row: &Row<'_>) -> rusqlite::Result<PeerDevice> {
         received: counter(row.get(8)?),
         met: counter(row.get(9)?),
         is_behind: row.get(10)?,
+        line: Line(row.get(11)?),
     })
 }
 
@@ -313,6 +325,7 @@ fn heed_predecessor(
         params![successor.0, before.row.0],
     )?;
     tx.execute("UPDATE peer_device SET heard_out = 1 WHERE id = ?1", [before.row.0])?;
+    tx.execute("UPDATE peer_device SET line = ?2 WHERE id = ?1", params![successor.0, before.line.0])?;
     // It may come from a copy of before our last change of the pair secret, of which the one before has confirmed all letters.
     tx.execute(
         "UPDATE peer_device SET pair_behind = 1 WHERE id = ?1
@@ -329,6 +342,7 @@ fn list_device(tx: &mut Tx<'_>, contact: ContactRow, device: &Device) -> Result<
         params![contact.0, device.id.as_ref(), device.ed25519, device.curve25519],
     )?;
     let row = device_by_id(tx, contact, &device.id)?.ok_or(StoreError::Corrupt)?.row;
+    tx.execute("UPDATE peer_device SET line = id WHERE id = ?1 AND line = 0", [row.0])?;
     for (position, inbox) in device.inboxes.iter().enumerate() {
         tx.execute(
             "INSERT INTO peer_inbox (peer_device, position, relay, inbox, prekey_key, listed) VALUES (?1, ?2, ?3, ?4, ?5, 1)

@@ -107,7 +107,6 @@ fn due_at(engine: &Engine, view: &Connection) -> Result<Timestamp, StoreError> {
     let others = others.chain(outbox::unanswered::due_at(view, now)?).chain(outbox::again::due_at(view, now)?);
     let others = others.chain(own::left_due_at(view)?.filter(|_| knows_the_time));
     let others = others.chain(healing::due_at(engine, view)?).chain(healing::predecessors_due_at(view)?);
-    let others = others.chain(outbox::heard_first_until(view, now)?);
     let is_to_tell = !contact::pair_change::behind(view)?.is_empty();
     let others = others.chain(is_to_tell.then_some(Timestamp::EPOCH));
     let others = others.chain(prekey::due_at(view, now, knows_the_time)?);

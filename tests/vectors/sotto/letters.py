@@ -23,6 +23,7 @@ LETTER = {
     11: ("content", "bytes"),
     12: ("oldest", "uint"),
     13: ("earlier", ["bytes"]),
+    14: ("ordinal", "uint"),
 }
 CARD = {1: ("account", "bytes"), 2: ("relay", "string"), 3: ("chain", "bytes"), 4: ("chain_key", "bytes")}
 RANGE = {1: ("start", "uint"), 2: ("length", "uint"), 3: ("style", "uint"), 4: ("mention", "bytes"), 5: ("link", "string")}
@@ -122,6 +123,7 @@ def letter(given):
     require(read["counter"] >= 1, "counter-zero")
     require(read["counter"] < 2**62, "counter-too-high")
     require(1 <= read["oldest"] <= read["counter"], "bad-oldest")
+    require(read["ordinal"] < 2**62, "ordinal-too-high")
     require(len(read["earlier"]) <= EARLIER_MAX, "too-many-earlier")
     require(len(read["reply_inbox"]) in (0, 16), "malformed")
     require(read["reply_inbox"] or given.text("olm_kind") == "normal", "missing-reply-inbox")
@@ -140,7 +142,7 @@ def letter(given):
     conversation = read["conversation"] or default
     require(read["binding"] == binding_of(given, conversation), "wrong-binding")
     require(read["conversation"] != default, "redundant-conversation")
-    answer = [(name, read[name]) for name in ("message_id", "counter", "oldest", "confirmed", "sent_at")]
+    answer = [(name, read[name]) for name in ("message_id", "counter", "oldest", "confirmed", "sent_at", "ordinal")]
     answer += [("epoch", head["epoch"]), ("version", head["version"]), ("head", head["hash"])]
     answer += [(name, read[name]) for name in ("opener", "opened", "reply_inbox")]
     answer += [("earlier", hash) for hash in read["earlier"]]

@@ -32,6 +32,7 @@ fn a_letter_says_what_its_sender_wrote() {
         counter: 7,
         oldest: 4,
         confirmed: 5,
+        ordinal: 6,
         opener: Some(OpenerHash::from_bytes([1; 32])),
         opened: Some(Opened::from_bytes([2; 16])),
         ..alice.letter(&bob, "words")
@@ -115,6 +116,11 @@ fn e4_counters_stay_below_what_a_store_can_count() {
     assert!(decode(&message, OlmKind::Normal).is_ok());
     message.counter = COUNTER_MAX + 1;
     assert_eq!(decode(&message, OlmKind::Normal).err(), Some(LetterError::CounterTooHigh));
+    let mut message = encoded(&alice, &bob);
+    message.ordinal = COUNTER_MAX;
+    assert!(decode(&message, OlmKind::Normal).is_ok());
+    message.ordinal = COUNTER_MAX + 1;
+    assert_eq!(decode(&message, OlmKind::Normal).err(), Some(LetterError::OrdinalTooHigh));
 }
 
 #[test]

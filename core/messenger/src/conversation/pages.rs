@@ -47,10 +47,10 @@ pub(crate) fn page(
     limit: u32,
 ) -> Result<Vec<Message>, StoreError> {
     let before = before.unwrap_or(i64::MAX);
-    let of_before = "SELECT place, counter FROM message WHERE id = ?1";
-    let (place, counter) =
+    let of_before = "SELECT place, ordinal FROM message WHERE id = ?1";
+    let (place, ordinal) =
         view.one(of_before, [before], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?.unwrap_or((before, 0));
-    let rows = view.all(&page_query(), params![conversation.0, place, counter, before, limit], read_message(*own))?;
+    let rows = view.all(&page_query(), params![conversation.0, place, ordinal, before, limit], read_message(*own))?;
     let mut messages = rows.into_iter().collect::<Result<Vec<_>, _>>()?;
     messages.reverse();
     Ok(messages)
@@ -58,8 +58,8 @@ pub(crate) fn page(
 
 fn page_query() -> String {
     format!(
-        "SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.conversation = ?1 AND (message.place, message.counter, message.id) < (?2, ?3, ?4)
-         ORDER BY message.place DESC, message.counter DESC, message.id DESC LIMIT ?5"
+        "SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.conversation = ?1 AND (message.place, message.ordinal, message.id) < (?2, ?3, ?4)
+         ORDER BY message.place DESC, message.ordinal DESC, message.id DESC LIMIT ?5"
     )
 }
 
@@ -137,7 +137,7 @@ pub(crate) fn list(
 mod tests {
     use rusqlite::Connection;
 
-    use super::super::PLACE_BEFORE;
+    use super::super::order::{NEXT, PLACE_BEHIND};
     use super::*;
 
     /// What SQLite would do, one step a line.
@@ -155,7 +155,8 @@ mod tests {
         for (query, index) in [
             (page_query(), "message_by_conversation"),
             (LIST_QUERY.to_owned(), "conversation_by_time"),
-            (PLACE_BEFORE.to_owned(), "message_by_counter"),
+            (NEXT.to_owned(), "message_by_ordinal"),
+            (PLACE_BEHIND.to_owned(), "message_by_ordinal"),
         ] {
             let plan = plan(&query);
             assert!(plan.iter().any(|step| step.contains(index)), "{plan:?}");

@@ -24,9 +24,7 @@ mod predecessor;
 pub(crate) use answering::answer;
 pub(crate) use asking::{News, ask_what_is_due, due_at, note};
 pub(crate) use gaps::open_gaps;
-pub(crate) use predecessor::{
-    ask_for_predecessors, due_at as predecessors_due_at, is_asking_for_predecessor, note_predecessor,
-};
+pub(crate) use predecessor::{ask_for_predecessors, due_at as predecessors_due_at, note_predecessor};
 
 use crate::engine::Engine;
 use crate::status::{Doing, State};

@@ -84,11 +84,6 @@ pub(crate) fn due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreError>
     Ok(ends_at.flatten().map(timestamp))
 }
 
-/// Whether somebody may still say again what was said to another device, in whose place this one came.
-pub(crate) fn is_asking_for_predecessor(view: &impl Query) -> Result<bool, StoreError> {
-    Ok(view.one("SELECT 1 FROM predecessor LIMIT 1", [], |_| Ok(()))?.is_some())
-}
-
 /// Asks whoever is still to be asked.
 pub(crate) fn ask_for_predecessors(tx: &mut Tx<'_>, now: Timestamp, chance: &Chance<'_>) -> Result<(), Error> {
     forget_what_is_over(tx, now)?;

@@ -161,9 +161,9 @@ fn store_text(engine: &Engine, tx: &mut Tx<'_>, to: &AccountId, text: &str) -> R
         content: &content,
         // The note to self has arrived.
         state: if contact.is_some() { MessageState::Queued } else { MessageState::Sent },
-        order: None,
+        order: conversation::said_here(tx, conversation)?,
     };
-    let row = conversation::insert(tx, &new)?.ok_or(StoreError::Failed)?;
+    let row = conversation::insert(tx, &new)?.ok_or(StoreError::Failed)?.row;
     conversation::touch(tx, conversation, &Arrivals { last: Some(row), last_at: now, unread: 0 })?;
     let letter = NewLetter { says: Says::Message(row), message_id, sent_at: now, dies_at: None, after_batch: None };
     let recipient = contact.map(|contact| contact.row);

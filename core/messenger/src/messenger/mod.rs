@@ -355,11 +355,8 @@ impl Messenger {
         if engine.is_rolled_back() || !engine.is_looked_after() {
             return Ok(None);
         }
-        let (relays, devices) = engine
-            .read(|engine, view| {
-                Ok::<_, Error>((task::relays(view)?, outbox::destinations(view, engine.network_now())?))
-            })
-            .await?;
+        let (relays, devices) =
+            engine.read(|_, view| Ok::<_, Error>((task::relays(view)?, outbox::destinations(view)?))).await?;
         let moment = engine.status.snapshot();
         let is_settled = !moment.is_reading()
             && engine.own().inboxes.iter().all(|inbox| moment.is_over(&Doing::Stream(inbox.relay.clone())))

@@ -55,6 +55,5 @@ pub(crate) async fn run(engine: Arc<Engine>) {
 }
 
 async fn destinations(engine: &Arc<Engine>) -> Result<Vec<DeviceRow>, StoreError> {
-    let now = engine.network_now();
-    engine.read_after_write(move |view| outbox::destinations(view, now)).await
+    engine.read_after_write(outbox::destinations).await
 }

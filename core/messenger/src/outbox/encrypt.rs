@@ -51,6 +51,7 @@ struct Waiting {
     message_id: MessageId,
     sent_at: Timestamp,
     counter: Option<u64>,
+    ordinal: u64,
     left: InnerHashes,
 }
 
@@ -107,6 +108,7 @@ pub(super) fn encrypt_all(
                 .then_some(reply_inbox),
             conversation: ConversationId::between(&own.account, &route.contact.account),
             earlier: waiting.left.named(),
+            ordinal: waiting.ordinal,
             content: match waiting.message.filter(|_| is_sibling) {
                 Some(message) => own::sync::said(tx, message, waiting.content)?.into(),
                 None => waiting.content.into(),
@@ -178,7 +180,7 @@ fn waiting(tx: &Tx<'_>, route: &Route<'_>, which: Which, limit: i64) -> Result<V
     let goes_there = if which == Which::Meant { "to_inbox = ?3" } else { "coalesce(to_inbox, ?3) = ?3" };
     let sql = format!(
         "SELECT outbox.id, outbox.message, coalesce(outbox.content, message.content), outbox.message_id, outbox.sent_at, outbox.counter,
-                outbox.inner, outbox.inner_before
+                outbox.inner, outbox.inner_before, coalesce(message.ordinal, 0)
          FROM outbox LEFT JOIN message ON message.id = outbox.message
          WHERE outbox.id IN (SELECT id FROM outbox WHERE {} AND state = 0 AND {goes_there} ORDER BY id LIMIT ?2) ORDER BY outbox.id",
         may_leave()
@@ -192,6 +194,7 @@ fn waiting(tx: &Tx<'_>, route: &Route<'_>, which: Which, limit: i64) -> Result<V
             sent_at: timestamp(row.get(4)?),
             counter: row.get::<_, Option<i64>>(5)?.map(counter),
             left: InnerHashes::read(row.get(6)?, row.get(7)?),
+            ordinal: counter(row.get(8)?),
         })
     })
 }

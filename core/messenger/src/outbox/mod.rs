@@ -44,7 +44,7 @@ use crate::error::{Error, InputError};
 use crate::own;
 use crate::peer::{self, DeviceRow};
 use crate::records::{Failure, MessageState};
-use crate::store::column::{ms, stored, timestamp};
+use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError, Tx};
 use crate::task::LETTER_WAITS;
 use crate::world::Chance;
@@ -139,7 +139,7 @@ fn may_leave() -> String {
 
 /// Devices that have letters which may leave now. Steps from device to device in the index, so that its cost is that of the devices
 /// with letters and not that of their letters.
-pub(crate) fn destinations(view: &impl Query, now: Timestamp) -> Result<Vec<DeviceRow>, StoreError> {
+pub(crate) fn destinations(view: &impl Query) -> Result<Vec<DeviceRow>, StoreError> {
     if own::is_unpublished(view)? {
         // Nobody knows this device yet, and another may be known in its place.
         return Ok(Vec::new());
@@ -156,31 +156,9 @@ pub(crate) fn destinations(view: &impl Query, now: Timestamp) -> Result<Vec<Devi
          AND NOT EXISTS (
              SELECT 1 FROM outbox WHERE outbox.id = (SELECT min(id) FROM outbox WHERE peer_device = busy.device AND state < 2)
              AND outbox.after_batch IS NOT NULL AND {LETTER_WAITS}
-         )
-         AND NOT {HEARD_FIRST}"
+         )"
     );
-    view.all(&sql, [ms(now.before(HEARD_FIRST_FOR)), ms(now)], |row| row.get(0).map(DeviceRow))
-}
-
-/// Condition on a device: it has just come in another's place and has not spoken yet. With its first letter it asks for what it does not have of
-/// before (PROTOCOL H2), and all of that is said in order with what is said since. Only messages wait for that, and what stands behind them. Between `?1` and `?2` we read of it.
-const HEARD_FIRST: &str = "(peer_device.predecessor IS NOT NULL AND peer_device.spoke_at = 0 AND EXISTS (
-    SELECT 1 FROM peer_device AS before WHERE before.id = peer_device.predecessor AND before.left_at > ?1 AND before.left_at <= ?2)
-    AND EXISTS (SELECT 1 FROM outbox WHERE message IS NOT NULL AND id = (
-        SELECT min(id) FROM outbox WHERE peer_device = peer_device.id AND state < 2)))";
-
-/// How long: its letters need no longer where it is on at all.
-const HEARD_FIRST_FOR: Duration = Duration::from_secs(10 * 60);
-
-/// When letters leave for a device that has not spoken in the place of another: also when that was a moment ago.
-pub(crate) fn heard_first_until(view: &impl Query, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-    let sql = format!(
-        "SELECT min(predecessor.left_at) FROM peer_device JOIN peer_device AS predecessor ON predecessor.id = peer_device.predecessor
-         WHERE {HEARD_FIRST}"
-    );
-    let a_moment_longer = HEARD_FIRST_FOR.saturating_add(Duration::from_secs(60));
-    let since = view.one(&sql, [ms(now.before(a_moment_longer)), ms(now)], |row| row.get::<_, Option<i64>>(0))?;
-    Ok(since.flatten().map(|since| timestamp(since).after(HEARD_FIRST_FOR)))
+    view.all(&sql, [], |row| row.get(0).map(DeviceRow))
 }
 
 /// Letters that have not left.

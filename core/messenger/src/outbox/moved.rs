@@ -134,8 +134,7 @@ pub(crate) fn end_count(tx: &mut Tx<'_>) -> Result<(), StoreError> {
 }
 
 /// Messages that a device has confirmed are for the one in its place as well, as far as it asks for them and does not have them: by their
-/// counters of then, or by the ciphertexts in which they left. They stand among those that wait for it where they were said. Who asks from
-/// the first counter on has heard nothing of this device.
+/// counters of then, or by the ciphertexts in which they left. Who asks from the first counter on has heard nothing of this device.
 pub(crate) fn hand_over(
     tx: &mut Tx<'_>,
     predecessor: DeviceRow,
@@ -161,6 +160,8 @@ pub(crate) fn hand_over(
             |row| row.get::<_, i64>(0),
         )?);
     }
+    // As they were said.
+    rows.sort_unstable();
     for row in rows {
         tx.execute(
             "INSERT INTO outbox (peer_device, message, message_id, state, sent_at, dies_at, inner, inner_before)
@@ -168,20 +169,6 @@ pub(crate) fn hand_over(
              AND NOT EXISTS (SELECT 1 FROM outbox WHERE message = before.message AND peer_device = ?2 AND state <= 3)",
             params![row, successor.0],
         )?;
-    }
-    as_it_was_said(tx, successor)
-}
-
-/// Messages that wait for a device stand in the order in which they were said.
-pub(super) fn as_it_was_said(tx: &mut Tx<'_>, device: DeviceRow) -> Result<(), StoreError> {
-    let waiting: Vec<i64> = tx.all(
-        "SELECT id FROM outbox WHERE peer_device = ?1 AND state = 0 AND counter IS NULL AND message IS NOT NULL ORDER BY message",
-        [device.0],
-        |row| row.get(0),
-    )?;
-    let last: i64 = tx.one("SELECT coalesce(max(id), 0) FROM outbox", [], |row| row.get(0))?.unwrap_or(0);
-    for (row, number) in waiting.into_iter().zip(last.saturating_add(1)..) {
-        tx.execute("UPDATE outbox SET id = ?2 WHERE id = ?1", params![row, number])?;
     }
     Ok(())
 }

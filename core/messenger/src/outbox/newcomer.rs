@@ -11,7 +11,7 @@ use rusqlite::params;
 use sotto_crypto::manifest::VerifiedManifest;
 use sotto_protocol::{DeviceId, MessageId, Timestamp};
 
-use super::{NewLetter, Says, moved, queue};
+use super::{NewLetter, Says, queue};
 use crate::contact::ContactRow;
 use crate::conversation::MessageRow;
 use crate::peer::{self, DeviceRow};
@@ -19,10 +19,10 @@ use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
 /// What was said on this device since the list of the contact `?1` was read last, to it, or to anybody where that is this account itself. What
-/// other devices of ours have said is theirs to send; it bears the device. States up to 4 are of what is ours and has not failed.
+/// other devices of ours have said is theirs to send; it bears their line. States up to 4 are of what is ours and has not failed.
 const SAID_SINCE: &str = "
     SELECT message.id, message_id, sent_at FROM message JOIN conversation ON conversation.id = message.conversation
-    WHERE message.id > (SELECT said_before FROM contact WHERE id = ?1) AND peer_device IS NULL AND state <= 4
+    WHERE message.id > (SELECT said_before FROM contact WHERE id = ?1) AND line = 0 AND state <= 4
     AND (?1 = 0 OR conversation.contact = ?1) ORDER BY message.id";
 
 /// A list of a contact was read. `before`: the devices that were known.
@@ -75,6 +75,5 @@ pub(crate) fn tell(tx: &mut Tx<'_>, contact: ContactRow, device: DeviceRow) -> R
             queue(tx, device, &letter)?;
         }
     }
-    // What others have left behind may have come to it just now.
-    moved::as_it_was_said(tx, device)
+    Ok(())
 }

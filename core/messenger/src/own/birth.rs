@@ -95,6 +95,8 @@ pub(crate) fn become_another(engine: &Engine, tx: &mut Tx<'_>, new: &Newborn) ->
         Some(root) => relays::leave_home(engine, tx, &own, root, batch)?,
         None => publish(tx, &own, &shorter, batch, times.network, chance)?,
     }
+    let (epoch, version) = super::epoch_and_version(tx)?;
+    conversation::goes_on(tx, epoch, version)?;
     match new.place {
         Place::Taken => handshake::ask_anew(tx, &own, batch, times, chance)?,
         Place::Beside => siblings::join(tx, times.network, chance)?,
@@ -257,10 +259,6 @@ fn forget_letters(
     for table in ["received_counter", "skipped_counter", "seen_inner"] {
         tx.execute(&format!("DELETE FROM {table}"), [])?;
     }
-    conversation::count_anew(tx)?;
-    // Their place in the conversation stays; what comes from now on is counted anew. What other devices of ours have said is theirs still.
-    tx.execute("UPDATE message SET peer_device = NULL WHERE peer_device IS NOT NULL AND sender != 0", [])?;
-    conversation::below_all_to_come(tx)?;
     tx.execute("DELETE FROM outbox WHERE ?1", [place == Place::Beside])?;
     outbox::moved::end_count(tx)?;
     outbox::moved::forget_what_is_bound(tx, 0)?;

@@ -274,6 +274,12 @@ pub(crate) fn epoch(view: &impl Query) -> Result<u32, StoreError> {
     view.one("SELECT epoch FROM account", [], |row| row.get(0))?.ok_or(StoreError::Corrupt)
 }
 
+/// Of the account's newest list, as far as this device knows.
+pub(crate) fn epoch_and_version(view: &impl Query) -> Result<(u32, u32), StoreError> {
+    let sql = "SELECT epoch, version FROM account";
+    view.one(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?.ok_or(StoreError::Corrupt)
+}
+
 /// What we call ourselves.
 pub(crate) fn name(view: &impl Query) -> Result<String, StoreError> {
     view.one("SELECT name FROM account", [], |row| row.get(0))?.ok_or(StoreError::Corrupt)

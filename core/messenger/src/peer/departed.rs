@@ -22,7 +22,7 @@ use crate::store::{Query, StoreError, Tx};
 const KNOWN_MAX: i64 = 1_024;
 /// Inboxes of all devices of a contact that are known, those that left among them: as many as that many devices list.
 const KNOWN_INBOXES_MAX: i64 = 4 * KNOWN_MAX;
-/// So many are forgotten in one turn: each is looked for among all messages.
+/// So many are forgotten in one turn: each is looked for among all contacts and devices.
 const FORGOTTEN_AT_ONCE: i64 = 16;
 
 /// Whether a list names more new devices, or inboxes of devices, than there is room for.
@@ -108,7 +108,6 @@ fn forget_inboxes(tx: &mut Tx<'_>, left: Timestamp) -> Result<(), StoreError> {
 
 fn forget_device(tx: &mut Tx<'_>, device: DeviceRow) -> Result<(), StoreError> {
     for change in [
-        "UPDATE message SET peer_device = NULL WHERE peer_device = ?1",
         "UPDATE contact SET asker = NULL WHERE asker = ?1",
         "UPDATE peer_device SET predecessor = NULL WHERE predecessor = ?1",
         "DELETE FROM received_counter WHERE peer_device = ?1",

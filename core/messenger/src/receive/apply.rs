@@ -79,20 +79,20 @@ impl Batch<'_, '_, '_> {
             let content = content_of(&authentic.letter, &contact, is_reply_alias).ok();
             let asks = content.as_ref().is_none_or(asks_to_be_confirmed);
             let (installed, letter) = self.keep_keys(&contact, device, authentic)?;
-            let order = self.count(&contact, device, &letter, asks)?;
+            self.count(&contact, device, &letter, asks)?;
             self.heed(&contact, device, &letter)?;
             let places = self.places_of(&contact, device, &inner_hash, &letter)?;
             match content {
                 Some(content) if contact.row == ContactRow::OWN => {
                     self.clear(&places)?;
-                    self.apply_own(device, &letter, order, content)?;
+                    self.apply_own(&contact, device, &letter, content)?;
                 }
                 // It was counted without having been seen, or has been since.
                 Some(Content::Text(text)) if !places.is_empty() => {
-                    self.say(&contact, &letter, order, Kind::Text, &text.body, &places)?;
+                    self.say(&contact, device, &letter, Kind::Text, &text.body, &places)?;
                 }
                 Some(Content::Unknown { fallback }) if !places.is_empty() => {
-                    self.say(&contact, &letter, order, Kind::Unknown, &fallback, &places)?;
+                    self.say(&contact, device, &letter, Kind::Unknown, &fallback, &places)?;
                 }
                 _ => self.clear(&places)?,
             }
@@ -144,7 +144,7 @@ impl Batch<'_, '_, '_> {
         }
         let is_of_handshake = matches!(content, Content::ContactAccept { .. } | Content::PairReady);
         let is_over = leads_astray || is_of_handshake && self.meet(&contact, device, letter.counter)? == Met::Late;
-        let order = self.count(&contact, device, &letter, asks_to_be_confirmed(&content))?;
+        self.count(&contact, device, &letter, asks_to_be_confirmed(&content))?;
         // One that left before and is new here was missing, whether or not that was known.
         self.device(&contact, device)?.news.was_missing |= !letter.earlier.is_empty();
         self.heed(&contact, device, &letter)?;
@@ -154,10 +154,10 @@ impl Batch<'_, '_, '_> {
                 if contact.row == ContactRow::OWN =>
             {
                 self.clear(&places)?;
-                self.apply_own(device, &letter, order, content)?;
+                self.apply_own(&contact, device, &letter, content)?;
             }
-            Content::Text(text) => self.say(&contact, &letter, order, Kind::Text, &text.body, &places)?,
-            Content::Unknown { fallback } => self.say(&contact, &letter, order, Kind::Unknown, &fallback, &places)?,
+            Content::Text(text) => self.say(&contact, device, &letter, Kind::Text, &text.body, &places)?,
+            Content::Unknown { fallback } => self.say(&contact, device, &letter, Kind::Unknown, &fallback, &places)?,
             content => {
                 self.clear(&places)?;
                 if !is_over {
@@ -184,20 +184,20 @@ impl Batch<'_, '_, '_> {
         device.counted.holds(tx, row, counter)
     }
 
-    /// Counts a letter, and moves the contiguous counter over what came early and what will not come. Says where it stands among the others.
+    /// Counts a letter, and moves the contiguous counter over what came early and what will not come.
     pub(super) fn count(
         &mut self,
         contact: &Contact,
         row: DeviceRow,
         letter: &Letter,
         asks_to_be_confirmed: bool,
-    ) -> Result<Order, StoreError> {
+    ) -> Result<(), StoreError> {
         let (tx, device) = self.tx_and_device(contact, row)?;
         let place = device.counted.add(tx, row, letter)?;
         device.changed = true;
         device.to_confirm += u32::from(asks_to_be_confirmed || place.closed_hole);
         device.news.add(News { lacks_more: place.lacks_more, was_missing: place.was_missing });
-        Ok(Order { device: row, counter: letter.counter, is_late: place.is_late, is_early: place.is_early })
+        Ok(())
     }
 
     /// What the letter says of our own letters, seals and of its sender's list.
@@ -315,12 +315,17 @@ impl Batch<'_, '_, '_> {
         Ok(())
     }
 
-    /// A message: in the first of the places that were left for it, or where its counter puts it.
+    /// What a letter says of where its message stands.
+    pub(super) fn order(&mut self, contact: &Contact, device: DeviceRow, letter: &Letter) -> Result<Order, StoreError> {
+        Ok(Order { line: self.device(contact, device)?.line, ordinal: letter.ordinal })
+    }
+
+    /// A message: in the first of the places that were left for it, or where its ordinal puts it.
     pub(super) fn say(
         &mut self,
         contact: &Contact,
+        device: DeviceRow,
         letter: &Letter,
-        order: Order,
         kind: Kind,
         text: &str,
         places: &[MessageRow],
@@ -336,30 +341,22 @@ impl Batch<'_, '_, '_> {
             text,
             content: &letter.content,
             state: MessageState::Received,
-            order: Some(order),
+            order: self.order(contact, device, letter)?,
         };
-        let Some((place, others)) = places.split_first() else {
-            match conversation::insert(self.tx, &new)? {
-                Some(row) => self.arrived(conversation, row, Some(order)),
-                None => self.came_again(&new)?,
+        if let Some((place, others)) = places.split_first()
+            && !conversation::belongs_elsewhere(self.tx, *place, &new)?
+        {
+            self.clear(others)?;
+            if conversation::take_place(self.tx, *place, &new)? {
+                self.received.messages.push(*place);
             }
             return Ok(());
-        };
-        if conversation::is_overtaken(self.tx, *place, &new)? {
-            let order = Some(Order { is_late: true, ..order });
-            match conversation::insert(self.tx, &NewMessage { order, ..new })? {
-                Some(row) => self.arrived(conversation, row, order),
-                None => self.came_again(&new)?,
-            }
-            // Which message is the last one is looked up now.
-            return self.clear(places);
         }
-        self.clear(others)?;
-        if conversation::take_place(self.tx, *place, &new)? {
-            self.received.messages.push(*place);
-            return Ok(());
+        if let Some(stored) = conversation::insert(self.tx, &new)? {
+            self.arrived(conversation, stored);
         }
-        self.came_again(&new)
+        // Which message is the last one is looked up then.
+        if places.is_empty() { Ok(()) } else { self.clear(places) }
     }
 }
 

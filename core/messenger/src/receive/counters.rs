@@ -7,7 +7,6 @@
 use rusqlite::params;
 use sotto_crypto::letter::{Counters, Letter};
 
-use crate::healing;
 use crate::peer::DeviceRow;
 use crate::store::column::{counter, stored};
 use crate::store::{Query, StoreError, Tx};
@@ -27,11 +26,6 @@ pub(super) struct Place {
     pub(super) lacks_more: bool,
     /// It is one of those that were missing.
     pub(super) was_missing: bool,
-    /// Something that its device made later came before it.
-    pub(super) is_late: bool,
-    /// Something that its device made earlier may still come, or be had for asking; or something later is here from before this device came in
-    /// the place of another.
-    pub(super) is_early: bool,
 }
 
 /// How far the letters of a device have come, during a batch.
@@ -42,20 +36,12 @@ pub(super) struct Counted {
     highest: u64,
     /// Whether something came beyond a hole: without, nothing is looked up.
     has_beyond: bool,
-    /// What was here already may be said again, in the place of another device: then every letter says where it belongs.
-    comes_again: bool,
 }
 
 impl Counted {
     pub(super) fn load(tx: &Tx<'_>, device: DeviceRow, contiguous: u64) -> Result<Self, StoreError> {
         let highest = highest(tx, device)?;
-        let comes_again = healing::is_asking_for_predecessor(tx)?;
-        Ok(Self {
-            contiguous,
-            highest: highest.unwrap_or(0).max(contiguous),
-            has_beyond: highest.is_some(),
-            comes_again,
-        })
+        Ok(Self { contiguous, highest: highest.unwrap_or(0).max(contiguous), has_beyond: highest.is_some() })
     }
 
     /// Whether a letter of that counter was taken already, or given up by its sender: unless that has not said yet whether it said
@@ -73,9 +59,8 @@ impl Counted {
     /// Counts a letter, whether it is new or not: what its sender gave up it says each time.
     pub(super) fn add(&mut self, tx: &mut Tx<'_>, device: DeviceRow, letter: &Letter) -> Result<Place, StoreError> {
         let is_between = letter.counter > self.contiguous && letter.counter < self.highest;
-        let is_late = letter.counter < self.highest;
         let mut place =
-            Place { is_late, was_missing: is_between && !self.holds(tx, device, letter.counter)?, ..Place::default() };
+            Place { was_missing: is_between && !self.holds(tx, device, letter.counter)?, ..Place::default() };
         if letter.counter <= self.contiguous {
             let only = Counters { first: letter.counter, last: letter.counter };
             place.was_missing |= forget_skipped(tx, device, only)?;
@@ -95,7 +80,6 @@ impl Counted {
         }
         place.lacks_more |= letter.counter > self.highest.max(self.contiguous).saturating_add(1);
         self.highest = self.highest.max(self.contiguous).max(letter.counter);
-        place.is_early = place.lacks_more || letter.counter > self.contiguous || self.comes_again;
         place.closed_hole = self.absorb(tx, device)?;
         Ok(place)
     }

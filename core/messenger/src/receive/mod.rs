@@ -37,12 +37,12 @@ use sotto_protocol::limits::{HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use sotto_protocol::{Timestamp, relay};
 
 use crate::contact::{self, Contact, ContactRow};
-use crate::conversation::{self, Arrivals, ConversationRow, MessageRow, NewMessage, Order};
+use crate::conversation::{self, Arrivals, ConversationRow, MessageRow, Stored};
 use crate::engine::Times;
 use crate::handshake::{self, Purpose};
 use crate::healing::{self, News};
 use crate::own::{self, Own};
-use crate::peer::{self, DeviceRow};
+use crate::peer::{self, DeviceRow, Line};
 use crate::records::Unopened;
 use crate::seal::SealIn;
 use crate::session::{self, SessionRow};
@@ -188,6 +188,8 @@ pub(super) struct Device {
     pub(super) listed: bool,
     pub(super) sessions: Vec<Stepped>,
     counted: Counted,
+    /// Of what it says.
+    pub(super) line: Line,
     /// Whether letters of it came that could not be opened.
     pub(super) has_unopened: bool,
     /// What the batch says of what is missing of its letters.
@@ -302,6 +304,7 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
                 listed: peer.listed,
                 sessions,
                 counted: Counted::load(self.tx, row, peer.received)?,
+                line: peer.line,
                 has_unopened: !unopened_of(self.tx, row, 1)?.is_empty(),
                 news: News::default(),
                 confirmed: peer.confirmed,
@@ -354,7 +357,8 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
     /// Lists changed in this batch: devices that were read before may have left theirs.
     fn relist(&mut self) -> Result<(), StoreError> {
         for (row, device) in &mut self.devices {
-            device.listed = peer::device_by_row(self.tx, *row)?.listed;
+            let known = peer::device_by_row(self.tx, *row)?;
+            (device.listed, device.line) = (known.listed, known.line);
         }
         Ok(())
     }
@@ -394,32 +398,23 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
     }
 
     /// A message of another has come.
-    fn arrived(&mut self, conversation: ConversationRow, row: MessageRow, order: Option<Order>) {
-        self.received.messages.push(row);
-        self.moved(conversation, row, order).unread += 1;
+    fn arrived(&mut self, conversation: ConversationRow, stored: Stored) {
+        self.received.messages.push(stored.row);
+        self.moved(conversation, stored).unread += 1;
     }
 
     /// A message of ours has come.
-    fn arrived_here(&mut self, conversation: ConversationRow, row: MessageRow, order: Order) {
+    fn arrived_here(&mut self, conversation: ConversationRow, stored: Stored) {
         self.received.own_messages += 1;
-        self.moved(conversation, row, Some(order));
+        self.moved(conversation, stored);
     }
 
-    /// A message that is here already has come.
-    fn came_again(&mut self, new: &NewMessage<'_>) -> Result<(), StoreError> {
-        if conversation::came_again(self.tx, new)? {
-            // What came last in this batch may stand elsewhere now, and which one is the last has been looked up.
-            self.conversations.entry(new.conversation).and_modify(|arrivals| arrivals.last = None);
-        }
-        Ok(())
-    }
-
-    fn moved(&mut self, conversation: ConversationRow, row: MessageRow, order: Option<Order>) -> &mut Arrivals {
+    fn moved(&mut self, conversation: ConversationRow, stored: Stored) -> &mut Arrivals {
         let now = self.now;
         let arrivals =
             self.conversations.entry(conversation).or_insert(Arrivals { last: None, last_at: now, unread: 0 });
-        if !order.is_some_and(|order| order.is_late) {
-            arrivals.last = arrivals.last.max(Some(row));
+        if stored.is_last {
+            arrivals.last = arrivals.last.max(Some(stored.row));
         }
         arrivals
     }

@@ -15,9 +15,9 @@ impl Batch<'_, '_, '_> {
     /// Heeds it. All of it is harmless to hear again.
     pub(super) fn apply_own(
         &mut self,
+        own: &Contact,
         device: DeviceRow,
         letter: &Letter,
-        order: Order,
         content: Content,
     ) -> Result<(), Fault> {
         match content {
@@ -27,6 +27,7 @@ impl Batch<'_, '_, '_> {
                     return Err(Fault::Refused("content_malformed"));
                 };
                 let conversation = self.conversation(&contact)?;
+                let order = self.order(own, device, letter)?;
                 self.say_own(conversation, letter, order, &said, &content)?;
             }
             Content::OwnDeviceSync(OwnDeviceSync::Contact(synced)) => {
@@ -43,6 +44,7 @@ impl Batch<'_, '_, '_> {
             }
             said => {
                 let conversation = ConversationRow(conversation::note_to_self(self.tx, &self.own.account)?.0);
+                let order = self.order(own, device, letter)?;
                 self.say_own(conversation, letter, order, &said, &letter.content)?;
             }
         }
@@ -88,11 +90,10 @@ impl Batch<'_, '_, '_> {
             content,
             // It has left the device that it was said on; what becomes of it is known there.
             state: MessageState::Sent,
-            order: Some(order),
+            order,
         };
-        match conversation::insert(self.tx, &new)? {
-            Some(row) => self.arrived_here(conversation, row, order),
-            None => self.came_again(&new)?,
+        if let Some(stored) = conversation::insert(self.tx, &new)? {
+            self.arrived_here(conversation, stored);
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use super::content::content_code;
 use super::open::Authentic;
 use super::{Batch, Fault, count_refusals, counters};
 use crate::contact::{self, Contact, ContactRow, ContactState};
-use crate::conversation::{self, ConversationRow, MessageRow, NewMessage};
+use crate::conversation::{self, ConversationRow, MessageRow, NewMessage, Order};
 use crate::peer::{self, DeviceRow};
 use crate::records::{Kind, MessageState, Missing, Unopened};
 use crate::store::{Query, StoreError, Tx};
@@ -65,8 +65,9 @@ pub(crate) fn give_up_asking(
     };
     let Some(conversation) = conversation else { return Ok(()) };
     let missing = missing(conversation, contact, MessageId::from_bytes(chance.bytes()), now, Missing::Unanswered);
-    if let Some(row) = conversation::insert(tx, &missing)? {
-        conversation::touch(tx, conversation, &conversation::Arrivals { last: Some(row), last_at: now, unread: 1 })?;
+    if let Some(stored) = conversation::insert(tx, &missing)? {
+        let arrivals = conversation::Arrivals { last: Some(stored.row), last_at: now, unread: 1 };
+        conversation::touch(tx, conversation, &arrivals)?;
     }
     Ok(())
 }
@@ -98,7 +99,7 @@ const fn missing(
         text: "",
         content: &[],
         state: MessageState::Received,
-        order: None,
+        order: Order::NONE,
     }
 }
 
@@ -134,11 +135,11 @@ impl Batch<'_, '_, '_> {
         count_refusals(self.tx, nonsense.code, 1)?;
         let inner_hash = authentic.inner_hash;
         let (installed, letter) = self.keep_keys(contact, device, authentic)?;
-        let order = self.count(contact, device, &letter, false)?;
+        self.count(contact, device, &letter, false)?;
         self.heed(contact, device, &letter)?;
         let places = self.places_of(contact, device, &inner_hash, &letter)?;
         if nonsense.is_shown {
-            self.say(contact, &letter, order, Kind::Missing(Missing::Malformed), "", &places)?;
+            self.say(contact, device, &letter, Kind::Missing(Missing::Malformed), "", &places)?;
         } else {
             self.clear(&places)?;
         }
@@ -194,13 +195,13 @@ impl Batch<'_, '_, '_> {
             kind: Kind::Unopened(cause),
             ..missing(conversation, contact.row, MessageId::from_bytes(id), self.now, Missing::Unanswered)
         };
-        let Some(row) = conversation::insert(self.tx, &new)? else { return Ok(()) };
+        let Some(stored) = conversation::insert(self.tx, &new)? else { return Ok(()) };
         self.tx.execute(
             "INSERT INTO unopened (hash, peer_device, message) VALUES (?1, ?2, ?3)",
-            params![hash, device.0, row.0],
+            params![hash, device.0, stored.row.0],
         )?;
         self.device(contact, device)?.has_unopened = true;
-        self.arrived(conversation, row, None);
+        self.arrived(conversation, stored);
         Ok(())
     }
 
@@ -271,8 +272,8 @@ impl Batch<'_, '_, '_> {
             // One line, however many there were.
             let conversation = self.conversation(contact)?;
             let missing = missing(conversation, contact.row, letter.message_id, self.now, Missing::GivenUp);
-            if let Some(row) = conversation::insert(self.tx, &missing)? {
-                self.arrived(conversation, row, None);
+            if let Some(stored) = conversation::insert(self.tx, &missing)? {
+                self.arrived(conversation, stored);
             }
         }
         Ok(())

@@ -3,7 +3,8 @@
 
 -- Single values: generation; is_copy, is_replaced: what this database was found to be; home_away_since: when a copy first asked the relay of
 -- the account's list in vain; born_with: the batch of calls that makes the device
--- known that it became; counted_anew_after: the newest message when it became another, whose senders count anew.
+-- known that it became; ordinals_from: behind which the ordinals of what is said here begin, since it became another;
+-- copied_after: the newest message when a copy was first opened; lists_have_moved: contacts' lists do not stand where they first did.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value ANY NOT NULL
@@ -202,7 +203,7 @@ CREATE TABLE contact (
 ) STRICT;
 
 CREATE TABLE peer_device (
-    id            INTEGER PRIMARY KEY,
+    id            INTEGER PRIMARY KEY AUTOINCREMENT, -- never given again: messages name lines
     contact       INTEGER NOT NULL REFERENCES contact (id),
     device        BLOB NOT NULL,
     ed25519       BLOB NOT NULL,
@@ -211,6 +212,7 @@ CREATE TABLE peer_device (
     left_at       INTEGER,                    -- when we read that it is listed no more; null: it is
     heard_out     INTEGER NOT NULL DEFAULT 0, -- for a while since then its letters are taken: another came in its place, by its own word
     predecessor   INTEGER REFERENCES peer_device (id), -- in whose place it came, by that one's word
+    line          INTEGER NOT NULL DEFAULT 0, -- whose ordinals it goes on with: the id of the first of those in whose place it came, or its own
     counter_sent  INTEGER NOT NULL DEFAULT 0, -- last counter given to a letter for it
     confirmed     INTEGER NOT NULL DEFAULT 0, -- highest contiguous counter it says it has
     received      INTEGER NOT NULL DEFAULT 0, -- highest contiguous counter received from it
@@ -228,10 +230,12 @@ CREATE TABLE peer_device (
     spoke_at      INTEGER NOT NULL DEFAULT 0, -- when it made its latest letter, by its clock
     pair_behind   INTEGER NOT NULL DEFAULT 0, -- it may come from a copy that knows the pair before: 1 it is to be told the one in use, 2 it was
     handed_over   INTEGER NOT NULL DEFAULT 0, -- of ours: it has got all contacts from here, or has them
+    chain_untold  INTEGER NOT NULL DEFAULT 0, -- of a contact's: it may know only where our lists stood before, and is to be told
     UNIQUE (contact, device)
 ) STRICT;
 CREATE INDEX peer_device_left ON peer_device (left_at) WHERE left_at IS NOT NULL;
 CREATE INDEX peer_device_behind ON peer_device (pair_behind) WHERE pair_behind = 1;
+CREATE INDEX peer_device_untold ON peer_device (chain_untold) WHERE chain_untold = 1;
 CREATE INDEX peer_device_ask ON peer_device (ask_at) WHERE ask_at IS NOT NULL;
 CREATE INDEX peer_device_confirm ON peer_device (confirm_due) WHERE confirm_due IS NOT NULL;
 
@@ -333,7 +337,8 @@ CREATE TABLE conversation (
     last_message INTEGER,                     -- message.id
     last_at      INTEGER NOT NULL DEFAULT 0,
     unread       INTEGER NOT NULL DEFAULT 0,
-    read_up_to   INTEGER NOT NULL DEFAULT 0   -- message.id
+    read_up_to   INTEGER NOT NULL DEFAULT 0,  -- message.id
+    ordinal      INTEGER NOT NULL DEFAULT 0   -- of what was said here last
 ) STRICT;
 CREATE INDEX conversation_by_time ON conversation (last_at DESC, id DESC);
 CREATE INDEX conversation_by_contact ON conversation (contact);
@@ -352,16 +357,16 @@ CREATE TABLE message (
     failure      INTEGER,
     cause        INTEGER,                     -- of kinds 3 to 5: why
     arrival      INTEGER,                     -- when it came late into its place: as which number; null: as its own
-    place        INTEGER NOT NULL,            -- order in the conversation, with the counter: its own id, or that of the first message that its
-                                              -- device made after it and that came before it
-    peer_device  INTEGER REFERENCES peer_device (id), -- whose it is, where that matters for the order; of ours: said on another device
-    counter      INTEGER NOT NULL DEFAULT 0   -- that device's, where something was missing below it when it came, or it was itself; else 0
+    place        INTEGER NOT NULL,            -- order in the conversation, with the ordinal: its own id, or that of the first message of its line
+                                              -- that stands behind it and was here before it
+    line         INTEGER NOT NULL DEFAULT 0,  -- peer_device.line of whoever said it; 0: said here, or nobody did
+    ordinal      INTEGER NOT NULL DEFAULT 0   -- where it stands in that line; 0: where it came
 ) STRICT;
 CREATE UNIQUE INDEX message_once ON message (conversation, sender, message_id);
 CREATE INDEX message_arrival ON message (arrival) WHERE arrival IS NOT NULL;
 -- In it the messages of a conversation stand in order: a page costs the same in a long conversation.
-CREATE INDEX message_by_conversation ON message (conversation, place, counter);
-CREATE INDEX message_by_counter ON message (peer_device, counter) WHERE counter > 0;
+CREATE INDEX message_by_conversation ON message (conversation, place, ordinal);
+CREATE INDEX message_by_ordinal ON message (conversation, line, ordinal) WHERE line > 0;
 
 -- Letters that came and could not be opened: their places in the conversation.
 CREATE TABLE unopened (

@@ -69,6 +69,7 @@ fn example(alice: &Person) -> Letter {
         reply_inbox: Some(alice.inbox().inbox),
         conversation: ConversationId::between(&alice.account(), &Person::new(2).account()),
         earlier: Vec::new(),
+        ordinal: 5,
         content: Content::Text(Text::plain("Grüezi")).encode().ok().unwrap(),
     }
 }
@@ -162,6 +163,10 @@ fn add_letters(scenarios: &mut Scenarios) {
     );
     changed("counter-zero", "counter-zero", "Letters count from 1.", &|message| message.counter = 0);
     changed("counter-too-high", "counter-too-high", "No store counts so far.", &|message| message.counter = 1 << 62);
+    changed("ordinal-too-high", "ordinal-too-high", "Nor does one order so much.", &|message| {
+        message.ordinal = 1 << 62;
+    });
+    changed("no-ordinal", "accepted", "It says nothing of where it stands.", &|message| message.ordinal = 0);
     changed("no-oldest", "bad-oldest", "It does not say what may still come.", &|message| message.oldest = 0);
     changed("oldest-behind-it", "bad-oldest", "What may still come begins behind it.", &|message| message.oldest = 4);
     changed("left-four-times-before", "accepted", "It left in four other ciphertexts before.", &|message| {

@@ -111,6 +111,7 @@ pub(crate) fn letter(error: &LetterError) -> &'static str {
         LetterError::WrongBinding => "wrong-binding",
         LetterError::CounterZero => "counter-zero",
         LetterError::CounterTooHigh => "counter-too-high",
+        LetterError::OrdinalTooHigh => "ordinal-too-high",
         LetterError::BadOldest => "bad-oldest",
         LetterError::TooManyEarlier => "too-many-earlier",
         LetterError::MissingReplyInbox => "missing-reply-inbox",

@@ -146,6 +146,7 @@ fn vouching(opener: OpenerHash) -> Letter {
         reply_inbox: None,
         conversation: ConversationId::from_bytes([0; 32]),
         earlier: Vec::new(),
+        ordinal: 0,
         content: Bytes::new(),
     }
 }
@@ -231,7 +232,8 @@ pub(crate) fn letter(vector: &Vector) -> Outcome {
         .text("counter", letter.counter)
         .text("oldest", letter.oldest)
         .text("confirmed", letter.confirmed)
-        .text("sent_at", letter.sent_at.as_ms());
+        .text("sent_at", letter.sent_at.as_ms())
+        .text("ordinal", letter.ordinal);
     let answers =
         answers.text("epoch", letter.head.epoch).text("version", letter.head.version).hex("head", letter.head.hash);
     let answers = answers.hex("opener", letter.opener.map_or_else(Vec::new, |opener| opener.as_bytes().to_vec()));

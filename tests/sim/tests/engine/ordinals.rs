@@ -1,0 +1,184 @@
+//! What a device says stands in the order in which it was said, whichever letter comes first and whoever has come in whose place meanwhile
+//! (docs/protocol.md, "Counters and confirmations"; PROTOCOL H2).
+
+use std::time::Duration;
+
+use sotto_sim::{Envelope, HeldPost, Person, World};
+
+use crate::rebirth::rest;
+
+/// Carol has something confirmed by alice, so that a copy of before is one.
+async fn outlives(world: &World, alice: &Person, carol: &Person) {
+    carol.say("alice", "to the one before").await.expect("they speak");
+    rest(world, &[carol, alice]).await;
+}
+
+/// Ends a device, and opens a copy of it.
+async fn restored(world: &World, device: Person, copy: sotto_sim::Backup) -> Person {
+    device.messenger.shut_down();
+    let secrets = device.secrets.clone();
+    world.restore(copy, secrets).await.expect("it opens")
+}
+
+/// Says something whose letters are on the way for now.
+async fn held(world: &World, from: &Person, to: &str, what: &[&str]) -> Vec<Envelope> {
+    let post = HeldPost::begin(&world.network);
+    let mut letters = Vec::new();
+    for what in what {
+        from.say(to, what).await.expect("they speak");
+        from.catch_up().await.expect("they speak");
+        letters.extend(post.take());
+    }
+    post.end(&world.network);
+    letters
+}
+
+#[tokio::test(start_paused = true)]
+async fn e4_messages_stand_in_the_order_in_which_they_were_said_whichever_comes_first() {
+    let (world, _, alice, bob) = World::contacts(1250).await;
+    let letters = held(&world, &alice, "bob", &["0", "1", "2", "3", "4"]).await;
+    bob.say("alice", "meanwhile").await.unwrap();
+    for number in [3, 1, 4, 0, 2] {
+        assert!(world.network.put(&letters[number]).await);
+        bob.catch_up().await.unwrap();
+    }
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["meanwhile", "0", "1", "2", "3", "4"]);
+    let last = "SELECT text FROM conversation JOIN message ON message.id = last_message";
+    assert_eq!(bob.database().texts(last), ["4"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_what_is_asked_for_stands_before_what_was_said_to_the_one_in_its_place_already() {
+    let (world, _, alice, bob) = World::contacts(1251).await;
+    bob.say("alice", "before the copy").await.unwrap();
+    rest(&world, &[&bob, &alice]).await;
+    let copy = world.back_up(&alice);
+    for what in ["one", "two"] {
+        bob.say("alice", what).await.unwrap();
+    }
+    rest(&world, &[&bob, &alice]).await;
+    alice.say("bob", "they came").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    alice.messenger.shut_down();
+    let post = HeldPost::begin(&world.network);
+    let alice = world.restore(copy, alice.secrets.clone()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let asking = post.take();
+    assert!(!asking.is_empty());
+    post.end(&world.network);
+    // He has read of her before he hears her.
+    bob.database().change("UPDATE contact SET manifest_read_at = 0");
+    bob.say("alice", "three").await.unwrap();
+    bob.catch_up().await.unwrap();
+    alice.catch_up().await.unwrap();
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["before the copy", "three"]);
+    for letter in &asking {
+        assert!(world.network.put(letter).await);
+    }
+    rest(&world, &[&bob, &alice]).await;
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["before the copy", "one", "two", "three"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_what_a_device_had_said_stands_before_what_those_in_its_place_say() {
+    let (world, relay, alice, bob) = World::contacts(1252).await;
+    let carol = world.person("carol", std::slice::from_ref(&relay)).await.unwrap();
+    world.introduce(&alice, &carol).await.unwrap();
+    alice.say("bob", "before").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    let copy = world.back_up(&alice);
+    let of_the_first = held(&world, &alice, "bob", &["first, 1", "first, 2"]).await;
+    outlives(&world, &alice, &carol).await;
+    let alice = restored(&world, alice, copy).await;
+    // Said on the copy, before it is another device.
+    alice.say("bob", "second, 0").await.unwrap();
+    rest(&world, &[&alice, &carol, &bob]).await;
+    alice.say("bob", "second, 1").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    let copy = world.back_up(&alice);
+    let of_the_second = held(&world, &alice, "bob", &["second, 2", "second, 3"]).await;
+    outlives(&world, &alice, &carol).await;
+    // With its keystore: a relay shows it to be a copy.
+    alice.messenger.shut_down();
+    let secrets = copy.secrets.copy();
+    let alice = world.restore(copy, secrets).await.unwrap();
+    alice.say("bob", "third, 0").await.unwrap();
+    rest(&world, &[&alice, &carol, &bob]).await;
+    alice.say("bob", "third, 1").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    for letter in of_the_second.iter().rev().chain(of_the_first.iter().rev()) {
+        assert!(world.network.put(letter).await);
+        bob.catch_up().await.unwrap();
+    }
+    let said = bob.transcript("alice").await.unwrap();
+    let firsts = ["before", "first, 1", "first, 2"];
+    let seconds = ["second, 0", "second, 1", "second, 2", "second, 3"];
+    assert_eq!(said, [&firsts[..], &seconds[..], &["third, 0", "third, 1"]].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_what_was_said_in_a_conversation_that_a_copy_does_not_know_stands_before_what_is_said_in_it_then() {
+    let (world, relay, alice, bob) = World::contacts(1253).await;
+    let dave = world.person("dave", std::slice::from_ref(&relay)).await.unwrap();
+    let copy = world.back_up(&dave);
+    world.introduce(&alice, &dave).await.unwrap();
+    for (from, to, what) in [
+        (&alice, "dave", "hers, 1"),
+        (&dave, "alice", "his, 1"),
+        (&dave, "alice", "his, 2"),
+        (&alice, "dave", "hers, 2"),
+    ] {
+        from.say(to, what).await.unwrap();
+        rest(&world, &[&alice, &dave]).await;
+    }
+    let dave = restored(&world, dave, copy).await;
+    dave.catch_up().await.unwrap();
+    alice.say("dave", "hers, 3").await.unwrap();
+    world.wait(Duration::from_secs(20 * 60)).await;
+    world.introduce(&alice, &dave).await.unwrap();
+    dave.say("alice", "his, 3").await.unwrap();
+    rest(&world, &[&dave, &alice, &bob]).await;
+    assert_eq!(dave.transcript("alice").await.unwrap(), ["hers, 1", "hers, 2", "hers, 3", "his, 3"]);
+    let said = ["hers, 1", "his, 1", "his, 2", "hers, 2", "hers, 3", "his, 3"];
+    assert_eq!(alice.transcript("dave").await.unwrap(), said);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_stands_before_none_that_came_long_ago() {
+    let (world, _, alice, bob) = World::contacts(1257).await;
+    for (text, ordinal) in [("the first", 1000), ("far ahead", (1_i64 << 62) - 1)] {
+        alice.database().change(&format!("UPDATE conversation SET ordinal = {ordinal} - 1"));
+        alice.say("bob", text).await.unwrap();
+        rest(&world, &[&alice, &bob]).await;
+    }
+    alice.database().change("UPDATE conversation SET ordinal = 0");
+    alice.say("bob", "put before both").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["put before both", "the first", "far ahead"]);
+    let [alice, bob] = world.switched_off([alice, bob], Duration::from_secs(75 * 24 * 3600)).await.unwrap();
+    for text in ["where it came", "and the next"] {
+        alice.say("bob", text).await.unwrap();
+        rest(&world, &[&alice, &bob]).await;
+    }
+    let said = ["put before both", "the first", "far ahead", "where it came", "and the next"];
+    assert_eq!(bob.transcript("alice").await.unwrap(), said);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_handed_over_to_a_device_in_anothers_place_comes_as_it_was_said() {
+    let (world, _, alice, bob) = World::contacts(1258).await;
+    bob.say("alice", "before the copy").await.unwrap();
+    rest(&world, &[&bob, &alice]).await;
+    let copy = world.back_up(&alice);
+    for number in 0..5 {
+        bob.say("alice", &number.to_string()).await.unwrap();
+    }
+    rest(&world, &[&bob, &alice]).await;
+    alice.say("bob", "they came").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    let alice = restored(&world, alice, copy).await;
+    rest(&world, &[&alice, &bob, &alice]).await;
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["before the copy", "0", "1", "2", "3", "4"]);
+    let arrived = "SELECT text FROM message WHERE state = 10 AND kind = 1 ORDER BY id";
+    assert_eq!(alice.database().texts(arrived), ["before the copy", "0", "1", "2", "3", "4"]);
+}
