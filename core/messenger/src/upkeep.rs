@@ -107,7 +107,7 @@ fn due_at(engine: &Engine, view: &Connection) -> Result<Timestamp, StoreError> {
     let others = others.chain(outbox::unanswered::due_at(view, now)?).chain(outbox::again::due_at(view, now)?);
     let others = others.chain(own::left_due_at(view)?.filter(|_| knows_the_time));
     let others = others.chain(healing::due_at(engine, view)?).chain(healing::predecessors_due_at(view)?);
-    let is_to_tell = !contact::pair_change::behind(view)?.is_empty();
+    let is_to_tell = !contact::pair_change::behind(view)?.is_empty() || !own::know_no_chain(view)?.is_empty();
     let others = others.chain(is_to_tell.then_some(Timestamp::EPOCH));
     let others = others.chain(prekey::due_at(view, now, knows_the_time)?);
     Ok(others.fold(own::list_due_at(view, issued_at, now)?, Timestamp::min))
@@ -134,6 +134,7 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
     healing::ask_what_is_due(engine, tx, now)?;
     healing::ask_for_predecessors(tx, now, &engine.chance())?;
     handshake::tell_successors(tx, &engine.own(), now, &mut engine.chance())?;
+    own::tell_newcomers_of_chain(tx, &engine.own(), now, &mut engine.chance())?;
     sure_now.map_or(Ok(()), |sure_now| forget_what_is_over(engine, tx, sure_now))
 }
 

@@ -19,7 +19,7 @@ use crate::conversation::MessageRow;
 use crate::records::KeyChange;
 use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
-use crate::{conversation, outbox, peer};
+use crate::{conversation, outbox, own, peer};
 
 /// How long a letter of an unknown device waits for the next look at its owner's list.
 const WAITING_READ_AGAIN: Duration = Duration::from_secs(6 * 3600);
@@ -160,6 +160,7 @@ pub(super) fn believe(
         return Ok(None);
     }
     outbox::newcomer::welcome(tx, row, manifest, &before, is_later_epoch, now)?;
+    own::newcomers_know_no_chain(tx, row, &before)?;
     let are_declared =
         new.try_fold(true, |all, device| Ok::<_, StoreError>(all && peer::has_predecessor(tx, row, &device.id)?))?;
     let change = match (is_later_epoch, are_declared) {

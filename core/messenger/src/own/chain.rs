@@ -26,7 +26,10 @@ use crate::world::Chance;
 pub(crate) use behind::{begin_behind, end_of_chain, ends_of_chains};
 pub(crate) use ends::{chain_is_gone, delete};
 pub(super) use ends::{close_former, forget_retired};
-pub(crate) use told::{contacts_card, contacts_manifest, head_for};
+pub(crate) use told::{
+    contacts_card, contacts_manifest, head_for, is_told_of_chain, know_no_chain, newcomers_know_no_chain,
+    tell_newcomers_of_chain,
+};
 
 /// Who reads a chain that we write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -345,6 +348,9 @@ pub(super) fn move_chain(
         "UPDATE own_chain SET audience = ?2, ends_at = ?3 WHERE audience = ?1",
         params![purpose.code(), before.code(), ms(ends_at)],
     )?;
+    if purpose == Chain::Contacts {
+        told::lists_have_moved(tx)?;
+    }
     let (chain, key) = (ChainId::from_bytes(chance.bytes()), ChainKey::generate(chance));
     begin_with(tx, batch, purpose, relay, chain, &key, seal, &manifest, chance)?;
     if purpose == Chain::OwnDevices { Ok(siblings::chain_moved(tx)?) } else { Ok(()) }

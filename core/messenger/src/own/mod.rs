@@ -41,7 +41,8 @@ pub(crate) use birth::{
 };
 pub(crate) use chain::{
     Chain, begin_behind, begin_chain, chain_is_gone, contacts_card, contacts_manifest, delete as delete_chain,
-    end_of_chain, ends_of_chains, head_for, renew_manifest, signed, write_key,
+    end_of_chain, ends_of_chains, head_for, is_told_of_chain, know_no_chain, newcomers_know_no_chain, renew_manifest,
+    signed, tell_newcomers_of_chain, write_key,
 };
 pub(crate) use heads::{read_others as read_other_chains, read_own_list};
 pub(crate) use list::list_due_at;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sotto_core::{Error, InputError};
+use sotto_core::{Error, InputError, danger};
 use sotto_protocol::RelayAddress;
 use sotto_protocol::request::path;
 use sotto_sim::{Fate, Person, World};
@@ -116,6 +116,33 @@ async fn an_account_moves_to_another_relay_while_its_contact_is_away_for_a_week(
     bob.catch_up().await.unwrap();
     assert_eq!(bob.transcript("alice").await.unwrap(), ["where are you?", "here"]);
     assert_eq!(bob.contact("alice").await.unwrap().trust, sotto_core::records::Trust::Sound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_contacts_new_device_hears_where_lists_stand_though_it_comes_from_a_copy_of_before() {
+    let (world, relays, alice, bob) = apart(742, &["one.example", "two.example", "his.example"]).await;
+    danger::expect_siblings(&bob.messenger).await.unwrap();
+    alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    let copy = world.back_up(&bob);
+    alice.messenger.remove_relay(relays[0].clone()).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    // For good.
+    world.network.set_down(&relays[0], true);
+    let tablet = world.open_beside(copy).await.unwrap();
+    world.settle(&[&tablet, &bob]).await.unwrap();
+    world.wait(2 * DAY).await;
+    alice.say("bob", "for which she reads his list").await.unwrap();
+    for _ in 0..3 {
+        for person in [&alice, &bob, &tablet] {
+            let _ = person.catch_up().await;
+        }
+    }
+    tablet.say("alice", "from the tablet").await.unwrap();
+    for person in [&tablet, &alice] {
+        let _ = person.catch_up().await;
+    }
+    assert_eq!(alice.transcript("bob").await.unwrap(), ["for which she reads his list", "from the tablet"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,13 +1,18 @@
 //! What others are told of our chains: where they are, and the last list in them that is known to stand.
 
-use sotto_crypto::letter::Card;
+use rusqlite::params;
+use sotto_crypto::letter::{Card, Content};
 use sotto_crypto::manifest::{Head, VerifiedManifest};
 use sotto_crypto::secret::ChainKey;
-use sotto_protocol::{Bytes, ChainId};
+use sotto_protocol::{Bytes, ChainId, DeviceId, Timestamp};
 
 use super::{Chain, Own};
 use crate::contact::ContactRow;
-use crate::store::{Query, StoreError};
+use crate::error::Error;
+use crate::outbox;
+use crate::peer::{self, DeviceRow};
+use crate::store::{Query, StoreError, Tx};
+use crate::world::Chance;
 
 /// The card that contacts get, with the head of its chain.
 pub(crate) fn contacts_card(view: &impl Query, own: &Own) -> Result<(Card, Head), StoreError> {
@@ -48,4 +53,79 @@ pub(crate) fn contacts_manifest(view: &impl Query) -> Result<Bytes, StoreError> 
         |row| row.get(0),
     )?;
     Ok(manifest.ok_or(StoreError::Corrupt)?.into())
+}
+
+/// Contacts' lists stand elsewhere from now on. Whoever has a device later may bring it what was known before.
+pub(super) fn lists_have_moved(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    tx.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('lists_have_moved', 1)", []).map(drop)
+}
+
+/// Devices of a contact that were not known `before` know of our lists what somebody else has told them, or a copy: perhaps where those stood
+/// before.
+pub(crate) fn newcomers_know_no_chain(
+    tx: &mut Tx<'_>,
+    contact: ContactRow,
+    before: &[DeviceId],
+) -> Result<(), StoreError> {
+    if tx.one("SELECT 1 FROM meta WHERE key = 'lists_have_moved'", [], |_| Ok(()))?.is_none() {
+        return Ok(());
+    }
+    for device in peer::device_ids(tx, contact)?.iter().filter(|device| !before.contains(device)) {
+        let sql = "UPDATE peer_device SET chain_untold = 1 WHERE contact = ?1 AND device = ?2";
+        tx.execute(sql, params![contact.0, device.as_ref()])?;
+    }
+    Ok(())
+}
+
+/// Devices of contacts that are to be told where our lists stand, once they do. In this order: as a rule there is none, and it is looked at
+/// with every wake-up.
+const KNOW_NO_CHAIN: &str = "
+    SELECT peer_device.id FROM peer_device CROSS JOIN contact ON contact.id = peer_device.contact
+    WHERE chain_untold = 1 AND listed = 1 AND contact.state = 3 AND contact.claim IS NULL
+    AND NOT EXISTS (SELECT 1 FROM own_chain CROSS JOIN relay_task ON relay_task.subject = own_chain.chain WHERE audience = ?1)
+    ORDER BY peer_device.id";
+
+/// Those devices.
+pub(crate) fn know_no_chain(view: &impl Query) -> Result<Vec<DeviceRow>, StoreError> {
+    view.all(KNOW_NO_CHAIN, [Chain::Contacts.code()], |row| row.get(0).map(DeviceRow))
+}
+
+/// Tells them.
+pub(crate) fn tell_newcomers_of_chain(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    now: Timestamp,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    let devices = know_no_chain(tx)?;
+    if devices.is_empty() {
+        return Ok(());
+    }
+    for device in &devices {
+        is_told_of_chain(tx, *device)?;
+    }
+    let card = Content::CardChange(contacts_card(tx, own)?.0);
+    outbox::queue_content_to(tx, &devices, &card, None, None, now, chance)
+}
+
+/// It is being told.
+pub(crate) fn is_told_of_chain(tx: &mut Tx<'_>, device: DeviceRow) -> Result<(), StoreError> {
+    tx.execute("UPDATE peer_device SET chain_untold = 0 WHERE id = ?1", [device.0]).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::KNOW_NO_CHAIN;
+
+    #[test]
+    fn who_is_to_be_told_is_found_without_a_look_at_every_device() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("../../store/schema.sql")).unwrap();
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {KNOW_NO_CHAIN}")).unwrap();
+        let steps = statement.query_map([1], |row| row.get(3)).unwrap();
+        let steps: Vec<String> = steps.collect::<Result<_, _>>().unwrap();
+        assert!(steps.iter().any(|step| step.contains("peer_device_untold")), "{steps:?}");
+    }
 }
