@@ -4,7 +4,8 @@
 //! nobody knows it before that list stands, and a relay that dies at the wrong moment would keep it from everybody. So what a relay was asked
 //! for once in vain is not waited for, as long as another inbox has everything: the inbox leaves the list before it was on it, the list is
 //! signed again behind what stands, and the relay is asked again later, more and more rarely. One that the user has just taken is waited for,
-//! for a day: everything that the account says later stands behind it.
+//! for a day: everything that the account says later stands behind it. Another device may have written the account's own list meanwhile, of a
+//! copy that knew the inbox: then the others wait in its place.
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ const STUCK: &str = "
     WHERE owner_key_sealed IS NOT NULL AND leaving_at IS NULL AND put.kind IN (1, 3) AND put.failed_at > 0
     AND (put.batch = ?1 OR put.failed_at <= ?2 OR own_inbox.relay IN (SELECT relay FROM relay_to_join))
     AND EXISTS (SELECT 1 FROM relay_task AS list JOIN own_chain ON own_chain.chain = list.subject
-                WHERE list.batch = put.batch AND list.kind = 4 AND own_chain.audience = 0)";
+                WHERE list.batch = put.batch AND list.kind = 4 AND own_chain.audience IN (0, 1))";
 
 /// Whether an inbox on our list waits for nothing.
 const HAS_ANOTHER: &str = "

@@ -374,3 +374,29 @@ async fn a_new_device_writes_to_a_contact_whose_home_is_gone() {
     world.settle(&[&tablet, &alice, &bob]).await.unwrap();
     assert_eq!(bob.transcript("alice").await.unwrap(), ["by the list that is known"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn b6_no_list_of_two_devices_waits_for_a_relay_that_was_just_taken_and_is_gone() {
+    let (world, _, alice, bob) = World::contacts(1318).await;
+    danger::expect_siblings(&alice.messenger).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let other = world.network.add_relay("other.example");
+    alice.messenger.add_relay(other.clone(), String::new()).await.unwrap();
+    // For good, before anything was put there.
+    world.network.set_down(&other, true);
+    let tablet = world.open_beside(world.back_up(&alice)).await.unwrap();
+    for _ in 0..3 {
+        for person in [&tablet, &alice] {
+            let _ = person.catch_up().await;
+        }
+        world.wait(DAY).await;
+    }
+    bob.say("alice", "to both").await.unwrap();
+    for person in [&bob, &alice, &tablet] {
+        let _ = person.catch_up().await;
+    }
+    assert_eq!(listed(&bob, 1).await, 2);
+    assert_eq!(tablet.transcript("bob").await.unwrap(), ["to both"]);
+    let list = "SELECT count(*) FROM relay_task JOIN own_chain ON own_chain.chain = relay_task.subject";
+    assert_eq!(alice.database().number(list), 0, "no list waits for that relay");
+}
