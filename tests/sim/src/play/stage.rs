@@ -60,6 +60,8 @@ struct House {
     is_dead: bool,
     /// Somebody has left it, and not everybody may know.
     is_left: bool,
+    /// It came back from a backup.
+    is_set_back: bool,
     hangs: bool,
 }
 
@@ -153,6 +155,7 @@ impl<'a> Stage<'a> {
                 copies: Vec::new(),
                 is_dead: false,
                 is_left: false,
+                is_set_back: false,
                 hangs: false,
             };
             self.houses.push(house);
@@ -289,6 +292,7 @@ impl<'a> Stage<'a> {
             Step::RelayRestored(relay) => {
                 if let Some((copy, copied_at)) = self.houses[*relay].copies.pop() {
                     self.houses[*relay].directory = copy;
+                    self.houses[*relay].is_set_back = true;
                     self.network.is_restored(self.houses[*relay].address.name(), copied_at);
                     self.ledger.is_mail_lost = true;
                     self.start_relay(*relay)?;

@@ -6,7 +6,7 @@ use super::{AN_HOUR, BEHIND_A_CLOCK, BEHIND_LOST_MAIL, Meeting, PATIENCE, ROUND,
 use crate::Weather;
 use crate::device::Device;
 use crate::play::promises::{Promise, Shown, Transcript, Violation, broken};
-use crate::play::ratchets;
+use crate::play::{ENDS_EARLY, ratchets};
 use crate::schedule::{PEOPLE, lasting};
 
 impl Stage<'_> {
@@ -91,6 +91,12 @@ impl Stage<'_> {
             }
             self.catch_up_all().await?;
             let shown = self.look().await?;
+            if let Some(whose) = self.sees_fork() {
+                self.tell(&format!(
+                    "{ENDS_EARLY}: two devices of {whose}'s wrote two lists on both sides of a backup (docs/limits.md)"
+                ));
+                return self.keys_served_once();
+            }
             missing = match self.ledger.missing(&shown).or_else(|| self.unknown()).or_else(|| self.stuck()) {
                 Some(missing) => Some(missing),
                 None => self.disagreement().await?,
@@ -105,6 +111,23 @@ impl Stage<'_> {
         // The cause before what came of it.
         self.keys_served_once()?;
         missing.map_or(Ok(()), Err)
+    }
+
+    /// Whose lists a contact cannot tell from a thief's: two devices wrote them, one before their relay came back from a backup and one after.
+    /// Nothing goes to them any more (docs/limits.md).
+    fn sees_fork(&self) -> Option<&'static str> {
+        if !self.houses.iter().any(|house| house.is_set_back) {
+            return None;
+        }
+        let accounts = self
+            .begun
+            .iter()
+            .flat_map(|device| self.database(*device).blobs("SELECT account FROM contact WHERE trust = 1 AND id != 0"));
+        let mut people = accounts.filter_map(|account| self.accounts.iter().position(|of| of.as_ref() == account));
+        let has_several =
+            |person: usize| self.begun.iter().filter(|device| self.cast.devices[**device] == person).count() > 1;
+        let was_set_back = |person: usize| self.listed[person].iter().any(|relay| self.houses[*relay].is_set_back);
+        people.find(|person| has_several(*person) && was_set_back(*person)).map(|person| PEOPLE[person])
     }
 
     /// A device that no list of its account names.
