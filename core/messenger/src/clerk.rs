@@ -215,7 +215,12 @@ async fn work_off(
                                     own::was_appended(tx, &engine.own(), &chain, now, &mut engine.chance())?;
                                 }
                                 (Subject::Inbox(inbox), Kind::InboxDelete) => own::is_deleted(tx, &inbox)?,
-                                (Subject::Inbox(_), _) => own::go_on_without_stuck(engine, tx)?,
+                                (Subject::Inbox(inbox), kind) => {
+                                    if kind == Kind::PrekeyPut {
+                                        prekey::were_taken(tx, &inbox, engine.judging_now())?;
+                                    }
+                                    own::go_on_without_stuck(engine, tx)?;
+                                }
                             }
                             Ok(())
                         })

@@ -1,8 +1,8 @@
 //! Our prekeys: what strangers and contacts claim from our relays before their first letter.
 //!
 //! A bundle is renewed every 48 hours with a new KEM key; one-time keys have a schedule of their own (`one_time.rs`).
-//! A retired KEM key is erased once every relay has been drained a week after its retirement, at the latest after 37 days (PROTOCOL
-//! D4); until then letters sealed to it may still arrive. The last-resort key rotates no faster, because vodozemac keeps two.
+//! A retired KEM key is erased once every relay has been drained a week after its relay has taken the next one, at the latest 37 days after
+//! its retirement (PROTOCOL D4); until then letters sealed to it may still arrive. The last-resort key rotates no faster, because vodozemac keeps two.
 //! Everything is decided and written in one transaction; the relay hears of it through tasks.
 
 mod one_time;
@@ -14,7 +14,7 @@ use sotto_crypto::kem::KemPrivateKey;
 use sotto_crypto::olm::OlmAccount;
 use sotto_crypto::prekey::{seal_bundle, sign_kem_key, sign_last_resort_key};
 use sotto_protocol::limits::{BUNDLE_RENEWED, BUNDLE_VALID, DATED_AHEAD_MAX};
-use sotto_protocol::{KeyId, Timestamp, relay};
+use sotto_protocol::{InboxId, KeyId, Timestamp, relay};
 
 use crate::engine::Times;
 use crate::own::{self, Own, OwnInbox};
@@ -26,8 +26,8 @@ use crate::world::Chance;
 
 pub(crate) use one_time::{one_time_key_used, one_time_keys_left};
 
-/// How long every relay must have been drained after a KEM key retired before it is erased early.
-const DRAINED_AFTER_RETIREMENT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long after a KEM key was replaced every relay must have been drained before it is erased early.
+const DRAINED_AFTER_REPLACEMENT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// When something that was dated `made_at`, and lives for `period`, is due to be made anew: at once when it is dated further ahead than
 /// others believe. A relay's clock was wrong then, and has been set right since.
@@ -50,20 +50,20 @@ pub(crate) fn due_at(view: &impl Query, now: Timestamp, knows_the_time: bool) ->
 /// last day of any.
 const IS_WAITED_FOR: &str = "key_id IN (SELECT substr(header, 2, 8) FROM waiting WHERE substr(header, 1, 1) = x'11')";
 
+/// When a retired KEM key was offered last, or null while its relay may still hand it out: an inbox that we have left gives out nothing.
+const OFFERED_UNTIL: &str = "iif(inbox IN (SELECT inbox FROM own_inbox WHERE owner_key_sealed IS NOT NULL AND leaving_at IS NULL), replaced_at, retired_at)";
+
 /// When the oldest retired KEM key must go: at once when every relay has been drained for long enough.
 fn erasure_due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
-    let oldest = |is_waited_for: bool| {
-        let sql = format!("SELECT min(retired_at) FROM kem_key WHERE ({IS_WAITED_FOR}) = ?1");
-        let oldest = view.one(&sql, [is_waited_for], |row| row.get::<_, Option<i64>>(0))?;
-        Ok::<_, StoreError>(oldest.flatten().map(timestamp))
-    };
-    let drained_at = drained_at(view)?;
-    let erased_at = |retired_at: Timestamp| {
-        let is_drained = drained_at >= retired_at.after(DRAINED_AFTER_RETIREMENT);
-        if is_drained { Timestamp::EPOCH } else { retired_at.after(BUNDLE_VALID) }
-    };
-    let waited_for = oldest(true)?.map(|retired_at| retired_at.after(BUNDLE_VALID));
-    Ok(oldest(false)?.map(erased_at).into_iter().chain(waited_for).min())
+    let drained = ms(drained_at(view)?.before(DRAINED_AFTER_REPLACEMENT));
+    let early = format!(
+        "SELECT 1 FROM kem_key WHERE retired_at IS NOT NULL AND {OFFERED_UNTIL} <= ?1 AND NOT ({IS_WAITED_FOR}) LIMIT 1"
+    );
+    if view.one(&early, [drained], |_| Ok(()))?.is_some() {
+        return Ok(Some(Timestamp::EPOCH));
+    }
+    let oldest = view.one("SELECT min(retired_at) FROM kem_key", [], |row| row.get::<_, Option<i64>>(0))?;
+    Ok(oldest.flatten().map(|retired_at| timestamp(retired_at).after(BUNDLE_VALID)))
 }
 
 /// When our own relays were last drained, all of them.
@@ -157,13 +157,28 @@ fn put_bundle(
     let private = KemPrivateKey::generate(chance);
     let key_id = KeyId::from_bytes(chance.bytes());
     tx.execute(
-        "INSERT INTO kem_key (key_id, private_sealed, created_at) VALUES (?1, ?2, ?3)",
-        params![key_id.as_ref(), own.seal.seal("kem_key", key_id.as_ref(), &private, chance), ms(made_at)],
+        "INSERT INTO kem_key (key_id, private_sealed, created_at, inbox) VALUES (?1, ?2, ?3, ?4)",
+        params![
+            key_id.as_ref(),
+            own.seal.seal("kem_key", key_id.as_ref(), &private, chance),
+            ms(made_at),
+            inbox.inbox.as_ref()
+        ],
     )?;
     let kem = sign_kem_key(olm, &own.party.name(), key_id, &private.public(), now);
     let bundle = seal_bundle(&kem, &last_resort, &inbox.prekey_key, &inbox.inbox, chance);
     let body = relay::PrekeyPut { inbox: inbox.inbox.into(), bundle: bundle.into(), ..Default::default() };
     task::queue(tx, batch, &inbox.relay, Subject::Inbox(inbox.inbox), task::Kind::PrekeyPut, &body)
+}
+
+/// A relay has taken prekeys for an inbox of ours. Where it has them all, it hands out none of those that have retired any more.
+pub(crate) fn were_taken(tx: &mut Tx<'_>, inbox: &InboxId, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE kem_key SET replaced_at = ?2 WHERE inbox = ?1 AND retired_at IS NOT NULL AND replaced_at IS NULL
+         AND NOT EXISTS (SELECT 1 FROM relay_task WHERE subject = ?1 AND kind = ?3)",
+        params![inbox.as_ref(), ms(now), task::Kind::PrekeyPut.code()],
+    )?;
+    Ok(())
 }
 
 /// New prekeys for an inbox whose relay may hand out old ones. Those that it has keep their private halves, and no renewal is put off: a
@@ -204,10 +219,10 @@ fn forget_tombstones(tx: &mut Tx<'_>, olm: &OlmAccount) -> Result<(), StoreError
 }
 
 fn erase_retired(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
-    let drained = ms(drained_at(tx)?.before(DRAINED_AFTER_RETIREMENT));
+    let drained = ms(drained_at(tx)?.before(DRAINED_AFTER_REPLACEMENT));
     tx.execute(
         &format!(
-            "DELETE FROM kem_key WHERE retired_at IS NOT NULL AND (retired_at <= ?2 OR (retired_at <= ?1 AND NOT ({IS_WAITED_FOR})))"
+            "DELETE FROM kem_key WHERE retired_at IS NOT NULL AND (retired_at <= ?2 OR ({OFFERED_UNTIL} <= ?1 AND NOT ({IS_WAITED_FOR})))"
         ),
         params![drained, ms(now.before(BUNDLE_VALID))],
     )?;
@@ -235,11 +250,13 @@ mod tests {
             "PRAGMA foreign_keys = OFF;
              INSERT INTO own_inbox (id, own_device, position, relay, inbox, prekey_key, owner_key_sealed, manage_key_sealed, drained_at)
                  VALUES (1, 1, 0, '', x'', x'', x'', x'', 864000000);
-             INSERT INTO kem_key VALUES (x'0102030405060708', x'', 0, 0);",
+             INSERT INTO kem_key VALUES (x'0102030405060708', x'', 0, 0, x'', 0);",
         )
         .unwrap();
         assert_eq!(erasure_due_at(&view).unwrap(), Some(Timestamp::EPOCH), "drained on the tenth day");
         view.execute_batch("INSERT INTO waiting VALUES (1, 1, 1, x'11010203040506070899', x'', 0, 2)").unwrap();
         assert_eq!(erasure_due_at(&view).unwrap(), Some(Timestamp::EPOCH.after(BUNDLE_VALID)));
+        view.execute_batch("DELETE FROM waiting; UPDATE kem_key SET replaced_at = NULL").unwrap();
+        assert_eq!(erasure_due_at(&view).unwrap(), Some(Timestamp::EPOCH.after(BUNDLE_VALID)), "it is offered still");
     }
 }

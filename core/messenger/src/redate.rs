@@ -18,7 +18,7 @@ use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
 /// Columns that hold when something happened here, with the rows in which it still matters.
-const PAST: [(&str, &str, &str); 15] = [
+const PAST: [(&str, &str, &str); 16] = [
     ("outbox", "accepted_at", "state = 2"),
     ("relay_out", "since", "1"),
     ("outbox", "encrypted_at", "state <= 2"),
@@ -30,6 +30,7 @@ const PAST: [(&str, &str, &str); 15] = [
     ("peer_device", "fresh_session_at", "1"),
     ("contact", "asked_at", "state = 2"),
     ("kem_key", "retired_at", "1"),
+    ("kem_key", "replaced_at", "1"),
     ("peer_device", "left_at", "1"),
     ("peer_device", "asked_at", "1"),
     ("peer_device", "answers_since", "1"),

@@ -86,7 +86,9 @@ CREATE TABLE kem_key (
     key_id         BLOB PRIMARY KEY,
     private_sealed BLOB NOT NULL,
     created_at     INTEGER NOT NULL,
-    retired_at     INTEGER
+    retired_at     INTEGER,                   -- when a newer one was made for its inbox
+    inbox          BLOB NOT NULL,             -- of ours, at whose relay its bundle is
+    replaced_at    INTEGER                    -- when that relay had taken the newer one
 ) STRICT, WITHOUT ROWID;
 
 -- A manifest chain that we write: one per audience.
@@ -212,6 +214,7 @@ CREATE TABLE peer_device (
     left_at       INTEGER,                    -- when we read that it is listed no more; null: it is
     heard_out     INTEGER NOT NULL DEFAULT 0, -- for a while since then its letters are taken: another came in its place, by its own word
     predecessor   INTEGER REFERENCES peer_device (id), -- in whose place it came, by that one's word
+    ordinals_end  INTEGER,                    -- of one in whose place another has come: its last ordinal that counts
     line          INTEGER NOT NULL DEFAULT 0, -- whose ordinals it goes on with: the id of the first of those in whose place it came, or its own
     counter_sent  INTEGER NOT NULL DEFAULT 0, -- last counter given to a letter for it
     confirmed     INTEGER NOT NULL DEFAULT 0, -- highest contiguous counter it says it has

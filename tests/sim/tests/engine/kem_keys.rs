@@ -7,7 +7,8 @@ use sotto_crypto::olm::OlmAccount;
 use sotto_crypto::secret::StateKey;
 use sotto_crypto::state::{StateRow, open_state};
 use sotto_protocol::RelayAddress;
-use sotto_sim::{Person, World};
+use sotto_protocol::request::path;
+use sotto_sim::{Fate, Person, World, hex};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -42,6 +43,31 @@ async fn d4_a_retired_kem_key_is_erased_once_every_relay_was_drained_7_days_late
     let [alice] = world.switched_off([alice], 5 * HOUR).await.unwrap();
     world.wait(2 * HOUR).await;
     assert!(first.iter().all(|key| !holds(&alice, std::slice::from_ref(key))), "both are gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn d4_a_kem_key_that_its_relay_still_offers_is_kept_until_7_days_after_the_next_one_was_taken() {
+    let world = World::seeded(118);
+    let relay = world.network.add_relay("one.example");
+    let alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let first = current(&alice);
+    world.network.meddle(Some(Box::new(|call| {
+        let busy = sotto_protocol::Bytes::from_static(br#"{"status":503,"code":"busy"}"#);
+        if call.path == path::PREKEY_PUT { Fate::Fails(503, busy) } else { Fate::Passes }
+    })));
+    let [alice] = world.switched_off([alice], 49 * HOUR).await.unwrap();
+    assert_ne!(current(&alice), first);
+    let [alice] = world.switched_off([alice], 9 * DAY).await.unwrap();
+    world.wait(2 * HOUR).await;
+    assert!(holds(&alice, &first), "whoever asks gets it");
+    world.network.meddle(None);
+    let [alice] = world.switched_off([alice], 6 * DAY + 20 * HOUR).await.unwrap();
+    world.wait(HOUR).await;
+    assert!(holds(&alice, &first), "letters may be under way to it");
+    let [alice] = world.switched_off([alice], 7 * DAY + HOUR).await.unwrap();
+    world.wait(2 * HOUR).await;
+    assert!(!holds(&alice, &first));
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,4 +132,36 @@ async fn d4_a_bundle_is_fetched_again_when_it_is_48_hours_old_however_lately_it_
     bob.say("alice", "under the third").await.unwrap();
     world.settle(&[&bob, &alice]).await.unwrap();
     assert_eq!(world.network.envelopes_to(&alice).last().unwrap().header[1..9], renewed[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d4_a_bundle_behind_which_another_waits_is_what_its_relay_offers() {
+    let world = World::seeded(119);
+    let relay = world.network.add_relay("one.example");
+    let alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let first = hex(&current(&alice)[0]);
+    let passes = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let left = passes.clone();
+    world.network.meddle(Some(Box::new(move |call| {
+        let busy = sotto_protocol::Bytes::from_static(br#"{"status":503,"code":"busy"}"#);
+        let one_less = |left: usize| left.checked_sub(1);
+        let order = std::sync::atomic::Ordering::SeqCst;
+        let is_put = call.path == path::PREKEY_PUT;
+        if is_put && left.fetch_update(order, order, one_less).is_err() { Fate::Fails(503, busy) } else { Fate::Passes }
+    })));
+    let [alice] = world.switched_off([alice], 49 * HOUR).await.unwrap();
+    let [alice] = world.switched_off([alice], 49 * HOUR).await.unwrap();
+    let pending = "SELECT count(*) FROM relay_task WHERE kind = 3";
+    let waiting = alice.database().number(pending);
+    assert!(waiting >= 2, "{waiting}");
+    passes.store(1, std::sync::atomic::Ordering::SeqCst);
+    let [alice] = world.switched_off([alice], HOUR).await.unwrap();
+    assert_eq!(alice.database().number(pending), waiting - 1);
+    let replaced = "SELECT count(*) FROM kem_key WHERE replaced_at IS NOT NULL";
+    assert_eq!(alice.database().number(replaced), 0, "which of them its relay offers is not known");
+    world.network.meddle(None);
+    let [alice] = world.switched_off([alice], HOUR).await.unwrap();
+    assert_eq!(alice.database().number(pending), 0);
+    assert_eq!(alice.database().number(&format!("{replaced} AND key_id = x'{first}'")), 1);
 }
