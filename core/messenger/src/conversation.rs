@@ -19,7 +19,7 @@ use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError, Tx};
 
 use order::Where;
-pub(crate) use order::{Order, belongs_elsewhere, goes_on, said_here};
+pub(crate) use order::{Order, belongs_elsewhere, goes_on, said_here, said_on_copy};
 pub(crate) use pages::{list, message, newest, page, received_after, with_contact};
 
 /// Row of a message.

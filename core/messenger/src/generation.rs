@@ -44,7 +44,12 @@ pub(crate) async fn advance(store: &Store, secrets: &dyn SecretStore) -> Result<
         Compared::Current => {}
     }
     let next = found + 1;
-    store.write(move |tx| set(tx, next)).await?;
+    store
+        .write(move |tx| {
+            set(tx, next)?;
+            tx.execute("DELETE FROM meta WHERE key = 'copied_after'", []).map(drop)
+        })
+        .await?;
     secrets.put(SECRET, &next.to_be_bytes())?;
     standing(store, compared).await
 }
@@ -65,9 +70,9 @@ pub(crate) fn is_another(tx: &mut Tx<'_>, generation: u64) -> Result<(), StoreEr
 }
 
 /// The newest message that the device may know of which this database is a copy, as far as its keystore told that: what was said here since
-/// then was never said anywhere else. 0: nothing is known of it.
-pub(crate) fn copied_after(view: &impl Query) -> Result<i64, StoreError> {
-    Ok(view.one("SELECT value FROM meta WHERE key = 'copied_after'", [], |row| row.get(0))?.unwrap_or(0))
+/// then was never said anywhere else.
+pub(crate) fn copied_after(view: &impl Query) -> Result<Option<i64>, StoreError> {
+    view.one("SELECT value FROM meta WHERE key = 'copied_after'", [], |row| row.get(0))
 }
 
 /// A copy was opened for the first time.

@@ -3,6 +3,7 @@
 //! What left a list keeps its row, unlisted, for as long as what was sent to it may still be asked for (`peer/departed.rs`).
 
 mod departed;
+mod line;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::store::column::{counter, ms, stored};
 use crate::store::{Query, StoreError, Tx};
 
 pub(crate) use departed::{forget as forget_departed, has_too_many};
+pub(crate) use line::{Line, begins_behind, ends_at};
 
 /// What a replaced device said before is taken for so long since we read that it is listed no more: as long as a relay holds what it took of it,
 /// and a week in which the one that was replaced may not have known it yet.
@@ -29,15 +31,6 @@ pub(crate) struct DeviceRow(pub(crate) i64);
 /// Row of a contact's inbox.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct InboxRow(pub(crate) i64);
-
-/// Devices of which each has come in the place of the one before, by that one's word.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Line(pub(crate) i64);
-
-impl Line {
-    /// What is said on this device.
-    pub(crate) const HERE: Self = Self(0);
-}
 
 /// A contact's device.
 #[derive(Clone)]
@@ -56,10 +49,11 @@ pub(crate) struct PeerDevice {
     pub(crate) is_behind: bool,
     /// Of what it says.
     pub(crate) line: Line,
+    /// The last ordinal that counts, where another has come in its place.
+    pub(crate) ordinals_end: Option<u64>,
 }
 
-const DEVICE_COLUMNS: &str =
-    "id, contact, device, ed25519, curve25519, listed, counter_sent, confirmed, received, met, pair_behind != 0, line";
+const DEVICE_COLUMNS: &str = "id, contact, device, ed25519, curve25519, listed, counter_sent, confirmed, received, met, pair_behind != 0, line, ordinals_end";
 
 fn read_device(row: &Row<'_>) -> rusqlite::Result<PeerDevice> {
     Ok(PeerDevice {
@@ -75,6 +69,7 @@ fn read_device(row: &Row<'_>) -> rusqlite::Result<PeerDevice> {
         met: counter(row.get(9)?),
         is_behind: row.get(10)?,
         line: Line(row.get(11)?),
+        ordinals_end: row.get::<_, Option<i64>>(12)?.map(counter),
     })
 }
 
@@ -326,6 +321,9 @@ fn heed_predecessor(
     )?;
     tx.execute("UPDATE peer_device SET heard_out = 1 WHERE id = ?1", [before.row.0])?;
     tx.execute("UPDATE peer_device SET line = ?2 WHERE id = ?1", params![successor.0, before.line.0])?;
+    // Whoever has a copy of the one before says nothing that stands above what this one says.
+    let ordinals_end = stored(begins_behind(manifest.head().epoch, manifest.head().version));
+    tx.execute("UPDATE peer_device SET ordinals_end = ?2 WHERE id = ?1", params![before.row.0, ordinals_end])?;
     // It may come from a copy of before our last change of the pair secret, of which the one before has confirmed all letters.
     tx.execute(
         "UPDATE peer_device SET pair_behind = 1 WHERE id = ?1

@@ -144,7 +144,7 @@ pub(super) fn believe(
             Trust::Sound.code()
         ],
     )?;
-    let before = peer::device_ids(tx, row)?;
+    let (before, listed_before) = (peer::device_ids(tx, row)?, peer::listed_devices(tx, row)?);
     for list in between {
         if !peer::changes_keys(tx, row, list)? && !peer::has_too_many(tx, row, list)? {
             peer::follow(tx, row, list, manifest, now)?;
@@ -156,11 +156,11 @@ pub(super) fn believe(
         outbox::moved::follow(tx, row, now)?;
     }
     let mut new = manifest.devices().iter().filter(|device| !before.contains(&device.id)).peekable();
+    own::newcomers_know_no_chain(tx, row, &listed_before)?;
     if row == ContactRow::OWN || before.is_empty() || new.peek().is_none() && !is_later_epoch {
         return Ok(None);
     }
     outbox::newcomer::welcome(tx, row, manifest, &before, is_later_epoch, now)?;
-    own::newcomers_know_no_chain(tx, row, &before)?;
     let are_declared =
         new.try_fold(true, |all, device| Ok::<_, StoreError>(all && peer::has_predecessor(tx, row, &device.id)?))?;
     let change = match (is_later_epoch, are_declared) {

@@ -8,20 +8,14 @@
 
 use std::time::Duration;
 
-use rusqlite::params;
+use rusqlite::{Row, params};
 use sotto_protocol::limits::COUNTER_MAX;
 
 use super::{ConversationRow, MessageRow, NewMessage};
 use crate::generation;
-use crate::peer::{HEARD_OUT, Line};
+use crate::peer::{HEARD_OUT, Line, begins_behind};
 use crate::store::column::{counter, stored, timestamp};
 use crate::store::{Query, StoreError, Tx};
-
-/// Epochs of an account, lists of an epoch, and messages of a device in one conversation, for which there is room in an ordinal. Beyond that
-/// what two devices of one line have said may be mixed up. A root key that does not know the last epoch leaves up to 65,536 out.
-const EPOCH_BITS: u32 = 22;
-const VERSION_BITS: u32 = 16;
-const MESSAGE_BITS: u32 = 24;
 
 /// A message stands before none that came longer ago: nobody puts one among those of last year, and an ordinal that is far too high makes
 /// nobody's words stand above it for longer. Twice as long as anything is kept for whoever lacks it.
@@ -93,46 +87,40 @@ pub(crate) fn said_here(view: &impl Query, conversation: ConversationRow) -> Res
     Ok(Order { line: Line::HERE, ordinal: counter(last).saturating_add(1).min(COUNTER_MAX) })
 }
 
+const SAID_SINCE: &str = "SELECT id, conversation FROM message WHERE id > ?1 AND line = 0 AND ordinal > 0 ORDER BY id";
+
+const NOT_LEFT: &str = "
+    WITH waiting (id, conversation) AS (
+        SELECT id, conversation FROM message WHERE line = 0 AND ordinal > 0
+        AND id IN (SELECT message FROM outbox WHERE message IS NOT NULL GROUP BY message HAVING max(state) < 2)),
+    gone (conversation, last) AS (
+        SELECT conversation, max(id) FROM message WHERE line = 0 AND ordinal > 0 AND id NOT IN (SELECT id FROM waiting)
+        AND conversation IN (SELECT conversation FROM waiting) GROUP BY conversation)
+    SELECT id, conversation FROM waiting LEFT JOIN gone USING (conversation) WHERE id > coalesce(last, 0) ORDER BY id";
+
+/// What was said here on a copy, and bears ordinals that the one before may have given to something else: where the keystore has shown the copy
+/// all since it was opened; else it can only be what is last in its conversation and has not left.
+pub(crate) fn said_on_copy(view: &impl Query) -> Result<Vec<(MessageRow, ConversationRow)>, StoreError> {
+    let read = |row: &Row<'_>| Ok((MessageRow(row.get(0)?), ConversationRow(row.get(1)?)));
+    match generation::copied_after(view)? {
+        Some(after) => view.all(SAID_SINCE, [after], read),
+        None => view.all(NOT_LEFT, [], read),
+    }
+}
+
 /// This device is another one from now on, by the list of that epoch and version. Whatever those in whose place it comes have said, also what
-/// this database does not know of, they said as devices of lists before: ordinals begin above that.
-pub(crate) fn goes_on(tx: &mut Tx<'_>, epoch: u32, version: u32) -> Result<(), StoreError> {
-    let from = begins_behind(epoch, version);
-    tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('ordinals_from', ?1)", [stored(from)])?;
-    // What was said here before anybody knew that this is a copy bears ordinals that the one before may have given to something else. None of it
-    // has left.
-    let said =
-        "SELECT id, conversation FROM message WHERE id > ?1 AND line = 0 AND ordinal > 0 AND state < 2 ORDER BY id";
-    let said: Vec<(i64, i64)> = tx.all(said, [generation::copied_after(tx)?], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    for (row, conversation) in said {
-        let order = said_here(tx, ConversationRow(conversation))?;
-        tx.execute("UPDATE message SET ordinal = ?2 WHERE id = ?1", params![row, stored(order.ordinal)])?;
-        tx.execute("UPDATE conversation SET ordinal = ?2 WHERE id = ?1", params![conversation, stored(order.ordinal)])?;
+/// this database does not know of, they said as devices of lists before: ordinals begin above that, those of what was said on the copy first.
+pub(crate) fn goes_on(
+    tx: &mut Tx<'_>,
+    (epoch, version): (u32, u32),
+    said_on_copy: &[(MessageRow, ConversationRow)],
+) -> Result<(), StoreError> {
+    let from = stored(begins_behind(epoch, version));
+    tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('ordinals_from', ?1)", [from])?;
+    for (row, conversation) in said_on_copy {
+        let ordinal = stored(said_here(tx, *conversation)?.ordinal);
+        tx.execute("UPDATE message SET ordinal = ?2 WHERE id = ?1", params![row.0, ordinal])?;
+        tx.execute("UPDATE conversation SET ordinal = ?2 WHERE id = ?1", params![conversation.0, ordinal])?;
     }
     Ok(())
-}
-
-/// Behind which ordinals begin for a device that comes by the list of that epoch and version.
-const fn begins_behind(epoch: u32, version: u32) -> u64 {
-    const fn within(number: u32, bits: u32) -> u64 {
-        let most = (1 << bits) - 1;
-        if number < most { number as u64 } else { most as u64 }
-    }
-    (within(epoch, EPOCH_BITS) << VERSION_BITS | within(version, VERSION_BITS)) << MESSAGE_BITS
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{COUNTER_MAX, begins_behind};
-
-    #[test]
-    fn h2_ordinals_begin_above_those_of_every_list_before_also_where_the_root_key_left_epochs_out() {
-        let lists =
-            [(1, 1), (1, 2), (1, 65_535), (2, 1), (8_191, 3), (8_192, 1), (65_537, 1), (65_538, 1), (4_000_000, 9)];
-        for (before, next) in lists.iter().zip(&lists[1..]) {
-            let (before, next) = (begins_behind(before.0, before.1), begins_behind(next.0, next.1));
-            assert!(next >= before + (1 << 24), "{next} behind {before}");
-        }
-        assert!(begins_behind(u32::MAX, u32::MAX) < COUNTER_MAX);
-        assert_eq!(begins_behind(u32::MAX, 1), begins_behind(4_194_303, 1));
-    }
 }

@@ -208,12 +208,12 @@ pub(crate) fn tell_successors(
 ) -> Result<(), Error> {
     for (device, row) in pair_change::behind(tx)? {
         pair_change::is_told(tx, device)?;
-        own::is_told_of_chain(tx, device)?;
         let contact = contact::by_row(tx, row)?;
         let (Some(pair), Some(before)) = (contact.pair_secret(), contact.pair_before_ours()) else { continue };
         let (epoch, before) = (own::epoch(tx)?, before.id());
         let change = Content::PairChange { pair_secret: pair.clone(), epoch, before };
         let moved = Content::CardChange(own::contacts_card(tx, own)?.0);
+        own::is_told_of_chain(tx, device)?;
         for content in [change, moved] {
             outbox::queue_content_to(tx, &[device], &content, None, None, now, chance)?;
         }

@@ -142,27 +142,27 @@ pub(crate) fn hand_over(
     counters: &[Counters],
     inner_hashes: &[[u8; 32]],
 ) -> Result<(), StoreError> {
-    let mut rows: Vec<i64> = Vec::new();
+    let mut rows: Vec<(i64, i64)> = Vec::new();
     for range in counters {
         let left = HANDED_OVER_MAX - rows.len().min(HANDED_OVER_MAX);
         let first = if range.first <= 1 { OF_A_COUNT_BEFORE } else { stored(range.first) };
         rows.extend(tx.all(
-            "SELECT id FROM outbox WHERE peer_device = ?1 AND counter IS NOT NULL AND state > 2 AND state = 3 AND message IS NOT NULL
+            "SELECT message, id FROM outbox WHERE peer_device = ?1 AND counter IS NOT NULL AND state > 2 AND state = 3 AND message IS NOT NULL
              AND counter >= ?2 AND counter <= ?3 ORDER BY counter DESC, id DESC LIMIT ?4",
             params![predecessor.0, first, stored(range.last), i64::try_from(left).unwrap_or(0)],
-            |row| row.get::<_, i64>(0),
+            |row| Ok((row.get(0)?, row.get(1)?)),
         )?);
     }
     for hash in inner_hashes {
         rows.extend(tx.all(
-            "SELECT id FROM outbox WHERE inner = ?2 AND peer_device = ?1 AND state = 3 AND message IS NOT NULL",
+            "SELECT message, id FROM outbox WHERE inner = ?2 AND peer_device = ?1 AND state = 3 AND message IS NOT NULL",
             params![predecessor.0, hash],
-            |row| row.get::<_, i64>(0),
+            |row| Ok((row.get(0)?, row.get(1)?)),
         )?);
     }
     // As they were said.
     rows.sort_unstable();
-    for row in rows {
+    for (_, row) in rows {
         tx.execute(
             "INSERT INTO outbox (peer_device, message, message_id, state, sent_at, dies_at, inner, inner_before)
              SELECT ?2, message, message_id, 0, sent_at, dies_at, inner, inner_before FROM outbox AS before WHERE id = ?1

@@ -69,6 +69,7 @@ pub(crate) fn become_another(engine: &Engine, tx: &mut Tx<'_>, new: &Newborn) ->
     let batch = task::new_batch(tx)?;
     let shorter = heads::adopt(tx, &before, &new.held, times.network, chance)?;
     let olm_before = super::olm(tx, seal)?;
+    let said_on_copy = conversation::said_on_copy(tx)?;
     if new.place == Place::Beside {
         leave_what_is_under_way(tx)?;
     }
@@ -95,8 +96,7 @@ pub(crate) fn become_another(engine: &Engine, tx: &mut Tx<'_>, new: &Newborn) ->
         Some(root) => relays::leave_home(engine, tx, &own, root, batch)?,
         None => publish(tx, &own, &shorter, batch, times.network, chance)?,
     }
-    let (epoch, version) = super::epoch_and_version(tx)?;
-    conversation::goes_on(tx, epoch, version)?;
+    conversation::goes_on(tx, super::epoch_and_version(tx)?, &said_on_copy)?;
     match new.place {
         Place::Taken => handshake::ask_anew(tx, &own, batch, times, chance)?,
         Place::Beside => siblings::join(tx, times.network, chance)?,

@@ -16,7 +16,7 @@ use crate::handshake::{self, Answered};
 use crate::healing::{self, News};
 use crate::outbox::{self, NewLetter, Says};
 use crate::own;
-use crate::peer::{self, DeviceRow, Met};
+use crate::peer::{self, DeviceRow, Met, ends_at};
 use crate::records::{Kind, MessageState};
 use crate::seal;
 use crate::session;
@@ -317,7 +317,10 @@ impl Batch<'_, '_, '_> {
 
     /// What a letter says of where its message stands.
     pub(super) fn order(&mut self, contact: &Contact, device: DeviceRow, letter: &Letter) -> Result<Order, StoreError> {
-        Ok(Order { line: self.device(contact, device)?.line, ordinal: letter.ordinal })
+        let known = self.device(contact, device)?;
+        let end = ends_at(contact.head.epoch, contact.head.version).min(known.ordinals_end.unwrap_or(u64::MAX));
+        let ordinal = if letter.ordinal > end { 0 } else { letter.ordinal };
+        Ok(Order { line: known.line, ordinal })
     }
 
     /// A message: in the first of the places that were left for it, or where its ordinal puts it.

@@ -190,6 +190,8 @@ pub(super) struct Device {
     counted: Counted,
     /// Of what it says.
     pub(super) line: Line,
+    /// Beyond that its ordinals say nothing.
+    pub(super) ordinals_end: Option<u64>,
     /// Whether letters of it came that could not be opened.
     pub(super) has_unopened: bool,
     /// What the batch says of what is missing of its letters.
@@ -305,6 +307,7 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
                 sessions,
                 counted: Counted::load(self.tx, row, peer.received)?,
                 line: peer.line,
+                ordinals_end: peer.ordinals_end,
                 has_unopened: !unopened_of(self.tx, row, 1)?.is_empty(),
                 news: News::default(),
                 confirmed: peer.confirmed,
@@ -358,7 +361,7 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
     fn relist(&mut self) -> Result<(), StoreError> {
         for (row, device) in &mut self.devices {
             let known = peer::device_by_row(self.tx, *row)?;
-            (device.listed, device.line) = (known.listed, known.line);
+            (device.listed, device.line, device.ordinals_end) = (known.listed, known.line, known.ordinals_end);
         }
         Ok(())
     }

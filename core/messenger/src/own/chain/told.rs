@@ -1,10 +1,9 @@
 //! What others are told of our chains: where they are, and the last list in them that is known to stand.
 
-use rusqlite::params;
 use sotto_crypto::letter::{Card, Content};
 use sotto_crypto::manifest::{Head, VerifiedManifest};
 use sotto_crypto::secret::ChainKey;
-use sotto_protocol::{Bytes, ChainId, DeviceId, Timestamp};
+use sotto_protocol::{Bytes, ChainId, Timestamp};
 
 use super::{Chain, Own};
 use crate::contact::ContactRow;
@@ -60,19 +59,21 @@ pub(super) fn lists_have_moved(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     tx.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('lists_have_moved', 1)", []).map(drop)
 }
 
-/// Devices of a contact that were not known `before` know of our lists what somebody else has told them, or a copy: perhaps where those stood
-/// before.
+/// Devices of a contact that were not listed `before` know of our lists what somebody else has told them, a copy, or what they heard when they
+/// last were: perhaps where those stood before.
 pub(crate) fn newcomers_know_no_chain(
     tx: &mut Tx<'_>,
     contact: ContactRow,
-    before: &[DeviceId],
+    before: &[DeviceRow],
 ) -> Result<(), StoreError> {
+    if contact == ContactRow::OWN || before.is_empty() {
+        return Ok(());
+    }
     if tx.one("SELECT 1 FROM meta WHERE key = 'lists_have_moved'", [], |_| Ok(()))?.is_none() {
         return Ok(());
     }
-    for device in peer::device_ids(tx, contact)?.iter().filter(|device| !before.contains(device)) {
-        let sql = "UPDATE peer_device SET chain_untold = 1 WHERE contact = ?1 AND device = ?2";
-        tx.execute(sql, params![contact.0, device.as_ref()])?;
+    for device in peer::listed_devices(tx, contact)?.iter().filter(|device| !before.contains(device)) {
+        tx.execute("UPDATE peer_device SET chain_untold = 1 WHERE id = ?1", [device.0])?;
     }
     Ok(())
 }
@@ -82,7 +83,8 @@ pub(crate) fn newcomers_know_no_chain(
 const KNOW_NO_CHAIN: &str = "
     SELECT peer_device.id FROM peer_device CROSS JOIN contact ON contact.id = peer_device.contact
     WHERE chain_untold = 1 AND listed = 1 AND contact.state = 3 AND contact.claim IS NULL
-    AND NOT EXISTS (SELECT 1 FROM own_chain CROSS JOIN relay_task ON relay_task.subject = own_chain.chain WHERE audience = ?1)
+    AND NOT EXISTS (SELECT 1 FROM own_chain CROSS JOIN relay_task ON relay_task.relay = own_chain.relay AND relay_task.subject = own_chain.chain
+        WHERE audience = ?1)
     ORDER BY peer_device.id";
 
 /// Those devices.
@@ -127,5 +129,7 @@ mod tests {
         let steps = statement.query_map([1], |row| row.get(3)).unwrap();
         let steps: Vec<String> = steps.collect::<Result<_, _>>().unwrap();
         assert!(steps.iter().any(|step| step.contains("peer_device_untold")), "{steps:?}");
+        let scans = steps.iter().filter(|step| step.contains("SCAN"));
+        assert!(scans.clone().all(|step| step.contains("own_chain")), "{steps:?}");
     }
 }
