@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sotto_sim::play::{ENDS_EARLY, play};
+use sotto_sim::play::{FORKED, play};
 use sotto_sim::schedule::{Schedule, Step, shrink};
 use sotto_sim::walk::{CHILD, abort_walk, child, scenes, walk};
 
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         };
         if one.broken.is_some() {
             failed += 1;
-        } else if let Some(why) = one.story.lines().find(|line| line.contains(ENDS_EARLY)) {
+        } else if let Some(why) = one.story.lines().find(|line| line.contains(FORKED)) {
             println!("seed {seed}: {why}");
         }
         if !wanted.is_many || one.broken.is_some() {

@@ -16,8 +16,8 @@ pub use promises::{Promise, Violation};
 use crate::schedule::Schedule;
 use stage::Stage;
 
-/// The line of a story that says why nothing is looked at any more, although nothing broke.
-pub const ENDS_EARLY: &str = "the play ends early";
+/// Begins the line of a story that says to whom nothing goes any more, although nothing broke.
+pub const FORKED: &str = "a fork";
 
 /// What became of a schedule.
 #[derive(Clone, PartialEq, Eq, Debug)]

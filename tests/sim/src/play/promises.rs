@@ -229,12 +229,15 @@ impl Ledger {
         Ok(())
     }
 
-    /// The first thing that is not yet as it must be in the end.
-    pub(super) fn missing(&self, shown: &[Shown]) -> Option<Violation> {
+    /// The first thing that is not yet as it must be in the end, but between others and whoever nothing goes to any more.
+    pub(super) fn missing(&self, shown: &[Shown], forked: Option<usize>) -> Option<Violation> {
         let is_second = |device: usize| self.devices[..device].contains(&self.devices[device]);
         // What relays had taken of a device of before is heard, unless whoever got it has lost it too.
         let is_heard = |state| matches!(state, MessageState::Sent | MessageState::Delivered) && !self.is_mail_lost;
         for (place, said) in self.said.iter().enumerate() {
+            if forked.is_some_and(|person| said.from == person || said.to == person) {
+                continue;
+            }
             if said.forgotten.is_some_and(|state| said.is_owed || !is_heard(state)) {
                 continue;
             }

@@ -6,7 +6,7 @@ use super::{AN_HOUR, BEHIND_A_CLOCK, BEHIND_LOST_MAIL, Meeting, PATIENCE, ROUND,
 use crate::Weather;
 use crate::device::Device;
 use crate::play::promises::{Promise, Shown, Transcript, Violation, broken};
-use crate::play::{ENDS_EARLY, ratchets};
+use crate::play::{FORKED, ratchets};
 use crate::schedule::{PEOPLE, lasting};
 
 impl Stage<'_> {
@@ -91,18 +91,20 @@ impl Stage<'_> {
             }
             self.catch_up_all().await?;
             let shown = self.look().await?;
-            if let Some(whose) = self.sees_fork() {
-                self.tell(&format!(
-                    "{ENDS_EARLY}: two devices of {whose}'s wrote two lists on both sides of a backup (docs/limits.md)"
-                ));
-                return self.keys_served_once();
-            }
-            missing = match self.ledger.missing(&shown).or_else(|| self.unknown()).or_else(|| self.stuck()) {
-                Some(missing) => Some(missing),
-                None => self.disagreement().await?,
-            };
+            let forked = self.sees_fork();
+            missing =
+                match self.ledger.missing(&shown, forked).or_else(|| self.unknown()).or_else(|| self.stuck(forked)) {
+                    Some(missing) => Some(missing),
+                    None => self.disagreement().await?,
+                };
             let Some(missing) = &missing else {
                 self.tell("everything is with everybody");
+                if let Some(person) = forked {
+                    let whose = PEOPLE[person];
+                    self.tell(&format!(
+                        "{FORKED}: two devices of {whose}'s wrote a list each on both sides of a backup"
+                    ));
+                }
                 self.nobody_is_replaced()?;
                 return self.keys_served_once();
             };
@@ -114,8 +116,8 @@ impl Stage<'_> {
     }
 
     /// Whose lists a contact cannot tell from a thief's: two devices wrote them, one before their relay came back from a backup and one after.
-    /// Nothing goes to them any more (docs/limits.md).
-    fn sees_fork(&self) -> Option<&'static str> {
+    /// Nothing goes to them any more (docs/limits.md), and nothing more is expected of what they and others say to each other.
+    fn sees_fork(&self) -> Option<usize> {
         if !self.houses.iter().any(|house| house.is_set_back) {
             return None;
         }
@@ -127,7 +129,7 @@ impl Stage<'_> {
         let has_several =
             |person: usize| self.begun.iter().filter(|device| self.cast.devices[**device] == person).count() > 1;
         let was_set_back = |person: usize| self.listed[person].iter().any(|relay| self.houses[*relay].is_set_back);
-        people.find(|person| has_several(*person) && was_set_back(*person)).map(|person| PEOPLE[person])
+        people.find(|person| has_several(*person) && was_set_back(*person))
     }
 
     /// A device that no list of its account names.
@@ -138,7 +140,10 @@ impl Stage<'_> {
     }
 
     /// What a device still has to do that nothing stands in the way of, or holds against somebody who did nothing.
-    fn stuck(&self) -> Option<Violation> {
+    fn stuck(&self, forked: Option<usize>) -> Option<Violation> {
+        let but = forked.map_or_else(String::new, |person| {
+            format!(" AND NOT (trust = 1 AND account = x'{}')", crate::hex(self.accounts[person].as_ref()))
+        });
         let is_dead = |house: &&super::House| house.is_dead;
         let dead: Vec<String> =
             self.houses.iter().filter(is_dead).map(|house| format!("'{}'", house.address)).collect();
@@ -153,10 +158,13 @@ impl Stage<'_> {
         let looked_at = [
             (calls, "calls to relays to make"),
             (
-                "SELECT count(*) FROM outbox JOIN peer_device ON peer_device.id = peer_device WHERE state < 2 AND listed = 1".to_owned(),
+                format!(
+                    "SELECT count(*) FROM outbox JOIN peer_device ON peer_device.id = peer_device JOIN contact ON contact.id = peer_device.contact
+                     WHERE outbox.state < 2 AND listed = 1{but}"
+                ),
                 "letters that have not left",
             ),
-            ("SELECT count(*) FROM contact WHERE trust != 0".to_owned(), "lists that do not agree"),
+            (format!("SELECT count(*) FROM contact WHERE trust != 0{but}"), "lists that do not agree"),
         ];
         for device in &self.begun {
             let database = self.database(*device);
