@@ -243,8 +243,15 @@ pub(crate) fn distrust(tx: &mut Tx<'_>, row: ContactRow, trust: Trust) -> Result
     Ok(())
 }
 
+/// A reading of their list failed: what is sent goes by the one that is known, for now, and it is read later.
+pub(crate) fn manifest_was_asked_for(tx: &mut Tx<'_>, row: ContactRow, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute("UPDATE contact SET manifest_tried_at = ?2 WHERE id = ?1", params![row.0, ms(now)])?;
+    Ok(())
+}
+
 /// Contacts whose chain is read without a letter to them: those that have shown two lists, daily, because only a new epoch heals that and
-/// nothing is sent to them; our own, daily, because other devices write it; and those for whose list a letter waits.
+/// nothing is sent to them; our own, daily, because other devices write it; those for whose list a letter waits; and those for whom
+/// something was said while their list could not be read: it may name a device that lacks it.
 pub(crate) fn to_read_again(view: &impl Query, now: Timestamp) -> Result<Vec<ContactRow>, StoreError> {
     view.all(
         "SELECT id FROM contact WHERE state != 4 AND blocked = 0 AND (
@@ -252,7 +259,11 @@ pub(crate) fn to_read_again(view: &impl Query, now: Timestamp) -> Result<Vec<Con
              OR (id = 0 AND (manifest_read_at <= ?1 OR manifest_read_at > ?3))
              OR (trust = 0 AND (manifest_read_at <= ?2 OR manifest_read_at > ?3) AND EXISTS (
                  SELECT 1 FROM waiting JOIN alias ON alias.own_inbox = waiting.own_inbox AND alias.alias = waiting.alias
-                 WHERE waiting.reason = 2 AND alias.contact = contact.id)))",
+                 WHERE waiting.reason = 2 AND alias.contact = contact.id))
+             OR (trust = 0 AND state = 3 AND manifest_tried_at > manifest_read_at
+                 AND (manifest_tried_at <= ?2 OR manifest_tried_at > ?3) AND EXISTS (
+                 SELECT 1 FROM message JOIN conversation ON conversation.id = message.conversation
+                 WHERE conversation.contact = contact.id AND message.id > said_before AND line = 0 AND message.state <= 4)))",
         params![ms(now.before(MANIFEST_READ_AGAIN)), ms(now.before(WAITING_READ_AGAIN)), ms(now)],
         |row| row.get(0).map(ContactRow),
     )

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use sotto_core::records::{ContactState, KeyChange, Kind, MessageState};
 use sotto_core::{InviteOptions, danger};
-use sotto_sim::{Person, World};
+use sotto_protocol::request::path;
+use sotto_sim::{Fate, Meddler, Person, World};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -373,6 +374,37 @@ async fn a_new_device_writes_to_a_contact_whose_home_is_gone() {
     tablet.say("bob", "by the list that is known").await.unwrap();
     world.settle(&[&tablet, &alice, &bob]).await.unwrap();
     assert_eq!(bob.transcript("alice").await.unwrap(), ["by the list that is known"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b5_what_was_said_while_a_list_could_not_be_read_comes_to_whom_it_names_without_another_word() {
+    let world = World::seeded(1320);
+    let (one, two) = (world.network.add_relay("one.example"), world.network.add_relay("two.example"));
+    let alice = world.person("alice", std::slice::from_ref(&one)).await.unwrap();
+    let bob = world.person("bob", &[two.clone(), one]).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    // His new device goes away before alice has heard of it.
+    let without_letters: Meddler = Box::new(|call| if call.path == path::SEND { Fate::Lost } else { Fate::Passes });
+    world.network.meddle(Some(without_letters));
+    let desktop = world.second_device(&bob).await.unwrap();
+    desktop.messenger.shut_down();
+    world.network.set_down(&two, true);
+    world.network.meddle(None);
+    world.wait(2 * DAY).await;
+    alice.say("bob", "to all of them").await.unwrap();
+    for person in [&alice, &bob, &alice] {
+        let _ = person.catch_up().await;
+    }
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["to all of them"]);
+    assert_eq!(listed(&alice, 1).await, 1, "the list that names both cannot be read");
+    world.network.set_down(&two, false);
+    bob.messenger.shut_down();
+    world.wait(DAY / 3).await;
+    alice.catch_up().await.unwrap();
+    assert_eq!(listed(&alice, 1).await, 2, "nobody has told her since");
+    let desktop = world.reopen(desktop).await.unwrap();
+    desktop.catch_up().await.unwrap();
+    assert_eq!(desktop.transcript("alice").await.unwrap(), ["to all of them"]);
 }
 
 #[tokio::test(start_paused = true)]

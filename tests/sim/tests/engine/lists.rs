@@ -61,6 +61,27 @@ async fn b5_a_newer_head_in_a_letter_is_fetched_at_once() {
     assert!(bob.database().number(version) > 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn b5_a_newer_head_that_cannot_be_fetched_is_fetched_later_where_something_was_said() {
+    let (world, _, alice, bob) = World::contacts(89).await;
+    world.wait(2 * DAY).await;
+    for text in ["for which the list is read", "by that list"] {
+        bob.say("alice", text).await.unwrap();
+        world.settle(&[&bob, &alice]).await.unwrap();
+    }
+    world.wait(8 * DAY).await;
+    let version = "SELECT version FROM contact";
+    assert_eq!(bob.database().number(version), 1, "bob has nothing to say, and did not look");
+    hides_the_list_from(&world, &bob);
+    alice.say("bob", "I have signed again").await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    world.wait(Duration::from_secs(120)).await;
+    world.network.meddle(None);
+    world.wait(DAY / 3).await;
+    assert_eq!(bob.database().number(version), alice.database().number("SELECT version FROM account"));
+    assert!(bob.database().number(version) > 1);
+}
+
 /// Which chains were read since then, in order.
 fn chains_read(world: &World, since: usize) -> Vec<Vec<u8>> {
     let calls = world.network.traffic().split_off(since);
