@@ -52,6 +52,8 @@ pub enum Problem {
     ClockSkew,
     /// Signed and done before.
     Replayed,
+    /// A call that was signed later was made already.
+    Overtaken,
     /// There is no such thing, or the caller may not.
     Refused,
     /// No such call.
@@ -83,6 +85,7 @@ impl Problem {
             Self::Replayed => (401, "replayed", "The request was made before"),
             Self::Refused => (403, "refused", "Refused"),
             Self::NotFound => (404, "not_found", "There is no such call"),
+            Self::Overtaken => (409, "overtaken", "A call that was signed later was made before this one"),
             Self::Conflict(_) => (409, "conflict", "The chain has another head"),
             Self::TooLarge => (413, "too_large", "The request is too large"),
             Self::UpgradeRequired => (426, "upgrade_required", "This version is not spoken here"),
@@ -134,6 +137,7 @@ impl From<Denied> for Problem {
         match denied {
             Denied::Refused => Self::Refused,
             Denied::Replayed => Self::Replayed,
+            Denied::Overtaken => Self::Overtaken,
             Denied::Full => Self::Full,
             Denied::Conflict(head) => Self::Conflict(head),
             Denied::RateLimited { retry_after_ms } => Self::RateLimited { retry_after_ms },

@@ -106,7 +106,10 @@ impl RelayError {
             | Self::AsksForWork { .. } => false,
             Self::Transport(_) | Self::ClocksApart | Self::Malformed | Self::Unproven => true,
             Self::Refused(problem) => {
-                matches!(problem.code.as_str(), "unavailable" | "rate_limited" | "full" | "clock_skew" | "replayed")
+                matches!(
+                    problem.code.as_str(),
+                    "unavailable" | "rate_limited" | "full" | "clock_skew" | "replayed" | "overtaken"
+                )
             }
         }
     }

@@ -1,8 +1,11 @@
 //! Creating, re-keying and deleting inboxes, and the check that every signed step begins with.
 
+use std::time::Duration;
+
 use rusqlite::params;
 use sha2::{Digest, Sha256};
 use sotto_protocol::InboxId;
+use sotto_protocol::limits::CLOCK_WINDOW;
 use subtle::ConstantTimeEq;
 
 use super::commit::{Batch, Step};
@@ -62,7 +65,21 @@ impl Batch<'_> {
     }
 
     pub(crate) fn replace_manage_key(&mut self, caller: &Caller, inbox: &InboxId, manage: PublicKey) -> Step<()> {
-        Ok(self.authorise(caller, inbox, Role::Owner)?.map(|found| self.ledger.change_inbox(Inbox { manage, ..found })))
+        Ok(self.manage(caller, inbox, Role::Owner)?.map(|found| self.ledger.change_inbox(Inbox { manage, ..found })))
+    }
+
+    /// As [`Self::authorise`], for a call that puts something in another's place. One that was held up on its way, and that its maker has given
+    /// up and made again, must not undo what was signed since: not bring back a bundle whose keys are erased, nor a token that was dropped.
+    /// The row that is returned bears the caller's time.
+    pub(crate) fn manage(&mut self, caller: &Caller, inbox: &InboxId, role: Role) -> Step<Inbox> {
+        let time = caller.time.as_ms();
+        let found = self.authorise(caller, inbox, role)?;
+        Ok(found.and_then(|found| {
+            // What lies further ahead than two calls that are both accepted was written under a clock that has been set right since.
+            let ahead = Duration::from_millis(found.managed_at.saturating_sub(time));
+            let is_overtaken = !ahead.is_zero() && ahead <= CLOCK_WINDOW * 2;
+            if is_overtaken { Err(Denied::Overtaken) } else { Ok(Inbox { managed_at: time, ..found }) }
+        }))
     }
 
     /// The inbox, if it is there and the caller signed with its key; the nonce is spent then. Who is refused has been looked for in

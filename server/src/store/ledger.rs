@@ -97,6 +97,8 @@ pub(crate) struct Inbox {
     pub(crate) today: DayCount,
     /// One-time keys given away on `today.day`.
     pub(crate) one_time_today: u32,
+    /// When the call was signed that last changed tokens, prekeys or the manage key.
+    pub(crate) managed_at: u64,
 }
 
 /// A row of `token`.
@@ -296,11 +298,11 @@ impl Ledger {
 
 const INBOX_BY_NAME: &str =
     "SELECT id, name, owner_key, manage_key, sequence, acked, queued_count, queued_bytes, full, token_count, bundle,
-            claim_day, claim_count, one_time_count, ack_signature
+            claim_day, claim_count, one_time_count, ack_signature, managed_at
      FROM inbox WHERE name = ?1";
 const INBOX_BY_ID: &str =
     "SELECT id, name, owner_key, manage_key, sequence, acked, queued_count, queued_bytes, full, token_count, bundle,
-            claim_day, claim_count, one_time_count, ack_signature
+            claim_day, claim_count, one_time_count, ack_signature, managed_at
      FROM inbox WHERE id = ?1";
 const TOKEN_BY_HASH: &str =
     "SELECT id, inbox, hash, alias, expires_at, puts_per_claim, queued_bytes_max, claims_max, one_time_keys_per_claim,
@@ -325,6 +327,7 @@ fn read_inbox(row: &Row<'_>) -> Sql<Inbox> {
         bundle: row.get(10)?,
         today: DayCount { day: row.get(11)?, claims: row.get(12)? },
         one_time_today: row.get(13)?,
+        managed_at: unsigned(row.get(15)?),
     })
 }
 
@@ -349,7 +352,7 @@ fn write_inbox(tx: &mut Tx<'_>, row: &Inbox) -> Sql<usize> {
     tx.execute(
         "UPDATE inbox SET manage_key = ?2, sequence = ?3, acked = ?4, queued_count = ?5, queued_bytes = ?6, full = ?7,
                 token_count = ?8, bundle = ?9, claim_day = ?10, claim_count = ?11, one_time_count = ?12,
-                ack_signature = ?13
+                ack_signature = ?13, managed_at = ?14
          WHERE id = ?1",
         params![
             row.id,
@@ -365,6 +368,7 @@ fn write_inbox(tx: &mut Tx<'_>, row: &Inbox) -> Sql<usize> {
             row.today.claims,
             row.one_time_today,
             row.ack_signature,
+            signed(row.managed_at),
         ],
     )
 }

@@ -62,6 +62,8 @@ pub enum Denied {
     Refused,
     /// The nonce was spent before.
     Replayed,
+    /// A call that was signed later has changed it already.
+    Overtaken,
     /// A bound of the owner's own things is reached (tokens, one-time keys, chain length).
     Full,
     /// A chain's last entry is another one than the writer thought.

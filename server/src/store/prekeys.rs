@@ -48,7 +48,7 @@ impl Batch<'_> {
         change: &PrekeyChange,
         now: Timestamp,
     ) -> Step<u32> {
-        let mut found = match self.authorise(caller, inbox, Role::Manager)? {
+        let mut found = match self.manage(caller, inbox, Role::Manager)? {
             Ok(found) => found,
             Err(denied) => return Ok(Err(denied)),
         };
@@ -65,8 +65,8 @@ impl Batch<'_> {
             self.retire_bundle(&found, replaced_at)?;
             let insert = "INSERT INTO bundle (inbox, body) VALUES (?1, ?2)";
             found.bundle = Some(self.tx.insert(insert, params![found.id, body.as_ref()])?);
-            self.ledger.change_inbox(found);
         }
+        self.ledger.change_inbox(found);
         let count = self.one_time_count(row)?;
         Ok(Ok(u32::try_from(count).unwrap_or(u32::MAX)))
     }

@@ -28,7 +28,8 @@ CREATE TABLE inbox (
     bundle         INTEGER,                    -- the current one
     claim_day      INTEGER NOT NULL DEFAULT 0, -- the day of the two counts after it
     claim_count    INTEGER NOT NULL DEFAULT 0,
-    one_time_count INTEGER NOT NULL DEFAULT 0
+    one_time_count INTEGER NOT NULL DEFAULT 0,
+    managed_at     INTEGER NOT NULL DEFAULT 0  -- when the call was signed that last changed tokens, prekeys or the manage key
 ) STRICT;
 
 CREATE TABLE token (

@@ -13,7 +13,7 @@ use crate::limits::TOKENS_PER_INBOX_MAX;
 
 impl Batch<'_> {
     pub(crate) fn put_tokens(&mut self, caller: &Caller, inbox: &InboxId, tokens: &[TokenGrant]) -> Step<()> {
-        let mut found = match self.authorise(caller, inbox, Role::Manager)? {
+        let mut found = match self.manage(caller, inbox, Role::Manager)? {
             Ok(found) => found,
             Err(denied) => return Ok(Err(denied)),
         };
@@ -82,7 +82,7 @@ impl Batch<'_> {
     }
 
     pub(crate) fn drop_tokens(&mut self, caller: &Caller, inbox: &InboxId, hashes: &[TokenHash]) -> Step<()> {
-        let mut found = match self.authorise(caller, inbox, Role::Manager)? {
+        let mut found = match self.manage(caller, inbox, Role::Manager)? {
             Ok(found) => found,
             Err(denied) => return Ok(Err(denied)),
         };

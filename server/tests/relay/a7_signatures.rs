@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use sotto_protocol::relay::{ChainRead, InboxDelete, Peek, PrekeyClaim, Send, TokenPut};
+use sotto_protocol::relay::{
+    ChainRead, InboxDelete, InboxManageKey, Peek, PrekeyClaim, PrekeyClaimed, PrekeyPut, Send, Token as WireToken,
+    TokenDrop, TokenPut,
+};
 use sotto_protocol::request::path;
-use sotto_protocol::{Message, RelayName};
+use sotto_protocol::{Bytes, Message, RelayName, Timestamp};
 use sotto_relay::Request;
 
-use crate::support::{Device, World, authorization, code, fresh, name, sign, signing_key};
+use crate::support::{Device, Sent, World, authorization, code, fresh, name, sign, signing_key};
 
 const WINDOW: Duration = Duration::from_secs(300);
 const MOMENT: Duration = Duration::from_millis(1);
@@ -173,4 +176,72 @@ fn a7_a_weak_key_signs_nothing() {
         sotto_protocol::request::Authorization { key: weak, time: world.now, nonce: fresh(), signature };
     request.authorization = Some(authorization.to_string());
     assert_eq!(code(&world.handle(request)), "signature_refused");
+}
+
+/// The story: a device's put of a bundle was held up on its way, and the device gave it up, made it again, and two days later the next. The first
+/// came after all, the relay offered its keys from then on, and a week later they were erased.
+#[test]
+fn a7_a_call_that_was_held_up_does_not_undo_what_was_signed_since() {
+    let mut world = World::on_disk();
+    let bob = world.device();
+    let at = |world: &World, path, message: &dyn Fn() -> Vec<u8>, time: Timestamp| {
+        world.handle(crate::support::sign_bytes(&bob.manage, path, &message(), time, fresh()))
+    };
+    let bundle = |body: &'static [u8]| {
+        let put = PrekeyPut { inbox: bob.inbox.into(), bundle: Bytes::from_static(body), ..PrekeyPut::default() };
+        move || put.encode_to_vec()
+    };
+    let token = world.token(&bob, 1);
+    let grant = || {
+        let wire = WireToken { hash: token.hash().into(), alias: 1, ..WireToken::default() };
+        TokenPut { inbox: bob.inbox.into(), tokens: vec![wire] }.encode_to_vec()
+    };
+    let drop = || TokenDrop { inbox: bob.inbox.into(), hashes: vec![token.hash().into()] }.encode_to_vec();
+    let claimed = |world: &World| {
+        let claim = PrekeyClaim {
+            inbox: bob.inbox.into(),
+            token: token.as_bytes().to_vec().into(),
+            claim: fresh().to_vec().into(),
+            bundle_only: true,
+        };
+        PrekeyClaimed::decode(world.post(path::PREKEY_CLAIM, &claim).body).unwrap().bundle
+    };
+    let held_up = world.now;
+    world.pass(MOMENT);
+    assert_eq!(at(&world, path::PREKEY_PUT, &bundle(b"newer"), world.now).status, 200);
+    world = world.reopened();
+    let late = at(&world, path::PREKEY_PUT, &bundle(b"older"), held_up);
+    assert_eq!((code(&late).as_str(), late.status), ("overtaken", 409));
+    assert_eq!(claimed(&world), "newer");
+    // Of the same moment, neither is known to be the later one.
+    assert_eq!(at(&world, path::PREKEY_PUT, &bundle(b"newest"), world.now).status, 200);
+    assert_eq!(claimed(&world), "newest");
+    world.pass(MOMENT);
+    assert_eq!(at(&world, path::TOKEN_DROP, &drop, world.now).status, 200);
+    assert_eq!(code(&at(&world, path::TOKEN_PUT, &grant, held_up)), "overtaken");
+    assert_eq!(world.put(&bob, &token, b"x"), Sent::Refused);
+    world.pass(MOMENT);
+    assert_eq!(at(&world, path::TOKEN_PUT, &grant, world.now).status, 200);
+    assert_eq!(code(&at(&world, path::TOKEN_DROP, &drop, held_up)), "overtaken");
+    assert_eq!(world.put(&bob, &token, b"x"), Sent::Accepted);
+    let key =
+        InboxManageKey { inbox: bob.inbox.into(), manage_key: bob.owner.verifying_key().to_bytes().to_vec().into() };
+    assert_eq!(code(&world.handle(sign(&bob.owner, path::INBOX_MANAGE_KEY, &key, held_up, fresh()))), "overtaken");
+    assert_eq!(at(&world, path::TOKEN_PUT, &grant, world.now).status, 200, "with the key that it has had all the time");
+}
+
+#[test]
+fn a7_no_call_waits_for_a_time_at_which_only_a_wrong_clock_was() {
+    let mut world = World::new();
+    let bob = world.device();
+    let right = world.now;
+    let at = |world: &World| world.signed(&bob.manage, path::TOKEN_PUT, &put(&bob)).status;
+    // Of the relay, and of a phone that it believes.
+    for ahead in [WINDOW * 2, WINDOW * 2 + MOMENT] {
+        world.set_clock(right.after(ahead));
+        assert_eq!(at(&world), 200);
+        world.set_clock(right);
+        assert_eq!(at(&world), if ahead == WINDOW * 2 { 409 } else { 200 });
+        world.set_clock(right);
+    }
 }
