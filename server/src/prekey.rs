@@ -9,12 +9,7 @@ use crate::relay::{Relay, at_most, id};
 use crate::store::{Caller, ClaimRequest, PrekeyChange};
 
 impl Relay {
-    pub(crate) async fn put_prekeys(
-        &self,
-        caller: Caller,
-        message: PrekeyPut,
-        now: Timestamp,
-    ) -> Result<Response, Problem> {
+    pub(crate) async fn put_prekeys(&self, caller: Caller, message: PrekeyPut) -> Result<Response, Problem> {
         at_most(message.bundle.len(), BUNDLE_BYTES_MAX)?;
         at_most(message.one_time.len(), ONE_TIME_KEYS_MAX)?;
         for key in &message.one_time {
@@ -28,7 +23,7 @@ impl Relay {
             one_time: message.one_time,
             replace_one_time: message.replace_one_time,
         };
-        let one_time = self.store.put_prekeys(caller, id(&message.inbox)?, change, now).await?;
+        let one_time = self.store.put_prekeys(caller, id(&message.inbox)?, change).await?;
         Ok(Response::message(&PrekeyCount { one_time }))
     }
 

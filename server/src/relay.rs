@@ -151,7 +151,7 @@ impl Relay {
             path::INBOX_PEEK => self.peek(signer()?, body(request)?, now).await,
             path::TOKEN_PUT => self.put_tokens(signer()?, body(request)?).await,
             path::TOKEN_DROP => self.drop_tokens(signer()?, body(request)?).await,
-            path::PREKEY_PUT => self.put_prekeys(signer()?, body(request)?, now).await,
+            path::PREKEY_PUT => self.put_prekeys(signer()?, body(request)?).await,
             path::CHAIN_APPEND => self.append_chain(signer()?, body(request)?).await,
             path::CHAIN_COMPACT => self.compact_chain(signer()?, body(request)?).await,
             path::CHAIN_DELETE => self.delete_chain(signer()?, body(request)?).await,

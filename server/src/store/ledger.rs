@@ -93,7 +93,6 @@ pub(crate) struct Inbox {
     pub(crate) ack_signature: Option<AckSignature>,
     pub(crate) queue: Queue,
     pub(crate) token_count: u32,
-    pub(crate) bundle: Option<i64>,
     pub(crate) today: DayCount,
     /// One-time keys given away on `today.day`.
     pub(crate) one_time_today: u32,
@@ -297,11 +296,11 @@ impl Ledger {
 }
 
 const INBOX_BY_NAME: &str =
-    "SELECT id, name, owner_key, manage_key, sequence, acked, queued_count, queued_bytes, full, token_count, bundle,
+    "SELECT id, name, owner_key, manage_key, sequence, acked, queued_count, queued_bytes, full, token_count,
             claim_day, claim_count, one_time_count, ack_signature, managed_at
      FROM inbox WHERE name = ?1";
 const INBOX_BY_ID: &str =
-    "SELECT id, name, owner_key, manage_key, sequence, acked, queued_count, queued_bytes, full, token_count, bundle,
+    "SELECT id, name, owner_key, manage_key, sequence, acked, queued_count, queued_bytes, full, token_count,
             claim_day, claim_count, one_time_count, ack_signature, managed_at
      FROM inbox WHERE id = ?1";
 const TOKEN_BY_HASH: &str =
@@ -321,13 +320,12 @@ fn read_inbox(row: &Row<'_>) -> Sql<Inbox> {
         manage: row.get(3)?,
         sequence: unsigned(row.get(4)?),
         acked: unsigned(row.get(5)?),
-        ack_signature: row.get(14)?,
+        ack_signature: row.get(13)?,
         queue: Queue { count: unsigned(row.get(6)?), bytes: unsigned(row.get(7)?), full: row.get(8)? },
         token_count: row.get(9)?,
-        bundle: row.get(10)?,
-        today: DayCount { day: row.get(11)?, claims: row.get(12)? },
-        one_time_today: row.get(13)?,
-        managed_at: unsigned(row.get(15)?),
+        today: DayCount { day: row.get(10)?, claims: row.get(11)? },
+        one_time_today: row.get(12)?,
+        managed_at: unsigned(row.get(14)?),
     })
 }
 
@@ -351,8 +349,8 @@ fn read_token(row: &Row<'_>) -> Sql<TokenRow> {
 fn write_inbox(tx: &mut Tx<'_>, row: &Inbox) -> Sql<usize> {
     tx.execute(
         "UPDATE inbox SET manage_key = ?2, sequence = ?3, acked = ?4, queued_count = ?5, queued_bytes = ?6, full = ?7,
-                token_count = ?8, bundle = ?9, claim_day = ?10, claim_count = ?11, one_time_count = ?12,
-                ack_signature = ?13, managed_at = ?14
+                token_count = ?8, claim_day = ?9, claim_count = ?10, one_time_count = ?11, ack_signature = ?12,
+                managed_at = ?13
          WHERE id = ?1",
         params![
             row.id,
@@ -363,7 +361,6 @@ fn write_inbox(tx: &mut Tx<'_>, row: &Inbox) -> Sql<usize> {
             signed(row.queue.bytes),
             row.queue.full,
             row.token_count,
-            row.bundle,
             row.today.day,
             row.today.claims,
             row.one_time_today,

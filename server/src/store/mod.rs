@@ -152,7 +152,7 @@ pub struct ClaimRequest {
 /// What a claim got.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Claimed {
-    /// The bundle of the time of the first asking.
+    /// The current one.
     pub bundle: Bytes,
     /// Empty when there was none for this claim.
     pub one_time: Bytes,
@@ -338,7 +338,7 @@ pub trait MailboxStore: Send + Sync {
     /// Drops tokens.
     fn drop_tokens(&self, caller: Caller, inbox: InboxId, hashes: Vec<TokenHash>) -> Answer<()>;
     /// Changes prekeys; answers with the number of one-time keys there are then.
-    fn put_prekeys(&self, caller: Caller, inbox: InboxId, change: PrekeyChange, now: Timestamp) -> Answer<u32>;
+    fn put_prekeys(&self, caller: Caller, inbox: InboxId, change: PrekeyChange) -> Answer<u32>;
     /// Takes prekeys.
     fn claim_prekey(&self, request: ClaimRequest, now: Timestamp) -> Answer<Claimed>;
 

@@ -1,7 +1,8 @@
 //! Bundles, one-time keys, and the claims that take them.
 //!
-//! A claim is bound to its token by the first use of its id, here or by a put. Its answer is stored with it and repeated for 30
-//! days, so a claim that is asked again costs its owner nothing. A bundle that was replaced stays as long as an answer may name it.
+//! A claim is bound to its token by the first use of its id, here or by a put. The one-time key that it got is stored with it, and given again
+//! for 30 days: a claim that is asked again costs its owner nothing. The bundle is the current one each time: whoever asks again has not used
+//! the one before, whose KEM key its owner may have erased meanwhile.
 //!
 //! Invariant: no one-time key is handed out under two claim ids. An owner whose answer was lost puts the same stack again, and somebody may
 //! have claimed of it meanwhile: what was handed out of it stays out.
@@ -41,14 +42,8 @@ pub(crate) enum Binding {
 }
 
 impl Batch<'_> {
-    pub(crate) fn put_prekeys(
-        &mut self,
-        caller: &Caller,
-        inbox: &InboxId,
-        change: &PrekeyChange,
-        now: Timestamp,
-    ) -> Step<u32> {
-        let mut found = match self.manage(caller, inbox, Role::Manager)? {
+    pub(crate) fn put_prekeys(&mut self, caller: &Caller, inbox: &InboxId, change: &PrekeyChange) -> Step<u32> {
+        let found = match self.manage(caller, inbox, Role::Manager)? {
             Ok(found) => found,
             Err(denied) => return Ok(Err(denied)),
         };
@@ -61,10 +56,8 @@ impl Batch<'_> {
             self.push_one_time(found.id, change)?;
         }
         if let Some(body) = &change.bundle {
-            let replaced_at = self.stamp(now)?;
-            self.retire_bundle(&found, replaced_at)?;
-            let insert = "INSERT INTO bundle (inbox, body) VALUES (?1, ?2)";
-            found.bundle = Some(self.tx.insert(insert, params![found.id, body.as_ref()])?);
+            let put = "INSERT INTO bundle (inbox, body) VALUES (?1, ?2) ON CONFLICT (inbox) DO UPDATE SET body = ?2";
+            self.tx.execute(put, params![found.id, body.as_ref()])?;
         }
         self.ledger.change_inbox(found);
         let count = self.one_time_count(row)?;
@@ -99,15 +92,9 @@ impl Batch<'_> {
         Ok(usize::try_from(count.unwrap_or(0)).unwrap_or(usize::MAX))
     }
 
-    fn retire_bundle(&mut self, inbox: &Inbox, replaced_at: Timestamp) -> Sql<()> {
-        if let Some(old) = inbox.bundle {
-            self.tx.execute("DELETE FROM bundle WHERE id = ?1 AND claimed = 0", [old])?;
-            self.tx.execute(
-                "UPDATE bundle SET replaced_at = ?2 WHERE id = ?1",
-                params![old, signed(replaced_at.as_ms())],
-            )?;
-        }
-        Ok(())
+    fn bundle(&self, inbox: i64) -> Sql<Option<Bytes>> {
+        let body = self.tx.row("SELECT body FROM bundle WHERE inbox = ?1", [inbox], |row| row.get::<_, Vec<u8>>(0))?;
+        Ok(body.map(Bytes::from))
     }
 
     pub(crate) fn claim_prekey(&mut self, request: &ClaimRequest, now: Timestamp) -> Step<Claimed> {
@@ -115,9 +102,10 @@ impl Batch<'_> {
         let known = self.claim_row(admitted.map_or(0, |(_, token)| token.id), &request.claim)?;
         let Some((inbox, token)) = admitted else { return Ok(Err(Denied::Refused)) };
         if let Some(known) = known
-            && let Some(answer) = self.repeated_answer(&known)?
+            && let Some(one_time) = self.repeated_one_time(&known)?
         {
-            return Ok(Ok(answer));
+            let bundle = self.bundle(inbox.id)?;
+            return Ok(bundle.map(|bundle| Claimed { bundle, one_time }).ok_or(Denied::Unavailable));
         }
         let known = match binding(&token, known, now) {
             Binding::Bound(known) => Some(known),
@@ -130,24 +118,21 @@ impl Batch<'_> {
         {
             return Ok(Err(tomorrow(now)));
         }
-        let Some(bundle) = inbox.bundle else { return Ok(Err(Denied::Unavailable)) };
-        self.answer_claim(inbox, token, known, bundle, request, now).map(Ok)
+        let Some(bundle) = self.bundle(inbox.id)? else { return Ok(Err(Denied::Unavailable)) };
+        let one_time = self.answer_claim(inbox, token, known, request, now)?;
+        Ok(Ok(Claimed { bundle, one_time }))
     }
 
-    /// The answer that this claim id got before, if it is still remembered.
-    fn repeated_answer(&mut self, known: &ClaimRow) -> Sql<Option<Claimed>> {
+    /// The one-time key that this claim id got before, empty where it was none, if the answer is still remembered.
+    fn repeated_one_time(&mut self, known: &ClaimRow) -> Sql<Option<Bytes>> {
         let forgotten_at = Timestamp::from_ms(known.answered_at).after(CLAIM_REMEMBERED);
         if known.answered_at == 0 || self.sure_time()?.at >= forgotten_at {
             return Ok(None);
         }
-        self.tx.row(
-            "SELECT bundle.body, claim.one_time FROM claim JOIN bundle ON bundle.id = claim.bundle WHERE claim.id = ?1",
-            [known.id],
-            |row| {
-                let one_time: Option<Vec<u8>> = row.get(1)?;
-                Ok(Claimed { bundle: row.get::<_, Vec<u8>>(0)?.into(), one_time: one_time.unwrap_or_default().into() })
-            },
-        )
+        let one_time = self
+            .tx
+            .row("SELECT one_time FROM claim WHERE id = ?1", [known.id], |row| row.get::<_, Option<Vec<u8>>>(0))?;
+        Ok(one_time.map(|one_time| one_time.unwrap_or_default().into()))
     }
 
     fn answer_claim(
@@ -155,10 +140,9 @@ impl Batch<'_> {
         mut inbox: Inbox,
         mut token: TokenRow,
         known: Option<ClaimRow>,
-        bundle: i64,
         request: &ClaimRequest,
         now: Timestamp,
-    ) -> Sql<Claimed> {
+    ) -> Sql<Bytes> {
         let (today, answered_at) = (now.day(), self.stamp(now)?);
         if inbox.today.day != today {
             inbox.one_time_today = 0;
@@ -179,14 +163,12 @@ impl Batch<'_> {
         }
         self.ledger.change_inbox(inbox);
         self.ledger.change_token(token);
-        self.tx.execute("UPDATE bundle SET claimed = 1 WHERE id = ?1 AND claimed = 0", [bundle])?;
         self.tx.execute(
-            "INSERT INTO claim (token, name, answered_at, bundle, one_time) VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT (token, name) DO UPDATE SET answered_at = ?3, bundle = ?4, one_time = ?5",
-            params![token.id, request.claim.as_ref(), signed(answered_at.as_ms()), bundle, one_time],
+            "INSERT INTO claim (token, name, answered_at, one_time) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (token, name) DO UPDATE SET answered_at = ?3, one_time = ?4",
+            params![token.id, request.claim.as_ref(), signed(answered_at.as_ms()), one_time],
         )?;
-        let body = self.tx.row("SELECT body FROM bundle WHERE id = ?1", [bundle], |row| row.get::<_, Vec<u8>>(0))?;
-        Ok(Claimed { bundle: body.unwrap_or_default().into(), one_time: Bytes::from(one_time.unwrap_or_default()) })
+        Ok(Bytes::from(one_time.unwrap_or_default()))
     }
 
     /// The key pushed last: the one whose private half the device surely still has.

@@ -25,7 +25,6 @@ CREATE TABLE inbox (
     queued_bytes   INTEGER NOT NULL DEFAULT 0,
     full           INTEGER NOT NULL DEFAULT 0,
     token_count    INTEGER NOT NULL DEFAULT 0,
-    bundle         INTEGER,                    -- the current one
     claim_day      INTEGER NOT NULL DEFAULT 0, -- the day of the two counts after it
     claim_count    INTEGER NOT NULL DEFAULT 0,
     one_time_count INTEGER NOT NULL DEFAULT 0,
@@ -57,22 +56,16 @@ CREATE TABLE claim (
     token       INTEGER NOT NULL,
     name        BLOB    NOT NULL,
     puts        INTEGER NOT NULL DEFAULT 0,
-    answered_at INTEGER NOT NULL DEFAULT 0, -- 0: bound by a put, or the answer is forgotten
-    bundle      INTEGER,
-    one_time    BLOB,
+    answered_at INTEGER NOT NULL DEFAULT 0, -- when it was asked first; 0: bound by a put, or the answer is forgotten
+    one_time    BLOB,                       -- that it got, if any
     UNIQUE (token, name)
 ) STRICT;
 CREATE INDEX claim_by_answer ON claim (answered_at) WHERE answered_at > 0;
 
 CREATE TABLE bundle (
-    id          INTEGER PRIMARY KEY AUTOINCREMENT,
-    inbox       INTEGER NOT NULL,
-    claimed     INTEGER NOT NULL DEFAULT 0,
-    replaced_at INTEGER NOT NULL DEFAULT 0, -- 0: current
-    body        BLOB    NOT NULL
+    inbox INTEGER PRIMARY KEY,
+    body  BLOB NOT NULL
 ) STRICT;
-CREATE INDEX bundle_by_inbox ON bundle (inbox);
-CREATE INDEX bundle_by_replacement ON bundle (replaced_at) WHERE replaced_at > 0;
 
 CREATE TABLE one_time (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,

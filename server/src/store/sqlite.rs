@@ -171,9 +171,9 @@ impl MailboxStore for SqliteStore {
         self.write(hashes.len(), move |batch| batch.drop_tokens(&caller, &inbox, &hashes))
     }
 
-    fn put_prekeys(&self, caller: Caller, inbox: InboxId, change: PrekeyChange, now: Timestamp) -> Answer<u32> {
+    fn put_prekeys(&self, caller: Caller, inbox: InboxId, change: PrekeyChange) -> Answer<u32> {
         let bytes = change.bundle.iter().chain(&change.one_time).map(Bytes::len).sum();
-        self.grow(1 + change.one_time.len(), bytes, move |batch| batch.put_prekeys(&caller, &inbox, &change, now))
+        self.grow(1 + change.one_time.len(), bytes, move |batch| batch.put_prekeys(&caller, &inbox, &change))
     }
 
     fn claim_prekey(&self, request: ClaimRequest, now: Timestamp) -> Answer<Claimed> {

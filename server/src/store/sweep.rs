@@ -1,8 +1,8 @@
 //! Removing what is due, a bounded amount at a time, so that no sender waits for it.
 //!
 //! What is due is decided by the time that has surely passed (`sure_time.rs`): one wrong clock must not delete everything.
-//! Due are: envelopes past their lifetime, days whose envelopes are stale, answers of old claims, replaced bundles that no answer
-//! may name any more, tokens long expired, nonces whose time would be refused anyway, and what deleted inboxes and chains held.
+//! Due are: envelopes past their lifetime, days whose envelopes are stale, answers of old claims, tokens long
+//! expired, nonces whose time would be refused anyway, and what deleted inboxes and chains held.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ impl Batch<'_> {
         let forgotten = signed(sure.before(CLAIM_REMEMBERED).as_ms());
         // A claim that its token counts stays as a bare name; another one has no meaning without its answer.
         let emptied = self.tx.execute(
-            "UPDATE claim SET answered_at = 0, bundle = NULL, one_time = NULL
+            "UPDATE claim SET answered_at = 0, one_time = NULL
              WHERE id IN (SELECT claim.id FROM claim JOIN token ON token.id = claim.token
                           WHERE answered_at > 0 AND answered_at <= ?1
                             AND (token.claims_max > 0 OR token.puts_per_claim > 0) LIMIT ?2)",
@@ -82,12 +82,7 @@ impl Batch<'_> {
                             AND token.claims_max = 0 AND token.puts_per_claim = 0 LIMIT ?2)",
             params![forgotten, SWEEP_ROWS],
         )?;
-        let bundles = self.tx.execute(
-            "DELETE FROM bundle
-             WHERE id IN (SELECT id FROM bundle WHERE replaced_at > 0 AND replaced_at <= ?1 LIMIT ?2)",
-            params![forgotten, SWEEP_ROWS],
-        )?;
-        for count in [emptied, removed, bundles] {
+        for count in [emptied, removed] {
             swept.count(count, SWEEP_ROWS);
         }
         Ok(())

@@ -16,12 +16,12 @@ use crate::support::{Sent, World, fresh, signing_key};
 /// Every column that may exist. Adding one is a decision about what is known of people: it belongs into the threat model too.
 const COLUMNS: &[&str] = &[
     "relay: id seen_day_min chain_bytes sure_at clock_lead clock_watched",
-    "inbox: id name owner_key manage_key sequence acked ack_signature queued_count queued_bytes full token_count bundle claim_day \
+    "inbox: id name owner_key manage_key sequence acked ack_signature queued_count queued_bytes full token_count claim_day \
      claim_count one_time_count managed_at",
     "token: id inbox hash alias expires_at puts_per_claim queued_bytes_max claims_max one_time_keys_per_claim claims_used \
      claim_day claim_count queued_count queued_bytes full",
-    "claim: id token name puts answered_at bundle one_time",
-    "bundle: id inbox claimed replaced_at body",
+    "claim: id token name puts answered_at one_time",
+    "bundle: inbox body",
     "one_time: id inbox body handed_out",
     "envelope: id inbox sequence token size shared alias accepted_at expires_at name header payload",
     "shared_payload: id holders body",

@@ -383,7 +383,7 @@ impl Stage {
         let bundle = Some(Bytes::copy_from_slice(&self.chance.bytes::<60>()));
         let change = PrekeyChange { bundle, one_time: one_time.clone(), replace_one_time: false };
         let Some(store) = self.store() else { return Ok(()) };
-        let answer = now(store.put_prekeys(caller, self.inboxes[number].id, change, self.now));
+        let answer = now(store.put_prekeys(caller, self.inboxes[number].id, change));
         if answer != Err(Denied::Full) {
             self.came(answer)?;
             self.inboxes[number].one_time.extend(one_time);

@@ -64,7 +64,7 @@ pub(crate) fn remember_claim(
     Ok(claims.ok_or(StoreError::Corrupt)?.into_iter().flatten().map(ClaimId::from_bytes).collect())
 }
 
-/// The prekeys of a claim were refused. A relay answers a claim with the same for a month, so the next joining comes with another claim id, and
+/// The prekeys of a claim were refused. A relay gives a claim the same one-time key for a month, so the next joining comes with another claim id, and
 /// gets what the owner has put meanwhile. Where the invite has no other claim, the refused one is still the one that it belongs to.
 pub(crate) fn refuse_claim(
     tx: &mut Tx<'_>,

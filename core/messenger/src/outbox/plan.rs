@@ -252,7 +252,7 @@ pub(crate) fn manifest_was_tried(tx: &mut Tx<'_>, contact: ContactRow, times: Ti
 }
 
 /// First messages that are so old that their prekeys may be gone begin a new session (PROTOCOL E2). A request goes on with the session that
-/// it has: its claim id always gets the same prekeys.
+/// it has: its claim id always gets the same one-time key.
 fn renew_old_first_messages(
     tx: &mut Tx<'_>,
     device: &PeerDevice,

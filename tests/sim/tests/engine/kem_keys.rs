@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sotto_core::InviteOptions;
+use sotto_core::records::ContactState;
 use sotto_core::world::SecretStore as _;
 use sotto_crypto::olm::OlmAccount;
 use sotto_crypto::secret::StateKey;
@@ -164,4 +166,32 @@ async fn d4_a_bundle_behind_which_another_waits_is_what_its_relay_offers() {
     let [alice] = world.switched_off([alice], HOUR).await.unwrap();
     assert_eq!(alice.database().number(pending), 0);
     assert_eq!(alice.database().number(&format!("{replaced} AND key_id = x'{first}'")), 1);
+}
+
+/// The story: a relay took bob's claim, and he never heard the answer. When he asked again ten days later, the relay repeated that answer: a bundle
+/// whose KEM key alice had erased, because nobody who got it by then had been silent for a week.
+#[tokio::test(start_paused = true)]
+async fn d4_a_claim_that_is_asked_again_after_10_days_gets_no_bundle_whose_key_is_gone() {
+    let world = World::seeded(117);
+    let relay = world.network.add_relay("one.example");
+    let alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
+    let bob = world.person("bob", std::slice::from_ref(&relay)).await.unwrap();
+    let options = InviteOptions { valid_for: 30 * DAY, auto_accept: true, ..InviteOptions::default() };
+    let invite = alice.messenger.invite(options).await.unwrap();
+    alice.catch_up().await.unwrap();
+    let first = current(&alice);
+    world.network.meddle(Some(Box::new(
+        |call| {
+            if call.path == path::PREKEY_CLAIM { Fate::AnswerLost } else { Fate::Passes }
+        },
+    )));
+    bob.messenger.join(&invite.link).await.unwrap_err();
+    world.network.meddle(None);
+    let [alice, bob] = world.switched_off([alice, bob], 3 * DAY).await.unwrap();
+    let [alice, bob] = world.switched_off([alice, bob], 7 * DAY + HOUR).await.unwrap();
+    world.wait(2 * HOUR).await;
+    assert!(!holds(&alice, &first));
+    bob.messenger.join(&invite.link).await.unwrap();
+    world.settle(&[&bob, &alice]).await.unwrap();
+    assert_eq!(alice.contact("bob").await.unwrap().state, ContactState::Accepted);
 }
