@@ -61,7 +61,7 @@ pub const CLAIMS_PER_INBOX_A_DAY: u32 = 5_000;
 /// One-time keys that one inbox gives away a day: the stack, twice. Later claims of that day get the bundle alone, so that nobody
 /// can empty a stack faster than its owner fills it.
 pub const ONE_TIME_KEYS_PER_INBOX_A_DAY: u32 = 200;
-/// How long a claim's answer is repeated: as long as an envelope that was made with it may wait.
+/// How long a claim is given the same one-time key again: as long as an envelope that was made with it may wait.
 pub const CLAIM_REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long an expired token is remembered, so that putting it again does not renew what it has used up.
 pub const TOKEN_REMEMBERED: Duration = Duration::from_secs(37 * 24 * 3600);

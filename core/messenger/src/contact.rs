@@ -23,8 +23,8 @@ use pair_change::PairChange;
 pub use trust::Trust;
 pub(crate) use trust::{
     ChainAddress, answered_from_chain, chain_read, distrust, forget_chain_before, led_to_chain, list_is,
-    manifest_is_due, manifest_is_stale, manifest_read, manifest_was_asked_for, to_read_again, turn_back_to_chain,
-    turn_to_chain, was_read_behind,
+    manifest_is_due, manifest_is_stale, manifest_read, to_read_again, turn_back_to_chain, turn_to_chain,
+    was_read_behind, was_read_in_vain,
 };
 pub(crate) use way::{
     PairOf, another_has_asked, ask_again, asked_at, asker, end_requests, forget_pair, has_asked_now, has_told_chain,

@@ -253,6 +253,7 @@ impl RelayClient {
                     return Err(RelayError::ClocksApart);
                 }
                 self.learn_clock(relay.name(), Timestamp::from_ms(now_ms));
+                self.clocks.sign_anew(relay.name());
                 self.signed_once(relay, isolation, path, body, signer).await
             }
             answer => answer,
@@ -268,7 +269,7 @@ impl RelayClient {
         signer: &dyn Signer,
     ) -> Result<R, RelayError> {
         let authorization =
-            signer.authorize(relay.name(), path, &body, self.clocks.now_at(relay.name()), &*self.rng).to_string();
+            signer.authorize(relay.name(), path, &body, self.clocks.sign_at(relay.name()), &*self.rng).to_string();
         let call = Call { relay: relay.clone(), isolation, path, body, authorization: Some(authorization) };
         read_answer(self.transport.call(call).await?)
     }

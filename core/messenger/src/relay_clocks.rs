@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use sotto_protocol::limits::CLOCK_WINDOW;
 use sotto_protocol::{RelayName, Timestamp};
 
 use crate::world::Clock;
@@ -20,6 +21,8 @@ const AHEAD_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct RelayClocks {
     clock: Arc<dyn Clock>,
     heard: Mutex<HashMap<RelayName, Heard>>,
+    /// When calls to it were signed last.
+    signed: Mutex<HashMap<RelayName, Timestamp>>,
 }
 
 /// A relay's time, and when we heard of it.
@@ -40,7 +43,7 @@ impl Heard {
 
 impl RelayClocks {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, heard: Mutex::default() }
+        Self { clock, heard: Mutex::default(), signed: Mutex::default() }
     }
 
     /// Remembers a relay's clock.
@@ -56,6 +59,26 @@ impl RelayClocks {
         let (ours, at) = (self.clock.now(), self.clock.instant());
         let heard = self.heard.lock().ok().and_then(|all| all.get(relay).copied());
         heard.and_then(|heard| heard.now(ours, at)).unwrap_or(ours)
+    }
+
+    /// When a call to that relay is signed: now, and not before the last one, whatever clocks say meanwhile. A relay does some calls in the order
+    /// in which they were signed.
+    pub(crate) fn sign_at(&self, relay: &RelayName) -> Timestamp {
+        let now = self.now_at(relay);
+        let Ok(mut signed) = self.signed.lock() else { return now };
+        let last = signed.entry(relay.clone()).or_insert(now);
+        // Calls that lie further apart are not compared: a clock was wrong.
+        if *last < now || last.since(now) > CLOCK_WINDOW * 2 {
+            *last = now;
+        }
+        *last
+    }
+
+    /// That relay does not accept the time at which the last call to it was signed: the next one is signed now.
+    pub(crate) fn sign_anew(&self, relay: &RelayName) {
+        if let Ok(mut signed) = self.signed.lock() {
+            signed.remove(relay);
+        }
     }
 
     /// Now by the relay that agrees best with our own clock; `None` while none has told its time.
@@ -105,6 +128,23 @@ mod tests {
         let relay = "https://relay.example".parse::<sotto_protocol::RelayAddress>().unwrap().name().clone();
         clocks.learn(&relay, NOON.after(5 * MINUTE));
         (clock, clocks, relay)
+    }
+
+    #[test]
+    fn a7_calls_are_signed_in_order_when_a_clock_falls_back() {
+        let (clock, clocks, relay) = heard();
+        assert_eq!(clocks.sign_at(&relay), NOON.after(5 * MINUTE));
+        clocks.learn(&relay, NOON);
+        assert_eq!(clocks.sign_at(&relay), NOON.after(5 * MINUTE), "not before the last one");
+        pass(&clock, 6 * MINUTE);
+        assert_eq!(clocks.sign_at(&relay), NOON.after(6 * MINUTE));
+        clocks.learn(&relay, NOON);
+        clocks.sign_anew(&relay);
+        assert_eq!(clocks.sign_at(&relay), NOON, "it does not take the other");
+        clocks.learn(&relay, NOON.after(DAY));
+        assert_eq!(clocks.sign_at(&relay), NOON.after(DAY));
+        clocks.learn(&relay, NOON);
+        assert_eq!(clocks.sign_at(&relay), NOON, "nothing is compared with that");
     }
 
     fn pass(clock: &Set, duration: Duration) {

@@ -114,7 +114,7 @@ id!(
     EnvelopeId, 16
 );
 id!(
-    /// Names one claim of prekeys, so that asking again gets the same answer.
+    /// Names one claim of prekeys, so that asking again gets the same one-time key.
     ClaimId, 16
 );
 id!(

@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 
 use super::commit::{Batch, Step};
 use super::ledger::Inbox;
-use super::transaction::{Sql, signed};
+use super::transaction::{Sql, signed, unsigned};
 use super::{Caller, Creation, Denied, InboxKeys, PublicKey};
 
 /// Which key a step asks for.
@@ -65,21 +65,38 @@ impl Batch<'_> {
     }
 
     pub(crate) fn replace_manage_key(&mut self, caller: &Caller, inbox: &InboxId, manage: PublicKey) -> Step<()> {
-        Ok(self.manage(caller, inbox, Role::Owner)?.map(|found| self.ledger.change_inbox(Inbox { manage, ..found })))
+        let found = match self.authorise(caller, inbox, Role::Owner)? {
+            Ok(found) => found,
+            Err(denied) => return Ok(Err(denied)),
+        };
+        // Whatever was signed with the key before: whoever has that must not keep the owner from taking it away. One that comes late and takes the
+        // key back is found out by the next call, which is refused.
+        self.was_managed(found.id, caller)?;
+        self.ledger.change_inbox(Inbox { manage, ..found });
+        Ok(Ok(()))
     }
 
-    /// As [`Self::authorise`], for a call that puts something in another's place. One that was held up on its way, and that its maker has given
-    /// up and made again, must not undo what was signed since: not bring back a bundle whose keys are erased, nor a token that was dropped.
-    /// The row that is returned bears the caller's time.
-    pub(crate) fn manage(&mut self, caller: &Caller, inbox: &InboxId, role: Role) -> Step<Inbox> {
-        let time = caller.time.as_ms();
-        let found = self.authorise(caller, inbox, role)?;
-        Ok(found.and_then(|found| {
-            // What lies further ahead than two calls that are both accepted was written under a clock that has been set right since.
-            let ahead = Duration::from_millis(found.managed_at.saturating_sub(time));
-            let is_overtaken = !ahead.is_zero() && ahead <= CLOCK_WINDOW * 2;
-            if is_overtaken { Err(Denied::Overtaken) } else { Ok(Inbox { managed_at: time, ..found }) }
-        }))
+    /// As [`Self::authorise`] with the manage key, for a call that puts something in another's place. One that was held up on its way, and that its
+    /// maker has given up and made again, must not undo what was signed since: not bring back a bundle whose keys are erased, nor a token that
+    /// was dropped.
+    pub(crate) fn manage(&mut self, caller: &Caller, inbox: &InboxId) -> Step<Inbox> {
+        let found = match self.authorise(caller, inbox, Role::Manager)? {
+            Ok(found) => found,
+            Err(denied) => return Ok(Err(denied)),
+        };
+        let last = self.tx.row("SELECT time FROM managed WHERE inbox = ?1", [found.id], |row| row.get(0))?;
+        let ahead = Duration::from_millis(last.map_or(0, unsigned).saturating_sub(caller.time.as_ms()));
+        // What lies further ahead than two calls that are both accepted was signed under a clock that has been set right since.
+        if !ahead.is_zero() && ahead <= CLOCK_WINDOW * 2 {
+            return Ok(Err(Denied::Overtaken));
+        }
+        self.was_managed(found.id, caller)?;
+        Ok(Ok(found))
+    }
+
+    fn was_managed(&mut self, inbox: i64, caller: &Caller) -> Sql<usize> {
+        let put = "INSERT INTO managed (inbox, time) VALUES (?1, ?2) ON CONFLICT (inbox) DO UPDATE SET time = ?2";
+        self.tx.execute(put, params![inbox, signed(caller.time.as_ms())])
     }
 
     /// The inbox, if it is there and the caller signed with its key; the nonce is spent then. Who is refused has been looked for in

@@ -143,7 +143,7 @@ pub struct ClaimRequest {
     pub inbox: InboxId,
     /// The right to ask, hashed.
     pub token: TokenHash,
-    /// The same id gets the same answer.
+    /// The same id gets the same one-time key.
     pub claim: ClaimId,
     /// Whether the sender wants no one-time key.
     pub bundle_only: bool,

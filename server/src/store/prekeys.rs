@@ -1,8 +1,8 @@
 //! Bundles, one-time keys, and the claims that take them.
 //!
 //! A claim is bound to its token by the first use of its id, here or by a put. The one-time key that it got is stored with it, and given again
-//! for 30 days: a claim that is asked again costs its owner nothing. The bundle is the current one each time: whoever asks again has not used
-//! the one before, whose KEM key its owner may have erased meanwhile.
+//! for 30 days: a claim that is asked again costs its owner nothing. The bundle is the current one each time: the KEM key of the one before may be erased
+//! by now.
 //!
 //! Invariant: no one-time key is handed out under two claim ids. An owner whose answer was lost puts the same stack again, and somebody may
 //! have claimed of it meanwhile: what was handed out of it stays out.
@@ -11,7 +11,6 @@ use rusqlite::params;
 use sotto_protocol::{Bytes, ClaimId, Timestamp};
 
 use super::commit::{Batch, Step};
-use super::inboxes::Role;
 use super::ledger::{Inbox, TokenRow};
 use super::transaction::{Sql, signed, unsigned};
 use super::{Caller, ClaimRequest, Claimed, Denied, PrekeyChange};
@@ -43,7 +42,7 @@ pub(crate) enum Binding {
 
 impl Batch<'_> {
     pub(crate) fn put_prekeys(&mut self, caller: &Caller, inbox: &InboxId, change: &PrekeyChange) -> Step<u32> {
-        let found = match self.manage(caller, inbox, Role::Manager)? {
+        let found = match self.manage(caller, inbox)? {
             Ok(found) => found,
             Err(denied) => return Ok(Err(denied)),
         };
@@ -59,7 +58,6 @@ impl Batch<'_> {
             let put = "INSERT INTO bundle (inbox, body) VALUES (?1, ?2) ON CONFLICT (inbox) DO UPDATE SET body = ?2";
             self.tx.execute(put, params![found.id, body.as_ref()])?;
         }
-        self.ledger.change_inbox(found);
         let count = self.one_time_count(row)?;
         Ok(Ok(u32::try_from(count).unwrap_or(u32::MAX)))
     }

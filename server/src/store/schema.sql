@@ -27,8 +27,7 @@ CREATE TABLE inbox (
     token_count    INTEGER NOT NULL DEFAULT 0,
     claim_day      INTEGER NOT NULL DEFAULT 0, -- the day of the two counts after it
     claim_count    INTEGER NOT NULL DEFAULT 0,
-    one_time_count INTEGER NOT NULL DEFAULT 0,
-    managed_at     INTEGER NOT NULL DEFAULT 0  -- when the call was signed that last changed tokens, prekeys or the manage key
+    one_time_count INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE token (
@@ -127,6 +126,13 @@ CREATE TABLE nonce (
     nonce BLOB    NOT NULL,
     PRIMARY KEY (time, nonce)
 ) STRICT, WITHOUT ROWID;
+
+-- When the call was signed that last changed an inbox's tokens, prekeys or manage key, for as long as one signed earlier would be accepted.
+CREATE TABLE managed (
+    inbox INTEGER PRIMARY KEY,
+    time  INTEGER NOT NULL
+) STRICT;
+CREATE INDEX managed_by_time ON managed (time);
 
 -- Hashes of the ids of deleted inboxes and chains, which are never given away again.
 CREATE TABLE retired (

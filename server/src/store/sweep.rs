@@ -2,7 +2,7 @@
 //!
 //! What is due is decided by the time that has surely passed (`sure_time.rs`): one wrong clock must not delete everything.
 //! Due are: envelopes past their lifetime, days whose envelopes are stale, answers of old claims, tokens long
-//! expired, nonces whose time would be refused anyway, and what deleted inboxes and chains held.
+//! expired, nonces and signing times that no call that is accepted is compared with, and what deleted inboxes and chains held.
 
 use std::time::Duration;
 
@@ -107,11 +107,18 @@ impl Batch<'_> {
     }
 
     fn sweep_nonces(&mut self, now: Timestamp, swept: &mut Swept) -> Sql<()> {
-        let removed = self.tx.execute(
+        let refused = signed(now.before(2 * CLOCK_WINDOW).as_ms());
+        let nonces = self.tx.execute(
             "DELETE FROM nonce WHERE (time, nonce) IN (SELECT time, nonce FROM nonce WHERE time < ?1 ORDER BY time LIMIT ?2)",
-            params![signed(now.before(2 * CLOCK_WINDOW).as_ms()), SWEEP_ROWS],
+            params![refused, SWEEP_ROWS],
         )?;
-        swept.count(removed, SWEEP_ROWS);
+        let managed = self.tx.execute(
+            "DELETE FROM managed WHERE inbox IN (SELECT inbox FROM managed WHERE time < ?1 ORDER BY time LIMIT ?2)",
+            params![refused, SWEEP_ROWS],
+        )?;
+        for count in [nonces, managed] {
+            swept.count(count, SWEEP_ROWS);
+        }
         Ok(())
     }
 
@@ -154,6 +161,7 @@ impl Batch<'_> {
             }
         }
         let bundles = self.tx.execute("DELETE FROM bundle WHERE inbox = ?1", [inbox])?;
+        self.tx.execute("DELETE FROM managed WHERE inbox = ?1", [inbox])?;
         let one_time = self.tx.execute("DELETE FROM one_time WHERE inbox = ?1", [inbox])?;
         Ok(gone.len() + tokens.len() + bundles + one_time)
     }

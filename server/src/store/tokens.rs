@@ -5,7 +5,6 @@ use sotto_protocol::{InboxId, Timestamp, TokenHash};
 use subtle::ConstantTimeEq;
 
 use super::commit::{Batch, Step};
-use super::inboxes::Role;
 use super::ledger::{Inbox, TokenRow};
 use super::transaction::{Sql, signed};
 use super::{Caller, Denied, TokenGrant};
@@ -13,7 +12,7 @@ use crate::limits::TOKENS_PER_INBOX_MAX;
 
 impl Batch<'_> {
     pub(crate) fn put_tokens(&mut self, caller: &Caller, inbox: &InboxId, tokens: &[TokenGrant]) -> Step<()> {
-        let mut found = match self.manage(caller, inbox, Role::Manager)? {
+        let mut found = match self.manage(caller, inbox)? {
             Ok(found) => found,
             Err(denied) => return Ok(Err(denied)),
         };
@@ -82,7 +81,7 @@ impl Batch<'_> {
     }
 
     pub(crate) fn drop_tokens(&mut self, caller: &Caller, inbox: &InboxId, hashes: &[TokenHash]) -> Step<()> {
-        let mut found = match self.manage(caller, inbox, Role::Manager)? {
+        let mut found = match self.manage(caller, inbox)? {
             Ok(found) => found,
             Err(denied) => return Ok(Err(denied)),
         };

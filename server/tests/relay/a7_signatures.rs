@@ -226,8 +226,19 @@ fn a7_a_call_that_was_held_up_does_not_undo_what_was_signed_since() {
     assert_eq!(world.put(&bob, &token, b"x"), Sent::Accepted);
     let key =
         InboxManageKey { inbox: bob.inbox.into(), manage_key: bob.owner.verifying_key().to_bytes().to_vec().into() };
-    assert_eq!(code(&world.handle(sign(&bob.owner, path::INBOX_MANAGE_KEY, &key, held_up, fresh()))), "overtaken");
-    assert_eq!(at(&world, path::TOKEN_PUT, &grant, world.now).status, 200, "with the key that it has had all the time");
+    let key = sign(&bob.owner, path::INBOX_MANAGE_KEY, &key, held_up, fresh());
+    assert_eq!(world.handle(key).status, 200, "no call by the manage key keeps its owner from changing it");
+    let by_owner =
+        |time| world.handle(crate::support::sign_bytes(&bob.owner, path::TOKEN_PUT, &grant(), time, fresh()));
+    assert_eq!(by_owner(held_up).status, 200, "what the key before has signed counts no more");
+    // What is left of it goes once nothing that is accepted is earlier.
+    let times = |world: &World| world.dump().iter().filter(|line| line.starts_with("managed:")).count();
+    world.pass(WINDOW * 2 - MOMENT * 3);
+    world.sweep();
+    assert_eq!(times(&world), 1);
+    world.pass(WINDOW);
+    world.sweep();
+    assert_eq!(times(&world), 0);
 }
 
 #[test]

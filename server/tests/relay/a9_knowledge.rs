@@ -17,7 +17,7 @@ use crate::support::{Sent, World, fresh, signing_key};
 const COLUMNS: &[&str] = &[
     "relay: id seen_day_min chain_bytes sure_at clock_lead clock_watched",
     "inbox: id name owner_key manage_key sequence acked ack_signature queued_count queued_bytes full token_count claim_day \
-     claim_count one_time_count managed_at",
+     claim_count one_time_count",
     "token: id inbox hash alias expires_at puts_per_claim queued_bytes_max claims_max one_time_keys_per_claim claims_used \
      claim_day claim_count queued_count queued_bytes full",
     "claim: id token name puts answered_at one_time",
@@ -28,6 +28,7 @@ const COLUMNS: &[&str] = &[
     "chain: id name write_key head_index head_hash entry_bytes snapshot_index snapshot_hash snapshot",
     "chain_entry: id chain position hash body",
     "nonce: time nonce",
+    "managed: inbox time",
     "retired: hash",
     "leaving: id inbox chain",
     "seen_DAY: inbox envelope",

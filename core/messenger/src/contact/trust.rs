@@ -106,7 +106,7 @@ pub(crate) fn list_is(
 /// The chain was read up to there.
 pub(crate) fn chain_read(tx: &mut Tx<'_>, row: ContactRow, chain_next: u64, now: Timestamp) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE contact SET manifest_read_at = ?2, chain_next = ?3 WHERE id = ?1",
+        "UPDATE contact SET manifest_read_at = ?2, read_in_vain_at = 0, chain_next = ?3 WHERE id = ?1",
         params![row.0, ms(now), i64::try_from(chain_next).unwrap_or(i64::MAX)],
     )?;
     Ok(())
@@ -243,9 +243,14 @@ pub(crate) fn distrust(tx: &mut Tx<'_>, row: ContactRow, trust: Trust) -> Result
     Ok(())
 }
 
-/// A reading of their list failed: what is sent goes by the one that is known, for now, and it is read later.
-pub(crate) fn manifest_was_asked_for(tx: &mut Tx<'_>, row: ContactRow, now: Timestamp) -> Result<(), StoreError> {
-    tx.execute("UPDATE contact SET manifest_tried_at = ?2 WHERE id = ?1", params![row.0, ms(now)])?;
+/// Their list could not be read. It is tried again while something was said since it last was.
+pub(crate) fn was_read_in_vain(tx: &mut Tx<'_>, row: ContactRow, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE contact SET read_in_vain_at = iif(EXISTS (
+             SELECT 1 FROM message JOIN conversation ON conversation.id = message.conversation
+             WHERE conversation.contact = ?1 AND message.id > said_before AND line = 0 AND message.state <= 4), ?2, 0) WHERE id = ?1",
+        params![row.0, ms(now)],
+    )?;
     Ok(())
 }
 
@@ -260,10 +265,7 @@ pub(crate) fn to_read_again(view: &impl Query, now: Timestamp) -> Result<Vec<Con
              OR (trust = 0 AND (manifest_read_at <= ?2 OR manifest_read_at > ?3) AND EXISTS (
                  SELECT 1 FROM waiting JOIN alias ON alias.own_inbox = waiting.own_inbox AND alias.alias = waiting.alias
                  WHERE waiting.reason = 2 AND alias.contact = contact.id))
-             OR (trust = 0 AND state = 3 AND manifest_tried_at > manifest_read_at
-                 AND (manifest_tried_at <= ?2 OR manifest_tried_at > ?3) AND EXISTS (
-                 SELECT 1 FROM message JOIN conversation ON conversation.id = message.conversation
-                 WHERE conversation.contact = contact.id AND message.id > said_before AND line = 0 AND message.state <= 4)))",
+             OR (trust = 0 AND state = 3 AND read_in_vain_at > 0 AND (read_in_vain_at <= ?2 OR read_in_vain_at > ?3)))",
         params![ms(now.before(MANIFEST_READ_AGAIN)), ms(now.before(WAITING_READ_AGAIN)), ms(now)],
         |row| row.get(0).map(ContactRow),
     )

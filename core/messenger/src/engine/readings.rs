@@ -68,8 +68,7 @@ async fn read_chain_of(engine: Arc<Engine>, contact: ContactRow) {
             // What waits for it, waits: it is read before the next letter to them, and upkeep comes back to it.
             tracing::debug!(code = error.code(), "a contact's chain was not read");
             engine.status.failed(Doing::Reading(contact), error.code());
-            let tried =
-                engine.write(move |engine, tx| contact::manifest_was_asked_for(tx, contact, engine.network_now()));
+            let tried = engine.write(move |engine, tx| contact::was_read_in_vain(tx, contact, engine.network_now()));
             if let Err(error) = tried.await {
                 tracing::debug!(%error, "a reading in vain was not noted");
             }

@@ -200,7 +200,7 @@ async fn claim_prekeys(engine: &Arc<Engine>, claim: Claim) -> Result<Progress, F
         .await;
     let row = inbox.row;
     if matches!(stored, Err(Error::Peer { .. })) {
-        // The same claim is answered with the same for a month: what its owner puts meanwhile is had only under another.
+        // The same claim gets the same one-time key for a month: another that its owner has put is had only under another.
         engine
             .write(move |_, tx| tx.execute("UPDATE peer_inbox SET claim = NULL WHERE id = ?1", [row.0]).map(drop))
             .await?;

@@ -247,7 +247,11 @@ fn may_do_without(tx: &Tx<'_>, contact: &Contact, times: Times) -> Result<bool, 
 
 /// The relay of a contact's list was asked for it in vain. Says whether letters leave without.
 pub(crate) fn manifest_was_tried(tx: &mut Tx<'_>, contact: ContactRow, times: Times) -> Result<bool, StoreError> {
-    contact::manifest_was_asked_for(tx, contact, times.network)?;
+    let now = ms(times.network);
+    tx.execute(
+        "UPDATE contact SET manifest_tried_at = ?2, read_in_vain_at = ?2 WHERE id = ?1",
+        params![contact.0, now],
+    )?;
     may_do_without(tx, &contact::by_row(tx, contact)?, times)
 }
 

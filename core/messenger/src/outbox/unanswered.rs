@@ -3,7 +3,7 @@
 //! A session that the peer has never answered may have begun with prekeys that were gone. A day after its letters were accepted, and
 //! our own relays drained since, prekeys are claimed again and the letters go out on a new session, under the counters that they had:
 //! the peer takes each once, whichever copy opens. Likewise letters whose session the peer replaced by one of its own. A request goes out again on the session that it has, because its claim id always
-//! gets the same prekeys. The wait doubles each time, so that a phone in a drawer does not fill its own inbox.
+//! gets the same one-time key. The wait doubles each time, so that a phone in a drawer does not fill its own inbox.
 
 use std::time::Duration;
 

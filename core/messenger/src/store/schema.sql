@@ -169,6 +169,7 @@ CREATE TABLE contact (
     hash             BLOB NOT NULL,
     manifest_read_at INTEGER NOT NULL,
     manifest_tried_at INTEGER NOT NULL DEFAULT 0, -- when its relay was last asked in vain
+    read_in_vain_at  INTEGER NOT NULL DEFAULT 0,  -- when it was last to be read and could not be: what was said may lack a device; 0: it was
     chain_next       INTEGER NOT NULL DEFAULT 0,  -- index of the next entry to read
     said_before      INTEGER NOT NULL DEFAULT 0,  -- last message.id when it was last read: what was said since is also for devices that it did
                                               -- not name then
