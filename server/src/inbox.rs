@@ -1,7 +1,7 @@
 //! Calls about inboxes: create by the relay's policy, delete, replace the manage key, peek.
 
 use sotto_protocol::limits::{PEEK_BYTES_MAX, PEEK_COUNT_MAX};
-use sotto_protocol::relay::{InboxCreate, InboxDelete, InboxManageKey, Peek, Peeked};
+use sotto_protocol::relay::{InboxCreate, InboxDelete, InboxManageKey, Managed, Peek, Peeked};
 use sotto_protocol::{InboxId, Timestamp, work};
 use subtle::ConstantTimeEq as _;
 
@@ -39,8 +39,8 @@ impl Relay {
         caller: Caller,
         message: InboxManageKey,
     ) -> Result<Response, Problem> {
-        self.store.replace_manage_key(caller, id(&message.inbox)?, key(&message.manage_key)?).await?;
-        Ok(Response::empty())
+        let changes = self.store.replace_manage_key(caller, id(&message.inbox)?, key(&message.manage_key)?).await?;
+        Ok(Response::message(&Managed { changes }))
     }
 
     pub(crate) async fn peek(&self, caller: Caller, message: Peek, now: Timestamp) -> Result<Response, Problem> {

@@ -6,7 +6,7 @@ use sotto_protocol::{Timestamp, Token};
 
 use crate::problem::{Problem, Response};
 use crate::relay::{Relay, at_most, id};
-use crate::store::{Caller, ClaimRequest, PrekeyChange};
+use crate::store::{Caller, ClaimRequest, PrekeyChange, PrekeysPut};
 
 impl Relay {
     pub(crate) async fn put_prekeys(&self, caller: Caller, message: PrekeyPut) -> Result<Response, Problem> {
@@ -23,8 +23,8 @@ impl Relay {
             one_time: message.one_time,
             replace_one_time: message.replace_one_time,
         };
-        let one_time = self.store.put_prekeys(caller, id(&message.inbox)?, change).await?;
-        Ok(Response::message(&PrekeyCount { one_time }))
+        let PrekeysPut { one_time, changes } = self.store.put_prekeys(caller, id(&message.inbox)?, change).await?;
+        Ok(Response::message(&PrekeyCount { one_time, changes }))
     }
 
     pub(crate) async fn claim_prekey(&self, message: PrekeyClaim, now: Timestamp) -> Result<Response, Problem> {

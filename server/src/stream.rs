@@ -243,6 +243,7 @@ impl StreamSession {
             inbox: inbox.into(),
             acked: position.acked,
             signature: position.ack_signature.map_or_else(Bytes::new, |signature| Bytes::copy_from_slice(&signature)),
+            changes: position.changes,
         }));
         Ok(())
     }

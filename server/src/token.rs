@@ -1,7 +1,7 @@
 //! Calls about tokens: put and drop.
 
 use sotto_protocol::limits::TOKENS_MAX;
-use sotto_protocol::relay::{self, TokenDrop, TokenPut};
+use sotto_protocol::relay::{self, Managed, TokenDrop, TokenPut};
 use sotto_protocol::{Alias, Timestamp};
 
 use crate::problem::{Problem, Response};
@@ -12,15 +12,15 @@ impl Relay {
     pub(crate) async fn put_tokens(&self, caller: Caller, message: TokenPut) -> Result<Response, Problem> {
         at_most(message.tokens.len(), TOKENS_MAX)?;
         let grants = message.tokens.iter().map(grant).collect::<Result<_, _>>()?;
-        self.store.put_tokens(caller, id(&message.inbox)?, grants).await?;
-        Ok(Response::empty())
+        let changes = self.store.put_tokens(caller, id(&message.inbox)?, grants).await?;
+        Ok(Response::message(&Managed { changes }))
     }
 
     pub(crate) async fn drop_tokens(&self, caller: Caller, message: TokenDrop) -> Result<Response, Problem> {
         at_most(message.hashes.len(), TOKENS_MAX)?;
         let hashes = message.hashes.iter().map(|hash| id(hash)).collect::<Result<_, _>>()?;
-        self.store.drop_tokens(caller, id(&message.inbox)?, hashes).await?;
-        Ok(Response::empty())
+        let changes = self.store.drop_tokens(caller, id(&message.inbox)?, hashes).await?;
+        Ok(Response::message(&Managed { changes }))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::task::{self, Kind, Subject, Task};
 use crate::watched::Watcher;
 use crate::witness::Word;
 use crate::world::{Chance, Isolation, TransportError};
-use crate::{admission, own, prekey};
+use crate::{admission, forgetful, own, prekey};
 
 /// Starts a clerk per relay that has calls waiting, and wakes it when there are more.
 pub(crate) async fn run(engine: Arc<Engine>) {
@@ -203,11 +203,12 @@ async fn work_off(
             }
             let (id, subject, kind) = (task.id, task.subject, task.kind);
             match perform(engine, relay, task, refusals).await {
-                Ok(()) => {
+                Ok(counted) => {
                     refusals.0.remove(&subject);
-                    engine
-                        .write(move |engine, tx| -> Result<(), Error> {
+                    let is_told_again = engine
+                        .write(move |engine, tx| -> Result<bool, Error> {
                             task::done(tx, id)?;
+                            let mut is_told_again = false;
                             match (subject, kind) {
                                 (Subject::Chain(chain), Kind::ChainDelete) => own::chain_is_gone(tx, &chain)?,
                                 (Subject::Chain(chain), _) => {
@@ -220,11 +221,18 @@ async fn work_off(
                                         prekey::were_taken(tx, &inbox, engine.judging_now())?;
                                     }
                                     own::go_on_without_stuck(engine, tx)?;
+                                    if let (Some(counted), Some(inbox)) = (counted, engine.own().inbox(&inbox)) {
+                                        let Counted { before, with_it } = counted;
+                                        is_told_again = forgetful::heed_changes(engine, tx, inbox, before, with_it)?;
+                                    }
                                 }
                             }
-                            Ok(())
+                            Ok(is_told_again)
                         })
                         .await?;
+                    if is_told_again {
+                        forgetful::is_told_again(engine, relay);
+                    }
                     // Letters may have waited for it, and lists at other relays.
                     engine.wake();
                 }
@@ -249,33 +257,54 @@ async fn work_off(
     }
 }
 
-async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task, refusals: &mut Refusals) -> Result<(), Error> {
+/// What a relay has counted of the changes of an inbox: known before a call, and with it.
+#[derive(Clone, Copy)]
+struct Counted {
+    before: u64,
+    with_it: u64,
+}
+
+/// Makes a call. Says what its relay has counted, if it has changed an inbox of ours.
+async fn perform(
+    engine: &Arc<Engine>,
+    relay: &RelayAddress,
+    task: Task,
+    refusals: &mut Refusals,
+) -> Result<Option<Counted>, Error> {
     let (path, isolation, body) = (task.kind.path(), task.subject.isolation(), Bytes::from(task.body));
     match task.subject {
         Subject::Inbox(inbox) => {
             let own = engine.own();
-            let Some(own) = own.inbox(&inbox) else { return delete_former(engine, relay, inbox, path, body).await };
+            let Some(own) = own.inbox(&inbox) else {
+                return delete_former(engine, relay, inbox, path, body).await.map(|()| None);
+            };
+            let row = own.row;
+            let before = engine.read(|_, view| forgetful::counted(view)).await?.get(&row).copied().unwrap_or_default();
             if task.kind == Kind::PrekeyPut {
-                let row = own.row;
                 let left: relay::PrekeyCount =
                     engine.client.signed(relay, isolation, path, body, &own.manage_key).await?;
                 engine.write(move |_, tx| prekey::one_time_keys_left(tx, row, left.one_time)).await?;
-            } else if task.kind == Kind::InboxManageKey {
-                engine.client.signed::<Nothing>(relay, isolation, path, body, &own.owner_key).await?;
-            } else if task.kind == Kind::InboxDelete {
+                return Ok(Some(Counted { before, with_it: left.changes }));
+            }
+            if task.kind == Kind::InboxManageKey {
+                let managed: relay::Managed =
+                    engine.client.signed(relay, isolation, path, body, &own.owner_key).await?;
+                return Ok(Some(Counted { before, with_it: managed.changes }));
+            }
+            if task.kind == Kind::InboxDelete {
                 match engine.client.signed::<Nothing>(relay, isolation, path, body, &own.owner_key).await {
                     // It was deleted before a crash.
                     Err(error) if error.is("refused") => {}
                     answer => answer.map(|_| ())?,
                 }
-            } else {
-                engine.client.signed::<Nothing>(relay, isolation, path, body, &own.manage_key).await?;
+                return Ok(None);
             }
-            Ok(())
+            let managed: relay::Managed = engine.client.signed(relay, isolation, path, body, &own.manage_key).await?;
+            Ok(Some(Counted { before, with_it: managed.changes }))
         }
         Subject::Chain(chain) => {
             let key = engine.read(move |engine, view| own::write_key(view, &engine.own().seal, &chain)).await?;
-            let Some(key) = key else { return Ok(()) };
+            let Some(key) = key else { return Ok(None) };
             let append = (task.kind == Kind::ChainAppend).then(|| append(&body)).transpose()?;
             let head = append.as_ref().map(|append| chain_entry_hash(&append.previous, &append.entry));
             let goes_on = append.as_ref().is_some_and(|append| !append.previous.is_empty());
@@ -292,7 +321,7 @@ async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task, refusal
             };
             match engine.client.signed::<relay::ChainHead>(relay, isolation, path, body, &key).await {
                 // It is there from before a crash.
-                Err(RelayError::Refused(problem)) if head.is_some() && problem.head_hash() == head => Ok(()),
+                Err(RelayError::Refused(problem)) if head.is_some() && problem.head_hash() == head => Ok(None),
                 // Another head: another device of ours was faster, or the relay has lost entries, as after its operator brought a backup
                 // back. Then readers find the newest list as a snapshot in place of whatever it still has. Unless it is another copy of
                 // this device that wrote there.
@@ -303,7 +332,7 @@ async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task, refusal
                             return Err(Error::RolledBack);
                         }
                         // What is still to be said is queued behind what stands there.
-                        Found::Sibling => return Ok(()),
+                        Found::Sibling => return Ok(None),
                         Found::Loss => {}
                     }
                     let head = problem.head_hash().unwrap_or_default();
@@ -320,8 +349,8 @@ async fn perform(engine: &Arc<Engine>, relay: &RelayAddress, task: Task, refusal
                     }
                     Err(error.into())
                 }
-                Err(error) if error.is("refused") && task.kind == Kind::ChainDelete => Ok(()),
-                answer => Ok(answer.map(drop)?),
+                Err(error) if error.is("refused") && task.kind == Kind::ChainDelete => Ok(None),
+                answer => Ok(answer.map(|_| None)?),
             }
         }
     }

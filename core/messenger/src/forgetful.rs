@@ -1,12 +1,14 @@
 //! A relay of ours that came back from a backup has forgotten what it was told since: tokens, prekeys, lists. It is told again.
 //!
-//! The sign is that it remembers fewer acknowledgements than we have made. The last one may as well have been lost on the way, or the
-//! relay may claim so whenever it likes: so all of this is harmless to repeat, happens at most once an hour for an inbox, never while the
-//! last time is still under way, and gives out no key twice.
+//! The sign is that it remembers fewer acknowledgements than we have made, or fewer calls that changed what it knows of an inbox than it has
+//! answered. The last acknowledgement may as well have been lost on the way, or the relay may claim so whenever it likes: so all of this is
+//! harmless to repeat, happens at most once an hour for an inbox, never while the last time is still under way, and gives out no key twice.
 //! A relay that has lost everything refuses the inbox itself: it is made again under its name, so that whoever writes to it goes on.
-//! Not healed: what was forgotten where nothing was acknowledged since gives no sign. A chain of which it knows nothing any more begins anew with
+//! Not healed: lists that were forgotten where nothing else was give no sign, nor what was forgotten where as many calls were made since whose
+//! answers were lost. A chain of which it knows nothing any more begins anew with
 //! the next list that it refuses (`clerk.rs`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use crate::error::Error;
 use crate::messenger::make_inbox;
 use crate::own::OwnInbox;
 use crate::second_copy::{self, Found};
-use crate::store::column::{ms, stored, timestamp};
+use crate::store::column::{counter, ms, stored, timestamp};
 use crate::store::{Query, StoreError, Tx};
 use crate::{handshake, own, prekey, task};
 
@@ -41,7 +43,7 @@ pub(crate) async fn make_again(engine: &Arc<Engine>, relay: &RelayAddress) -> Re
         return Err(error);
     }
     tracing::info!("an inbox that was gone at its relay is made again");
-    engine.write(move |engine, tx| tell_again(engine, tx, &inbox, 0)).await?;
+    engine.write(move |engine, tx| tell_again(engine, tx, &inbox, Memory::default())).await?;
     engine.wake();
     look_at_chains(Arc::clone(engine), relay.clone()).await;
     Ok(())
@@ -62,17 +64,95 @@ fn told(view: &impl Query, inbox: i64, now: Timestamp) -> Result<Told, StoreErro
     told.ok_or(StoreError::Corrupt)
 }
 
-/// Queues what the relay of an inbox may have forgotten, which remembers this acknowledgement as the last. Says whether there is something to do now.
-pub(crate) fn tell_again(engine: &Engine, tx: &mut Tx<'_>, inbox: &OwnInbox, acked: u64) -> Result<bool, StoreError> {
+/// What a relay says that it remembers of an inbox of ours.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Memory {
+    /// The last acknowledgement.
+    pub(crate) acked: u64,
+    /// How many calls have changed tokens, prekeys and the manage key.
+    pub(crate) changes: u64,
+}
+
+/// In the place of the changes that a relay has counted: it has forgotten some, and is to be told again however many it counts meanwhile.
+const OWED: u64 = u64::MAX >> 1;
+
+/// How many changes the relays of our inboxes are known to have counted. What a relay answers is compared with what was known when it was asked:
+/// answers on two connections overtake each other.
+pub(crate) fn counted(view: &impl Query) -> Result<BTreeMap<i64, u64>, StoreError> {
+    let rows = view.all("SELECT id, changes FROM own_inbox", [], |row| Ok((row.get(0)?, counter(row.get(1)?))))?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Heeds what a relay says that it remembers when an inbox is attached, of which it had counted so many changes when it was asked. Says whether it
+/// has forgotten something, and is told again now.
+pub(crate) fn heed_memory(
+    engine: &Engine,
+    tx: &mut Tx<'_>,
+    inbox: &OwnInbox,
+    counted: u64,
+    memory: Memory,
+) -> Result<bool, StoreError> {
+    let known = known(tx, inbox.row)?;
+    if memory.acked < known.acked || memory.changes < known.changes.min(counted) {
+        return tell_again(engine, tx, inbox, memory);
+    }
+    note_changes(tx, inbox.row, memory.changes)?;
+    Ok(false)
+}
+
+/// Heeds how many changes a relay has counted with one that it had not made when it had counted `before`. Says whether it has forgotten others, and
+/// is told again now.
+pub(crate) fn heed_changes(
+    engine: &Engine,
+    tx: &mut Tx<'_>,
+    inbox: &OwnInbox,
+    before: u64,
+    changes: u64,
+) -> Result<bool, StoreError> {
+    let known = known(tx, inbox.row)?;
+    // A relay of before these were counted says nothing.
+    if changes == 0 || changes > known.changes.min(before) {
+        note_changes(tx, inbox.row, changes)?;
+        return Ok(false);
+    }
+    // The acknowledgements that it has forgotten with them are no other sign.
+    tell_again(engine, tx, inbox, Memory { acked: 0, changes })
+}
+
+/// Whether there is anything to heed in what a relay says that it remembers.
+pub(crate) fn is_news(view: &impl Query, inbox: i64, memory: Memory) -> Result<bool, StoreError> {
+    let known = known(view, inbox)?;
+    Ok(memory.acked < known.acked || memory.changes != known.changes)
+}
+
+/// What the relay of an inbox is known to remember.
+fn known(view: &impl Query, inbox: i64) -> Result<Memory, StoreError> {
+    let known = view.one("SELECT remembered, changes FROM own_inbox WHERE id = ?1", [inbox], |row| {
+        Ok(Memory { acked: counter(row.get(0)?), changes: counter(row.get(1)?) })
+    })?;
+    known.ok_or(StoreError::Corrupt)
+}
+
+fn note_changes(tx: &mut Tx<'_>, inbox: i64, changes: u64) -> Result<(), StoreError> {
+    tx.execute("UPDATE own_inbox SET changes = max(changes, ?2) WHERE id = ?1", params![inbox, stored(changes)])
+        .map(drop)
+}
+
+/// Queues what the relay of an inbox may have forgotten, which remembers so much. Says whether there is something to do now.
+fn tell_again(engine: &Engine, tx: &mut Tx<'_>, inbox: &OwnInbox, memory: Memory) -> Result<bool, StoreError> {
     let now = engine.network_now();
     let told = told(tx, inbox.row, now)?;
-    if inbox.is_leaving || told.is_recent || task::is_under_way(tx, told.batch)? {
+    if inbox.is_leaving {
+        return Ok(false);
+    }
+    if told.is_recent || task::is_under_way(tx, told.batch)? {
+        note_changes(tx, inbox.row, OWED)?;
         return Ok(false);
     }
     let batch = task::new_batch(tx)?;
     handshake::put_tokens_again(tx, inbox, batch, now)?;
     prekey::put_again(tx, &engine.own(), batch, inbox, (now, engine.sure_now()), &mut engine.chance())?;
-    note_told(tx, inbox.row, now, Some(batch), Some(acked))?;
+    note_told(tx, inbox.row, now, Some(batch), Some(memory))?;
     Ok(true)
 }
 
@@ -81,11 +161,19 @@ fn note_told(
     inbox: i64,
     now: Timestamp,
     batch: Option<i64>,
-    acked: Option<u64>,
+    memory: Option<Memory>,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE own_inbox SET told_again_at = ?2, told_again_batch = coalesce(?3, told_again_batch), remembered = coalesce(?4, remembered)
-               WHERE id = ?1";
-    tx.execute(sql, params![inbox, ms(now), batch, acked.map(stored)]).map(drop)
+    let sql = "UPDATE own_inbox SET told_again_at = ?2, told_again_batch = coalesce(?3, told_again_batch), remembered = coalesce(?4, remembered),
+                   changes = coalesce(?5, changes) WHERE id = ?1";
+    let (acked, changes) = (memory.map(|memory| stored(memory.acked)), memory.map(|memory| stored(memory.changes)));
+    tx.execute(sql, params![inbox, ms(now), batch, acked, changes]).map(drop)
+}
+
+/// A relay is being told again what it knew of an inbox: our chains there are looked at as well.
+pub(crate) fn is_told_again(engine: &Arc<Engine>, relay: &RelayAddress) {
+    tracing::info!("a relay remembers less than it was told, and is told again");
+    engine.wake();
+    engine.spawn(look_at_chains(Arc::clone(engine), relay.clone()));
 }
 
 /// Looks whether our chains at a relay end as we wrote them, and goes on behind what is left of the others.

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::forgetful::{self, Memory};
 use crate::outbox::again;
 use crate::outbox::backoff::Backoff;
 use crate::outbox::reach::Place;
@@ -30,7 +31,7 @@ use crate::store::{Query, StoreError};
 use crate::watched::Watcher;
 use crate::witness::Word;
 use crate::world::{BoxFuture, RelayStream, TransportError};
-use crate::{forgetful, rebirth, receive, second_copy};
+use crate::{rebirth, receive, second_copy};
 
 /// A relay reads the next deliveries of its queue in well under a millisecond; a phone notices nothing of this wait.
 const AT_ONCE: Duration = Duration::from_millis(5);
@@ -131,6 +132,7 @@ async fn live(engine: &Arc<Engine>, relay: &RelayAddress, backoff: &mut Backoff)
         attach_over: engine.clock.sleep(ATTACH_MAX),
         not_attached: own.inboxes_at(relay).map(|own| own.row).collect(),
         not_drained: 0,
+        counted: BTreeMap::new(),
         own,
     };
     connection.attach().await?;
@@ -167,6 +169,8 @@ struct Connection<'a> {
     own_changes: Watcher<Arc<Own>>,
     stream: Box<dyn RelayStream>,
     attach_over: BoxFuture<'static, ()>,
+    /// How many changes of our inboxes relays were known to have counted when this one was asked.
+    counted: BTreeMap<i64, u64>,
     /// Rows of inboxes of which the relay has not said what it remembers.
     not_attached: BTreeSet<i64>,
     not_drained: usize,
@@ -189,6 +193,7 @@ impl<'a> Connection<'a> {
             self.own.inboxes_at(self.relay).map(|own| attach(own, &name, &bytes)).collect();
         self.not_drained = attaches.len();
         self.engine.status.ended(Doing::Witness(self.relay.clone()));
+        self.counted = self.engine.read(|_, view| forgetful::counted(view)).await?;
         for attach in attaches {
             self.send(client_frame::Frame::Attach(attach)).await?;
         }
@@ -255,11 +260,15 @@ impl<'a> Connection<'a> {
     async fn attached(&mut self, attached: &relay::Attached) -> Result<(), Error> {
         let own = self.own(&attached.inbox)?;
         let row = own.row;
-        let (cursor, remembered) = self.engine.read(move |_, view| acknowledged(view, row)).await?;
-        // Less: our last acknowledgement was lost, or the relay came back from an older copy, or from nothing. What it delivers again is known
-        // by what it says. The cursor stays: the relay may still hold our word for it.
-        if attached.acked < remembered {
-            self.tell_again(&own, attached.acked).await?;
+        let memory = Memory { acked: attached.acked, changes: attached.changes };
+        let known = self.engine.read(move |_, view| -> Result<_, StoreError> {
+            Ok((acknowledged(view, row)?, forgetful::is_news(view, row, memory)?))
+        });
+        let (cursor, is_news) = known.await?;
+        // More calls than we know of: their answers were lost. Less: so was our last acknowledgement, or the relay came back from an older copy, or
+        // from nothing. What it delivers again is known by what it says. The cursor stays: the relay may still hold our word for it.
+        if is_news {
+            self.heed_memory(&own, memory).await?;
         }
         if attached.acked > cursor {
             let name = self.relay.name();
@@ -283,13 +292,11 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// What we told the relay since that copy may be forgotten.
-    async fn tell_again(&mut self, own: &OwnInbox, acked: u64) -> Result<(), Error> {
-        let inbox = own.clone();
-        if self.engine.write(move |engine, tx| forgetful::tell_again(engine, tx, &inbox, acked)).await? {
-            tracing::info!("a relay remembers less than it was told, and is told again");
-            self.engine.wake();
-            self.engine.spawn(forgetful::look_at_chains(Arc::clone(self.engine), self.relay.clone()));
+    /// What the relay remembers is not what we know that it did.
+    async fn heed_memory(&mut self, own: &OwnInbox, memory: Memory) -> Result<(), Error> {
+        let (inbox, counted) = (own.clone(), self.counted.get(&own.row).copied().unwrap_or_default());
+        if self.engine.write(move |engine, tx| forgetful::heed_memory(engine, tx, &inbox, counted, memory)).await? {
+            forgetful::is_told_again(self.engine, self.relay);
         }
         Ok(())
     }
@@ -428,10 +435,8 @@ fn problem(code: &str) -> Problem {
     Problem { code: code.to_owned(), ..Default::default() }
 }
 
-/// The highest number that we ever acknowledged in an inbox, and the highest that its relay has remembered since it last forgot something.
-fn acknowledged(view: &impl Query, own_inbox: i64) -> Result<(u64, u64), StoreError> {
-    let found = view.one("SELECT cursor, remembered FROM own_inbox WHERE id = ?1", [own_inbox], |row| {
-        Ok((crate::store::column::counter(row.get(0)?), crate::store::column::counter(row.get(1)?)))
-    })?;
-    found.ok_or(StoreError::Corrupt)
+/// The highest number that we ever acknowledged in an inbox.
+fn acknowledged(view: &impl Query, own_inbox: i64) -> Result<u64, StoreError> {
+    let found = view.one("SELECT cursor FROM own_inbox WHERE id = ?1", [own_inbox], |row| row.get(0))?;
+    found.map(crate::store::column::counter).ok_or(StoreError::Corrupt)
 }

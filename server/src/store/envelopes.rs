@@ -232,6 +232,7 @@ impl Batch<'_> {
             acked: inbox.acked,
             ack_signature: inbox.ack_signature,
             last: inbox.sequence,
+            changes: inbox.changes,
         })))
     }
 

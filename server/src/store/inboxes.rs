@@ -64,21 +64,21 @@ impl Batch<'_> {
         Ok(Ok(()))
     }
 
-    pub(crate) fn replace_manage_key(&mut self, caller: &Caller, inbox: &InboxId, manage: PublicKey) -> Step<()> {
+    pub(crate) fn replace_manage_key(&mut self, caller: &Caller, inbox: &InboxId, manage: PublicKey) -> Step<u64> {
         let found = match self.authorise(caller, inbox, Role::Owner)? {
             Ok(found) => found,
             Err(denied) => return Ok(Err(denied)),
         };
         // Whatever was signed with the key before: whoever has that must not keep the owner from taking it away. One that comes late and takes the
         // key back is found out by the next call, which is refused.
-        self.was_managed(found.id, caller)?;
-        self.ledger.change_inbox(Inbox { manage, ..found });
-        Ok(Ok(()))
+        let managed = self.managed(found, caller)?;
+        self.ledger.change_inbox(Inbox { manage, ..managed });
+        Ok(Ok(managed.changes))
     }
 
     /// As [`Self::authorise`] with the manage key, for a call that puts something in another's place. One that was held up on its way, and that its
     /// maker has given up and made again, must not undo what was signed since: not bring back a bundle whose keys are erased, nor a token that
-    /// was dropped.
+    /// was dropped. The row that is returned counts one change more, and is to be kept.
     pub(crate) fn manage(&mut self, caller: &Caller, inbox: &InboxId) -> Step<Inbox> {
         let found = match self.authorise(caller, inbox, Role::Manager)? {
             Ok(found) => found,
@@ -90,13 +90,14 @@ impl Batch<'_> {
         if !ahead.is_zero() && ahead <= CLOCK_WINDOW * 2 {
             return Ok(Err(Denied::Overtaken));
         }
-        self.was_managed(found.id, caller)?;
-        Ok(Ok(found))
+        self.managed(found, caller).map(Ok)
     }
 
-    fn was_managed(&mut self, inbox: i64, caller: &Caller) -> Sql<usize> {
+    /// The row of an inbox with one change more, which is to be made.
+    fn managed(&mut self, found: Inbox, caller: &Caller) -> Sql<Inbox> {
         let put = "INSERT INTO managed (inbox, time) VALUES (?1, ?2) ON CONFLICT (inbox) DO UPDATE SET time = ?2";
-        self.tx.execute(put, params![inbox, signed(caller.time.as_ms())])
+        self.tx.execute(put, params![found.id, signed(caller.time.as_ms())])?;
+        Ok(Inbox { changes: found.changes + 1, ..found })
     }
 
     /// The inbox, if it is there and the caller signed with its key; the nonce is spent then. Who is refused has been looked for in

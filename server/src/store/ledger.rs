@@ -96,6 +96,8 @@ pub(crate) struct Inbox {
     pub(crate) today: DayCount,
     /// One-time keys given away on `today.day`.
     pub(crate) one_time_today: u32,
+    /// Calls that changed tokens, prekeys or the manage key.
+    pub(crate) changes: u64,
 }
 
 /// A row of `token`.
@@ -295,11 +297,11 @@ impl Ledger {
 
 const INBOX_BY_NAME: &str =
     "SELECT id, name, owner_key, manage_key, sequence, acked, queued_count, queued_bytes, full, token_count,
-            claim_day, claim_count, one_time_count, ack_signature
+            claim_day, claim_count, one_time_count, ack_signature, changes
      FROM inbox WHERE name = ?1";
 const INBOX_BY_ID: &str =
     "SELECT id, name, owner_key, manage_key, sequence, acked, queued_count, queued_bytes, full, token_count,
-            claim_day, claim_count, one_time_count, ack_signature
+            claim_day, claim_count, one_time_count, ack_signature, changes
      FROM inbox WHERE id = ?1";
 const TOKEN_BY_HASH: &str =
     "SELECT id, inbox, hash, alias, expires_at, puts_per_claim, queued_bytes_max, claims_max, one_time_keys_per_claim,
@@ -323,6 +325,7 @@ fn read_inbox(row: &Row<'_>) -> Sql<Inbox> {
         token_count: row.get(9)?,
         today: DayCount { day: row.get(10)?, claims: row.get(11)? },
         one_time_today: row.get(12)?,
+        changes: unsigned(row.get(14)?),
     })
 }
 
@@ -346,7 +349,8 @@ fn read_token(row: &Row<'_>) -> Sql<TokenRow> {
 fn write_inbox(tx: &mut Tx<'_>, row: &Inbox) -> Sql<usize> {
     tx.execute(
         "UPDATE inbox SET manage_key = ?2, sequence = ?3, acked = ?4, queued_count = ?5, queued_bytes = ?6, full = ?7,
-                token_count = ?8, claim_day = ?9, claim_count = ?10, one_time_count = ?11, ack_signature = ?12
+                token_count = ?8, claim_day = ?9, claim_count = ?10, one_time_count = ?11, ack_signature = ?12,
+                changes = ?13
          WHERE id = ?1",
         params![
             row.id,
@@ -361,6 +365,7 @@ fn write_inbox(tx: &mut Tx<'_>, row: &Inbox) -> Sql<usize> {
             row.today.claims,
             row.one_time_today,
             row.ack_signature,
+            signed(row.changes),
         ],
     )
 }

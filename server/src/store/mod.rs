@@ -289,6 +289,17 @@ pub struct Position {
     pub ack_signature: Option<AckSignature>,
     /// The highest one ever given out.
     pub last: u64,
+    /// How many calls have changed its tokens, prekeys and manage key.
+    pub changes: u64,
+}
+
+/// What putting prekeys came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PrekeysPut {
+    /// One-time keys that are left to give away.
+    pub one_time: u32,
+    /// How many calls have changed the inbox's tokens, prekeys and manage key, this one among them.
+    pub changes: u64,
 }
 
 /// What a chain holds from some index on.
@@ -332,13 +343,13 @@ pub trait MailboxStore: Send + Sync {
     /// Deletes it with all it holds.
     fn delete_inbox(&self, caller: Caller, inbox: InboxId) -> Answer<()>;
     /// Replaces the manage key.
-    fn replace_manage_key(&self, caller: Caller, inbox: InboxId, manage: PublicKey) -> Answer<()>;
+    fn replace_manage_key(&self, caller: Caller, inbox: InboxId, manage: PublicKey) -> Answer<u64>;
     /// Puts tokens, keeping what they have used up.
-    fn put_tokens(&self, caller: Caller, inbox: InboxId, tokens: Vec<TokenGrant>) -> Answer<()>;
+    fn put_tokens(&self, caller: Caller, inbox: InboxId, tokens: Vec<TokenGrant>) -> Answer<u64>;
     /// Drops tokens.
-    fn drop_tokens(&self, caller: Caller, inbox: InboxId, hashes: Vec<TokenHash>) -> Answer<()>;
+    fn drop_tokens(&self, caller: Caller, inbox: InboxId, hashes: Vec<TokenHash>) -> Answer<u64>;
     /// Changes prekeys; answers with the number of one-time keys there are then.
-    fn put_prekeys(&self, caller: Caller, inbox: InboxId, change: PrekeyChange) -> Answer<u32>;
+    fn put_prekeys(&self, caller: Caller, inbox: InboxId, change: PrekeyChange) -> Answer<PrekeysPut>;
     /// Takes prekeys.
     fn claim_prekey(&self, request: ClaimRequest, now: Timestamp) -> Answer<Claimed>;
 

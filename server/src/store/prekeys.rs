@@ -13,7 +13,7 @@ use sotto_protocol::{Bytes, ClaimId, Timestamp};
 use super::commit::{Batch, Step};
 use super::ledger::{Inbox, TokenRow};
 use super::transaction::{Sql, signed, unsigned};
-use super::{Caller, ClaimRequest, Claimed, Denied, PrekeyChange};
+use super::{Caller, ClaimRequest, Claimed, Denied, PrekeyChange, PrekeysPut};
 use crate::limits::{CLAIM_REMEMBERED, CLAIMS_PER_INBOX_A_DAY, CLAIMS_PER_TOKEN_A_DAY, ONE_TIME_KEYS_PER_INBOX_A_DAY};
 use sotto_protocol::InboxId;
 use sotto_protocol::limits::ONE_TIME_KEYS_MAX;
@@ -41,12 +41,11 @@ pub(crate) enum Binding {
 }
 
 impl Batch<'_> {
-    pub(crate) fn put_prekeys(&mut self, caller: &Caller, inbox: &InboxId, change: &PrekeyChange) -> Step<u32> {
+    pub(crate) fn put_prekeys(&mut self, caller: &Caller, inbox: &InboxId, change: &PrekeyChange) -> Step<PrekeysPut> {
         let found = match self.manage(caller, inbox)? {
             Ok(found) => found,
             Err(denied) => return Ok(Err(denied)),
         };
-        let row = found.id;
         let kept = if change.replace_one_time { 0 } else { self.one_time_count(found.id)? };
         if kept + change.one_time.len() > ONE_TIME_KEYS_MAX {
             return Ok(Err(Denied::Full));
@@ -58,8 +57,9 @@ impl Batch<'_> {
             let put = "INSERT INTO bundle (inbox, body) VALUES (?1, ?2) ON CONFLICT (inbox) DO UPDATE SET body = ?2";
             self.tx.execute(put, params![found.id, body.as_ref()])?;
         }
-        let count = self.one_time_count(row)?;
-        Ok(Ok(u32::try_from(count).unwrap_or(u32::MAX)))
+        self.ledger.change_inbox(found);
+        let one_time = u32::try_from(self.one_time_count(found.id)?).unwrap_or(u32::MAX);
+        Ok(Ok(PrekeysPut { one_time, changes: found.changes }))
     }
 
     /// Pushes what was not handed out before, and remembers of that what may be pushed again.

@@ -27,7 +27,8 @@ CREATE TABLE inbox (
     token_count    INTEGER NOT NULL DEFAULT 0,
     claim_day      INTEGER NOT NULL DEFAULT 0, -- the day of the two counts after it
     claim_count    INTEGER NOT NULL DEFAULT 0,
-    one_time_count INTEGER NOT NULL DEFAULT 0
+    one_time_count INTEGER NOT NULL DEFAULT 0,
+    changes        INTEGER NOT NULL DEFAULT 0  -- calls that changed tokens, prekeys or the manage key: the owner knows by it what was forgotten
 ) STRICT;
 
 CREATE TABLE token (

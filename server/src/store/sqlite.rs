@@ -28,8 +28,8 @@ use super::sweep::Swept;
 use super::transaction::Steps;
 use super::{
     AckSignature, Answer, Caller, ChainSlice, ClaimRequest, Claimed, Creation, Denied, Glimpse, Head, InboxKeys,
-    MailObserver, Mailbox, MailboxStore, Owner, Page, Position, PrekeyChange, PublicKey, Put, PutOutcome, TokenGrant,
-    WaitingPage, chains, envelopes,
+    MailObserver, Mailbox, MailboxStore, Owner, Page, Position, PrekeyChange, PrekeysPut, PublicKey, Put, PutOutcome,
+    TokenGrant, WaitingPage, chains, envelopes,
 };
 use crate::limits::WRITER_CACHE_KIB;
 
@@ -159,19 +159,19 @@ impl MailboxStore for SqliteStore {
         self.write(1, move |batch| batch.delete_inbox(&caller, &inbox))
     }
 
-    fn replace_manage_key(&self, caller: Caller, inbox: InboxId, manage: PublicKey) -> Answer<()> {
+    fn replace_manage_key(&self, caller: Caller, inbox: InboxId, manage: PublicKey) -> Answer<u64> {
         self.grow(1, 0, move |batch| batch.replace_manage_key(&caller, &inbox, manage))
     }
 
-    fn put_tokens(&self, caller: Caller, inbox: InboxId, tokens: Vec<TokenGrant>) -> Answer<()> {
+    fn put_tokens(&self, caller: Caller, inbox: InboxId, tokens: Vec<TokenGrant>) -> Answer<u64> {
         self.grow(tokens.len(), 0, move |batch| batch.put_tokens(&caller, &inbox, &tokens))
     }
 
-    fn drop_tokens(&self, caller: Caller, inbox: InboxId, hashes: Vec<TokenHash>) -> Answer<()> {
+    fn drop_tokens(&self, caller: Caller, inbox: InboxId, hashes: Vec<TokenHash>) -> Answer<u64> {
         self.write(hashes.len(), move |batch| batch.drop_tokens(&caller, &inbox, &hashes))
     }
 
-    fn put_prekeys(&self, caller: Caller, inbox: InboxId, change: PrekeyChange) -> Answer<u32> {
+    fn put_prekeys(&self, caller: Caller, inbox: InboxId, change: PrekeyChange) -> Answer<PrekeysPut> {
         let bytes = change.bundle.iter().chain(&change.one_time).map(Bytes::len).sum();
         self.grow(1 + change.one_time.len(), bytes, move |batch| batch.put_prekeys(&caller, &inbox, &change))
     }

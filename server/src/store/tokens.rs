@@ -11,7 +11,7 @@ use super::{Caller, Denied, TokenGrant};
 use crate::limits::TOKENS_PER_INBOX_MAX;
 
 impl Batch<'_> {
-    pub(crate) fn put_tokens(&mut self, caller: &Caller, inbox: &InboxId, tokens: &[TokenGrant]) -> Step<()> {
+    pub(crate) fn put_tokens(&mut self, caller: &Caller, inbox: &InboxId, tokens: &[TokenGrant]) -> Step<u64> {
         let mut found = match self.manage(caller, inbox)? {
             Ok(found) => found,
             Err(denied) => return Ok(Err(denied)),
@@ -38,7 +38,7 @@ impl Batch<'_> {
             self.insert_token(&found, grant)?;
         }
         self.ledger.change_inbox(found);
-        Ok(Ok(()))
+        Ok(Ok(found.changes))
     }
 
     fn update_token(&mut self, row: TokenRow) -> Sql<()> {
@@ -80,7 +80,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    pub(crate) fn drop_tokens(&mut self, caller: &Caller, inbox: &InboxId, hashes: &[TokenHash]) -> Step<()> {
+    pub(crate) fn drop_tokens(&mut self, caller: &Caller, inbox: &InboxId, hashes: &[TokenHash]) -> Step<u64> {
         let mut found = match self.manage(caller, inbox)? {
             Ok(found) => found,
             Err(denied) => return Ok(Err(denied)),
@@ -92,7 +92,7 @@ impl Batch<'_> {
             }
         }
         self.ledger.change_inbox(found);
-        Ok(Ok(()))
+        Ok(Ok(found.changes))
     }
 
     /// What waits under it stays: it was accepted.

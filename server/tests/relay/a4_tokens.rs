@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use sotto_protocol::relay::server_frame::Frame;
 use sotto_protocol::relay::{
-    InboxManageKey, PrekeyClaim, PrekeyPut, SendItem, Token as WireToken, TokenDrop, TokenPut,
+    InboxManageKey, Managed, PrekeyClaim, PrekeyCount, PrekeyPut, SendItem, Token as WireToken, TokenDrop, TokenPut,
 };
 use sotto_protocol::request::path;
-use sotto_protocol::{Bytes, Token};
+use sotto_protocol::{Bytes, Message as _, Token};
 use sotto_relay::limits::{StoreBounds, TOKENS_PER_INBOX_MAX};
 
 use crate::support::{Device, Sent, World, code, fresh, signing_key};
@@ -37,6 +38,45 @@ fn a4_tokens_are_managed_by_the_manage_key_and_by_no_other() {
         200,
         "dropping what is not there is harmless"
     );
+}
+
+#[test]
+fn a4_a_relay_counts_what_changed_an_inbox_so_that_its_owner_knows_what_it_has_forgotten() {
+    let mut world = World::on_disk();
+    let bob = world.device();
+    let counted = |world: &World| {
+        let mut stream = world.stream();
+        stream.attach(&bob);
+        match stream.frame() {
+            Some(Frame::Attached(attached)) => attached.changes,
+            _ => panic!("it is not attached"),
+        }
+    };
+    let managed = |response: &sotto_relay::Response| {
+        assert_eq!(response.status, 200);
+        Managed::decode(response.body.clone()).unwrap().changes
+    };
+    assert_eq!(counted(&world), 0);
+    let token = WireToken { hash: Token::from_bytes(fresh()).hash().into(), ..WireToken::default() };
+    assert_eq!(managed(&put(&world, &bob, vec![token.clone()])), 1);
+    let prekeys = PrekeyPut { inbox: bob.inbox.into(), bundle: "bundle".into(), ..PrekeyPut::default() };
+    let prekeys = world.signed(&bob.manage, path::PREKEY_PUT, &prekeys);
+    assert_eq!(PrekeyCount::decode(prekeys.body).unwrap().changes, 2);
+    world = world.reopened();
+    assert_eq!(counted(&world), 2, "as durably as the changes");
+    // What changes nothing is not counted.
+    let too_many = vec![token.clone(); 257];
+    assert_eq!(code(&put(&world, &bob, too_many)), "too_large");
+    assert_eq!(
+        code(&world.signed(&bob.owner, path::TOKEN_PUT, &TokenPut { inbox: bob.inbox.into(), tokens: vec![] })),
+        "refused"
+    );
+    let drop = TokenDrop { inbox: bob.inbox.into(), hashes: vec![token.hash] };
+    assert_eq!(managed(&world.signed(&bob.manage, path::TOKEN_DROP, &drop)), 3);
+    let key =
+        InboxManageKey { inbox: bob.inbox.into(), manage_key: bob.manage.verifying_key().to_bytes().to_vec().into() };
+    assert_eq!(managed(&world.signed(&bob.owner, path::INBOX_MANAGE_KEY, &key)), 4);
+    assert_eq!(counted(&world), 4);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::support::{Sent, World, fresh, signing_key};
 const COLUMNS: &[&str] = &[
     "relay: id seen_day_min chain_bytes sure_at clock_lead clock_watched",
     "inbox: id name owner_key manage_key sequence acked ack_signature queued_count queued_bytes full token_count claim_day \
-     claim_count one_time_count",
+     claim_count one_time_count changes",
     "token: id inbox hash alias expires_at puts_per_claim queued_bytes_max claims_max one_time_keys_per_claim claims_used \
      claim_day claim_count queued_count queued_bytes full",
     "claim: id token name puts answered_at one_time",

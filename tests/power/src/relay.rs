@@ -76,8 +76,18 @@ struct Inbox {
     acked: u64,
     /// The highest that the relay has named as acknowledged.
     acked_named: u64,
+    /// How many changes it has last counted.
+    changes: u64,
     one_time: BTreeSet<Bytes>,
     claims: BTreeMap<ClaimId, Option<Bytes>>,
+}
+
+impl Inbox {
+    fn count_changes(&mut self, changes: u64) -> Result<(), Violation> {
+        promise!(changes > self.changes, "a change was forgotten");
+        self.changes = changes;
+        Ok(())
+    }
 }
 
 /// What a relay has said of an envelope.
@@ -216,6 +226,7 @@ impl Stage {
             shown: BTreeMap::new(),
             acked: 0,
             acked_named: 0,
+            changes: 0,
             one_time: BTreeSet::new(),
             claims: BTreeMap::new(),
         });
@@ -239,8 +250,9 @@ impl Stage {
         });
         let (grants, caller) = (grants.collect(), self.caller(key));
         let Some(store) = self.store() else { return Ok(()) };
-        if let Came::Answer(()) = self.came(now(store.put_tokens(caller, id, grants)))? {
+        if let Came::Answer(changes) = self.came(now(store.put_tokens(caller, id, grants)))? {
             self.inboxes[inbox].tokens = tokens;
+            self.inboxes[inbox].count_changes(changes)?;
         }
         Ok(())
     }
@@ -371,6 +383,7 @@ impl Stage {
         promise!(position.acked <= inbox.acked, "more is acknowledged than was");
         let last = inbox.shown.keys().next_back().copied().unwrap_or(0);
         promise!(position.last >= last, "numbers that were shown will be given out again");
+        promise!(position.changes >= inbox.changes, "fewer changes are counted than were answered");
         inbox.acked_named = position.acked;
         Ok(())
     }
@@ -385,7 +398,9 @@ impl Stage {
         let Some(store) = self.store() else { return Ok(()) };
         let answer = now(store.put_prekeys(caller, self.inboxes[number].id, change));
         if answer != Err(Denied::Full) {
-            self.came(answer)?;
+            if let Came::Answer(put) = self.came(answer)? {
+                self.inboxes[number].count_changes(put.changes)?;
+            }
             self.inboxes[number].one_time.extend(one_time);
         }
         Ok(())

@@ -55,7 +55,8 @@ CREATE TABLE own_inbox (
     one_time_made_at  INTEGER NOT NULL DEFAULT 0,  -- when the newest stack of one-time keys was made for it
     told_again_at     INTEGER NOT NULL DEFAULT 0,  -- when the relay, which had forgotten something, was last told everything again
     told_again_batch  INTEGER NOT NULL DEFAULT 0,  -- the batch of calls that did so
-    remembered        INTEGER NOT NULL DEFAULT 0   -- what its relay has been known to remember of our acknowledgements since then
+    remembered        INTEGER NOT NULL DEFAULT 0,  -- what its relay has been known to remember of our acknowledgements since then
+    changes           INTEGER NOT NULL DEFAULT 0   -- how many calls of ours that changed what it knows of the inbox it is known to remember; 2^63 - 1: it is to be told again
 ) STRICT;
 
 -- Inboxes that nobody will read: of the device that this database was before, and those that were drawn for the one that it is now and did not

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sotto_core::InviteOptions;
 use sotto_core::world::Isolation;
-use sotto_protocol::relay::server_frame;
+use sotto_protocol::relay::{Managed, server_frame};
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, ChainId, Message as _, RelayAddress};
 use sotto_relay::store::{SqliteOptions, SqliteStore};
@@ -123,6 +123,106 @@ async fn c1_contacts_and_invites_of_which_a_relay_has_forgotten_everything_go_on
     assert_eq!(alice.transcript("carol").await.unwrap(), ["met"]);
     let tasks = "SELECT count(*) FROM relay_task";
     assert_eq!((alice.database().number(tasks), bob.database().number(tasks)), (0, 0));
+}
+
+/// Carol is met by an invite that the relay had forgotten.
+async fn joins(world: &World, relay: &RelayAddress, alice: &Person, link: &str) -> Outcome<()> {
+    let carol = world.person("carol", std::slice::from_ref(relay)).await?;
+    carol.messenger.join(link).await?;
+    world.settle(&[&carol, alice]).await?;
+    alice.messenger.accept(alice.contact("carol").await?.id).await?;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_a_relay_that_has_forgotten_an_invite_and_acknowledgements_of_nobody_is_told_again() {
+    let stores = Stores::new().unwrap();
+    let (world, relay, alice, bob) = two(306, &stores).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    stores.copy("before", "after").unwrap();
+    let mut invite = alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    for _ in 0..8 {
+        invite = alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    }
+    alice.catch_up().await.unwrap();
+    stores.open(&world, &relay, "after").unwrap();
+    let [alice] = world.switched_off([alice], HOUR).await.unwrap();
+    joins(&world, &relay, &alice, &invite.link).await.unwrap();
+    // Nothing has been forgotten since.
+    let told = alice.database().number("SELECT told_again_at FROM own_inbox");
+    let [alice] = world.switched_off([alice], 2 * HOUR).await.unwrap();
+    assert_eq!(alice.database().number("SELECT told_again_at FROM own_inbox"), told);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_what_a_relay_forgets_within_an_hour_is_told_after_it_however_much_it_hears_meanwhile() {
+    let stores = Stores::new().unwrap();
+    let (world, relay, alice, bob) = two(308, &stores).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    stores.copy("before", "after").unwrap();
+    let invite = alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    alice.database().change(&format!("UPDATE own_inbox SET told_again_at = {}", world.now().as_ms()));
+    stores.open(&world, &relay, "after").unwrap();
+    let alice = world.reopen(alice).await.unwrap();
+    alice.catch_up().await.unwrap();
+    for _ in 0..5 {
+        alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    }
+    alice.catch_up().await.unwrap();
+    let [alice] = world.switched_off([alice], 2 * HOUR).await.unwrap();
+    joins(&world, &relay, &alice, &invite.link).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_an_answer_and_an_attachment_that_overtake_each_other_are_no_sign_of_a_backup() {
+    let (world, relay, alice, _) = World::contacts(309).await;
+    let second = Duration::from_secs(1);
+    let counted = || alice.database().number("SELECT changes FROM own_inbox");
+    let before = counted();
+    // The answer comes after the attachment that counts the same call,
+    world.network.delay_answers(path::TOKEN_PUT, 60 * second);
+    alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    world.wait(second).await;
+    world.network.set_down(&relay, true);
+    world.wait(second).await;
+    world.network.set_down(&relay, false);
+    world.wait(30 * second).await;
+    assert_eq!(counted(), before + 1, "it is attached again");
+    world.wait(60 * second).await;
+    world.network.delay_answers(path::TOKEN_PUT, Duration::ZERO);
+    alice.catch_up().await.unwrap();
+    assert_eq!(counted(), before + 1);
+    assert_eq!(alice.database().number("SELECT told_again_at FROM own_inbox"), 0);
+    // and an attachment from before a call after its answer.
+    let database = alice.database();
+    world.network.lie(Some(Box::new(move |_, frame| {
+        if let server_frame::Frame::Attached(_) = frame {
+            database.change("UPDATE own_inbox SET changes = changes + 1");
+        }
+    })));
+    world.network.set_down(&relay, true);
+    world.wait(second).await;
+    world.network.set_down(&relay, false);
+    world.wait(60 * second).await;
+    world.network.lie(None);
+    assert_eq!(counted(), before + 2);
+    assert_eq!(alice.database().number("SELECT told_again_at FROM own_inbox"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_a_relay_that_counts_less_with_a_call_than_before_it_is_told_again_what_it_has_forgotten() {
+    let (world, relay, alice, _) = World::contacts(307).await;
+    // It came back from a backup between two calls, and nobody has attached since.
+    let forgets = Managed { changes: 1 }.encode_to_vec();
+    let is_first = std::sync::atomic::AtomicBool::new(true);
+    world.network.meddle(Some(Box::new(move |call| {
+        let is_it = call.path == path::TOKEN_PUT && is_first.swap(false, std::sync::atomic::Ordering::SeqCst);
+        if is_it { Fate::Answered(forgets.clone().into()) } else { Fate::Passes }
+    })));
+    let invite = alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    joins(&world, &relay, &alice, &invite.link).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

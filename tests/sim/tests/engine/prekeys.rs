@@ -211,7 +211,7 @@ async fn a5_no_answer_of_a_relay_makes_more_than_a_stack_in_two_days_nor_ends_th
     let liar = relays[1].name().clone();
     world.network.meddle(Some(Box::new(move |call| {
         if call.path == path::PREKEY_PUT && call.relay == liar {
-            return Fate::Answered(PrekeyCount { one_time: 0 }.encode_to_vec().into());
+            return Fate::Answered(PrekeyCount::default().encode_to_vec().into());
         }
         Fate::Passes
     })));
