@@ -51,6 +51,9 @@ const BEHIND_A_CLOCK: Duration = Duration::from_secs(50 * 3_600);
 /// as long as relays keep it, and then it is put again.
 const BEHIND_LOST_MAIL: Duration = Duration::from_secs(31 * 24 * 3_600);
 
+/// What passes behind that: within a day a device confirms what came.
+const UNTIL_CONFIRMED: Duration = Duration::from_secs(25 * 3_600);
+
 /// A relay, and what stays of it when its process dies.
 struct House {
     address: RelayAddress,
@@ -226,11 +229,12 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// From when on others can know of a device: its account's list names it.
+    /// From when on others can know of a device: its account's lists name it, the own one first and then that for contacts.
     fn note_known(&mut self) {
         let unknown = self.begun.iter().filter(|device| !self.ledger.known_from.contains_key(device));
-        let is_known =
-            |device: &usize| self.database(*device).number("SELECT count(*) FROM meta WHERE key = 'born_with'") == 0;
+        let waiting = "SELECT (SELECT count(*) FROM meta WHERE key = 'born_with') + (SELECT count(*) FROM relay_task
+                       JOIN own_chain ON own_chain.chain = relay_task.subject WHERE kind = 4 AND audience IN (0, 1))";
+        let is_known = |device: &usize| self.database(*device).number(waiting) == 0;
         let known: Vec<usize> = unknown.copied().filter(is_known).collect();
         let said = self.ledger.said.len();
         let names: Vec<_> = known.iter().map(|device| (*device, self.name(*device))).collect();

@@ -2,7 +2,7 @@
 
 use sotto_core::records::ContactState;
 
-use super::{AN_HOUR, BEHIND_A_CLOCK, BEHIND_LOST_MAIL, Meeting, PATIENCE, ROUND, Stage};
+use super::{AN_HOUR, BEHIND_A_CLOCK, BEHIND_LOST_MAIL, Meeting, PATIENCE, ROUND, Stage, UNTIL_CONFIRMED};
 use crate::Weather;
 use crate::device::Device;
 use crate::play::promises::{Promise, Shown, Transcript, Violation, broken};
@@ -69,7 +69,7 @@ impl Stage<'_> {
             // Each time what was found out is done then.
             self.ledger.is_mail_lost.then_some(AN_HOUR),
             self.ledger.is_mail_lost.then_some(BEHIND_LOST_MAIL),
-            self.ledger.is_mail_lost.then_some(AN_HOUR),
+            self.ledger.is_mail_lost.then_some(UNTIL_CONFIRMED),
         ];
         for time in PATIENCE.into_iter().chain(longer.into_iter().flatten()) {
             // What is put again comes so late.
