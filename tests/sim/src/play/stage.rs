@@ -85,6 +85,8 @@ pub(super) struct Stage<'a> {
     accounts: Vec<AccountId>,
     /// Where each person reads, as far as was seen.
     listed: Vec<BTreeSet<usize>>,
+    /// Relays that somebody was to leave whose device was off.
+    to_leave: Vec<(usize, usize)>,
     meetings: Vec<Meeting>,
     ledger: Ledger,
     /// Devices that are there by now.
@@ -117,6 +119,7 @@ impl<'a> Stage<'a> {
             devices: Vec::new(),
             accounts: Vec::new(),
             listed: schedule.cast.people.iter().map(|relays| relays.iter().copied().collect()).collect(),
+            to_leave: Vec::new(),
             meetings: Vec::new(),
             ledger: Ledger {
                 devices: schedule.cast.devices.clone(),

@@ -59,6 +59,7 @@ impl Stage<'_> {
             self.devices[device].switch_off();
             self.open(device).await?;
         }
+        self.leave_what_is_dead().await?;
         // An invite to somebody whose relay is gone is read there, and nobody uses it any more.
         let (houses, begun, listed) = (&self.houses, &self.cast.people, &self.listed);
         let is_lost = |owner: usize| begun[owner].iter().chain(&listed[owner]).any(|relay| houses[*relay].is_dead);

@@ -112,7 +112,10 @@ impl Stage<'_> {
     }
 
     pub(super) async fn remove_relay(&mut self, device: usize, relay: usize) -> Result<(), Violation> {
-        let Some(messenger) = self.devices[device].messenger() else { return Ok(()) };
+        let Some(messenger) = self.devices[device].messenger() else {
+            self.to_leave.push((device, relay));
+            return Ok(());
+        };
         if !self.moves_alone(device) {
             return Ok(());
         }
@@ -127,6 +130,16 @@ impl Stage<'_> {
         let removed = tokio::time::timeout(MEETING_WAIT * 4, removed).await;
         self.houses[relay].is_left |= is_there;
         self.has_changed_relays(device, removed).await
+    }
+
+    /// Who was to leave a relay that is gone for good does so once their device is on: nothing else tells their contacts where they are.
+    pub(super) async fn leave_what_is_dead(&mut self) -> Result<(), Violation> {
+        for (device, relay) in std::mem::take(&mut self.to_leave) {
+            if self.houses[relay].is_dead && self.listed[self.cast.devices[device]].contains(&relay) {
+                self.remove_relay(device, relay).await?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn has_changed_relays(
