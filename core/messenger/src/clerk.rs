@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::outbox::backoff::{Backoff, REFUSED_DELAY_MAX};
-use crate::relay_client::RelayError;
+use crate::relay_client::{RelayError, Signer};
 use crate::second_copy::{self, Found};
 use crate::status::{Doing, State};
 use crate::store::{StoreError, Tx};
@@ -278,19 +278,6 @@ async fn perform(
             let Some(own) = own.inbox(&inbox) else {
                 return delete_former(engine, relay, inbox, path, body).await.map(|()| None);
             };
-            let row = own.row;
-            let before = engine.read(|_, view| forgetful::counted(view)).await?.get(&row).copied().unwrap_or_default();
-            if task.kind == Kind::PrekeyPut {
-                let left: relay::PrekeyCount =
-                    engine.client.signed(relay, isolation, path, body, &own.manage_key).await?;
-                engine.write(move |_, tx| prekey::one_time_keys_left(tx, row, left.one_time)).await?;
-                return Ok(Some(Counted { before, with_it: left.changes }));
-            }
-            if task.kind == Kind::InboxManageKey {
-                let managed: relay::Managed =
-                    engine.client.signed(relay, isolation, path, body, &own.owner_key).await?;
-                return Ok(Some(Counted { before, with_it: managed.changes }));
-            }
             if task.kind == Kind::InboxDelete {
                 match engine.client.signed::<Nothing>(relay, isolation, path, body, &own.owner_key).await {
                     // It was deleted before a crash.
@@ -299,7 +286,16 @@ async fn perform(
                 }
                 return Ok(None);
             }
-            let managed: relay::Managed = engine.client.signed(relay, isolation, path, body, &own.manage_key).await?;
+            let row = own.row;
+            let before = engine.read(|_, view| forgetful::counted(view)).await?.get(&row).copied().unwrap_or_default();
+            if task.kind == Kind::PrekeyPut {
+                let left: relay::PrekeyCount =
+                    engine.client.signed(relay, isolation, path, body, &own.manage_key).await?;
+                engine.write(move |_, tx| prekey::one_time_keys_left(tx, row, left.one_time)).await?;
+                return Ok(Some(Counted { before, with_it: left.changes }));
+            }
+            let key: &dyn Signer = if task.kind == Kind::InboxManageKey { &own.owner_key } else { &own.manage_key };
+            let managed: relay::Managed = engine.client.signed(relay, isolation, path, body, key).await?;
             Ok(Some(Counted { before, with_it: managed.changes }))
         }
         Subject::Chain(chain) => {

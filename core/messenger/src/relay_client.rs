@@ -353,6 +353,7 @@ mod tests {
     #[test]
     fn a_relay_refuses_with_a_word_or_makes_no_sense() {
         assert!(refusal("rate_limited").is("rate_limited"));
+        assert!(refusal("overtaken").is_retryable() && !refusal("refused").is_retryable());
         let long = "a".repeat(CODE_BYTES_MAX + 1);
         for code in ["", "\u{1b}[2Jgone", "two words", "line\nline", "\u{202e}desufer", "Refused", &long] {
             assert_eq!(refusal(code), RelayError::Malformed, "{code:?}");

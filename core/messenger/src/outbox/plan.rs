@@ -248,6 +248,7 @@ fn may_do_without(tx: &Tx<'_>, contact: &Contact, times: Times) -> Result<bool, 
 /// The relay of a contact's list was asked for it in vain. Says whether letters leave without.
 pub(crate) fn manifest_was_tried(tx: &mut Tx<'_>, contact: ContactRow, times: Times) -> Result<bool, StoreError> {
     let now = ms(times.network);
+    // A letter waits for it. Whether anything was said, so that it is wanted without one as well, is looked at when it is tried again.
     tx.execute(
         "UPDATE contact SET manifest_tried_at = ?2, read_in_vain_at = ?2 WHERE id = ?1",
         params![contact.0, now],

@@ -226,6 +226,18 @@ async fn c1_a_relay_that_counts_less_with_a_call_than_before_it_is_told_again_wh
 }
 
 #[tokio::test(start_paused = true)]
+async fn c1_a_relay_that_counts_no_changes_has_not_forgotten_any_by_that() {
+    let (world, _, alice, _) = World::contacts(310).await;
+    // One of the version before answers with nothing.
+    world.network.meddle(Some(Box::new(|call| {
+        if call.path == path::TOKEN_PUT { Fate::Answered(Bytes::new()) } else { Fate::Passes }
+    })));
+    alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    assert_eq!(alice.database().number("SELECT told_again_at FROM own_inbox"), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn c1_a_relay_that_forgets_a_second_time_is_told_a_second_time() {
     let stores = Stores::new().unwrap();
     let (world, relay, alice, bob) = two(303, &stores).await.unwrap();

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use sotto_core::InviteOptions;
 use sotto_core::records::{ContactState, MessageState};
+use sotto_protocol::request::path;
 use sotto_sim::{Person, World};
 
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -392,4 +394,40 @@ async fn g1_an_invite_that_was_made_while_a_clock_was_ahead_works_once_it_is_rig
         [alice] = world.switched_off([alice], days * DAY).await.unwrap();
     }
     assert_eq!(alice.database().number("SELECT count(*) FROM invite"), 0, "a week, and what waits on relays");
+}
+
+/// How often relays were asked to put tokens.
+fn tokens_put(world: &World) -> usize {
+    world.network.traffic().iter().filter(|call| call.path == path::TOKEN_PUT).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a7_a_device_whose_clock_runs_ahead_for_a_while_does_not_overtake_itself() {
+    let (world, relay, alice, _) = World::contacts(215).await;
+    // It has slept, and knows of no relay's time but what its own clock says.
+    alice.clock.set_ahead(4 * MINUTE);
+    alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    world.wait(Duration::from_secs(1)).await;
+    alice.clock.set_right();
+    world.network.set_down(&relay, true);
+    world.wait(Duration::from_secs(1)).await;
+    world.network.set_down(&relay, false);
+    world.wait(MINUTE).await;
+    let before = tokens_put(&world);
+    alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    alice.catch_up().await.unwrap();
+    assert_eq!(tokens_put(&world), before + 1, "it is taken at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a7_a_device_signs_by_a_relays_clock_that_was_set_back() {
+    let (world, _, alice, _) = World::contacts(216).await;
+    let second = Duration::from_secs(1);
+    world.network.delay_answers(path::TOKEN_PUT, 10 * second);
+    alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    world.wait(second).await;
+    // The tokens stand; the invite's list is signed next.
+    world.network.set_clocks_behind(7 * MINUTE);
+    world.wait(15 * second).await;
+    assert_eq!(alice.database().number("SELECT count(*) FROM relay_task"), 0, "told of the time, it signs by that");
 }
