@@ -5,9 +5,11 @@
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sotto_sim::play::{FORKED, play};
@@ -46,14 +48,12 @@ fn main() -> ExitCode {
         }
     };
     let begun = Instant::now();
-    let watch = Watch::begin();
     let (mut played, mut failed, mut texts) = (0_u64, 0_u64, 0);
     for number in 0..wanted.seeds {
         if wanted.within.is_some_and(|within| begun.elapsed() > within) {
             break;
         }
         let seed = wanted.from + number * wanted.stride;
-        watch.begins(seed);
         let schedule = schedule(seed, &wanted);
         let one = match play_alone(&schedule, wanted.plants) {
             Ok(one) => one,
@@ -105,19 +105,49 @@ struct One {
     broken: Option<(String, String)>,
 }
 
+impl One {
+    /// Its process died, or was ended.
+    fn without_end() -> Self {
+        let broken = Some(("EveryPlayEnds".to_owned(), "its process said nothing in the end".to_owned()));
+        Self { story: String::new(), hash: String::new(), texts: 0, broken }
+    }
+}
+
 fn play_alone(schedule: &Schedule, plants: bool) -> Result<One, String> {
     let mut command = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
     command.args([PLAY, "--seed", &schedule.seed.to_string(), "--only", &list(&schedule.places())]);
     if plants {
         command.arg("--plant");
     }
-    let out = command.stderr(Stdio::inherit()).output().map_err(|error| error.to_string())?.stdout;
-    let out = String::from_utf8_lossy(&out);
-    let (story, end) = out.trim_end_matches('\n').rsplit_once('\n').ok_or("its process died")?;
+    let out = output(&mut command).map_err(|error| error.to_string())?;
+    let Some((story, end)) = out.trim_end_matches('\n').rsplit_once('\n') else { return Ok(One::without_end()) };
     let words: Vec<&str> = end.splitn(4, '\t').collect();
-    let [hash, texts, promise, what] = words[..] else { return Err("its process died in the middle".to_owned()) };
+    let [hash, texts, promise, what] = words[..] else { return Ok(One::without_end()) };
     let broken = (!promise.is_empty()).then(|| (promise.to_owned(), what.to_owned()));
     Ok(One { story: story.to_owned(), hash: hash.to_owned(), texts: texts.parse().unwrap_or(0), broken })
+}
+
+/// What a process prints until it ends, or is ended because it never does: a play takes well under a second.
+fn output(command: &mut Command) -> std::io::Result<String> {
+    const PATIENCE: Duration = Duration::from_secs(600);
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let out = child.stdout.take();
+    let child = &Mutex::new(child);
+    let (done, is_done) = channel::<()>();
+    let said = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if is_done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                // One that has ended meanwhile needs no end.
+                let _ = child.lock().unwrap_or_else(PoisonError::into_inner).kill();
+            }
+        });
+        let mut said = Vec::new();
+        let read = out.map_or(Ok(0), |mut out| out.read_to_end(&mut said));
+        drop(done);
+        read.map(|_| String::from_utf8_lossy(&said).into_owned())
+    });
+    child.lock().unwrap_or_else(PoisonError::into_inner).wait()?;
+    said
 }
 
 fn play_child(words: &[String]) -> ExitCode {
@@ -168,35 +198,6 @@ fn walk_all(wanted: &[String]) -> ExitCode {
     }
     println!("{} distinct steps hit", met.len());
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-}
-
-/// Looks whether a seed comes to an end: one that spins on the spot is a fault like any other, and holds up no others.
-#[derive(Clone)]
-struct Watch(Arc<Mutex<(u64, Instant)>>);
-
-impl Watch {
-    /// A seed takes well under a second.
-    const PATIENCE: Duration = Duration::from_secs(600);
-
-    fn begin() -> Self {
-        let watch = Self(Arc::new(Mutex::new((0, Instant::now()))));
-        let watching = watch.clone();
-        std::thread::spawn(move || {
-            loop {
-                std::thread::sleep(Duration::from_secs(5));
-                let (seed, since) = *watching.0.lock().unwrap_or_else(PoisonError::into_inner);
-                if since.elapsed() > Self::PATIENCE {
-                    println!("seed {seed} does not end: cargo xtask sim --seed {seed}");
-                    std::process::exit(3);
-                }
-            }
-        });
-        watch
-    }
-
-    fn begins(&self, seed: u64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (seed, Instant::now());
-    }
 }
 
 fn schedule(seed: u64, wanted: &Wanted) -> Schedule {

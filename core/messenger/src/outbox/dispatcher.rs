@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::task::{Id, JoinError, JoinSet};
+
 use crate::engine::Engine;
 use crate::outbox::{self, courier};
 use crate::peer::DeviceRow;
@@ -16,40 +18,54 @@ struct Busy {
 }
 
 /// Starts couriers as letters come. The first look waits until the second witness against a restored database has spoken.
+///
+/// Only a change makes a look at all devices. A courier that ends is followed by another for its own device alone, and only where a
+/// look has found letters since it began: one that can do nothing waits for the next change, and two such ones wake each other never.
 pub(crate) async fn run(engine: Arc<Engine>) {
     engine.witness.is_complete().await;
-    let mut couriers = tokio::task::JoinSet::new();
-    let mut busy: HashMap<tokio::task::Id, Busy> = HashMap::new();
+    let mut couriers = Couriers::default();
     loop {
         if !engine.is_rolled_back()
             && let Ok(devices) = destinations(&engine).await
         {
-            for device in devices {
-                if let Some(busy) = busy.values_mut().find(|busy| busy.device == device) {
-                    busy.has_more = true;
-                } else {
-                    let handle = couriers.spawn(courier::run(Arc::clone(&engine), device));
-                    busy.insert(handle.id(), Busy { device, has_more: false });
-                }
-            }
+            devices.into_iter().for_each(|device| couriers.has_letters(&engine, device));
         }
-        // A courier that ended is started again only when letters were found since it began: one that can do nothing for its device
-        // waits for the next change like everybody else.
         loop {
             tokio::select! {
                 biased;
-                Some(ended) = couriers.join_next_with_id() => {
-                    let id = match ended {
-                        Ok((id, ())) => id,
-                        Err(error) => error.id(),
-                    };
-                    engine.status.progressed();
-                    if busy.remove(&id).is_some_and(|busy| busy.has_more) {
-                        break;
-                    }
-                }
+                Some(ended) = couriers.tasks.join_next_with_id() => couriers.ended(&engine, ended),
                 () = engine.outbox_changed() => break,
             }
+        }
+    }
+}
+
+/// Those that run.
+#[derive(Default)]
+struct Couriers {
+    tasks: JoinSet<()>,
+    busy: HashMap<Id, Busy>,
+}
+
+impl Couriers {
+    fn has_letters(&mut self, engine: &Arc<Engine>, device: DeviceRow) {
+        if let Some(busy) = self.busy.values_mut().find(|busy| busy.device == device) {
+            busy.has_more = true;
+        } else {
+            self.start(engine, device);
+        }
+    }
+
+    fn start(&mut self, engine: &Arc<Engine>, device: DeviceRow) {
+        let handle = self.tasks.spawn(courier::run(Arc::clone(engine), device));
+        self.busy.insert(handle.id(), Busy { device, has_more: false });
+    }
+
+    fn ended(&mut self, engine: &Arc<Engine>, ended: Result<(Id, ()), JoinError>) {
+        let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+        engine.status.progressed();
+        if let Some(busy) = self.busy.remove(&id).filter(|busy| busy.has_more) {
+            self.start(engine, busy.device);
         }
     }
 }

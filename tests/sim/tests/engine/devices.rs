@@ -432,3 +432,25 @@ async fn b6_no_list_of_two_devices_waits_for_a_relay_that_was_just_taken_and_is_
     let list = "SELECT count(*) FROM relay_task JOIN own_chain ON own_chain.chain = relay_task.subject";
     assert_eq!(alice.database().number(list), 0, "no list waits for that relay");
 }
+
+#[tokio::test(start_paused = true)]
+async fn letters_for_two_devices_that_have_no_way_yet_wait_and_nobody_spins() {
+    let (world, alice, tablet, bob) = two_devices(1317).await;
+    bob.messenger.shut_down();
+    // As where another device of his has met her and has not heard yet that her tokens stand.
+    bob.database().change("UPDATE contact SET pair_usable = 0 WHERE id != 0");
+    let bob = world.reopen(bob).await.expect("it opens");
+    bob.say("alice", "later").await.expect("it is queued");
+    bob.messenger.network_hint();
+    bob.messenger.network_hint();
+    world.wait(DAY / 24).await;
+    assert_eq!(bob.database().number("SELECT count(*) FROM outbox WHERE state = 0"), 2, "one for each");
+    bob.messenger.shut_down();
+    bob.database().change("UPDATE contact SET pair_usable = 1 WHERE id != 0");
+    let bob = world.reopen(bob).await.expect("it opens");
+    world.settle(&[&bob, &alice, &tablet]).await.expect("they settle");
+    for device in [&alice, &tablet] {
+        let said = device.transcript("bob").await.expect("known");
+        assert!(said.iter().any(|line| line.contains("later")), "{said:?}");
+    }
+}
