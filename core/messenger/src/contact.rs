@@ -27,9 +27,9 @@ pub(crate) use trust::{
     was_read_behind, was_read_in_vain,
 };
 pub(crate) use way::{
-    PairOf, another_has_asked, ask_again, asked_at, asker, end_requests, forget_pair, has_asked_now, has_told_chain,
-    has_told_no_chain, invite_of, is_met_elsewhere, pair_is_usable, pair_version, set_invite, set_pair, set_reply,
-    set_shared_pair, was_told_chain,
+    HAS_WAY, PairOf, another_has_asked, ask_again, asked_at, asker, end_requests, forget_pair, has_asked_now,
+    has_told_chain, has_told_no_chain, invite_of, is_met_elsewhere, pair_is_usable, pair_version, set_invite, set_pair,
+    set_reply, set_shared_pair, was_told_chain,
 };
 
 use std::time::Duration;

@@ -41,6 +41,9 @@ use crate::{clerk, rebirth, receive, stream, upkeep};
 /// Events kept for a slow listener; one that falls behind reads the database instead.
 const EVENTS: usize = 1_024;
 
+/// What waits could not be looked at: it is looked at again, though nobody queues anything more.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// The times to work by.
 #[derive(Clone, Copy)]
 pub(crate) struct Times {

@@ -92,6 +92,10 @@ impl Contact {
     }
 }
 
+/// Condition on a contact's row: there is a way to them. As [`Contact::way`].
+pub(crate) const HAS_WAY: &str = "(contact.state IN (1, 3) AND contact.claim IS NOT NULL OR contact.state = 3
+     AND (contact.pair_usable = 1 OR contact.pair_before IS NOT NULL OR contact.reply_secret IS NOT NULL))";
+
 impl Contact {
     /// How letters reach one of their devices: by the pair before ours, where it may know no other.
     pub(crate) fn way_to(&self, device: &PeerDevice) -> Option<Way> {

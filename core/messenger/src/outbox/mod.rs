@@ -38,7 +38,7 @@ use rusqlite::params;
 use sotto_crypto::letter::Content;
 use sotto_protocol::{MessageId, Timestamp};
 
-use crate::contact::ContactRow;
+use crate::contact::{ContactRow, HAS_WAY};
 use crate::conversation::{self, MessageRow};
 use crate::error::{Error, InputError};
 use crate::own;
@@ -151,7 +151,7 @@ pub(crate) fn destinations(view: &impl Query) -> Result<Vec<DeviceRow>, StoreErr
              SELECT (SELECT min(peer_device) FROM outbox WHERE state < 2 AND peer_device > device) FROM busy WHERE device IS NOT NULL
          )
          SELECT peer_device.id FROM busy JOIN peer_device ON peer_device.id = busy.device JOIN contact ON contact.id = peer_device.contact
-         WHERE peer_device.listed = 1 AND contact.blocked = 0 AND contact.trust = 0 AND contact.state IN (1, 3)
+         WHERE peer_device.listed = 1 AND contact.blocked = 0 AND contact.trust = 0 AND {HAS_WAY}
          AND (contact.claim IS NULL OR EXISTS (SELECT 1 FROM outbox WHERE peer_device = busy.device AND state < 2 AND after_batch IS NOT NULL))
          AND NOT EXISTS (
              SELECT 1 FROM outbox WHERE outbox.id = (SELECT min(id) FROM outbox WHERE peer_device = busy.device AND state < 2)

@@ -106,7 +106,10 @@ pub(crate) fn plan(engine: &Engine, tx: &mut Tx<'_>, device: DeviceRow) -> Resul
         Some(Destination::To(inbox, which)) => (inbox, which),
     };
     let owner = party(&contact, &device);
-    renew_old_first_messages(tx, &device, &inbox, way.claim().is_none(), now)?;
+    if renew_old_first_messages(tx, &device, &inbox, way.claim().is_none(), now)? {
+        // They may go anywhere now.
+        return plan(engine, tx, device.row);
+    }
     if way.claim().is_some() {
         session::begin_beside_theirs(tx, inbox.row)?;
     }
@@ -257,25 +260,26 @@ pub(crate) fn manifest_was_tried(tx: &mut Tx<'_>, contact: ContactRow, times: Ti
 }
 
 /// First messages that are so old that their prekeys may be gone begin a new session (PROTOCOL E2). A request goes on with the session that
-/// it has: its claim id always gets the same one-time key.
+/// it has: its claim id always gets the same one-time key. Says whether there were any.
 fn renew_old_first_messages(
     tx: &mut Tx<'_>,
     device: &PeerDevice,
     inbox: &PeerInbox,
     may_claim_anew: bool,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let made_by = ms(now.before(FIRST_MESSAGE_AGE_MAX));
     let is_old = tx.one(
         "SELECT 1 FROM outbox WHERE peer_device = ?1 AND peer_inbox = ?2 AND state = 1 AND olm_kind = 1 AND encrypted_at <= ?3 LIMIT 1",
         params![device.row.0, inbox.row.0, made_by],
         |_| Ok(()),
     )?;
-    if is_old.is_some() && may_claim_anew {
+    let are_renewed = is_old.is_some() && may_claim_anew;
+    if are_renewed {
         tx.execute(&format!("{TAKEN_BACK} AND olm_kind = 1"), params![device.row.0, inbox.row.0])?;
         session::begin_anew(tx, inbox.row)?;
     }
-    Ok(())
+    Ok(are_renewed)
 }
 
 /// The bundle claimed last, unless it must be fetched again: because it was read too long ago, or because its device should have

@@ -444,6 +444,7 @@ async fn letters_for_two_devices_that_have_no_way_yet_wait_and_nobody_spins() {
     bob.messenger.network_hint();
     bob.messenger.network_hint();
     world.wait(DAY / 24).await;
+    assert!(bob.catch_up().await.expect("it works").is_complete, "there is nothing that he could do for them");
     assert_eq!(bob.database().number("SELECT count(*) FROM outbox WHERE state = 0"), 2, "one for each");
     bob.messenger.shut_down();
     bob.database().change("UPDATE contact SET pair_usable = 1 WHERE id != 0");
