@@ -8,7 +8,7 @@ use sotto_protocol::label::chain_entry_hash;
 use sotto_protocol::{Bytes, InboxId, Message as _, RelayAddress, Timestamp, relay};
 use tokio::sync::Notify;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, LOOK_AGAIN};
 use crate::error::Error;
 use crate::outbox::backoff::{Backoff, REFUSED_DELAY_MAX};
 use crate::relay_client::{RelayError, Signer};
@@ -25,7 +25,9 @@ use crate::{admission, forgetful, own, prekey};
 pub(crate) async fn run(engine: Arc<Engine>) {
     let mut clerks: HashMap<RelayAddress, Arc<Notify>> = HashMap::new();
     loop {
-        if let Ok(relays) = engine.read_after_write(task::relays).await {
+        let relays = engine.read_after_write(task::relays).await;
+        let has_looked = relays.is_ok();
+        if let Ok(relays) = relays {
             for relay in relays {
                 let wake = clerks.entry(relay.clone()).or_insert_with(|| {
                     let wake = Arc::new(Notify::new());
@@ -35,7 +37,11 @@ pub(crate) async fn run(engine: Arc<Engine>) {
                 wake.notify_one();
             }
         }
-        engine.tasks_changed().await;
+        tokio::select! {
+            biased;
+            () = engine.tasks_changed() => {}
+            () = engine.clock.sleep(LOOK_AGAIN), if !has_looked => {}
+        }
     }
 }
 
@@ -126,8 +132,8 @@ async fn tried_in_vain(engine: &Arc<Engine>, relay: &RelayAddress, subject: Opti
     let relay = relay.clone();
     let tried = move |engine: &Engine, tx: &mut Tx<'_>| -> Result<bool, Error> {
         let is_news = task::tried_in_vain(tx, &relay, subject.as_ref(), engine.judging_now())?;
-        own::go_on_without_stuck(engine, tx)?;
-        Ok(is_news)
+        let goes_on = own::go_on_without_stuck(engine, tx)?;
+        Ok(is_news || goes_on)
     };
     let news = engine.write(tried).await;
     if news.unwrap_or(false) {

@@ -46,12 +46,12 @@ struct Stuck {
     batch: i64,
 }
 
-/// Calls of ours were made, or tried in vain: see the file's story.
-pub(crate) fn go_on_without_stuck(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
+/// Calls of ours were made, or tried in vain: see the file's story. Says whether there are others to make now.
+pub(crate) fn go_on_without_stuck(engine: &Engine, tx: &mut Tx<'_>) -> Result<bool, Error> {
     let stuck = stuck(tx, engine.judging_now())?;
-    let Some(batch) = stuck.iter().map(|stuck| stuck.batch).max() else { return Ok(()) };
+    let Some(batch) = stuck.iter().map(|stuck| stuck.batch).max() else { return Ok(false) };
     if tx.one(HAS_ANOTHER, [], |_| Ok(()))?.is_none() {
-        return Ok(());
+        return Ok(false);
     }
     for stuck in &stuck {
         tracing::warn!("a relay has made an inbox of ours and takes nothing for it");
@@ -67,7 +67,7 @@ pub(crate) fn go_on_without_stuck(engine: &Engine, tx: &mut Tx<'_>) -> Result<()
         chain::begin_behind(tx, &chain, &end, chance)?;
     }
     tx.changes_own();
-    Ok(())
+    Ok(true)
 }
 
 fn stuck(view: &impl Query, now: Timestamp) -> Result<Vec<Stuck>, StoreError> {

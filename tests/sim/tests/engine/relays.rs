@@ -295,6 +295,24 @@ async fn a_relay_that_dies_before_it_is_on_the_list_holds_up_no_later_list_for_m
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_list_without_a_relay_that_died_stands_when_its_day_is_over_though_nothing_else_happens() {
+    let (world, relays, alice, bob) = apart(742, &["one.example", "two.example", "his.example"]).await;
+    bob.messenger.shut_down();
+    world.wait(DAY).await;
+    let dying = relays[1].name().clone();
+    world.network.meddle(Some(Box::new(move |call| match call.path {
+        path::TOKEN_PUT | path::PREKEY_PUT if call.relay == dying => Fate::Lost,
+        _ => Fate::Passes,
+    })));
+    alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
+    let waits = || alice.database().number("SELECT count(*) FROM relay_task WHERE kind = 4");
+    world.wait(DAY - HOUR).await;
+    assert!(waits() > 0, "it may be busy");
+    world.wait(HOUR + HOUR / 12).await;
+    assert_eq!(waits(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_left_is_read_for_37_days_and_then_deleted_there() {
     let (world, relays, mut alice, mut bob) = apart(727, &["one.example", "two.example", "his.example"]).await;
     alice.messenger.add_relay(relays[1].clone(), String::new()).await.unwrap();
