@@ -28,6 +28,9 @@ impl Engine {
         let is_new = self.reading.lock().is_ok_and(|mut reading| match reading.entry(contact) {
             Entry::Occupied(mut again) => {
                 again.insert(Again::Yes);
+                if self.status.of(&Doing::Reading(contact)).is_none() {
+                    self.status.working(Doing::Reading(contact));
+                }
                 false
             }
             Entry::Vacant(place) => {
@@ -60,10 +63,11 @@ impl Engine {
 }
 
 async fn read_chain_of(engine: Arc<Engine>, contact: ContactRow) {
+    // A courier may have read it just now.
+    let known = engine.read(move |_, view| contact::by_row(view, contact)).await;
+    let again_at = known.map(|known| known.manifest_read_at).unwrap_or_default().after(READING_PAUSE);
+    engine.clock.sleep(again_at.since(engine.network_now()).min(READING_PAUSE)).await;
     loop {
-        let known = engine.read(move |_, view| contact::by_row(view, contact)).await;
-        let again_at = known.map(|known| known.manifest_read_at).unwrap_or_default().after(READING_PAUSE);
-        engine.clock.sleep(again_at.since(engine.network_now()).min(READING_PAUSE)).await;
         if let Err(error) = manifests::refresh(&engine, contact).await {
             // What waits for it, waits: it is read before the next letter to them, and upkeep comes back to it.
             tracing::debug!(code = error.code(), "a contact's chain was not read");
@@ -73,6 +77,9 @@ async fn read_chain_of(engine: Arc<Engine>, contact: ContactRow) {
                 tracing::debug!(%error, "a reading in vain was not noted");
             }
             engine.clock.sleep(READING_FAILED_PAUSE).await;
+        } else {
+            engine.status.ended(Doing::Reading(contact));
+            engine.clock.sleep(READING_PAUSE).await;
         }
         if engine.has_read(contact) == Again::No {
             return;

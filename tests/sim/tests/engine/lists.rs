@@ -173,6 +173,23 @@ async fn b5_letters_that_name_heads_which_nobody_finds_are_no_lever() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn b5_letters_that_name_epochs_which_no_list_shows_are_no_lever() {
+    let (world, _, alice, bob) = World::contacts(2098).await;
+    alice.messenger.shut_down();
+    alice.database().change("UPDATE own_chain SET epoch = epoch + 1");
+    let alice = world.reopen(alice).await.unwrap();
+    let before = readings(&world);
+    for _ in 0..60 {
+        alice.say("bob", "again").await.unwrap();
+        let _ = alice.messenger.catch_up(Duration::from_secs(1)).await;
+        world.wait(Duration::from_secs(1)).await;
+    }
+    assert_eq!(bob.transcript("alice").await.unwrap().len(), 60);
+    let readings = readings(&world) - before;
+    assert!((1..=10).contains(&readings), "{readings} readings in a minute");
+}
+
+#[tokio::test(start_paused = true)]
 async fn b5_a_letter_of_an_unknown_device_is_shown_whoever_reads_its_list() {
     let (world, _, alice, bob) = World::contacts(99).await;
     let mut forger = Forger::new(&alice, &bob);
