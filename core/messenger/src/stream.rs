@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use rusqlite::params;
@@ -43,6 +43,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(330);
 const ATTACH_MAX: Duration = Duration::from_secs(30);
 /// After another copy of this profile took the inbox over there is no use in taking it back at once.
 const AFTER_TAKEOVER: Duration = Duration::from_secs(60);
+/// A connection that has worked for so long shows that its relay is well: the next loss starts from the shortest wait. One that is lost
+/// sooner does not, or a relay that takes and drops us would be called, and everybody who waits for a network woken, each second.
+const STEADY: Duration = Duration::from_secs(60);
 
 /// Keeps a stream up to every relay where we have an inbox.
 pub(crate) async fn run_all(engine: Arc<Engine>) {
@@ -73,9 +76,14 @@ pub(crate) async fn run_all(engine: Arc<Engine>) {
 async fn run(engine: Arc<Engine>, relay: RelayAddress) {
     let mut backoff = Backoff::default();
     let mut hint = engine.hints();
+    let mut drained_at = None;
     while engine.own().inboxes_at(&relay).next().is_some() {
         engine.status.working(Doing::Stream(relay.clone()));
-        let error = match live(&engine, &relay, &mut backoff).await {
+        let ended = live(&engine, &relay, &mut drained_at).await;
+        if drained_at.take().is_some_and(|since| engine.clock.instant().duration_since(since) >= STEADY) {
+            backoff.reset();
+        }
+        let error = match ended {
             Ok(End::OtherInboxes) => continue,
             Ok(End::Closed) => Error::from(RelayError::Transport(TransportError::Broken)),
             Err(error) => error,
@@ -121,7 +129,7 @@ async fn made_again(engine: &Arc<Engine>, relay: &RelayAddress, error: &RelayErr
 }
 
 /// One connection, until it ends.
-async fn live(engine: &Arc<Engine>, relay: &RelayAddress, backoff: &mut Backoff) -> Result<End, Error> {
+async fn live(engine: &Arc<Engine>, relay: &RelayAddress, drained_at: &mut Option<Instant>) -> Result<End, Error> {
     let mut own_changes = engine.own_changes();
     let own = own_changes.see(Arc::clone);
     let mut connection = Connection {
@@ -147,8 +155,7 @@ async fn live(engine: &Arc<Engine>, relay: &RelayAddress, backoff: &mut Backoff)
         };
         at_hand = connection.take(frame).await?;
         if connection.not_drained == 0 {
-            // All is well: the next loss starts from the shortest wait.
-            backoff.reset();
+            drained_at.get_or_insert_with(|| engine.clock.instant());
         }
     }
 }

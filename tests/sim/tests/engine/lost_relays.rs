@@ -1,8 +1,11 @@
 //! A relay that is dead, refuses, or has lost what was written there, holds up nothing but what only it could do.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sotto_core::InviteOptions;
+use sotto_protocol::relay::server_frame;
 use sotto_protocol::request::path;
 use sotto_protocol::{Bytes, RelayAddress};
 use sotto_sim::{Fate, Person, World};
@@ -221,4 +224,35 @@ async fn a_relay_that_goes_on_refusing_an_inbox_is_asked_to_make_it_once_an_hour
     let tried = calls(&world, &relay, path::INBOX_CREATE) - made;
     assert!((3..=8).contains(&tried), "{tried}");
     assert_eq!(alice.inboxes(), [inbox]);
+}
+
+/// Every stream of a relay ends, and it is there.
+async fn drops(world: &World, relay: &RelayAddress) {
+    world.network.set_down(relay, true);
+    world.wait(Duration::from_millis(1)).await;
+    world.network.set_down(relay, false);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_takes_and_drops_us_is_called_ever_more_rarely() {
+    let (world, relay, alice, bob) = World::contacts(198).await;
+    bob.messenger.shut_down();
+    let called = Arc::new(AtomicUsize::new(0));
+    let calls = Arc::clone(&called);
+    world.network.lie(Some(Box::new(move |_, frame| {
+        calls.fetch_add(usize::from(matches!(frame, server_frame::Frame::Drained(_))), Ordering::SeqCst);
+    })));
+    for _ in 0..600 {
+        drops(&world, &relay).await;
+        world.wait(Duration::from_secs(1)).await;
+    }
+    let calls = called.swap(0, Ordering::SeqCst);
+    assert!((8..=30).contains(&calls), "{calls} times in ten minutes");
+    // Once it was well for a minute, a loss is made up for at once.
+    world.wait(Duration::from_secs(180)).await;
+    called.store(0, Ordering::SeqCst);
+    drops(&world, &relay).await;
+    world.wait(Duration::from_secs(2)).await;
+    assert_eq!(called.load(Ordering::SeqCst), 1);
+    assert!(alice.catch_up().await.unwrap().is_complete);
 }
