@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
         played += 1;
         texts += one.texts;
         let one = match number % TWICE_IN {
-            0 if wanted.is_many => twice(&schedule, one, wanted.plants),
+            0 if wanted.is_many && one.broken.is_none() => twice(&schedule, one, wanted.plants),
             _ => one,
         };
         if one.broken.is_some() {
@@ -107,8 +107,8 @@ struct One {
 
 impl One {
     /// Its process died, or was ended.
-    fn without_end() -> Self {
-        let broken = Some(("EveryPlayEnds".to_owned(), "its process said nothing in the end".to_owned()));
+    fn without_end(ended: ExitStatus) -> Self {
+        let broken = Some((format!("EveryPlayEnds ({ended})"), "its process said nothing in the end".to_owned()));
         Self { story: String::new(), hash: String::new(), texts: 0, broken }
     }
 }
@@ -119,16 +119,16 @@ fn play_alone(schedule: &Schedule, plants: bool) -> Result<One, String> {
     if plants {
         command.arg("--plant");
     }
-    let out = output(&mut command).map_err(|error| error.to_string())?;
-    let Some((story, end)) = out.trim_end_matches('\n').rsplit_once('\n') else { return Ok(One::without_end()) };
+    let (out, ended) = output(&mut command).map_err(|error| error.to_string())?;
+    let Some((story, end)) = out.trim_end_matches('\n').rsplit_once('\n') else { return Ok(One::without_end(ended)) };
     let words: Vec<&str> = end.splitn(4, '\t').collect();
-    let [hash, texts, promise, what] = words[..] else { return Ok(One::without_end()) };
+    let [hash, texts, promise, what] = words[..] else { return Ok(One::without_end(ended)) };
     let broken = (!promise.is_empty()).then(|| (promise.to_owned(), what.to_owned()));
     Ok(One { story: story.to_owned(), hash: hash.to_owned(), texts: texts.parse().unwrap_or(0), broken })
 }
 
 /// What a process prints until it ends, or is ended because it never does: a play takes well under a second.
-fn output(command: &mut Command) -> std::io::Result<String> {
+fn output(command: &mut Command) -> std::io::Result<(String, ExitStatus)> {
     const PATIENCE: Duration = Duration::from_secs(600);
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let out = child.stdout.take();
@@ -146,8 +146,8 @@ fn output(command: &mut Command) -> std::io::Result<String> {
         drop(done);
         read.map(|_| String::from_utf8_lossy(&said).into_owned())
     });
-    child.lock().unwrap_or_else(PoisonError::into_inner).wait()?;
-    said
+    let ended = child.lock().unwrap_or_else(PoisonError::into_inner).wait()?;
+    Ok((said?, ended))
 }
 
 fn play_child(words: &[String]) -> ExitCode {
