@@ -311,10 +311,11 @@ pub(crate) fn begin(tx: &mut Tx<'_>, new: &NewContact<'_>, now: Timestamp) -> Re
     Ok(row)
 }
 
-/// Begins anew with a contact whose list and chain stay what they are known to be: the chain is read again before anything is sent.
+/// Begins anew with a contact whose list and chain stay what they are known to be: the chain is read again before anything is sent. Where its
+/// relay does not answer, the known list does for this as for any other letter, unless somebody has told of a later epoch.
 pub(crate) fn begin_again(tx: &mut Tx<'_>, row: ContactRow, name: &str, state: ContactState) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE contact SET name = ?2, state = ?3, manifest_read_at = 0 WHERE id = ?1",
+        "UPDATE contact SET name = ?2, state = ?3, manifest_read_at = min(manifest_read_at, 1), manifest_tried_at = 0 WHERE id = ?1",
         params![row.0, name, state.code()],
     )?;
     Ok(())

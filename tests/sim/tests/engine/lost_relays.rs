@@ -226,6 +226,36 @@ async fn a_relay_that_goes_on_refusing_an_inbox_is_asked_to_make_it_once_an_hour
     assert_eq!(alice.inboxes(), [inbox]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn b5_a_contact_who_asks_again_is_answered_while_the_relay_of_their_list_is_away() {
+    let world = World::seeded(199);
+    let relays = ["home.example", "other.example", "his.example"].map(|name| world.network.add_relay(name));
+    let alice = world.person("alice", &relays[..2]).await.unwrap();
+    let bob = world.person("bob", &relays[2..]).await.unwrap();
+    world.introduce(&alice, &bob).await.unwrap();
+    let invite = bob.messenger.invite(InviteOptions { auto_accept: true, ..InviteOptions::default() }).await.unwrap();
+    bob.catch_up().await.unwrap();
+    alice.messenger.join(&invite.link).await.unwrap();
+    world.network.set_down(&relays[0], true);
+    for _ in 0..3 {
+        for person in [&alice, &bob] {
+            let _ = person.messenger.catch_up(Duration::from_secs(60)).await.unwrap();
+        }
+    }
+    assert_eq!(
+        alice.database().number("SELECT count(*) FROM contact WHERE claim IS NOT NULL"),
+        0,
+        "she has his answer"
+    );
+    alice.say("bob", "still there").await.unwrap();
+    bob.say("alice", "and you").await.unwrap();
+    for person in [&alice, &bob, &alice, &bob] {
+        let _ = person.messenger.catch_up(Duration::from_secs(60)).await.unwrap();
+    }
+    assert_eq!(alice.transcript("bob").await.unwrap().len(), 2);
+    assert_eq!(bob.transcript("alice").await.unwrap().len(), 2);
+}
+
 /// Every stream of a relay ends, and it is there.
 async fn drops(world: &World, relay: &RelayAddress) {
     world.network.set_down(relay, true);
