@@ -32,7 +32,7 @@ pub(crate) use rotation::{
     came_under, change_pairs, change_what_is_due, hears_of, knows_pair, pair_is_changed, take_pair_change,
     tell_of_other_answer, tell_successors,
 };
-pub(crate) use scanner::{Answered, answered, ask_anew, chain_of, end_requests, tell_all_of_chain};
+pub(crate) use scanner::{Answered, answered, ask_anew, ask_from_elsewhere, chain_of, end_requests, tell_all_of_chain};
 pub(crate) use tokens::{
     Dropped, Purpose, UNDER_WAY, drop_tokens, forget_old_aliases, has_tokens_of, is_first_answer, is_unanswered,
     is_under_pair, purpose, put_all_tokens, put_sibling_tokens, put_tokens_again, restore_tokens,

@@ -7,7 +7,7 @@ use sotto_crypto::secret::{PairSecret, ReplySecret, invite_chain, invite_proof};
 use sotto_protocol::invite::{Invite, InviteSecret};
 use sotto_protocol::{AccountId, ChainId, ClaimId, DeviceId, InboxId, Timestamp};
 
-use super::tokens::{Purpose, Quota, REPLY_VALID, put_tokens};
+use super::tokens::{Purpose, Quota, REPLY_VALID, put_missing_tokens, put_tokens};
 use super::{anew, rotation};
 use crate::contact::pair_change;
 use crate::contact::{self, ChainAddress, ContactRow, ContactState, NewContact, PairOf};
@@ -140,6 +140,26 @@ pub(crate) fn ask_anew(
     Ok(())
 }
 
+/// Our lists stand elsewhere, and name other inboxes: whoever we have asked hears of that with the request, which leaves once more.
+pub(crate) fn ask_from_elsewhere(
+    tx: &mut Tx<'_>,
+    own: &Own,
+    batch: i64,
+    times: Times,
+    chance: &mut Chance<'_>,
+) -> Result<(), Error> {
+    let (card, _) = own::contacts_card(tx, own)?;
+    let manifest = own::contacts_manifest(tx)?;
+    for contact in contact::all(tx)?.into_iter().filter(contact::Contact::is_asked) {
+        contact::has_told_chain(tx, contact.row, &card.chain)?;
+        if let Some(reply) = outbox::moved::renew_requests(tx, contact.row, (&card, &manifest), batch)? {
+            let purpose = Purpose::Reply(contact.row);
+            put_missing_tokens(tx, own, batch, purpose, for_replies(times), |inbox| reply.token(inbox), chance)?;
+        }
+    }
+    Ok(())
+}
+
 /// Requests to contacts that nobody has answered while their invites held are over: all goes on as it was before, and what was given up for
 /// them, or put off, is said. `ended_at` is a time that is certain.
 pub(crate) fn end_requests(
@@ -171,9 +191,7 @@ fn queue_request(
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
     let reply = ReplySecret::generate(chance);
-    // By the later clock: an answer must not come too late because one was behind.
-    let quota = Quota { expires_at: Some(times.judging.after(REPLY_VALID)), ..Quota::default() };
-    put_tokens(tx, own, batch, Purpose::Reply(row), quota, |inbox| reply.token(inbox), chance)?;
+    put_tokens(tx, own, batch, Purpose::Reply(row), for_replies(times), |inbox| reply.token(inbox), chance)?;
     let (card, _) = own::contacts_card(tx, own)?;
     contact::has_told_chain(tx, row, &card.chain)?;
     let manifest = own::contacts_manifest(tx)?;
@@ -181,6 +199,11 @@ fn queue_request(
     let request = Content::ContactRequest { name: own::name(tx)?, card, manifest, reply_secret: reply, proof };
     let devices = asked_devices(tx, row, claimed)?;
     outbox::queue_content_to(tx, &devices, &request, Some(batch), Some(expires_at), times.network, chance)
+}
+
+/// By the later clock: an answer must not come too late because one was behind.
+fn for_replies(times: Times) -> Quota {
+    Quota { expires_at: Some(times.judging.after(REPLY_VALID)), ..Quota::default() }
 }
 
 /// The devices that the request goes to: those at which the invite holds. Where the known list names none of them, all that it names.

@@ -4,10 +4,11 @@
 //! the same bytes under the same envelope id, which the relay recognises (PROTOCOL E3).
 
 use rusqlite::params;
-use sotto_crypto::letter::Letter;
+use sotto_crypto::letter::{Channel, Content, Letter};
+use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::olm::OlmMessage;
 use sotto_protocol::limits::RETENTION;
-use sotto_protocol::{ConversationId, EnvelopeId, MessageId, Timestamp};
+use sotto_protocol::{Bytes, ConversationId, EnvelopeId, InboxId, MessageId, Timestamp};
 
 use super::inner_hashes::InnerHashes;
 use super::may_leave;
@@ -53,6 +54,16 @@ struct Waiting {
     counter: Option<u64>,
     ordinal: u64,
     left: InnerHashes,
+}
+
+/// Where the answer to a request is to come, where it is one: its reader knows the list in it, and none that we have signed since.
+fn requested_at(own: &Own, route: &Route<'_>, waiting: &Waiting) -> Option<InboxId> {
+    let content = Bytes::copy_from_slice(route.contact.is_asked().then_some(&waiting.content)?);
+    let Ok(Content::ContactRequest { manifest, .. }) = Content::decode(&content, Channel::Invite) else { return None };
+    let list = VerifiedManifest::reload(&own.account, manifest).ok()?;
+    let inboxes = &list.device(&own.party.device)?.inboxes;
+    let same_relay = inboxes.iter().find(|inbox| inbox.relay == route.inbox.relay);
+    same_relay.or(inboxes.first()).map(|inbox| inbox.inbox)
 }
 
 /// What is encrypted for an inbox already, and as much of what waits as goes there and fits.
@@ -105,7 +116,7 @@ pub(super) fn encrypt_all(
             opened: opened.get(usize::try_from(counter).unwrap_or(0) % opened.len().max(1)).copied(),
             // A reader asks for it with prekey messages only, and that is what these are until the peer has answered.
             reply_inbox: (session.session.next_kind() == sotto_protocol::letter::OlmKind::Prekey)
-                .then_some(reply_inbox),
+                .then(|| requested_at(own, route, &waiting).unwrap_or(reply_inbox)),
             conversation: ConversationId::between(&own.account, &route.contact.account),
             earlier: waiting.left.named(),
             ordinal: waiting.ordinal,

@@ -11,12 +11,14 @@
 use std::time::Duration;
 
 use rusqlite::params;
-use sotto_crypto::letter::{Channel, Content, Counters};
+use sotto_crypto::letter::{Card, Channel, Content, Counters};
+use sotto_crypto::secret::ReplySecret;
 use sotto_protocol::limits::MANIFEST_VALID;
 use sotto_protocol::{Bytes, Timestamp};
 
 use super::fail;
 use crate::contact::ContactRow;
+use crate::error::{Error, InputError};
 use crate::peer::{self, DeviceRow};
 use crate::records::Failure;
 use crate::store::column::{ms, stored};
@@ -111,18 +113,48 @@ pub(crate) fn forget_what_is_bound(tx: &mut Tx<'_>, last: i64) -> Result<(), Sto
 
 /// Our requests to somebody, who is asked in another name.
 pub(crate) fn forget_requests(tx: &mut Tx<'_>, contact: ContactRow) -> Result<(), StoreError> {
-    let rows = tx.all(
+    for (row, _) in requests(tx, contact)? {
+        tx.execute("DELETE FROM outbox WHERE id = ?1", [row])?;
+    }
+    Ok(())
+}
+
+/// Our requests to somebody leave once more, behind that batch and with this card and list: what they named before may be gone. Returns the
+/// secret under which they are to be answered.
+pub(crate) fn renew_requests(
+    tx: &mut Tx<'_>,
+    contact: ContactRow,
+    (card, manifest): (&Card, &Bytes),
+    batch: i64,
+) -> Result<Option<ReplySecret>, Error> {
+    let mut secret = None;
+    for (row, mut request) in requests(tx, contact)? {
+        if let Content::ContactRequest { card: its_card, manifest: its_manifest, reply_secret, .. } = &mut request {
+            (*its_card, *its_manifest) = (card.clone(), manifest.clone());
+            secret = Some(reply_secret.clone());
+        }
+        let content = request.encode().map_err(|_| InputError::OutOfRange { what: "the content" })?;
+        tx.execute(
+            "UPDATE outbox SET content = ?2, after_batch = ?3, state = 0, olm = NULL, envelope = NULL, accepted_at = NULL, again_at = NULL
+             WHERE id = ?1",
+            params![row, &*content, batch],
+        )?;
+    }
+    Ok(secret)
+}
+
+fn requests(view: &impl Query, contact: ContactRow) -> Result<Vec<(i64, Content)>, StoreError> {
+    let rows = view.all(
         "SELECT outbox.id, content FROM outbox JOIN peer_device ON peer_device.id = outbox.peer_device
          WHERE peer_device.contact = ?1 AND state <= 2 AND content IS NOT NULL",
         [contact.0],
         |row| Ok((row.get::<_, i64>(0)?, Bytes::from(row.get::<_, Vec<u8>>(1)?))),
     )?;
-    for (row, content) in rows {
-        if matches!(Content::decode(&content, Channel::Invite), Ok(Content::ContactRequest { .. })) {
-            tx.execute("DELETE FROM outbox WHERE id = ?1", [row])?;
-        }
-    }
-    Ok(())
+    let request = |(row, content)| match Content::decode(&content, Channel::Invite) {
+        Ok(request @ Content::ContactRequest { .. }) => Some((row, request)),
+        _ => None,
+    };
+    Ok(rows.into_iter().filter_map(request).collect())
 }
 
 /// This device becomes another one, which counts anew. Messages that were confirmed are held for as long as all others, for whoever has lost

@@ -191,6 +191,10 @@ pub(crate) fn remove_relay(
     }
     let batch = task::new_batch(tx)?;
     move_chains(engine, tx, &own, &moving, &next, batch)?;
+    if moves_lists {
+        let own = super::load(tx, seal)?;
+        handshake::ask_from_elsewhere(tx, &own, batch, engine.times(), chance)?;
+    }
     tx.changes_own();
     Ok(())
 }

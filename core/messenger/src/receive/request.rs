@@ -3,9 +3,9 @@
 //! The sender is not known yet: the manifest in the request proves them, and everything is checked against it before anything is written.
 
 use sotto_crypto::DeviceName;
-use sotto_crypto::letter::{Channel, Content, Letter, UnverifiedLetter};
+use sotto_crypto::letter::{Card, Channel, Content, Letter, UnverifiedLetter};
 use sotto_crypto::manifest::VerifiedManifest;
-use sotto_crypto::secret::InviteProof;
+use sotto_crypto::secret::{InviteProof, ReplySecret};
 use sotto_protocol::AccountId;
 
 use super::apply::into_fault;
@@ -17,6 +17,16 @@ use crate::handshake::{self, ProvenRequest, Requested};
 use crate::peer::{self, DeviceRow};
 use crate::session;
 use crate::store::StoreError;
+
+/// What somebody says who asks.
+struct Asks<'a> {
+    invite: i64,
+    sender: &'a DeviceName,
+    name: &'a str,
+    card: &'a Card,
+    manifest: &'a VerifiedManifest,
+    reply_secret: &'a ReplySecret,
+}
 
 impl Batch<'_, '_, '_> {
     /// Takes a letter that came under an invite's token.
@@ -40,7 +50,7 @@ impl Batch<'_, '_, '_> {
         if let Some((contact, device)) = &known
             && session::is_of_device(self.tx, *device, &session)?
         {
-            return self.take_request_again(invite, contact, *device, unsealed);
+            return self.take_request_again(invite, (&sender, &identity_key), contact, *device, unsealed);
         }
         let (ratchet, plaintext) = self.accept_session(&session, &identity_key, message)?;
         let unverified =
@@ -66,16 +76,25 @@ impl Batch<'_, '_, '_> {
         {
             return self.take_late_request(&contact, device, authentic);
         }
-        let chain = handshake::chain_of(&card);
-        let list = brings_list.then_some((&chain, &manifest));
-        let request = ProvenRequest {
+        let asks = Asks {
             invite,
-            account: &sender.account,
-            device: &sender.device,
+            sender: &sender,
             name: &name,
-            list,
+            card: &card,
+            manifest: &manifest,
             reply_secret: &reply_secret,
         };
+        self.take_proven_request(&asks, brings_list, authentic)
+    }
+
+    /// Everything about a request is in order, and it is news.
+    fn take_proven_request(&mut self, asks: &Asks<'_>, brings_list: bool, authentic: Authentic) -> Result<bool, Fault> {
+        let &Asks { invite, sender, name, card, manifest, reply_secret } = asks;
+        let counter = authentic.letter.counter;
+        let chain = handshake::chain_of(card);
+        let list = brings_list.then_some((&chain, manifest));
+        let request =
+            ProvenRequest { invite, account: &sender.account, device: &sender.device, name, list, reply_secret };
         let requested =
             handshake::take_request(self.tx, self.own, &request, self.times(), self.chance).map_err(into_fault)?;
         let row = match requested {
@@ -92,7 +111,7 @@ impl Batch<'_, '_, '_> {
         let contact = self.contact(row)?;
         let device = peer::device_by_id(self.tx, row, &sender.device)?.ok_or(StoreError::Corrupt)?.row;
         let (_, letter) = self.keep_keys(&contact, device, authentic)?;
-        self.meet(&contact, device, letter.counter)?;
+        self.meet(&contact, device, counter)?;
         // Nothing is owed for it: only accepted contacts hear what came.
         self.count(&contact, device, &letter, false)?;
         Ok(false)
@@ -132,10 +151,12 @@ impl Batch<'_, '_, '_> {
         Ok(device.map(|device| (contact, device.row)))
     }
 
-    /// A request that was sent again on its session: its ratchet moves, and nothing else is new.
+    /// A request that was sent again on its session: its ratchet moves, and nothing else is new. But where its sender has left the relay of
+    /// their list since, the answer has other inboxes to come to, and their root key says so: then it is one like any other.
     fn take_request_again(
         &mut self,
         invite: i64,
+        (sender, identity_key): (&DeviceName, &[u8; 32]),
         contact: &Contact,
         device: DeviceRow,
         unsealed: Unsealed,
@@ -143,8 +164,24 @@ impl Batch<'_, '_, '_> {
         let authentic = self.authenticate(contact, device, unsealed)?;
         let content = Content::decode(&authentic.letter.content, Channel::Invite)
             .map_err(|error| Fault::Refused(content_code(&error)))?;
-        let Content::ContactRequest { proof, .. } = content else { return Err(Fault::Refused("content_misplaced")) };
+        let Content::ContactRequest { name, card, manifest, reply_secret, proof } = content else {
+            return Err(Fault::Refused("content_misplaced"));
+        };
         self.check_proof(invite, &contact.account, &proof)?;
+        match self.introduce(sender, manifest, identity_key) {
+            Ok((manifest, _)) if manifest.head().epoch > contact.head.epoch && !contact.is_asked() => {
+                if card.account != sender.account {
+                    return Err(Fault::Refused("card_of_another_account"));
+                }
+                check_reply_inbox(&manifest, sender, &authentic.letter)?;
+                let (name, card, manifest, reply_secret) = (&*name, &card, &manifest, &reply_secret);
+                let asks = Asks { invite, sender, name, card, manifest, reply_secret };
+                return self.take_proven_request(&asks, true, authentic);
+            }
+            // What it says of their list is no news.
+            Ok(_) | Err(Fault::Refused(_)) => {}
+            Err(fault) => return Err(fault),
+        }
         self.keep_keys(contact, device, authentic)?;
         handshake::was_asked_again(self.tx, contact, self.judging)?;
         Ok(false)

@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
+use sotto_core::InviteOptions;
+use sotto_core::records::ContactState;
 use sotto_protocol::RelayAddress;
-use sotto_sim::{Person, World};
+use sotto_protocol::request::path;
+use sotto_sim::{Fate, Person, World};
 
 use super::removal::rest;
 
@@ -96,4 +99,87 @@ async fn b2_devices_whose_home_was_away_for_weeks_have_one_list_when_it_is_back(
         assert_eq!(device.database().number("SELECT count(*) FROM relay_task"), 0);
     }
     assert_eq!(bob.database().number("SELECT trust FROM contact"), 0);
+}
+
+/// What bob has done with alice's request by the time that she leaves her only relay, which is gone for good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Request {
+    /// It has not come to his relay.
+    OnItsWay,
+    /// It waits at his relay.
+    NotRead,
+    /// He knows of it, and has not answered.
+    Read,
+    /// He has answered, to where nobody reads any more.
+    Answered,
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_a_request_whose_sender_leaves_her_only_relay_unanswered_is_answered_where_she_reads_then() {
+    for (seed, request) in
+        [(2741, Request::OnItsWay), (2742, Request::NotRead), (2743, Request::Read), (2744, Request::Answered)]
+    {
+        let world = World::seeded(seed);
+        let [one, two, his] = ["one.example", "two.example", "his.example"].map(|name| world.network.add_relay(name));
+        let alice = world.person("alice", std::slice::from_ref(&one)).await.unwrap();
+        let bob = world.person("bob", std::slice::from_ref(&his)).await.unwrap();
+        let options = InviteOptions { auto_accept: request == Request::Answered, ..InviteOptions::default() };
+        let invite = bob.messenger.invite(options).await.unwrap();
+        bob.catch_up().await.unwrap();
+        bob.messenger.shut_down();
+        if request == Request::OnItsWay {
+            world
+                .network
+                .meddle(Some(Box::new(|call| if call.path == path::SEND { Fate::Lost } else { Fate::Passes })));
+        }
+        alice.messenger.join(&invite.link).await.unwrap();
+        let _ = alice.messenger.catch_up(Duration::from_secs(5)).await.unwrap();
+        world.network.set_down(&one, true);
+        let mut bob = world.reopen(bob).await.unwrap();
+        if matches!(request, Request::Read | Request::Answered) {
+            let _ = bob.messenger.catch_up(Duration::from_secs(5)).await.unwrap();
+            assert!(bob.contact("alice").await.is_ok(), "he knows of it");
+        }
+        bob.messenger.shut_down();
+        alice.messenger.add_relay(two.clone(), String::new()).await.unwrap();
+        alice.messenger.remove_relay(one.clone()).await.unwrap();
+        world.network.meddle(None);
+        alice.catch_up().await.unwrap();
+        bob = world.reopen(bob).await.unwrap();
+        let _ = bob.messenger.catch_up(Duration::from_secs(5)).await.unwrap();
+        if request != Request::Answered {
+            let id = bob.contact("alice").await.unwrap().id;
+            bob.messenger.accept(id).await.unwrap();
+        }
+        world.settle(&[&bob, &alice, &bob, &alice]).await.unwrap();
+        assert_eq!(alice.contact("bob").await.unwrap().state, ContactState::Accepted, "{request:?}");
+        bob.say("alice", "there you are").await.unwrap();
+        alice.say("bob", "here I am").await.unwrap();
+        world.settle(&[&bob, &alice, &bob]).await.unwrap();
+        assert_eq!(alice.transcript("bob").await.unwrap().len(), 2, "{request:?}: {:?}", alice.refusals());
+        assert_eq!(bob.transcript("alice").await.unwrap().len(), 2, "{request:?}: {:?}", bob.refusals());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_a_request_that_leaves_late_is_answered_where_its_own_list_says() {
+    let world = World::seeded(2745);
+    let [hers, his] = ["hers.example", "his.example"].map(|name| world.network.add_relay(name));
+    let alice = world.person("alice", std::slice::from_ref(&hers)).await.unwrap();
+    let bob = world.person("bob", std::slice::from_ref(&his)).await.unwrap();
+    let invite = bob.messenger.invite(InviteOptions { auto_accept: true, ..InviteOptions::default() }).await.unwrap();
+    bob.catch_up().await.unwrap();
+    // It waits for the tokens under which it is to be answered.
+    let busy = hers.name().clone();
+    world.network.meddle(Some(Box::new(move |call| {
+        if call.path == path::TOKEN_PUT && call.relay == busy { Fate::Lost } else { Fate::Passes }
+    })));
+    alice.messenger.join(&invite.link).await.unwrap();
+    let _ = alice.messenger.catch_up(Duration::from_secs(5)).await.unwrap();
+    // She reads at his relay too from now on, which the list in her request does not say.
+    alice.messenger.add_relay(his.clone(), String::new()).await.unwrap();
+    let _ = alice.messenger.catch_up(Duration::from_secs(5)).await.unwrap();
+    world.network.meddle(None);
+    world.settle(&[&alice, &bob, &alice]).await.unwrap();
+    assert_eq!(alice.contact("bob").await.unwrap().state, ContactState::Accepted, "{:?}", bob.refusals());
 }
