@@ -72,6 +72,9 @@ pub(super) struct Said {
     pub(super) forgotten: Option<MessageState>,
     /// A device of its recipient's was, and is to get it again.
     pub(super) is_owed: bool,
+    /// Its sender's device knew every device of its recipient's by then. What was put for one of before, when those were restored already, is heard
+    /// by the one in its place only from a sender who still holds it.
+    pub(super) is_addressed: bool,
 }
 
 /// What one device shows of a conversation: with whom, and what.
@@ -238,7 +241,7 @@ impl Ledger {
             if forked.is_some_and(|person| said.from == person || said.to == person) {
                 continue;
             }
-            if said.forgotten.is_some_and(|state| said.is_owed || !is_heard(state)) {
+            if said.forgotten.is_some_and(|state| said.is_owed || !said.is_addressed || !is_heard(state)) {
                 continue;
             }
             let knew = |shown: &&Shown| self.known_from.get(&shown.device).is_some_and(|from| *from <= place);

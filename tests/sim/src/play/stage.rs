@@ -91,6 +91,8 @@ pub(super) struct Stage<'a> {
     ledger: Ledger,
     /// Devices that are there by now.
     begun: BTreeSet<usize>,
+    /// What each was called that was restored, before it becomes another.
+    restored: BTreeMap<usize, String>,
     /// What each is called that its account's list names, and that was not restored since.
     names: BTreeMap<usize, String>,
     /// Of devices' files, with how much had been said.
@@ -128,6 +130,7 @@ impl<'a> Stage<'a> {
                 is_mail_lost: false,
             },
             begun: BTreeSet::new(),
+            restored: BTreeMap::new(),
             names: BTreeMap::new(),
             copies: Vec::new(),
             story,
@@ -220,6 +223,11 @@ impl<'a> Stage<'a> {
     /// As any other step that needs a relay: whoever sees an error has no second device.
     async fn add_device(&mut self, device: usize) -> Result<(), Violation> {
         if self.begun.contains(&device) {
+            return Ok(());
+        }
+        let first = self.cast.devices.iter().position(|person| *person == self.cast.devices[device]).unwrap_or(device);
+        if self.is_home_dead(&self.database(first)) {
+            self.tell("the relay of their list is gone: that is left first");
             return Ok(());
         }
         match tokio::time::timeout(MEETING_WAIT * 4, self.begin_beside(device)).await {

@@ -31,13 +31,12 @@ impl Stage<'_> {
     pub(super) async fn restore(&mut self, device: usize) -> Result<(), Violation> {
         let Some(place) = self.copies.iter().rposition(|(of, ..)| *of == device) else { return Ok(()) };
         let copy = Database::open(self.copies[place].1.path(), &*self.devices[device].secrets);
-        let home = copy.texts("SELECT relay FROM own_chain WHERE audience = 0").pop().unwrap_or_default();
         let epoch = "SELECT epoch FROM account";
         if copy.number(epoch) < self.database(device).number(epoch) {
             self.tell("it has left a home since, and the copy never had the list key of now: it would say so for ever");
             return Ok(());
         }
-        if self.houses.iter().any(|house| house.is_dead && house.address.to_string() == home) {
+        if self.is_home_dead(&copy) {
             self.tell("nobody could say what became of it: the relay of its list is gone");
             return Ok(());
         }
@@ -51,6 +50,7 @@ impl Stage<'_> {
         ratchets::bring_back(&Database::open(of.directory(), &*of.secrets), &kept);
         self.ledger.is_restored(device, said_then);
         self.names.remove(&device);
+        self.restored.insert(device, self.name(device));
         self.open(device).await
     }
 
@@ -153,6 +153,7 @@ impl Stage<'_> {
     pub(super) async fn say(&mut self, device: usize, to: usize, texts: usize) -> Result<(), Violation> {
         let from = self.cast.devices[device];
         let account = self.accounts[to];
+        let is_addressed = self.begun.contains(&device) && self.knows_all_devices_of(device, to);
         for _ in 0..texts {
             let Some(messenger) = self.devices[device].messenger() else { return Ok(()) };
             let number = self.ledger.said.len() + 1;
@@ -166,6 +167,7 @@ impl Stage<'_> {
                     seen: MessageState::Queued,
                     forgotten: None,
                     is_owed: false,
+                    is_addressed,
                 }),
                 Err(error) if may_be(&error) && self.devices[device].is_dying() => {
                     self.tell(&format!("“{text}” is not stored: {}", error.code()));
@@ -180,6 +182,16 @@ impl Stage<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether this device has read of every device of theirs, and none of those is about to become another.
+    fn knows_all_devices_of(&self, device: usize, person: usize) -> bool {
+        let known = self.database(device).texts("SELECT hex(device) FROM peer_device WHERE listed = 1");
+        let theirs = self.begun.iter().filter(|other| self.cast.devices[**other] == person);
+        theirs.map(|other| (other, self.name(*other))).all(|(other, name)| {
+            let is_copy = self.restored.get(other) == Some(&name);
+            known.contains(&name) && !is_copy
+        })
     }
 
     pub(super) fn forget(&self, device: usize) {

@@ -13,9 +13,9 @@ use tempfile::TempDir;
 use tokio::time::error::Elapsed;
 
 use super::{House, MEETING_WAIT, Stage, may_be};
-use crate::Weather;
 use crate::people::temporary;
 use crate::play::promises::{Promise, Violation, broken};
+use crate::{Database, Weather};
 
 impl Stage<'_> {
     /// Whether everybody can still be reached without that relay. One dies at a time: whoever has lost both relays cannot be. Nor can
@@ -99,6 +99,12 @@ impl Stage<'_> {
     /// Several devices of one account do not move together yet, and what one of them can do without the other may not.
     pub(super) fn moves_alone(&self, device: usize) -> bool {
         self.database(device).number("SELECT count(*) FROM contact WHERE id = 0") == 0
+    }
+
+    /// Whether the relay of an account's own list is gone for good.
+    pub(super) fn is_home_dead(&self, database: &Database) -> bool {
+        let home = database.texts("SELECT relay FROM own_chain WHERE audience = 0").pop().unwrap_or_default();
+        self.houses.iter().any(|house| house.is_dead && house.address.to_string() == home)
     }
 
     pub(super) async fn add_relay(&mut self, device: usize, relay: usize) -> Result<(), Violation> {
