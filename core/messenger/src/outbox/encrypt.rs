@@ -5,7 +5,7 @@
 
 use rusqlite::params;
 use sotto_crypto::letter::{Channel, Content, Letter};
-use sotto_crypto::manifest::VerifiedManifest;
+use sotto_crypto::manifest::{InboxAddress, VerifiedManifest};
 use sotto_crypto::olm::OlmMessage;
 use sotto_protocol::limits::RETENTION;
 use sotto_protocol::{Bytes, ConversationId, EnvelopeId, InboxId, MessageId, Timestamp};
@@ -61,7 +61,8 @@ fn requested_at(own: &Own, route: &Route<'_>, waiting: &Waiting) -> Option<Inbox
     let content = Bytes::copy_from_slice(route.contact.is_asked().then_some(&waiting.content)?);
     let Ok(Content::ContactRequest { manifest, .. }) = Content::decode(&content, Channel::Invite) else { return None };
     let list = VerifiedManifest::reload(&own.account, manifest).ok()?;
-    let inboxes = &list.device(&own.party.device)?.inboxes;
+    let is_ours = |inbox: &&InboxAddress| own.inboxes.iter().any(|ours| ours.inbox == inbox.inbox);
+    let inboxes: Vec<&InboxAddress> = list.device(&own.party.device)?.inboxes.iter().filter(is_ours).collect();
     let same_relay = inboxes.iter().find(|inbox| inbox.relay == route.inbox.relay);
     same_relay.or(inboxes.first()).map(|inbox| inbox.inbox)
 }
