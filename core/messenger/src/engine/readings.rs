@@ -76,7 +76,7 @@ async fn read_chain_of(engine: Arc<Engine>, contact: ContactRow) {
             if let Err(error) = tried.await {
                 tracing::debug!(%error, "a reading in vain was not noted");
             }
-            engine.clock.sleep(READING_FAILED_PAUSE).await;
+            engine.wait_or_hint(READING_FAILED_PAUSE, &mut engine.hints()).await;
         } else {
             engine.status.ended(Doing::Reading(contact));
             engine.clock.sleep(READING_PAUSE).await;

@@ -7,7 +7,7 @@ use sotto_crypto::secret::{PairSecret, ReplySecret, invite_chain, invite_proof};
 use sotto_protocol::invite::{Invite, InviteSecret};
 use sotto_protocol::{AccountId, ChainId, ClaimId, DeviceId, InboxId, Timestamp};
 
-use super::tokens::{Purpose, Quota, REPLY_VALID, put_missing_tokens, put_tokens};
+use super::tokens::{Purpose, Quota, REPLY_VALID, put_tokens};
 use super::{anew, rotation};
 use crate::contact::pair_change;
 use crate::contact::{self, ChainAddress, ContactRow, ContactState, NewContact, PairOf};
@@ -140,21 +140,22 @@ pub(crate) fn ask_anew(
     Ok(())
 }
 
-/// Our lists stand elsewhere, and name other inboxes: whoever we have asked hears of that with the request, which leaves once more.
+/// Our lists stand elsewhere, and name other inboxes: whoever we have asked hears of that with the request, which leaves once more. It is to be
+/// answered under a secret of its own, because an answer to the one before may be under way: that to the later one counts.
 pub(crate) fn ask_from_elsewhere(
     tx: &mut Tx<'_>,
     own: &Own,
-    batch: i64,
     times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
     let (card, _) = own::contacts_card(tx, own)?;
     let manifest = own::contacts_manifest(tx)?;
-    for contact in contact::all(tx)?.into_iter().filter(contact::Contact::is_asked) {
-        contact::has_told_chain(tx, contact.row, &card.chain)?;
-        if let Some(reply) = outbox::moved::renew_requests(tx, contact.row, (&card, &manifest), batch)? {
+    for contact in contact::all(tx)?.into_iter().filter(|contact| contact.is_asked() && !contact.blocked) {
+        // No list waits for these tokens.
+        let (batch, reply) = (task::new_batch(tx)?, ReplySecret::generate(chance));
+        if outbox::moved::renew_requests(tx, contact.row, (&card, &manifest, &reply), batch)? {
             let purpose = Purpose::Reply(contact.row);
-            put_missing_tokens(tx, own, batch, purpose, for_replies(times), |inbox| reply.token(inbox), chance)?;
+            put_tokens(tx, own, batch, purpose, for_replies(times), |inbox| reply.token(inbox), chance)?;
         }
     }
     Ok(())

@@ -82,26 +82,6 @@ pub(super) fn put_tokens(
     own.listed().try_for_each(|inbox| put_token(tx, inbox, batch, purpose, quota, &token(&inbox.inbox), chance))
 }
 
-/// Likewise, but only where it has not been put.
-pub(super) fn put_missing_tokens(
-    tx: &mut Tx<'_>,
-    own: &Own,
-    batch: i64,
-    purpose: Purpose,
-    quota: Quota,
-    token: impl Fn(&InboxId) -> Token,
-    chance: &mut Chance<'_>,
-) -> Result<(), StoreError> {
-    for inbox in own.listed() {
-        let token = token(&inbox.inbox);
-        let sql = "SELECT 1 FROM alias WHERE own_inbox = ?1 AND token_hash = ?2";
-        if tx.one(sql, params![inbox.row, token.hash().as_ref()], |_| Ok(()))?.is_none() {
-            put_token(tx, inbox, batch, purpose, quota, &token, chance)?;
-        }
-    }
-    Ok(())
-}
-
 fn put_token(
     tx: &mut Tx<'_>,
     inbox: &OwnInbox,

@@ -119,19 +119,19 @@ pub(crate) fn forget_requests(tx: &mut Tx<'_>, contact: ContactRow) -> Result<()
     Ok(())
 }
 
-/// Our requests to somebody leave once more, behind that batch and with this card and list: what they named before may be gone. Returns the
-/// secret under which they are to be answered.
+/// Our requests to somebody leave once more, behind that batch and with this card, list and secret: what they named before may be gone. Says
+/// whether there are any.
 pub(crate) fn renew_requests(
     tx: &mut Tx<'_>,
     contact: ContactRow,
-    (card, manifest): (&Card, &Bytes),
+    (card, manifest, reply): (&Card, &Bytes, &ReplySecret),
     batch: i64,
-) -> Result<Option<ReplySecret>, Error> {
-    let mut secret = None;
-    for (row, mut request) in requests(tx, contact)? {
+) -> Result<bool, Error> {
+    let requests = requests(tx, contact)?;
+    let are_any = !requests.is_empty();
+    for (row, mut request) in requests {
         if let Content::ContactRequest { card: its_card, manifest: its_manifest, reply_secret, .. } = &mut request {
-            (*its_card, *its_manifest) = (card.clone(), manifest.clone());
-            secret = Some(reply_secret.clone());
+            (*its_card, *its_manifest, *reply_secret) = (card.clone(), manifest.clone(), reply.clone());
         }
         let content = request.encode().map_err(|_| InputError::OutOfRange { what: "the content" })?;
         tx.execute(
@@ -140,7 +140,7 @@ pub(crate) fn renew_requests(
             params![row, &*content, batch],
         )?;
     }
-    Ok(secret)
+    Ok(are_any)
 }
 
 fn requests(view: &impl Query, contact: ContactRow) -> Result<Vec<(i64, Content)>, StoreError> {

@@ -193,7 +193,7 @@ pub(crate) fn remove_relay(
     move_chains(engine, tx, &own, &moving, &next, batch)?;
     if moves_lists {
         let own = super::load(tx, seal)?;
-        handshake::ask_from_elsewhere(tx, &own, batch, engine.times(), chance)?;
+        handshake::ask_from_elsewhere(tx, &own, engine.times(), chance)?;
     }
     tx.changes_own();
     Ok(())

@@ -168,8 +168,10 @@ impl Batch<'_, '_, '_> {
             return Err(Fault::Refused("content_misplaced"));
         };
         self.check_proof(invite, &contact.account, &proof)?;
+        // A later letter of a handshake may have come before it.
+        let is_newest = authentic.letter.counter >= peer::device_by_row(self.tx, device)?.met;
         match self.introduce(sender, manifest, identity_key) {
-            Ok((manifest, _)) if manifest.head().epoch > contact.head.epoch && !contact.is_asked() => {
+            Ok((manifest, _)) if manifest.head().epoch > contact.head.epoch && is_newest && !contact.is_asked() => {
                 if card.account != sender.account {
                     return Err(Fault::Refused("card_of_another_account"));
                 }

@@ -183,3 +183,89 @@ async fn c1_a_request_that_leaves_late_is_answered_where_its_own_list_says() {
     world.settle(&[&alice, &bob, &alice]).await.unwrap();
     assert_eq!(alice.contact("bob").await.unwrap().state, ContactState::Accepted, "{:?}", bob.refusals());
 }
+
+/// Alice, at her home and elsewhere, has asked bob, whose device is off.
+async fn has_asked(seed: u64, others: &[&str]) -> (World, RelayAddress, Person, Person) {
+    let world = World::seeded(seed);
+    let home = world.network.add_relay("home.example");
+    let mut hers = vec![home.clone()];
+    hers.extend(others.iter().map(|name| world.network.add_relay(name)));
+    let alice = world.person("alice", &hers).await.expect("she begins");
+    let bob = world.person("bob", &[world.network.add_relay("his.example")]).await.expect("he begins");
+    let options = InviteOptions { auto_accept: true, ..InviteOptions::default() };
+    let invite = bob.messenger.invite(options).await.expect("an invite is made");
+    world.settle(&[&bob, &alice]).await.expect("all stands");
+    bob.messenger.shut_down();
+    alice.messenger.join(&invite.link).await.expect("she asks");
+    alice.catch_up().await.expect("it leaves");
+    let bob = world.reopen(bob).await.expect("he is back");
+    (world, home, alice, bob)
+}
+
+async fn they_talk(world: &World, alice: &Person, bob: &Person) {
+    let catch_up = async || {
+        for _ in 0..3 {
+            for person in [alice, bob] {
+                let _ = person.messenger.catch_up(Duration::from_secs(60)).await.expect("it works");
+            }
+            world.wait(Duration::from_secs(60)).await;
+        }
+    };
+    catch_up().await;
+    bob.say("alice", "there you are").await.expect("they are contacts");
+    alice.say("bob", "here I am").await.expect("they are contacts");
+    catch_up().await;
+    assert_eq!(alice.transcript("bob").await.expect("known").len(), 2, "{:?}", alice.refusals());
+    assert_eq!(bob.transcript("alice").await.expect("known").len(), 2, "{:?}", bob.refusals());
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_an_answer_that_comes_before_the_request_leaves_from_elsewhere_is_followed_by_word_of_the_lists() {
+    let (world, home, alice, bob) = has_asked(2746, &["other.example"]).await;
+    alice.messenger.shut_down();
+    world.network.set_down(&home, true);
+    let _ = bob.messenger.catch_up(Duration::from_secs(60)).await.unwrap();
+    world.network.meddle(Some(Box::new(|call| if call.path == path::SEND { Fate::Lost } else { Fate::Passes })));
+    let alice = world.reopen(alice).await.unwrap();
+    alice.messenger.remove_relay(home).await.unwrap();
+    let _ = alice.messenger.catch_up(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(alice.contact("bob").await.unwrap().state, ContactState::Accepted, "his answer has come");
+    world.network.meddle(None);
+    they_talk(&world, &alice, &bob).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_the_answer_to_a_request_that_left_from_elsewhere_counts_whatever_came_of_the_one_before() {
+    let (world, home, alice, bob) = has_asked(2747, &["other.example"]).await;
+    alice.messenger.shut_down();
+    let _ = bob.messenger.catch_up(Duration::from_secs(60)).await.unwrap();
+    bob.messenger.shut_down();
+    world.network.set_down(&home, true);
+    let alice = world.reopen(alice).await.unwrap();
+    alice.messenger.remove_relay(home.clone()).await.unwrap();
+    let _ = alice.messenger.catch_up(Duration::from_secs(60)).await.unwrap();
+    assert_eq!(alice.contact("bob").await.unwrap().state, ContactState::Asked, "his answer is where she reads no more");
+    world.network.set_down(&home, false);
+    alice.catch_up().await.unwrap();
+    assert_eq!(alice.contact("bob").await.unwrap().state, ContactState::Accepted, "and now she has it");
+    let bob = world.reopen(bob).await.unwrap();
+    they_talk(&world, &alice, &bob).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn b6_no_list_waits_for_the_tokens_of_a_request_that_leaves_once_more() {
+    let (world, home, alice, bob) = has_asked(2748, &["other.example", "third.example"]).await;
+    bob.messenger.shut_down();
+    for relay in alice.messenger.account().await.unwrap().relays.iter().filter(|relay| **relay != alice_reads_at()) {
+        world.network.set_down(relay, true);
+    }
+    alice.messenger.remove_relay(home.clone()).await.unwrap();
+    let _ = alice.messenger.catch_up(Duration::from_secs(60)).await.unwrap();
+    let lists = format!("SELECT count(*) FROM relay_task WHERE kind = 4 AND relay != '{home}'");
+    assert_eq!(alice.database().number(&lists), 0, "the list of the next epoch stands");
+    world.network.set_down(&home, false);
+}
+
+fn alice_reads_at() -> RelayAddress {
+    "https://other.example".parse().expect("an address")
+}
