@@ -7,6 +7,8 @@ use sotto_core::{Error, InviteOptions};
 
 use super::{MEETING_WAIT, Meeting, Stage, may_be};
 use crate::Database;
+use tempfile::TempDir;
+
 use crate::device::Device;
 use crate::play::promises::{Promise, Said, Violation, broken};
 use crate::play::ratchets;
@@ -40,7 +42,13 @@ impl Stage<'_> {
             self.tell("nobody could say what became of it: the relay of its list is gone");
             return Ok(());
         }
+        let name = copy.texts("SELECT hex(device) FROM account").concat();
         let (_, copy, said_then) = self.copies.remove(place);
+        // Of several copies of one device the first wins: the others can only be read (PROTOCOL H2).
+        let secrets = &*self.devices[device].secrets;
+        let is_of =
+            |copy: &TempDir| Database::open(copy.path(), secrets).texts("SELECT hex(device) FROM account").concat();
+        self.copies.retain(|(of, copy, _)| *of != device || is_of(copy) != name);
         let of = &mut self.devices[device];
         of.switch_off();
         let kept = ratchets::take_along(&Database::open(of.directory(), &*of.secrets));

@@ -28,6 +28,15 @@ impl Stage<'_> {
         if self.begun.iter().any(|device| !self.ledger.known_from.contains_key(device)) {
             return Ok(false);
         }
+        // Nor of another relay, whose list waits there.
+        let lost = &self.houses[relay].address;
+        let waiting = format!(
+            "SELECT count(*) FROM relay_task JOIN own_chain ON own_chain.chain = relay_task.subject
+             WHERE kind = 4 AND audience IN (0, 1) AND relay_task.relay = '{lost}'"
+        );
+        if self.begun.iter().any(|device| self.database(*device).number(&waiting) > 0) {
+            return Ok(false);
+        }
         // Nor what became of a copy, if the relay of its list is this one.
         if !self.all_know_all(relay) || self.begun.iter().any(|device| self.is_copy(*device)) {
             return Ok(false);
