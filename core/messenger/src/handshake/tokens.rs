@@ -79,36 +79,28 @@ pub(super) fn put_tokens(
     token: impl Fn(&InboxId) -> Token,
     chance: &mut Chance<'_>,
 ) -> Result<(), StoreError> {
-    own.listed().try_for_each(|inbox| put_token(tx, inbox, batch, purpose, quota, &token(&inbox.inbox), chance))
-}
-
-fn put_token(
-    tx: &mut Tx<'_>,
-    inbox: &OwnInbox,
-    batch: i64,
-    purpose: Purpose,
-    quota: Quota,
-    token: &Token,
-    chance: &mut Chance<'_>,
-) -> Result<(), StoreError> {
     let (code, contact, invite) = purpose.columns();
     let over_at = quota.expires_at.map(|expires_at| ms(expires_at.after(UNDER_WAY)));
-    let (hash, alias) = (token.hash(), u32::from_be_bytes(chance.bytes()));
-    tx.execute(
-        "INSERT INTO alias (own_inbox, alias, purpose, contact, invite, token_hash, batch, over_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        params![inbox.row, alias, code, contact, invite, hash.as_ref(), batch, over_at],
-    )?;
-    let token = relay::Token {
-        hash: hash.into(),
-        alias,
-        expires_at_ms: quota.expires_at.map_or(0, Timestamp::as_ms),
-        puts_per_claim: quota.puts_per_claim,
-        queued_bytes_max: 0,
-        claims: quota.claims,
-        one_time_keys_per_claim: 1,
-    };
-    task::queue_token(tx, batch, &inbox.relay, inbox.inbox, token)
+    for inbox in own.listed() {
+        let hash = token(&inbox.inbox).hash();
+        let alias = u32::from_be_bytes(chance.bytes());
+        tx.execute(
+            "INSERT INTO alias (own_inbox, alias, purpose, contact, invite, token_hash, batch, over_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![inbox.row, alias, code, contact, invite, hash.as_ref(), batch, over_at],
+        )?;
+        let token = relay::Token {
+            hash: hash.into(),
+            alias,
+            expires_at_ms: quota.expires_at.map_or(0, Timestamp::as_ms),
+            puts_per_claim: quota.puts_per_claim,
+            queued_bytes_max: 0,
+            claims: quota.claims,
+            one_time_keys_per_claim: 1,
+        };
+        task::queue_token(tx, batch, &inbox.relay, inbox.inbox, token)?;
+    }
+    Ok(())
 }
 
 /// Puts the tokens for our other devices at every inbox of ours.

@@ -226,34 +226,91 @@ async fn a_relay_that_goes_on_refusing_an_inbox_is_asked_to_make_it_once_an_hour
     assert_eq!(alice.inboxes(), [inbox]);
 }
 
+/// Alice, at her home and elsewhere, asks bob again, who is her contact and whose device is off.
+async fn asks_again(seed: u64) -> (World, RelayAddress, Person, Person) {
+    let world = World::seeded(seed);
+    let relays = ["home.example", "other.example", "his.example"].map(|name| world.network.add_relay(name));
+    let alice = world.person("alice", &relays[..2]).await.expect("she begins");
+    let bob = world.person("bob", &relays[2..]).await.expect("he begins");
+    world.introduce(&alice, &bob).await.expect("they meet");
+    let options = InviteOptions { auto_accept: true, ..InviteOptions::default() };
+    let invite = bob.messenger.invite(options).await.expect("an invite");
+    bob.catch_up().await.expect("its tokens are put");
+    bob.messenger.shut_down();
+    alice.messenger.join(&invite.link).await.expect("she asks");
+    alice.catch_up().await.expect("it leaves");
+    let [home, ..] = relays;
+    (world, home, alice, bob)
+}
+
+/// Whether she has his answer, after both had the time for it.
+async fn is_answered(world: &World, alice: &Person, bob: &Person) -> bool {
+    for _ in 0..3 {
+        for person in [alice, bob] {
+            let _ = person.messenger.catch_up(MINUTE).await.expect("it works");
+        }
+        world.wait(MINUTE).await;
+    }
+    alice.database().number("SELECT count(*) FROM contact WHERE claim IS NOT NULL") == 0
+}
+
 #[tokio::test(start_paused = true)]
 async fn b5_a_contact_who_asks_again_is_answered_while_the_relay_of_their_list_is_away() {
-    let world = World::seeded(199);
-    let relays = ["home.example", "other.example", "his.example"].map(|name| world.network.add_relay(name));
-    let alice = world.person("alice", &relays[..2]).await.unwrap();
-    let bob = world.person("bob", &relays[2..]).await.unwrap();
-    world.introduce(&alice, &bob).await.unwrap();
-    let invite = bob.messenger.invite(InviteOptions { auto_accept: true, ..InviteOptions::default() }).await.unwrap();
-    bob.catch_up().await.unwrap();
-    alice.messenger.join(&invite.link).await.unwrap();
-    world.network.set_down(&relays[0], true);
-    for _ in 0..3 {
-        for person in [&alice, &bob] {
-            let _ = person.messenger.catch_up(Duration::from_secs(60)).await.unwrap();
-        }
-    }
-    assert_eq!(
-        alice.database().number("SELECT count(*) FROM contact WHERE claim IS NOT NULL"),
-        0,
-        "she has his answer"
-    );
+    let (world, home, alice, bob) = asks_again(199).await;
+    world.network.set_down(&home, true);
+    let bob = world.reopen(bob).await.unwrap();
+    assert!(is_answered(&world, &alice, &bob).await);
     alice.say("bob", "still there").await.unwrap();
     bob.say("alice", "and you").await.unwrap();
-    for person in [&alice, &bob, &alice, &bob] {
-        let _ = person.messenger.catch_up(Duration::from_secs(60)).await.unwrap();
-    }
+    assert!(is_answered(&world, &alice, &bob).await);
     assert_eq!(alice.transcript("bob").await.unwrap().len(), 2);
     assert_eq!(bob.transcript("alice").await.unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b5_a_contact_who_asks_again_is_not_answered_on_a_known_list_when_a_later_epoch_was_told() {
+    let (world, home, alice, bob) = asks_again(189).await;
+    world.network.set_down(&home, true);
+    bob.database().change("UPDATE contact SET manifest_read_at = 0");
+    let bob = world.reopen(bob).await.unwrap();
+    assert!(!is_answered(&world, &alice, &bob).await, "whoever is on the list that he knows may be gone");
+    world.network.set_down(&home, false);
+    assert!(is_answered(&world, &alice, &bob).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b5_the_list_of_a_contact_who_asks_again_is_looked_for_though_it_was_just_tried_in_vain() {
+    let (world, home, alice, bob) = asks_again(188).await;
+    let now = world.now().as_ms();
+    bob.database().change(&format!("UPDATE contact SET manifest_tried_at = {now}"));
+    let read = || calls(&world, &home, path::CHAIN_READ);
+    let before = read();
+    let bob = world.reopen(bob).await.unwrap();
+    assert!(is_answered(&world, &alice, &bob).await);
+    assert!(read() > before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_and_could_not_be_looked_at_is_looked_at_again_though_nothing_more_is_queued() {
+    let (world, relay, alice, bob) = World::contacts(187).await;
+    world.network.set_down(&relay, true);
+    alice.say("bob", "hello").await.unwrap();
+    alice.messenger.invite(InviteOptions::default()).await.unwrap();
+    alice.messenger.shut_down();
+    world.network.set_down(&relay, false);
+    // As where a disk fails: neither look at what waits succeeds.
+    let database = alice.database();
+    database.change(
+        "INSERT INTO meta (key, value) VALUES ('born_with', 'nonsense');
+         INSERT INTO relay_task (id, relay, subject, kind, body, batch) VALUES (-1, 'nonsense', x'', 4, x'', 0)",
+    );
+    let alice = world.reopen(alice).await.unwrap();
+    world.wait(HOUR).await;
+    assert!(bob.transcript("alice").await.unwrap().is_empty() && tasks(&alice) > 1);
+    database.change("DELETE FROM meta WHERE key = 'born_with'; DELETE FROM relay_task WHERE id = -1");
+    world.wait(MINUTE).await;
+    assert_eq!(tasks(&alice), 0);
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["hello"]);
 }
 
 /// Every stream of a relay ends, and it is there.

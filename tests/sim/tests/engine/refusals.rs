@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use sotto_core::InviteOptions;
 use sotto_core::records::ContactState;
-use sotto_crypto::letter::{Card, Content};
+use sotto_crypto::letter::{Card, Channel, Content};
+use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::secret::{ChainKey, PairSecret};
-use sotto_protocol::{AccountId, ChainId, RelayAddress};
+use sotto_protocol::{AccountId, ChainId, InboxId, RelayAddress};
 use sotto_sim::{Forger, HeldPost, Person, World, hex};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -154,9 +155,86 @@ async fn b1_a_request_with_something_that_is_no_list_is_refused() {
 async fn c2_a_request_that_is_answered_at_an_inbox_outside_its_list_is_refused() {
     let (world, alice, bob, forger, link) = stranger(218).await;
     let mut device = forger.known().devices()[0].clone();
-    device.inboxes[0].inbox = sotto_protocol::InboxId::from_bytes([5; 16]);
+    device.inboxes[0].inbox = InboxId::from_bytes([5; 16]);
     bob.hand_in(&forger.manifest_with_devices(&[device], world.now()));
     request_is_refused(&world, &alice, &bob, &link, "reply_inbox_refused").await;
+}
+
+/// Bob has asked alice, who has not answered. With his list of a later epoch, to be forged.
+async fn has_asked(seed: u64) -> (World, Person, Person, Forger) {
+    let world = World::seeded(seed);
+    let relays = [world.network.add_relay("relay.example")];
+    let alice = world.person("alice", &relays).await.expect("she begins");
+    let bob = world.person("bob", &relays).await.expect("he begins");
+    let invite = alice.messenger.invite(InviteOptions::default()).await.expect("an invite");
+    alice.catch_up().await.expect("its tokens are put");
+    bob.messenger.join(&invite.link).await.expect("he asks");
+    world.settle(&[&bob, &alice]).await.expect("she knows of it");
+    let forger = Forger::new(&bob, &alice);
+    (world, alice, bob, forger)
+}
+
+/// Bob's request leaves once more on its session, with that list, and for that account.
+async fn asks_once_more(world: &World, bob: Person, list: &VerifiedManifest, account: AccountId) -> Person {
+    bob.messenger.shut_down();
+    let database = bob.database();
+    let queued = database.blobs("SELECT content FROM outbox WHERE state <= 2 AND content IS NOT NULL").pop();
+    let request = Content::decode(&queued.expect("his request").into(), Channel::Invite).expect("one of an invite");
+    let Content::ContactRequest { name, card, reply_secret, proof, .. } = request else { panic!("another content") };
+    let (card, manifest) = (Card { account, ..card }, list.bytes().clone());
+    let request = Content::ContactRequest { name, card, manifest, reply_secret, proof };
+    let request = hex(&request.encode().expect("a content"));
+    database.change(&format!(
+        "UPDATE outbox SET content = x'{request}', state = 0, olm = NULL, envelope = NULL, accepted_at = NULL, again_at = NULL
+         WHERE state <= 2 AND content IS NOT NULL"
+    ));
+    let bob = world.reopen(bob).await.expect("he is back");
+    bob.catch_up().await.expect("it leaves");
+    bob
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_a_request_of_a_later_epoch_that_comes_again_on_its_session_is_checked_as_any_other() {
+    let (world, alice, bob, mut forger) = has_asked(222).await;
+    let (account, before) = (alice.contact("bob").await.unwrap().id, alice.dump());
+    let later = forger.manifest_of_a_later_epoch(1, world.now());
+    let bob = asks_once_more(&world, bob, &later, AccountId::from_bytes([3; 32])).await;
+    arrived(&world, &alice, "card_of_another_account").await;
+    let mut device = forger.known().devices()[0].clone();
+    device.inboxes[0].inbox = InboxId::from_bytes([5; 16]);
+    let elsewhere = forger.manifest_of_a_later_epoch_with(1, &[device], world.now());
+    let bob = asks_once_more(&world, bob, &elsewhere, account).await;
+    arrived(&world, &alice, "reply_inbox_refused").await;
+    assert!(alice.dump() == before, "something changed");
+    let _bob = asks_once_more(&world, bob, &later, account).await;
+    world.wait(Duration::from_secs(2)).await;
+    assert_eq!(alice.database().number("SELECT epoch FROM contact"), 2, "{:?}", alice.refusals());
+    assert_eq!(alice.contact("bob").await.unwrap().state, ContactState::Asking);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_a_request_that_comes_again_behind_a_later_letter_of_its_handshake_says_nothing() {
+    let (world, alice, bob, mut forger) = has_asked(223).await;
+    let account = alice.contact("bob").await.unwrap().id;
+    let post = HeldPost::begin(&world.network);
+    let bob = asks_once_more(&world, bob, &forger.manifest_of_a_later_epoch(1, world.now()), account).await;
+    let request = post.take().pop().expect("it left");
+    alice.messenger.accept(account).await.unwrap();
+    for _ in 0..2 {
+        for person in [&alice, &bob] {
+            let _ = person.messenger.catch_up(Duration::from_secs(5)).await.unwrap();
+            for letter in post.take() {
+                assert!(post.deliver(&world.network, &letter).await);
+            }
+            world.wait(Duration::from_secs(2)).await;
+        }
+    }
+    assert_eq!(bob.contact("alice").await.unwrap().state, ContactState::Accepted);
+    let before = but_the_letter(&alice);
+    assert!(post.deliver(&world.network, &request).await);
+    world.wait(Duration::from_secs(2)).await;
+    assert_eq!(alice.database().number("SELECT epoch FROM contact"), 1);
+    assert!(but_the_letter(&alice) == before, "something changed: {:?}", alice.refusals());
 }
 
 #[tokio::test(start_paused = true)]
@@ -217,7 +295,7 @@ async fn c2_a_request_begins_a_session() {
 async fn c1_nobody_keeps_two_others_apart_by_listing_the_inbox_of_one() {
     let (world, relay, alice, mallory) = World::contacts(220).await;
     let carol = world.person("carol", &[relay]).await.unwrap();
-    let inbox = sotto_protocol::InboxId::try_from(carol.inboxes()[0].as_slice()).unwrap();
+    let inbox = InboxId::try_from(carol.inboxes()[0].as_slice()).unwrap();
     let mut forger = Forger::new(&mallory, &alice);
     let mut device = forger.known().devices()[0].clone();
     let mut squatted = device.inboxes[0].clone();

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use sotto_core::records::MessageState;
 use sotto_core::{Error, InviteOptions};
+use tempfile::TempDir;
 
 use super::{MEETING_WAIT, Meeting, Stage, may_be};
 use crate::Database;
-use tempfile::TempDir;
-
 use crate::device::Device;
 use crate::play::promises::{Promise, Said, Violation, broken};
 use crate::play::ratchets;
