@@ -283,34 +283,49 @@ async fn b5_the_list_of_a_contact_who_asks_again_is_looked_for_though_it_was_jus
     let (world, home, alice, bob) = asks_again(188).await;
     let now = world.now().as_ms();
     bob.database().change(&format!("UPDATE contact SET manifest_tried_at = {now}"));
-    let read = || calls(&world, &home, path::CHAIN_READ);
-    let before = read();
+    let sent = || calls(&world, &home, path::SEND);
+    let before = sent();
+    world.network.delay_answers(path::CHAIN_READ, Duration::from_secs(5));
     let bob = world.reopen(bob).await.unwrap();
-    assert!(is_answered(&world, &alice, &bob).await);
-    assert!(read() > before);
+    world.wait(Duration::from_secs(4)).await;
+    assert_eq!(sent(), before, "it is asked for first");
+    assert!(is_answered(&world, &alice, &bob).await && sent() > before);
+}
+
+/// Alice, whose disk fails wherever she looks at what waits, once her relay is back. And bob.
+async fn cannot_look(seed: u64, damage: &str) -> (World, Person, Person) {
+    let (world, relay, alice, bob) = World::contacts(seed).await;
+    world.network.set_down(&relay, true);
+    if damage.contains("relay_task") {
+        alice.messenger.invite(InviteOptions::default()).await.expect("an invite");
+    } else {
+        alice.say("bob", "hello").await.expect("she speaks");
+    }
+    alice.messenger.shut_down();
+    world.network.set_down(&relay, false);
+    alice.database().change(damage);
+    let alice = world.reopen(alice).await.expect("it opens");
+    world.wait(HOUR).await;
+    (world, alice, bob)
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_and_could_not_be_looked_at_is_looked_at_again_though_nothing_more_is_queued() {
-    let (world, relay, alice, bob) = World::contacts(187).await;
-    world.network.set_down(&relay, true);
-    alice.say("bob", "hello").await.unwrap();
-    alice.messenger.invite(InviteOptions::default()).await.unwrap();
-    alice.messenger.shut_down();
-    world.network.set_down(&relay, false);
-    // As where a disk fails: neither look at what waits succeeds.
-    let database = alice.database();
-    database.change(
-        "INSERT INTO meta (key, value) VALUES ('born_with', 'nonsense');
-         INSERT INTO relay_task (id, relay, subject, kind, body, batch) VALUES (-1, 'nonsense', x'', 4, x'', 0)",
-    );
-    let alice = world.reopen(alice).await.unwrap();
-    world.wait(HOUR).await;
-    assert!(bob.transcript("alice").await.unwrap().is_empty() && tasks(&alice) > 1);
-    database.change("DELETE FROM meta WHERE key = 'born_with'; DELETE FROM relay_task WHERE id = -1");
-    world.wait(MINUTE).await;
-    assert_eq!(tasks(&alice), 0);
+async fn letters_that_could_not_be_looked_at_are_looked_at_again_though_no_more_are_queued() {
+    let (world, alice, bob) = cannot_look(187, "INSERT INTO meta (key, value) VALUES ('born_with', 'nonsense')").await;
+    assert!(bob.transcript("alice").await.unwrap().is_empty());
+    alice.database().change("DELETE FROM meta WHERE key = 'born_with'");
+    world.wait(Duration::from_secs(5)).await;
     assert_eq!(bob.transcript("alice").await.unwrap(), ["hello"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_could_not_be_looked_at_are_looked_at_again_though_no_more_are_queued() {
+    let damage = "INSERT INTO relay_task (id, relay, subject, kind, body, batch) VALUES (-1, 'none', x'', 4, x'', 0)";
+    let (world, alice, _bob) = cannot_look(186, damage).await;
+    assert!(tasks(&alice) > 1);
+    alice.database().change("DELETE FROM relay_task WHERE id = -1");
+    world.wait(Duration::from_secs(5)).await;
+    assert_eq!(tasks(&alice), 0);
 }
 
 /// Every stream of a relay ends, and it is there.
