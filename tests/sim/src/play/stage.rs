@@ -226,7 +226,7 @@ impl<'a> Stage<'a> {
             return Ok(());
         }
         let first = self.cast.devices.iter().position(|person| *person == self.cast.devices[device]).unwrap_or(device);
-        if self.is_home_dead(&self.database(first)) {
+        if self.dead_home(&self.database(first)).is_some() {
             self.tell("the relay of their list is gone: that is left first");
             return Ok(());
         }

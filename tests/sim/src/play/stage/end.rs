@@ -219,11 +219,19 @@ impl Stage<'_> {
         broken(Promise::NothingIsStuck, "letters go to and fro without end".to_owned())
     }
 
-    /// Whoever has waited for hours for an answer asks under another invite: the first may have expired before the request could leave.
+    /// Whoever has waited for hours for an answer asks under another invite: the first may have expired before the request could leave. An
+    /// invite is read at the relay of its owner's list: where that is gone for good, its owner leaves it first.
     pub(super) async fn ask_anew(&mut self) -> Result<(), Violation> {
-        if self.disagreement().await?.is_some() {
-            for meeting in &mut self.meetings {
-                (meeting.link, meeting.is_asked) = (None, false);
+        if self.disagreement().await?.is_none() {
+            return Ok(());
+        }
+        for meeting in 0..self.meetings.len() {
+            (self.meetings[meeting].link, self.meetings[meeting].is_asked) = (None, false);
+            let Some(device) = self.device_of(self.meetings[meeting].owner).map(|device| device.number) else {
+                continue;
+            };
+            if let Some(home) = self.dead_home(&self.database(device)) {
+                self.remove_relay(device, home).await?;
             }
         }
         Ok(())

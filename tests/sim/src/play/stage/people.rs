@@ -37,7 +37,7 @@ impl Stage<'_> {
             self.tell("it has left a home since, and the copy never had the list key of now: it would say so for ever");
             return Ok(());
         }
-        if self.is_home_dead(&copy) {
+        if self.dead_home(&copy).is_some() {
             self.tell("nobody could say what became of it: the relay of its list is gone");
             return Ok(());
         }

@@ -110,10 +110,10 @@ impl Stage<'_> {
         self.database(device).number("SELECT count(*) FROM contact WHERE id = 0") == 0
     }
 
-    /// Whether the relay of an account's own list is gone for good.
-    pub(super) fn is_home_dead(&self, database: &Database) -> bool {
-        let home = database.texts("SELECT relay FROM own_chain WHERE audience = 0").pop().unwrap_or_default();
-        self.houses.iter().any(|house| house.is_dead && house.address.to_string() == home)
+    /// The relay of an account's own list, where that is gone for good.
+    pub(super) fn dead_home(&self, database: &Database) -> Option<usize> {
+        let home = database.texts("SELECT relay FROM own_chain WHERE audience = 0").pop()?;
+        self.houses.iter().position(|house| house.is_dead && house.address.to_string() == home)
     }
 
     pub(super) async fn add_relay(&mut self, device: usize, relay: usize) -> Result<(), Violation> {
