@@ -46,8 +46,14 @@ impl DatabaseKey {
 /// A profile directory that is ours alone: an operating-system lock beside the database, gone with the process.
 pub(crate) struct ProfileLock {
     directory: PathBuf,
-    #[expect(dead_code, reason = "held, never read: closing the file releases the lock")]
     file: File,
+}
+
+impl Drop for ProfileLock {
+    /// Said, not left to the closing: a process that the app starts at this moment has the file too until it runs, and would hold the lock.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
 }
 
 impl ProfileLock {
@@ -284,6 +290,18 @@ mod tests {
     async fn profile(directory: &Path) {
         let lock = ProfileLock::of_new(directory).expect("a lock");
         Store::create(&lock, &KEY, Threading::Inline, |_| Ok::<_, StoreError>(())).await.expect("a database");
+    }
+
+    #[test]
+    fn a_profile_is_free_when_its_holder_is_gone_though_a_process_that_is_being_started_has_its_lock_file() {
+        let place = tempfile::tempdir().unwrap();
+        let lock = ProfileLock::take(place.path()).unwrap();
+        // What a child has between its making and its program.
+        let of_a_child = lock.file.try_clone().unwrap();
+        assert_eq!(ProfileLock::take(place.path()).map(drop), Err(StoreError::ProfileInUse));
+        drop(lock);
+        assert_eq!(ProfileLock::take(place.path()).map(drop), Ok(()));
+        drop(of_a_child);
     }
 
     #[tokio::test]

@@ -180,7 +180,9 @@ async fn asks_once_more(world: &World, bob: Person, list: &VerifiedManifest, acc
     let database = bob.database();
     let queued = database.blobs("SELECT content FROM outbox WHERE state <= 2 AND content IS NOT NULL").pop();
     let request = Content::decode(&queued.expect("his request").into(), Channel::Invite).expect("one of an invite");
-    let Content::ContactRequest { name, card, reply_secret, proof, .. } = request else { panic!("another content") };
+    let Content::ContactRequest { name, card, reply_secret, proof, .. } = request else {
+        unreachable!("another content")
+    };
     let (card, manifest) = (Card { account, ..card }, list.bytes().clone());
     let request = Content::ContactRequest { name, card, manifest, reply_secret, proof };
     let request = hex(&request.encode().expect("a content"));
