@@ -278,3 +278,27 @@ async fn c1_nobody_who_was_asked_and_is_blocked_gets_a_way_to_answer_elsewhere()
     let _ = alice.messenger.catch_up(Duration::from_secs(60)).await.unwrap();
     assert_eq!(ways(), before);
 }
+
+#[tokio::test(start_paused = true)]
+async fn c1_an_invite_is_read_elsewhere_once_its_owner_has_left_a_home_that_is_gone() {
+    let world = World::seeded(2750);
+    let [home, other, his] = ["home.example", "other.example", "his.example"].map(|name| world.network.add_relay(name));
+    let alice = world.person("alice", &[home.clone(), other]).await.unwrap();
+    let bob = world.person("bob", &[his]).await.unwrap();
+    world.settle(&[&alice, &bob]).await.unwrap();
+    world.network.set_down(&home, true);
+    for is_left in [false, true] {
+        if is_left {
+            alice.messenger.remove_relay(home.clone()).await.unwrap();
+        }
+        let options = InviteOptions { auto_accept: true, ..InviteOptions::default() };
+        let invite = alice.messenger.invite(options).await.unwrap();
+        let _ = alice.messenger.catch_up(Duration::from_secs(60)).await.unwrap();
+        let joined = bob.messenger.join(&invite.link).await;
+        assert_eq!(
+            joined.map(drop).map_err(|error| error.code()),
+            if is_left { Ok(()) } else { Err("relay_unreachable") }
+        );
+    }
+    they_talk(&world, &alice, &bob).await;
+}

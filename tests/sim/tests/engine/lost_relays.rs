@@ -292,26 +292,23 @@ async fn b5_the_list_of_a_contact_who_asks_again_is_looked_for_though_it_was_jus
     assert!(is_answered(&world, &alice, &bob).await && sent() > before);
 }
 
-/// Alice, whose disk fails wherever she looks at what waits, once her relay is back. And bob.
-async fn cannot_look(seed: u64, damage: &str) -> (World, Person, Person) {
-    let (world, relay, alice, bob) = World::contacts(seed).await;
-    world.network.set_down(&relay, true);
-    if damage.contains("relay_task") {
-        alice.messenger.invite(InviteOptions::default()).await.expect("an invite");
-    } else {
-        alice.say("bob", "hello").await.expect("she speaks");
-    }
+/// Her relay is back, and her disk fails wherever she looks at what waits.
+async fn cannot_look(world: &World, relay: &RelayAddress, alice: Person, damage: &str) -> Person {
     alice.messenger.shut_down();
-    world.network.set_down(&relay, false);
+    world.network.set_down(relay, false);
     alice.database().change(damage);
     let alice = world.reopen(alice).await.expect("it opens");
     world.wait(HOUR).await;
-    (world, alice, bob)
+    alice
 }
 
 #[tokio::test(start_paused = true)]
 async fn letters_that_could_not_be_looked_at_are_looked_at_again_though_no_more_are_queued() {
-    let (world, alice, bob) = cannot_look(187, "INSERT INTO meta (key, value) VALUES ('born_with', 'nonsense')").await;
+    let (world, relay, alice, bob) = World::contacts(187).await;
+    world.network.set_down(&relay, true);
+    alice.say("bob", "hello").await.unwrap();
+    let damage = "INSERT INTO meta (key, value) VALUES ('born_with', 'nonsense')";
+    let alice = cannot_look(&world, &relay, alice, damage).await;
     assert!(bob.transcript("alice").await.unwrap().is_empty());
     alice.database().change("DELETE FROM meta WHERE key = 'born_with'");
     world.wait(Duration::from_secs(5)).await;
@@ -320,8 +317,11 @@ async fn letters_that_could_not_be_looked_at_are_looked_at_again_though_no_more_
 
 #[tokio::test(start_paused = true)]
 async fn calls_that_could_not_be_looked_at_are_looked_at_again_though_no_more_are_queued() {
+    let (world, relay, alice, _bob) = World::contacts(186).await;
+    world.network.set_down(&relay, true);
+    alice.messenger.invite(InviteOptions::default()).await.unwrap();
     let damage = "INSERT INTO relay_task (id, relay, subject, kind, body, batch) VALUES (-1, 'none', x'', 4, x'', 0)";
-    let (world, alice, _bob) = cannot_look(186, damage).await;
+    let alice = cannot_look(&world, &relay, alice, damage).await;
     assert!(tasks(&alice) > 1);
     alice.database().change("DELETE FROM relay_task WHERE id = -1");
     world.wait(Duration::from_secs(5)).await;
