@@ -220,7 +220,7 @@ impl Stage<'_> {
     }
 
     /// Whoever has waited for hours for an answer asks under another invite: the first may have expired before the request could leave. An
-    /// invite is read at the relay of its owner's list: where that is gone for good, its owner leaves it first.
+    /// invite is read at the first relay of the device that made it, the home of who has no other: where that is gone for good, it is left first.
     pub(super) async fn ask_anew(&mut self) -> Result<(), Violation> {
         if self.disagreement().await?.is_none() {
             return Ok(());
