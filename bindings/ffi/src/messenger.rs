@@ -107,7 +107,7 @@ impl Messenger {
         run(async move { Ok(core.send_text(account(&to)?, text).await?.into()) }).await
     }
 
-    /// The newest messages with an account before the number `before`, oldest first.
+    /// The newest messages with an account before the position `before`, oldest first.
     ///
     /// # Errors
     /// [`SottoError::Input`], [`SottoError::Device`].

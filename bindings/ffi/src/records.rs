@@ -99,15 +99,17 @@ impl From<records::Contact> for Contact {
 /// A message.
 #[derive(Clone, Debug, uniffi::Record)]
 pub struct Message {
-    /// Order on this device, and the place to continue a page from.
+    /// Names it on this device.
     pub number: i64,
+    /// Where it stands in its conversation, and the place to continue a page from.
+    pub position: i64,
     /// The same on all devices.
     pub id: String,
     /// Where it was said.
     pub conversation: String,
     /// The account that said it.
     pub sender: String,
-    /// By the sender's clock.
+    /// By the time that relays told its sender.
     pub sent_at_ms: u64,
     /// When this device stored it.
     pub received_at_ms: u64,
@@ -123,6 +125,7 @@ impl From<records::Message> for Message {
     fn from(message: records::Message) -> Self {
         Self {
             number: message.number,
+            position: message.position,
             id: message.id.to_string(),
             conversation: message.conversation.to_string(),
             sender: message.sender.to_string(),

@@ -80,7 +80,7 @@ pub struct Letter {
     pub oldest: u64,
     /// Highest contiguous counter received from it.
     pub confirmed: u64,
-    /// By the sender's clock.
+    /// By the time that relays told the sender; of a message behind all that it has seen in the conversation.
     pub sent_at: Timestamp,
     /// Of the sender's manifest chain that the recipient reads.
     pub head: Head,

@@ -18,8 +18,7 @@ use crate::records::{Failure, KeyChange, Kind, MessageState};
 use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError, Tx};
 
-use order::Where;
-pub(crate) use order::{Order, belongs_elsewhere, goes_on, said_here, said_on_copy};
+pub(crate) use order::{Order, goes_on, said_at, said_here, said_on_copy, set_right};
 pub(crate) use pages::{list, message, newest, page, received_after, with_contact};
 
 /// Row of a message.
@@ -56,18 +55,14 @@ pub(crate) struct Stored {
     pub(crate) is_last: bool,
 }
 
-/// Stores a message; `None` when it is there already. It stands behind all others, or before the first of its line that stands behind
-/// it (`order`).
+/// Stores a message, where it belongs (`order`); `None` when it is there already.
 pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewMessage<'_>) -> Result<Option<Stored>, StoreError> {
     let sender = new.sender.map_or(SELF, |contact| contact.0);
     // A number is never given again, and stands for one arrival: whoever reads what came since one misses nothing.
     let number = newest(tx)? + 1;
     let place = order::place(tx, new)?;
-    // Whatever stands elsewhere than its ordinal says must not say where others stand.
-    let ordinal = if place == Where::LastTooLate { 0 } else { new.order.ordinal };
-    let before = if let Where::Before(place) = place { Some(place) } else { None };
     let inserted = tx.execute(
-        "INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause, place, line, ordinal)
+        "INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause, position, line, ordinal)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING",
         params![
             number,
@@ -81,22 +76,23 @@ pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewMessage<'_>) -> Result<Option<Sto
             new.content,
             new.state.code(),
             new.kind.cause(),
-            before.unwrap_or(number),
+            place.position.0,
             new.order.line.0,
-            stored(ordinal),
+            stored(place.ordinal),
         ],
     )?;
-    Ok((inserted > 0).then_some(Stored { row: MessageRow(number), is_last: before.is_none() }))
+    Ok((inserted > 0).then_some(Stored { row: MessageRow(number), is_last: place.is_last }))
 }
 
-/// Puts a message where another one stands, which could not be opened; unless it is there already: then that one goes.
-pub(crate) fn take_place(tx: &mut Tx<'_>, place: MessageRow, new: &NewMessage<'_>) -> Result<bool, StoreError> {
+/// Makes a message of one that could not be opened, and puts it where it belongs; unless it is there already: then that one goes.
+pub(crate) fn take_place(tx: &mut Tx<'_>, row: MessageRow, new: &NewMessage<'_>) -> Result<bool, StoreError> {
     let number = newest(tx)? + 1;
+    let place = order::place(tx, new)?;
     let changed = tx.execute(
         "UPDATE OR IGNORE message SET message_id = ?2, sent_at = ?3, received_at = ?4, kind = ?5, text = ?6, content = ?7, cause = ?8, arrival = ?9,
-             line = ?10, ordinal = ?11 WHERE id = ?1",
+             position = ?10, line = ?11, ordinal = ?12 WHERE id = ?1",
         params![
-            place.0,
+            row.0,
             new.message_id.as_ref(),
             ms(new.sent_at),
             ms(new.received_at),
@@ -105,14 +101,16 @@ pub(crate) fn take_place(tx: &mut Tx<'_>, place: MessageRow, new: &NewMessage<'_
             new.content,
             new.kind.cause(),
             number,
+            place.position.0,
             new.order.line.0,
-            stored(new.order.ordinal),
+            stored(place.ordinal),
         ],
     )?;
     if changed == 0 {
-        remove(tx, place)?;
+        remove(tx, row)?;
         return Ok(false);
     }
+    look_up_last(tx, new.conversation)?;
     note_last_number(tx, number)?;
     Ok(true)
 }
@@ -140,7 +138,7 @@ pub(crate) fn remove(tx: &mut Tx<'_>, row: MessageRow) -> Result<(), StoreError>
 }
 
 fn look_up_last(tx: &mut Tx<'_>, conversation: ConversationRow) -> Result<(), StoreError> {
-    let sql = "UPDATE conversation SET last_message = (SELECT id FROM message WHERE conversation = ?1 ORDER BY place DESC, ordinal DESC, id DESC LIMIT 1)
+    let sql = "UPDATE conversation SET last_message = (SELECT id FROM message WHERE conversation = ?1 ORDER BY position DESC LIMIT 1)
                WHERE id = ?1";
     tx.execute(sql, [conversation.0]).map(drop)
 }

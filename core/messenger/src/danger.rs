@@ -148,8 +148,8 @@ fn fill_message(tx: &mut Tx<'_>, number: u32, chats: u32) -> Result<(), Error> {
     let mut message_id = [0x6a; 16];
     message_id[..4].copy_from_slice(&number.to_be_bytes());
     tx.execute(
-        "INSERT INTO message (conversation, sender, message_id, sent_at, received_at, kind, text, content, state, place)
-         VALUES (?1, ?2, ?3, ?4, ?4, 1, ?5, CAST(?5 AS BLOB), ?6, (SELECT coalesce(max(id), 0) + 1 FROM message))",
+        "INSERT INTO message (conversation, sender, message_id, sent_at, received_at, kind, text, content, state, position)
+         VALUES (?1, ?2, ?3, ?4, ?4, 1, ?5, CAST(?5 AS BLOB), ?6, ?4 << 20)",
         params![chat, sender, message_id, 1_700_000_000_000 + i64::from(number) * 1_000, TEXT, state],
     )?;
     Ok(())

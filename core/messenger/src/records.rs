@@ -73,9 +73,11 @@ pub struct OwnRelay {
 /// A message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Message {
-    /// Local number: order on this device, and the place to continue a page from.
+    /// Local number: names it on this device.
     pub number: i64,
-    /// Local number of its arrival: its own, or a later one where it came late into the place of what could not be opened.
+    /// Where it stands in its conversation, and the place to continue a page from: the same on all devices, but for what clocks were wrong for.
+    pub position: i64,
+    /// Local number of its arrival: its own, or a later one where it came in the place of what could not be opened.
     pub arrival: i64,
     /// The same on all devices.
     pub id: MessageId,
@@ -83,7 +85,7 @@ pub struct Message {
     pub conversation: ConversationId,
     /// Who said it.
     pub sender: AccountId,
-    /// By the sender's clock.
+    /// By the time that relays told its sender, and behind all that it had seen in the conversation.
     pub sent_at: Timestamp,
     /// When this device stored it.
     pub received_at: Timestamp,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use sotto_protocol::Timestamp;
 use sotto_protocol::limits::DATED_AHEAD_MAX;
 
+use crate::conversation;
 use crate::handshake::UNDER_WAY;
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
@@ -70,6 +71,12 @@ fn latest(view: &impl Query, judging_now: Timestamp) -> Result<Timestamp, StoreE
     Ok(sure_at.map(timestamp).map_or(judging_now, |sure_at| sure_at.max(judging_now)))
 }
 
+/// Dates messages anew that are dated ahead of the latest time by any clock.
+pub(crate) fn set_messages_right(tx: &mut Tx<'_>, judging_now: Timestamp) -> Result<(), StoreError> {
+    let latest = latest(tx, judging_now)?;
+    conversation::set_right(tx, latest)
+}
+
 /// Lists that others refuse, because they are dated ahead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ListsAhead {
@@ -94,6 +101,7 @@ pub(crate) fn set_right(tx: &mut Tx<'_>, judging_now: Timestamp) -> Result<Lists
             [ms(last), ms(ahead)],
         )?;
     }
+    conversation::set_right(tx, latest)?;
     tx.execute("UPDATE seen_inner SET day = ?1 WHERE day > ?2", [latest.day(), latest.after(DATED_AHEAD_MAX).day()])?;
     let sql = "UPDATE invite SET expires_at = expires_at - created_at + ?1, created_at = ?1 WHERE created_at > ?2";
     Ok(if tx.execute(sql, [now, ahead])? > 0 { ListsAhead::Some } else { ListsAhead::None })

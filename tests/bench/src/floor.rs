@@ -90,8 +90,8 @@ pub(crate) fn insert_message(
     state: i64,
 ) -> Outcome<()> {
     tx.prepare_cached(
-        "INSERT INTO message (conversation, sender, message_id, sent_at, received_at, kind, text, content, state, place, line, ordinal)
-         VALUES (?1, ?2, ?3, ?4, ?4, 1, ?5, ?6, ?7, (SELECT coalesce(max(id), 0) + 1 FROM message), ?2, (SELECT coalesce(max(id), 0) + 1 FROM message))",
+        "INSERT INTO message (conversation, sender, message_id, sent_at, received_at, kind, text, content, state, position, line, ordinal)
+         VALUES (?1, ?2, ?3, ?4, ?4, 1, ?5, ?6, ?7, ?4 << 20 | (SELECT coalesce(max(id), 0) + 1 FROM message), ?2, (SELECT coalesce(max(id), 0) + 1 FROM message))",
     )?
     .execute(params![conversation, sender, message_id, at, text, [5_u8; CONTENT_BYTES].as_slice(), state])?;
     Ok(())

@@ -39,6 +39,7 @@ pub use weather::Weather;
 
 use std::cell::Cell;
 use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub const BEGINNING: Timestamp = Timestamp::from_ms(20_600 * 86_400_000 + 43_200
 pub struct TestClock {
     origin: Instant,
     off: Arc<Mutex<Off>>,
+    /// Milliseconds that people took for what they did, all clocks of the world together.
+    moments: Arc<AtomicU64>,
 }
 
 /// How far a device's clock is off.
@@ -67,7 +70,7 @@ enum Off {
 
 impl Default for TestClock {
     fn default() -> Self {
-        Self { origin: Instant::now(), off: Arc::new(Mutex::new(Off::Ahead(Duration::ZERO))) }
+        Self { origin: Instant::now(), off: Arc::new(Mutex::new(Off::Ahead(Duration::ZERO))), moments: Arc::default() }
     }
 }
 
@@ -75,7 +78,16 @@ impl TestClock {
     /// Another clock of the same world: what befalls one does not befall the other.
     #[must_use]
     fn another(&self) -> Self {
-        Self { origin: self.origin, ..Self::default() }
+        Self { origin: self.origin, moments: Arc::clone(&self.moments), ..Self::default() }
+    }
+
+    /// Somebody does something, and that takes a moment: no two things are done at one time. Nothing is woken by it.
+    pub fn tick(&self) {
+        self.moments.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn moments(&self) -> Duration {
+        Duration::from_millis(self.moments.load(Ordering::Relaxed))
     }
 
     fn set(&self, off: Off) {
@@ -124,7 +136,7 @@ fn is_looked_at(now: Instant) {
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         is_looked_at(Instant::now());
-        let world_now = BEGINNING.after(self.origin.elapsed());
+        let world_now = BEGINNING.after(self.origin.elapsed() + self.moments());
         match *self.off.lock().unwrap_or_else(PoisonError::into_inner) {
             Off::Ahead(ahead) => world_now.after(ahead),
             Off::Behind(behind) => world_now.before(behind),
@@ -132,7 +144,7 @@ impl Clock for TestClock {
     }
 
     fn instant(&self) -> std::time::Instant {
-        Instant::now().into_std()
+        Instant::now().into_std() + self.moments()
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {

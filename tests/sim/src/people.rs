@@ -324,6 +324,7 @@ impl Person {
     /// As [`Messenger::send_text`].
     pub async fn say(&self, to: &str, text: &str) -> Result<Message, Error> {
         let contact = self.contact(to).await?;
+        self.clock.tick();
         self.messenger.send_text(contact.id, text.to_owned()).await
     }
 

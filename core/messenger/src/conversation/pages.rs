@@ -10,7 +10,7 @@ use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError};
 
 const MESSAGE_COLUMNS: &str = "message.id, conversation.conversation, contact.account, message.message_id, message.sent_at, message.received_at, \
-                               message.kind, message.text, message.state, message.failure, message.cause, coalesce(message.arrival, message.id)";
+                               message.kind, message.text, message.state, message.failure, message.cause, coalesce(message.arrival, message.id), message.position";
 const MESSAGE_TABLES: &str = "message JOIN conversation ON conversation.id = message.conversation LEFT JOIN contact ON contact.id = message.sender";
 
 fn read_message(own: AccountId) -> impl Fn(&Row<'_>) -> rusqlite::Result<Result<Message, StoreError>> {
@@ -19,10 +19,11 @@ fn read_message(own: AccountId) -> impl Fn(&Row<'_>) -> rusqlite::Result<Result<
         let (kind, state, failure): (i64, i64, Option<i64>) = (row.get(6)?, row.get(8)?, row.get(9)?);
         let (cause, arrival): (Option<i64>, i64) = (row.get(10)?, row.get(11)?);
         let (number, conversation, message_id) = (row.get(0)?, row.get(1)?, row.get(3)?);
-        let (sent_at, received_at, text) = (row.get(4)?, row.get(5)?, row.get(7)?);
+        let (sent_at, received_at, text, position) = (row.get(4)?, row.get(5)?, row.get(7)?, row.get(12)?);
         let parse = || {
             Ok(Message {
                 number,
+                position,
                 arrival,
                 id: MessageId::from_bytes(message_id),
                 conversation: ConversationId::from_bytes(conversation),
@@ -38,7 +39,7 @@ fn read_message(own: AccountId) -> impl Fn(&Row<'_>) -> rusqlite::Result<Result<
     }
 }
 
-/// The newest messages of a conversation before `before`, oldest first.
+/// The newest messages of a conversation before a position, oldest first.
 pub(crate) fn page(
     view: &impl Query,
     own: &AccountId,
@@ -47,10 +48,7 @@ pub(crate) fn page(
     limit: u32,
 ) -> Result<Vec<Message>, StoreError> {
     let before = before.unwrap_or(i64::MAX);
-    let of_before = "SELECT place, ordinal FROM message WHERE id = ?1";
-    let (place, ordinal) =
-        view.one(of_before, [before], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?.unwrap_or((before, 0));
-    let rows = view.all(&page_query(), params![conversation.0, place, ordinal, before, limit], read_message(*own))?;
+    let rows = view.all(&page_query(), params![conversation.0, before, limit], read_message(*own))?;
     let mut messages = rows.into_iter().collect::<Result<Vec<_>, _>>()?;
     messages.reverse();
     Ok(messages)
@@ -58,8 +56,8 @@ pub(crate) fn page(
 
 fn page_query() -> String {
     format!(
-        "SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.conversation = ?1 AND (message.place, message.ordinal, message.id) < (?2, ?3, ?4)
-         ORDER BY message.place DESC, message.ordinal DESC, message.id DESC LIMIT ?5"
+        "SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.conversation = ?1 AND message.position < ?2
+         ORDER BY message.position DESC LIMIT ?3"
     )
 }
 
@@ -137,7 +135,7 @@ pub(crate) fn list(
 mod tests {
     use rusqlite::Connection;
 
-    use super::super::order::{NEXT, PLACE_BEHIND};
+    use super::super::order::{BEHIND, LAST, NEXT};
     use super::*;
 
     /// What SQLite would do, one step a line.
@@ -156,7 +154,8 @@ mod tests {
             (page_query(), "message_by_conversation"),
             (LIST_QUERY.to_owned(), "conversation_by_time"),
             (NEXT.to_owned(), "message_by_ordinal"),
-            (PLACE_BEHIND.to_owned(), "message_by_ordinal"),
+            (BEHIND.to_owned(), "message_by_ordinal"),
+            (LAST.to_owned(), "message_by_conversation"),
         ] {
             let plan = plan(&query);
             assert!(plan.iter().any(|step| step.contains(index)), "{plan:?}");

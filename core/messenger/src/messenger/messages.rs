@@ -47,7 +47,7 @@ impl Messenger {
         self.engine().read(move |_, view| Ok(conversation::list(view, before, limit)?)).await
     }
 
-    /// The newest messages of the conversation with a contact (or with oneself) before `before`, oldest first.
+    /// The newest messages of the conversation with a contact (or with oneself) before the position `before`, oldest first.
     ///
     /// # Errors
     /// [`InputError::NotFound`], [`Error::Store`].
@@ -142,7 +142,7 @@ fn conversation_with(engine: &Engine, view: &impl Query, with: &AccountId) -> Re
 /// One transaction: the message, its conversation, a letter per device, our own other ones included.
 fn store_text(engine: &Engine, tx: &mut Tx<'_>, to: &AccountId, text: &str) -> Result<Message, Error> {
     let own = &engine.own();
-    let now = engine.clock.now();
+    let now = engine.network_now();
     let contact = if *to == own.account { None } else { Some(sendable(tx, to)?) };
     let conversation = match &contact {
         Some(contact) => ConversationRow(contact::conversation(tx, &own.account, contact)?),
@@ -150,11 +150,12 @@ fn store_text(engine: &Engine, tx: &mut Tx<'_>, to: &AccountId, text: &str) -> R
     };
     let content = Content::Text(Text::plain(text)).encode().map_err(|_| InputError::OutOfRange { what: "the text" })?;
     let message_id = MessageId::from_bytes(engine.chance().bytes());
+    let sent_at = conversation::said_at(tx, conversation, now)?;
     let new = NewMessage {
         conversation,
         sender: None,
         message_id,
-        sent_at: now,
+        sent_at,
         received_at: now,
         kind: Kind::Text,
         text,
@@ -165,7 +166,7 @@ fn store_text(engine: &Engine, tx: &mut Tx<'_>, to: &AccountId, text: &str) -> R
     };
     let row = conversation::insert(tx, &new)?.ok_or(StoreError::Failed)?.row;
     conversation::touch(tx, conversation, &Arrivals { last: Some(row), last_at: now, unread: 0 })?;
-    let letter = NewLetter { says: Says::Message(row), message_id, sent_at: now, dies_at: None, after_batch: None };
+    let letter = NewLetter { says: Says::Message(row), message_id, sent_at, dies_at: None, after_batch: None };
     let recipient = contact.map(|contact| contact.row);
     for row in recipient.into_iter().chain([ContactRow::OWN]) {
         outbox::queue_to_contact(tx, row, &letter)?;

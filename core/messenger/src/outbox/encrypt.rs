@@ -7,7 +7,7 @@ use rusqlite::params;
 use sotto_crypto::letter::{Channel, Content, Letter};
 use sotto_crypto::manifest::{InboxAddress, VerifiedManifest};
 use sotto_crypto::olm::OlmMessage;
-use sotto_protocol::limits::RETENTION;
+use sotto_protocol::limits::{DATED_AHEAD_MAX, RETENTION};
 use sotto_protocol::{Bytes, ConversationId, EnvelopeId, InboxId, MessageId, Timestamp};
 
 use super::inner_hashes::InnerHashes;
@@ -15,14 +15,15 @@ use super::may_leave;
 use super::plan::{Which, party};
 use crate::contact::{Contact, ContactRow};
 use crate::conversation::{self, MessageRow};
+use crate::engine::Times;
 use crate::own::{self, Own};
 use crate::peer::{PeerDevice, PeerInbox};
 use crate::records::MessageState;
 use crate::seal::{self, SealOut};
-use crate::session;
 use crate::store::column::{counter, ms, stored, timestamp};
 use crate::store::{Query, StoreError, Tx};
 use crate::world::Chance;
+use crate::{redate, session};
 
 /// Letters of one device in a request: the other devices at that relay get their turn.
 const LETTERS_MAX: i64 = 64;
@@ -73,13 +74,20 @@ pub(super) fn encrypt_all(
     own: &Own,
     route: &Route<'_>,
     which: Which,
-    now: Timestamp,
+    times: Times,
     chance: &mut Chance<'_>,
 ) -> Result<Vec<Ready>, StoreError> {
+    let now = times.network;
     let mut letters = already_encrypted(tx, route, now, chance)?;
     let mut bytes: usize = letters.iter().map(|letter| letter.message.bytes().len()).sum();
     let room = LETTERS_MAX - i64::try_from(letters.len()).unwrap_or(LETTERS_MAX);
-    let waiting = if which == Which::Encrypted { Vec::new() } else { waiting(tx, route, which, room)? };
+    let mut waiting = if which == Which::Encrypted { Vec::new() } else { waiting_for(tx, route, which, room)? };
+    let ahead = times.judging.after(DATED_AHEAD_MAX);
+    if waiting.iter().any(|waiting| waiting.message.is_some() && waiting.sent_at > ahead) {
+        // Said while a clock was wild: nobody else need put it where that has put it here.
+        redate::set_messages_right(tx, times.judging)?;
+        waiting = waiting_for(tx, route, which, room)?;
+    }
     if waiting.is_empty() {
         return Ok(letters);
     }
@@ -188,7 +196,7 @@ fn already_encrypted(
     Ok(letters)
 }
 
-fn waiting(tx: &Tx<'_>, route: &Route<'_>, which: Which, limit: i64) -> Result<Vec<Waiting>, StoreError> {
+fn waiting_for(tx: &Tx<'_>, route: &Route<'_>, which: Which, limit: i64) -> Result<Vec<Waiting>, StoreError> {
     let goes_there = if which == Which::Meant { "to_inbox = ?3" } else { "coalesce(to_inbox, ?3) = ?3" };
     let sql = format!(
         "SELECT outbox.id, outbox.message, coalesce(outbox.content, message.content), outbox.message_id, outbox.sent_at, outbox.counter,

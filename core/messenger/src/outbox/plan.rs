@@ -125,7 +125,7 @@ pub(crate) fn plan(engine: &Engine, tx: &mut Tx<'_>, device: DeviceRow) -> Resul
     };
     let seal_out = current_seal(tx, &own.seal, &inbox, &owner, &bundle, now, chance)?;
     let route = Route { contact: &contact, device: &device, inbox: &inbox, seal_out: &seal_out };
-    let letters = encrypt::encrypt_all(tx, own, &route, which, now, chance)?;
+    let letters = encrypt::encrypt_all(tx, own, &route, which, times, chance)?;
     if letters.is_empty() {
         return Ok(Plan::Idle);
     }

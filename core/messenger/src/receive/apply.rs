@@ -346,9 +346,8 @@ impl Batch<'_, '_, '_> {
             state: MessageState::Received,
             order: self.order(contact, device, letter)?,
         };
-        if let Some((place, others)) = places.split_first()
-            && !conversation::belongs_elsewhere(self.tx, *place, &new)?
-        {
+        if let Some((place, others)) = places.split_first() {
+            self.write_arrivals()?;
             self.clear(others)?;
             if conversation::take_place(self.tx, *place, &new)? {
                 self.received.messages.push(*place);
@@ -358,8 +357,7 @@ impl Batch<'_, '_, '_> {
         if let Some(stored) = conversation::insert(self.tx, &new)? {
             self.arrived(conversation, stored);
         }
-        // Which message is the last one is looked up then.
-        if places.is_empty() { Ok(()) } else { self.clear(places) }
+        Ok(())
     }
 }
 

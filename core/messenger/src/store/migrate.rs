@@ -97,7 +97,7 @@ mod tests {
             .execute_batch(
                 "PRAGMA foreign_keys = OFF;
                  INSERT INTO conversation (id, conversation) VALUES (1, x'01');
-                 INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, place)
+                 INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, position)
                  VALUES (7, 1, 0, x'07', 1, 1, 1, 'not sent yet', x'', 0, 7);
                  INSERT INTO contact (id, account, name, state, relay, chain, chain_key, manifest, epoch, version, hash, manifest_read_at, created_at)
                  VALUES (1, x'02', 'bob', 3, '', x'', x'', x'', 1, 1, x'', 1, 1);

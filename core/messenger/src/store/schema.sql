@@ -353,7 +353,7 @@ CREATE TABLE message (
     conversation INTEGER NOT NULL REFERENCES conversation (id),
     sender       INTEGER NOT NULL,            -- contact.id; 0: this account
     message_id   BLOB NOT NULL,
-    sent_at      INTEGER NOT NULL,            -- by the sender's clock
+    sent_at      INTEGER NOT NULL,            -- as its sender dated it
     received_at  INTEGER NOT NULL,            -- by ours
     kind         INTEGER NOT NULL,            -- 1 text, 2 unknown body, 3 not opened yet, 4 missing, 5 keys have changed
     text         TEXT NOT NULL,               -- what is shown
@@ -362,15 +362,14 @@ CREATE TABLE message (
     failure      INTEGER,
     cause        INTEGER,                     -- of kinds 3 to 5: why
     arrival      INTEGER,                     -- when it came late into its place: as which number; null: as its own
-    place        INTEGER NOT NULL,            -- order in the conversation, with the ordinal: its own id, or that of the first message of its line
-                                              -- that stands behind it and was here before it
+    position     INTEGER NOT NULL,            -- order in the conversation: when it was said, and what tells two of one time apart
     line         INTEGER NOT NULL DEFAULT 0,  -- peer_device.line of whoever said it; 0: said here, or nobody did
     ordinal      INTEGER NOT NULL DEFAULT 0   -- where it stands in that line; 0: where it came
 ) STRICT;
 CREATE UNIQUE INDEX message_once ON message (conversation, sender, message_id);
 CREATE INDEX message_arrival ON message (arrival) WHERE arrival IS NOT NULL;
 -- In it the messages of a conversation stand in order: a page costs the same in a long conversation.
-CREATE INDEX message_by_conversation ON message (conversation, place, ordinal);
+CREATE INDEX message_by_conversation ON message (conversation, position);
 CREATE INDEX message_by_ordinal ON message (conversation, line, ordinal) WHERE line > 0;
 
 -- Letters that came and could not be opened: their places in the conversation.

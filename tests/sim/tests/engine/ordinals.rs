@@ -1,8 +1,10 @@
-//! What a device says stands in the order in which it was said, whichever letter comes first and whoever has come in whose place meanwhile
-//! (docs/protocol.md, "Counters and confirmations"; PROTOCOL H2).
+//! What is said stands at the time at which it was said, the same on all devices; and what one device says in the order in which it said it,
+//! whichever letter comes first, whoever has come in whose place meanwhile, and whatever its clock shows (docs/protocol.md, "Where a message
+//! stands"; PROTOCOL H2).
 
 use std::time::Duration;
 
+use sotto_core::records::Kind;
 use sotto_sim::{Envelope, HeldPost, Person, World};
 
 use crate::rebirth::rest;
@@ -42,9 +44,117 @@ async fn e4_messages_stand_in_the_order_in_which_they_were_said_whichever_comes_
         assert!(world.network.put(&letters[number]).await);
         bob.catch_up().await.unwrap();
     }
-    assert_eq!(bob.transcript("alice").await.unwrap(), ["meanwhile", "0", "1", "2", "3", "4"]);
-    let last = "SELECT text FROM conversation JOIN message ON message.id = last_message";
-    assert_eq!(bob.database().texts(last), ["4"]);
+    rest(&world, &[&bob, &alice]).await;
+    for (person, with) in [(&bob, "alice"), (&alice, "bob")] {
+        assert_eq!(person.transcript(with).await.unwrap(), ["0", "1", "2", "3", "4", "meanwhile"]);
+        let last = "SELECT text FROM conversation JOIN message ON message.id = last_message";
+        assert_eq!(person.database().texts(last), ["meanwhile"]);
+    }
+}
+
+/// All that is said with somebody, with its positions.
+async fn positions(person: &Person, with: &str) -> Vec<(String, i64)> {
+    let contact = person.contact(with).await.expect("they know each other");
+    let messages = person.messenger.messages(contact.id, None, 100).await.expect("they are read");
+    let said = messages.into_iter().filter(|message| message.kind == Kind::Text);
+    said.map(|message| (message.text, message.position)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_devices_of_both_sides_show_one_order_whichever_letter_comes_first() {
+    let (world, relay, alice, bob) = World::contacts(1264).await;
+    let tablet = world.second_device(&alice).await.unwrap();
+    rest(&world, &[&tablet, &alice, &bob]).await;
+    for round in 0..3 {
+        world.network.set_down(&relay, true);
+        for (person, with, name) in [(&alice, "bob", "alice"), (&tablet, "bob", "tablet"), (&bob, "alice", "bob")] {
+            person.say(with, &format!("{name} {round}")).await.unwrap();
+        }
+        world.network.set_down(&relay, false);
+        // Another one is first each time.
+        let mut people = [&alice, &bob, &tablet];
+        people.rotate_left(round);
+        rest(&world, &people).await;
+    }
+    let said = positions(&alice, "bob").await;
+    let texts: Vec<_> = said.iter().map(|(text, _)| text.as_str()).collect();
+    let expected: Vec<_> =
+        (0..3).flat_map(|round| ["alice", "tablet", "bob"].map(|name| format!("{name} {round}"))).collect();
+    assert_eq!(texts, expected);
+    assert_eq!(positions(&tablet, "bob").await, said);
+    assert_eq!(positions(&bob, "alice").await, said);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_stands_behind_what_it_answers_however_late_its_clock_is() {
+    let (world, _, alice, bob) = World::contacts(1265).await;
+    alice.say("bob", "what do you think?").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    world.network.set_clocks_behind(Duration::from_secs(3600));
+    let bob = world.reopen(bob).await.unwrap();
+    bob.clock.set_behind(Duration::from_secs(7200));
+    bob.say("alice", "let us go").await.unwrap();
+    rest(&world, &[&bob, &alice]).await;
+    for (person, with) in [(&bob, "alice"), (&alice, "bob")] {
+        assert_eq!(person.transcript(with).await.unwrap(), ["what do you think?", "let us go"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_wild_clock_has_dated_years_ahead_stands_no_later_than_it_came() {
+    let (world, _, alice, bob) = World::contacts(1266).await;
+    alice.say("bob", "in ten years").await.unwrap();
+    alice.database().change("UPDATE outbox SET sent_at = sent_at + 315360000000 WHERE state = 0");
+    rest(&world, &[&alice, &bob]).await;
+    world.wait(Duration::from_secs(6 * 60)).await;
+    bob.say("alice", "now").await.unwrap();
+    rest(&world, &[&bob, &alice]).await;
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["in ten years", "now"]);
+    let ahead = "SELECT count(*) FROM message WHERE (position >> 20) > received_at + 300000";
+    assert_eq!(bob.database().number(ahead), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_while_a_clock_was_years_ahead_leaves_with_a_date_of_now() {
+    let (world, relay, alice, bob) = World::contacts(1267).await;
+    world.network.set_down(&relay, true);
+    alice.clock.set_ahead(Duration::from_secs(10 * 365 * 86_400));
+    let alice = world.reopen(alice).await.unwrap();
+    for text in ["one", "two"] {
+        alice.say("bob", text).await.unwrap();
+    }
+    alice.clock.set_right();
+    let alice = world.reopen(alice).await.unwrap();
+    alice.say("bob", "three").await.unwrap();
+    world.wait(Duration::from_secs(120)).await;
+    world.network.set_down(&relay, false);
+    rest(&world, &[&alice, &bob]).await;
+    bob.say("alice", "four").await.unwrap();
+    rest(&world, &[&bob, &alice]).await;
+    let said = positions(&alice, "bob").await;
+    assert_eq!(said.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>(), ["one", "two", "three", "four"]);
+    assert_eq!(positions(&bob, "alice").await, said);
+    let ahead = alice.database().number("SELECT count(*) FROM message WHERE sent_at > received_at + 86400000");
+    assert_eq!(ahead, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_note_that_was_made_while_a_clock_was_years_ahead_stands_among_those_of_now() {
+    let world = World::seeded(1268);
+    let relay = world.network.add_relay("relay.example");
+    let alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
+    let own = alice.messenger.account().await.unwrap().id;
+    world.network.set_down(&relay, true);
+    alice.clock.set_ahead(Duration::from_secs(10 * 365 * 86_400));
+    let alice = world.reopen(alice).await.unwrap();
+    alice.messenger.send_text(own, "a note".to_owned()).await.unwrap();
+    alice.clock.set_right();
+    world.network.set_down(&relay, false);
+    let alice = world.reopen(alice).await.unwrap();
+    rest(&world, &[&alice]).await;
+    let ahead = "SELECT count(*) FROM message WHERE (position >> 20) > 1779990000000";
+    assert_eq!(alice.database().number(ahead), 0);
+    assert_eq!(alice.messenger.messages(own, None, 1).await.unwrap()[0].text, "a note");
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,7 +318,7 @@ async fn h2_a_device_in_whose_place_another_came_says_nothing_that_stands_above_
     }
     alice.say("bob", "two").await.unwrap();
     rest(&world, &[&alice, &bob]).await;
-    assert_eq!(bob.transcript("alice").await.unwrap(), ["one", "high", "too high", "two"]);
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["high", "too high", "one", "two"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -119,8 +119,8 @@ async fn e6_whoever_has_sent_the_last_counter_there_is_is_asked_like_everybody()
     // As many places as there may be, so that everything behind that counter would be asked for.
     alice.database().change(
         "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 64)
-         INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause, place)
-             SELECT 100 + n, 1, 1, randomblob(16), 1, 1, 3, '', x'', 10, 1, 100 + n FROM n;
+         INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause, position)
+             SELECT 100 + n, 1, 1, randomblob(16), 1, 1, 3, '', x'', 10, 1, (1 << 62) + n FROM n;
          INSERT INTO unopened SELECT randomblob(32), 1, id FROM message WHERE kind = 3;
          UPDATE peer_device SET ask_at = 1",
     );

@@ -141,7 +141,7 @@ async fn e6_a_letter_that_was_confirmed_is_sent_again_too() {
     );
     says(&world, &alice, &bob, "bob", "next").await;
     world.wait(2 * MINUTE).await;
-    assert_eq!(bob.transcript("alice").await.unwrap(), ["heard", "kept", "next"]);
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["kept", "heard", "next"]);
     assert_eq!(alice.database().number("SELECT count(*) FROM outbox WHERE state < 2"), 0);
     let kept = alice.database().number("SELECT state FROM outbox WHERE ended_at IS NOT NULL AND message = 1");
     assert_eq!(kept, 3, "and what was confirmed is confirmed");

@@ -116,8 +116,8 @@ async fn e6_a_ciphertext_that_its_maker_disowns_is_shown_no_longer() {
     says(&world, &alice, &bob, "bob", "before").await;
     // As somebody else made it, and a relay delivered it as alice's.
     bob.database().change(
-        "INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause, place)
-             VALUES (9, 1, 1, randomblob(16), 1, 1, 3, '', x'', 10, 1, 9);
+        "INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause, position)
+             VALUES (9, 1, 1, randomblob(16), 1, 1, 3, '', x'', 10, 1, 1 << 62);
          INSERT INTO unopened VALUES (randomblob(32), 1, 9);
          UPDATE peer_device SET ask_at = 1;",
     );
@@ -139,7 +139,7 @@ async fn e6_a_place_is_taken_by_a_letter_of_its_own_device_only() {
     assert_eq!(kinds(&bob).await.len(), 2);
     let hash = bob.database().texts("SELECT hex(hash) FROM unopened").swap_remove(0);
     // Carol has a place of her own, so that hers are looked for.
-    bob.database().change("INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause, place)
+    bob.database().change("INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause, position)
              SELECT 9, conversation.id, 2, randomblob(16), 1, 1, 3, '', x'', 10, 1, 9 FROM conversation WHERE contact = 2;
          INSERT INTO unopened VALUES (randomblob(32), (SELECT id FROM peer_device WHERE contact = 2), 9);");
     let bob = world.reopen(bob).await.unwrap();
