@@ -6,10 +6,11 @@
 //!
 //! - `letter/binding.rs`: the binding
 //! - `letter/content.rs`: what a letter says, and on which channel it may; `letter/text.rs`: texts and their ranges;
-//!   `letter/resend.rs`: what is to be sent again, and what will not be; `letter/sync.rs`: what devices of one account tell each other
+//!   `letter/deeds.rs`: what is done to messages;//!   `letter/resend.rs`: what is to be sent again, and what will not be; `letter/sync.rs`: what devices of one account tell each other
 
 mod binding;
 mod content;
+mod deeds;
 mod resend;
 mod sync;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod text;
 
 pub use binding::binding;
 pub use content::{Card, Channel, Content, ContentError};
+pub use deeds::{Profile, Target};
 pub use resend::{Ciphertext, Counters, GivenUp, ResendError, ResendRequest};
 pub use sync::{OwnDeviceSync, SyncedContact, SyncedState};
 pub use text::{Meaning, Range, Style, Text, TextError};

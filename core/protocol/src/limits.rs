@@ -92,6 +92,14 @@ pub const EARLIER_HASHES_MAX: usize = 4;
 pub const SEALED_BYTES_MAX: usize = 120 * 1024;
 /// A text message, in bytes of UTF-8: about forty pages.
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Messages that one letter deletes: what somebody marks on a few screens.
+pub const DELETED_MAX: usize = 64;
+/// Messages that one letter says were read: what comes in a busy hour. A long absence is told by several.
+pub const RECEIPTS_MAX: usize = 256;
+/// A reaction, in bytes of UTF-8: the longest emoji there are take half of it.
+pub const REACTION_BYTES_MAX: usize = 64;
+/// What somebody says of themselves, in bytes of UTF-8.
+pub const STATUS_BYTES_MAX: usize = 512;
 /// A person's name, in bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 128;
 /// A relay address.

@@ -1,11 +1,14 @@
 """Letters and what they say, conversations, safety numbers: sections 6 and 8 of docs/protocol.md."""
 
+import unicodedata
+
 from .devices import ENTRY_MAX
 from .primitives import derive, sha512
 from .relay import is_canonical
 from .wire import check_name, exactly, fields, labelled, message, require, sha256, u32
 
 TEXT_MAX, RANGES_MAX, LINK_MAX = 64 * 1024, 1_000, 2_048
+DELETED_MAX, RECEIPTS_MAX, REACTION_MAX, STATUS_MAX = 64, 256, 64, 512
 RESEND_MAX, EARLIER_MAX, COUNTER_MAX = 64, 4, 2**62 - 1
 
 HEAD = {1: ("epoch", "uint"), 2: ("version", "uint"), 3: ("hash", "bytes")}
@@ -27,7 +30,12 @@ LETTER = {
 }
 CARD = {1: ("account", "bytes"), 2: ("relay", "string"), 3: ("chain", "bytes"), 4: ("chain_key", "bytes")}
 RANGE = {1: ("start", "uint"), 2: ("length", "uint"), 3: ("style", "uint"), 4: ("mention", "bytes"), 5: ("link", "string")}
-TEXT = {1: ("body", "string"), 2: ("ranges", [RANGE])}
+TARGET = {1: ("author", "bytes"), 2: ("message_id", "bytes")}
+TEXT = {1: ("body", "string"), 2: ("ranges", [RANGE]), 3: ("reply_to", TARGET), 4: ("forwarded", "uint")}
+EDIT = {1: ("message_id", "bytes"), 2: ("text", TEXT)}
+REACTION = {1: ("target", TARGET), 2: ("emoji", "string")}
+PIN = {1: ("target", TARGET), 2: ("pinned", "uint")}
+PROFILE = {1: ("version", "uint"), 2: ("name", "string"), 3: ("status", "string")}
 REQUEST = {
     1: ("name", "string"),
     2: ("card", CARD),
@@ -61,6 +69,13 @@ SYNCED_CONTACT = {
 CONTENT = {
     1: ("fallback", "string"),
     10: ("text", TEXT),
+    11: ("edit", EDIT),
+    12: ("delete", {1: ("message_ids", ["bytes"])}),
+    13: ("reaction", REACTION),
+    23: ("profile", PROFILE),
+    24: ("pin", PIN),
+    25: ("nudge", {}),
+    40: ("receipts", {1: ("read", ["bytes"])}),
     41: ("resend_request", RESEND),
     44: ("confirmation", {}),
     45: ("given_up", GIVEN_UP),
@@ -74,6 +89,13 @@ CONTENT = {
 }
 CHANNELS = {
     "text": ("contact", "own"),
+    "edit": ("contact", "own"),
+    "delete": ("contact", "own"),
+    "reaction": ("contact", "own"),
+    "pin": ("contact", "own"),
+    "nudge": ("contact",),
+    "profile": ("contact",),
+    "receipts": ("contact",),
     "resend_request": ("contact", "own"),
     "confirmation": ("contact", "own"),
     "given_up": ("contact", "own"),
@@ -158,6 +180,46 @@ def check_card(card):
     return card
 
 
+def check_target(target):
+    require(target is not None, "malformed")
+    exactly(32, target["author"])
+    exactly(16, target["message_id"])
+    return [("target_author", target["author"]), ("target", target["message_id"])]
+
+
+def check_ids(ids, count_max):
+    for id in ids:
+        exactly(16, id)
+    require(1 <= len(ids) <= count_max and len(set(ids)) == len(ids), "malformed")
+    return [("message_id", id) for id in ids]
+
+
+def check_edit(edit):
+    require(edit["text"] is not None, "malformed")
+    text = check_text(edit["text"])
+    require(edit["text"]["reply_to"] is None and not edit["text"]["forwarded"], "malformed")
+    exactly(16, edit["message_id"])
+    return [("body", "edit"), ("message_id", edit["message_id"])] + text[1:]
+
+
+def check_reaction(reaction):
+    target, emoji = check_target(reaction["target"]), reaction["emoji"]
+    require(len(emoji.encode()) <= REACTION_MAX, "malformed")
+    require(not any(letter.isspace() or unicodedata.category(letter) == "Cc" for letter in emoji), "malformed")
+    return [("body", "reaction")] + target + [("emoji", emoji)]
+
+
+def check_pin(pin):
+    return [("body", "pin")] + check_target(pin["target"]) + [("pinned", min(pin["pinned"], 1))]
+
+
+def check_profile(profile):
+    require(1 <= profile["version"] < 1 << 62, "malformed")
+    check_name(profile["name"])
+    require(len(profile["status"].encode()) <= STATUS_MAX, "malformed")
+    return [("body", "profile")] + [(name, profile[name]) for name in ("version", "name", "status")]
+
+
 def check_text(text):
     require(len(text["ranges"]) <= RANGES_MAX, "too-many-ranges")
     for item in text["ranges"]:
@@ -168,7 +230,9 @@ def check_text(text):
         require(item["length"], "empty-range")
         require(item["start"] + item["length"] <= len(text["body"]), "range-beyond-end")
         require(len(item["link"].encode()) <= LINK_MAX, "malformed")
-    return [("body", "text"), ("ranges", len(text["ranges"])), ("text", text["body"])]
+    answer = [("body", "text"), ("ranges", len(text["ranges"])), ("text", text["body"])]
+    answer += check_target(text["reply_to"]) if text["reply_to"] is not None else []
+    return answer + ([("forwarded", 1)] if text["forwarded"] else [])
 
 
 def check_request(request):
@@ -283,6 +347,13 @@ def check_synced_contact(contact):
 
 CHECKS = {
     "text": check_text,
+    "edit": check_edit,
+    "delete": lambda delete: [("body", "delete")] + check_ids(delete["message_ids"], DELETED_MAX),
+    "reaction": check_reaction,
+    "pin": check_pin,
+    "nudge": lambda _: [("body", "nudge")],
+    "profile": check_profile,
+    "receipts": lambda receipts: [("body", "receipts")] + check_ids(receipts["read"], RECEIPTS_MAX),
     "resend_request": check_resend_request,
     "given_up": check_given_up,
     "confirmation": lambda _: [("body", "confirmation")],

@@ -7,8 +7,9 @@ use prost::encoding::{DecodeContext, decode_key, skip_field};
 use sotto_protocol::decode::{self, DecodeError};
 use sotto_protocol::letter::content::Body;
 use sotto_protocol::limits::{CHAIN_ENTRY_BYTES_MAX, SEALED_BYTES_MAX, TEXT_BYTES_MAX};
-use sotto_protocol::{AccountId, Bytes, ChainId, Message, RelayAddress, identity, letter, name};
+use sotto_protocol::{AccountId, Bytes, ChainId, Message, MessageId, RelayAddress, identity, letter, name};
 
+use super::deeds::{self, Profile, Target};
 use super::resend::{GivenUp, ResendError, ResendRequest};
 use super::sync::OwnDeviceSync;
 use super::text::{Text, TextError};
@@ -81,6 +82,35 @@ pub struct Card {
 pub enum Content {
     /// Words.
     Text(Text),
+    /// A message of the sender's, said otherwise.
+    Edit {
+        /// Which.
+        message_id: MessageId,
+        /// How.
+        text: Text,
+    },
+    /// Messages of the sender's, taken back for everyone: at least one.
+    Delete(Vec<MessageId>),
+    /// What the sender feels about a message.
+    Reaction {
+        /// Which.
+        target: Target,
+        /// `None`: taken back.
+        emoji: Option<String>,
+    },
+    /// Whether a message is kept where both find it.
+    Pin {
+        /// Which.
+        target: Target,
+        /// Or not any more.
+        pinned: bool,
+    },
+    /// Look here.
+    Nudge,
+    /// What the sender wants to be seen as.
+    Profile(Profile),
+    /// Messages of the reader's that the sender has read: at least one.
+    Receipts(Vec<MessageId>),
     /// Carries nothing: the letter around it confirms.
     Confirmation,
     /// What is to be sent again.
@@ -164,6 +194,23 @@ impl Content {
     pub fn encode(&self) -> Result<Bytes, ContentError> {
         let (fallback, body) = match self {
             Self::Text(text) => (String::new(), Some(Body::Text(text.to_message()?))),
+            Self::Edit { message_id, text } => (String::new(), Some(Body::Edit(deeds::edit_to(*message_id, text)?))),
+            Self::Delete(ids) => {
+                (String::new(), Some(Body::Delete(letter::Delete { message_ids: deeds::deleted_to(ids)? })))
+            }
+            Self::Reaction { target, emoji } => {
+                let emoji = deeds::check_emoji(emoji.as_deref().unwrap_or_default())?.to_owned();
+                (String::new(), Some(Body::Reaction(letter::Reaction { target: Some(target.to_message()), emoji })))
+            }
+            Self::Pin { target, pinned } => {
+                let pin = letter::Pin { target: Some(target.to_message()), pinned: *pinned };
+                (String::new(), Some(Body::Pin(pin)))
+            }
+            Self::Nudge => (String::new(), Some(Body::Nudge(letter::Nudge {}))),
+            Self::Profile(profile) => (String::new(), Some(Body::Profile(profile.to_message()?))),
+            Self::Receipts(ids) => {
+                (String::new(), Some(Body::Receipts(letter::Receipts { read: deeds::read_to(ids)? })))
+            }
             Self::Confirmation => (String::new(), Some(Body::Confirmation(letter::Confirmation {}))),
             Self::ResendRequest(request) => (String::new(), Some(Body::ResendRequest(request.to_message()?))),
             Self::GivenUp(given_up) => (String::new(), Some(Body::GivenUp(given_up.to_message()?))),
@@ -208,10 +255,22 @@ impl Content {
     #[must_use]
     pub const fn is_legal_on(&self, channel: Channel) -> bool {
         match self {
-            Self::Text(_) | Self::Confirmation | Self::ResendRequest(_) | Self::GivenUp(_) | Self::Unknown { .. } => {
-                matches!(channel, Channel::Contact | Channel::Own)
-            }
-            Self::PairReady | Self::PairChange { .. } | Self::PairChanged { .. } | Self::CardChange(_) => {
+            Self::Text(_)
+            | Self::Edit { .. }
+            | Self::Delete(_)
+            | Self::Reaction { .. }
+            | Self::Pin { .. }
+            | Self::Confirmation
+            | Self::ResendRequest(_)
+            | Self::GivenUp(_)
+            | Self::Unknown { .. } => matches!(channel, Channel::Contact | Channel::Own),
+            Self::Nudge
+            | Self::Profile(_)
+            | Self::Receipts(_)
+            | Self::PairReady
+            | Self::PairChange { .. }
+            | Self::PairChanged { .. }
+            | Self::CardChange(_) => {
                 matches!(channel, Channel::Contact)
             }
             Self::OwnDeviceSync(_) => matches!(channel, Channel::Own),
@@ -223,6 +282,19 @@ impl Content {
     fn from_body(body: Body) -> Result<Self, ContentError> {
         Ok(match body {
             Body::Text(text) => Self::Text(Text::from_message(text)?),
+            Body::Edit(edit) => {
+                let (message_id, text) = deeds::edit_from(edit)?;
+                Self::Edit { message_id, text }
+            }
+            Body::Delete(delete) => Self::Delete(deeds::deleted(&delete.message_ids)?),
+            Body::Reaction(reaction) => Self::Reaction {
+                target: Target::required(reaction.target.as_ref())?,
+                emoji: Some(deeds::check_emoji(&reaction.emoji)?.to_owned()).filter(|emoji| !emoji.is_empty()),
+            },
+            Body::Pin(pin) => Self::Pin { target: Target::required(pin.target.as_ref())?, pinned: pin.pinned },
+            Body::Nudge(_) => Self::Nudge,
+            Body::Profile(profile) => Self::Profile(Profile::from_message(profile)?),
+            Body::Receipts(receipts) => Self::Receipts(deeds::read(&receipts.read)?),
             Body::Confirmation(_) => Self::Confirmation,
             Body::ResendRequest(request) => Self::ResendRequest(ResendRequest::from_message(&request)??),
             Body::GivenUp(given_up) => Self::GivenUp(GivenUp::from_message(&given_up)??),

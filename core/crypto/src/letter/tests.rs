@@ -190,10 +190,19 @@ fn synced(person: &Person) -> SyncedContact {
     }
 }
 
-fn one_of_each(person: &Person) -> [Content; 10] {
+fn one_of_each(person: &Person) -> [Content; 17] {
     let (name, manifest) = ("Zoë".to_owned(), person.manifest(1, None).bytes().clone());
+    let (message_id, ids) = (MessageId::from_bytes([2; 16]), vec![MessageId::from_bytes([3; 16])]);
+    let target = Target { author: person.account(), message_id };
     [
-        Content::Text(Text::plain("words")),
+        Content::Text(Text { reply_to: Some(target), forwarded: true, ..Text::plain("words") }),
+        Content::Edit { message_id, text: Text::plain("others") },
+        Content::Delete(ids.clone()),
+        Content::Reaction { target, emoji: Some("👍🏽".to_owned()) },
+        Content::Pin { target, pinned: true },
+        Content::Nudge,
+        Content::Profile(Profile { version: 1, name: name.clone(), status: "here".to_owned() }),
+        Content::Receipts(ids),
         Content::Confirmation,
         Content::PairReady,
         Content::PairChange {
@@ -223,8 +232,15 @@ fn one_of_each(person: &Person) -> [Content; 10] {
 fn each_content_is_legal_on_exactly_its_channels() {
     let person = Person::new(1);
     let everywhere = [Channel::Contact, Channel::Invite, Channel::Reply, Channel::Own];
-    let legal: [&[Channel]; 10] = [
+    let legal: [&[Channel]; 17] = [
         &[Channel::Contact, Channel::Own],
+        &[Channel::Contact, Channel::Own],
+        &[Channel::Contact, Channel::Own],
+        &[Channel::Contact, Channel::Own],
+        &[Channel::Contact, Channel::Own],
+        &[Channel::Contact],
+        &[Channel::Contact],
+        &[Channel::Contact],
         &[Channel::Contact, Channel::Own],
         &[Channel::Contact],
         &[Channel::Contact],
@@ -342,7 +358,7 @@ fn only_a_contact_request_introduces() {
 
 /// Bytes of a text that no sender of ours writes.
 fn text(body: &str, ranges: Vec<letter::Range>) -> Option<ContentError> {
-    let text = letter::Text { body: body.to_owned(), ranges };
+    let text = letter::Text { body: body.to_owned(), ranges, ..letter::Text::default() };
     let bytes = letter::Content { fallback: String::new(), body: Some(Body::Text(text)) }.encode_to_vec();
     Content::decode(&bytes.into(), Channel::Contact).err()
 }
@@ -382,17 +398,17 @@ fn ranges_are_bounded_and_their_meanings_checked() {
     assert_eq!(text("t", vec![range(0, 1, bold()); 1_001]), too_many);
     let mention = |length: usize| Some(letter::range::Meaning::Mention(vec![1; length].into()));
     assert_eq!(text("t", vec![range(0, 1, mention(32))]), None);
-    assert!(matches!(text("t", vec![range(0, 1, mention(31))]), Some(ContentError::Text(TextError::BadMeaning(_)))));
+    assert!(matches!(text("t", vec![range(0, 1, mention(31))]), Some(ContentError::Text(TextError::BadPart(_)))));
     let link = |length: usize| Some(letter::range::Meaning::Link("l".repeat(length)));
     assert_eq!(text("t", vec![range(0, 1, link(2_048))]), None);
-    assert!(matches!(text("t", vec![range(0, 1, link(2_049))]), Some(ContentError::Text(TextError::BadMeaning(_)))));
+    assert!(matches!(text("t", vec![range(0, 1, link(2_049))]), Some(ContentError::Text(TextError::BadPart(_)))));
 }
 
 #[test]
 fn styles_and_meanings_of_the_future_are_kept_as_plain_text() {
     let bytes = {
         let ranges = vec![range(0, 1, Some(letter::range::Meaning::Style(99))), range(0, 1, None)];
-        let text = letter::Text { body: "t".to_owned(), ranges };
+        let text = letter::Text { body: "t".to_owned(), ranges, ..letter::Text::default() };
         letter::Content { fallback: String::new(), body: Some(Body::Text(text)) }.encode_to_vec()
     };
     let Ok(Content::Text(text)) = Content::decode(&bytes.into(), Channel::Contact) else { unreachable!() };
@@ -407,7 +423,7 @@ fn a_text_with_ranges_comes_back_as_it_was() {
         Meaning::Link("https://a.example".to_owned()),
     ];
     let ranges = meanings.map(|meaning| Range { start: 1, length: 2, meaning }).to_vec();
-    let content = Content::Text(Text { body: "some words".to_owned(), ranges });
+    let content = Content::Text(Text { ranges, ..Text::plain("some words") });
     assert!(Content::decode(&content.encode().unwrap(), Channel::Own).ok().unwrap() == content);
 }
 

@@ -6,6 +6,8 @@ pub use sotto_protocol::letter::Style;
 use sotto_protocol::limits::TEXT_BYTES_MAX;
 use sotto_protocol::{AccountId, Bytes};
 
+use super::deeds::Target;
+
 /// Ranges in one text: a sentence each on forty pages; a reader draws them all at once.
 const RANGES_MAX: usize = 1_000;
 /// A link in a range: what browsers agree to open.
@@ -35,9 +37,9 @@ pub enum TextError {
     /// A range that reaches past the end.
     #[error("a range beyond the end of the text")]
     RangeBeyondEnd,
-    /// A mention of what is no account, or a link that is too long.
-    #[error("a range with a malformed meaning: {0}")]
-    BadMeaning(#[from] DecodeError),
+    /// A mention of what is no account, a link that is too long, an answer to what is no message.
+    #[error("a text with a malformed part: {0}")]
+    BadPart(#[from] DecodeError),
 }
 
 /// A text message.
@@ -47,6 +49,10 @@ pub struct Text {
     pub body: String,
     /// In the order the sender gave; they may overlap.
     pub ranges: Vec<Range>,
+    /// What it answers.
+    pub reply_to: Option<Target>,
+    /// Whether these are somebody else's words.
+    pub forwarded: bool,
 }
 
 /// A stretch of a text.
@@ -77,12 +83,17 @@ impl Text {
     /// Words alone.
     #[must_use]
     pub fn plain(body: impl Into<String>) -> Self {
-        Self { body: body.into(), ranges: Vec::new() }
+        Self { body: body.into(), ranges: Vec::new(), reply_to: None, forwarded: false }
     }
 
     pub(super) fn to_message(&self) -> Result<letter::Text, TextError> {
         self.check()?;
-        Ok(letter::Text { body: self.body.clone(), ranges: self.ranges.iter().map(Range::to_message).collect() })
+        Ok(letter::Text {
+            body: self.body.clone(),
+            ranges: self.ranges.iter().map(Range::to_message).collect(),
+            reply_to: self.reply_to.map(Target::to_message),
+            forwarded: self.forwarded,
+        })
     }
 
     pub(super) fn from_message(message: letter::Text) -> Result<Self, TextError> {
@@ -90,7 +101,8 @@ impl Text {
             return Err(TextError::TooManyRanges { count: message.ranges.len() });
         }
         let ranges = message.ranges.into_iter().map(Range::from_message).collect::<Result<_, _>>()?;
-        let text = Self { body: message.body, ranges };
+        let reply_to = message.reply_to.map(|target| Target::from_message(&target)).transpose()?;
+        let text = Self { body: message.body, ranges, reply_to, forwarded: message.forwarded };
         text.check()?;
         Ok(text)
     }

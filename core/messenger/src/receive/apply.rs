@@ -254,7 +254,16 @@ impl Batch<'_, '_, '_> {
         content: Content,
     ) -> Result<(), Fault> {
         match content {
-            Content::Confirmation | Content::Text(_) | Content::Unknown { .. } => {}
+            Content::Confirmation
+            | Content::Text(_)
+            | Content::Edit { .. }
+            | Content::Delete(_)
+            | Content::Reaction { .. }
+            | Content::Pin { .. }
+            | Content::Nudge
+            | Content::Profile(_)
+            | Content::Receipts(_)
+            | Content::Unknown { .. } => {}
             Content::ResendRequest(request) => healing::answer(self.tx, device, &request, self.now, self.chance)?,
             Content::GivenUp(given_up) => self.take_given_up(contact, device, letter, &given_up)?,
             Content::PairReady => {

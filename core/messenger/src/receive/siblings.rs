@@ -3,6 +3,7 @@
 use sotto_crypto::letter::{Channel, Content, Letter, OwnDeviceSync};
 
 use super::apply::into_fault;
+use super::content::understood;
 use super::{Batch, Fault};
 use crate::contact::{self, Contact, ContactRow};
 use crate::conversation::{self, ConversationRow, NewMessage, Order};
@@ -23,7 +24,7 @@ impl Batch<'_, '_, '_> {
         match content {
             Content::OwnDeviceSync(OwnDeviceSync::Said { account, content }) => {
                 let Some(contact) = contact::by_account(self.tx, &account)? else { return Ok(()) };
-                let Ok(said) = Content::decode(&content, Channel::Contact) else {
+                let Ok(said) = Content::decode(&content, Channel::Contact).map(understood) else {
                     return Err(Fault::Refused("content_malformed"));
                 };
                 let conversation = self.conversation(&contact)?;

@@ -2,8 +2,8 @@
 
 use sotto_crypto::Party;
 use sotto_crypto::letter::{
-    Card, Ciphertext, Content, Counters, GivenUp, Letter, Meaning, OwnDeviceSync, Range, ResendRequest, Style,
-    SyncedContact, SyncedState, Text,
+    Card, Ciphertext, Content, Counters, GivenUp, Letter, Meaning, OwnDeviceSync, Profile, Range, ResendRequest, Style,
+    SyncedContact, SyncedState, Target, Text,
 };
 use sotto_crypto::manifest::Head;
 use sotto_crypto::seal::{Opened, OpenerHash};
@@ -23,6 +23,7 @@ pub(crate) fn add(scenarios: &mut Scenarios) {
     add_requests(scenarios);
     add_resends(scenarios);
     add_texts(scenarios);
+    add_deeds(scenarios);
 }
 
 fn parties(vector: Vector, sender: &Party, recipient: &Party) -> Vector {
@@ -241,6 +242,13 @@ fn add_contents(scenarios: &mut Scenarios) {
     let channels = ["contact", "invite", "reply", "own"];
     for (body, content, legal) in [
         ("text", Content::Text(Text::plain("Grüezi")), ["contact", "own"].as_slice()),
+        ("edit", edit(), &["contact", "own"]),
+        ("delete", Content::Delete(vec![MessageId::from_bytes([3; 16])]), &["contact", "own"]),
+        ("reaction", Content::Reaction { target: target(), emoji: Some("👍🏽".to_owned()) }, &["contact", "own"]),
+        ("pin", Content::Pin { target: target(), pinned: true }, &["contact", "own"]),
+        ("nudge", Content::Nudge, &["contact"]),
+        ("profile", Content::Profile(profile()), &["contact"]),
+        ("receipts", Content::Receipts(vec![MessageId::from_bytes([3; 16])]), &["contact"]),
         ("confirmation", Content::Confirmation, &["contact", "own"]),
         ("resend-request", Content::ResendRequest(resend_request()), &["contact", "own"]),
         ("given-up", Content::GivenUp(given_up()), &["contact", "own"]),
@@ -508,7 +516,7 @@ fn add_resends(scenarios: &mut Scenarios) {
 
 fn add_texts(scenarios: &mut Scenarios) {
     let vector = |expect: &str, about: &str, body: &str, ranges: Vec<letter::Range>| {
-        let text = letter::Text { body: body.to_owned(), ranges };
+        let text = letter::Text { body: body.to_owned(), ranges, ..letter::Text::default() };
         let content = letter::Content { fallback: String::new(), body: Some(Body::Text(text)) }.encode_to_vec();
         Vector::refused("content", expect, about).text("channel", "contact").hex("content", content)
     };
@@ -521,7 +529,7 @@ fn add_texts(scenarios: &mut Scenarios) {
             Meaning::Link("https://a.example".to_owned()),
         ];
         let ranges = meanings.map(|meaning| Range { start: 0, length: 4, meaning }).to_vec();
-        Content::Text(Text { body: "some words".to_owned(), ranges }).encode().ok().unwrap()
+        Content::Text(Text { ranges, ..Text::plain("some words") }).encode().ok().unwrap()
     };
     let about = "A style, a mention and a link.";
     scenarios.add("text-styled", Vector::accepted("content", about).text("channel", "own").hex("content", styled));
@@ -551,4 +559,95 @@ fn add_texts(scenarios: &mut Scenarios) {
     let future = Some(letter::range::Meaning::Style(99));
     scenarios.add("text-style-of-the-future", vector("accepted", "A style that is not known.", "t", meaning(future)));
     scenarios.add("text-without-meaning", vector("accepted", "A meaning that is not known.", "t", meaning(None)));
+}
+
+fn target() -> Target {
+    Target { author: AccountId::from_bytes([1; 32]), message_id: MessageId::from_bytes([2; 16]) }
+}
+
+fn edit() -> Content {
+    Content::Edit { message_id: MessageId::from_bytes([3; 16]), text: Text::plain("Grüessech") }
+}
+
+fn profile() -> Profile {
+    Profile { version: 2, name: "Zoë".to_owned(), status: "On a train".to_owned() }
+}
+
+fn add_deeds(scenarios: &mut Scenarios) {
+    let mut scenario = |name: &str, expect: &str, about: &str, body: Body| {
+        let content = letter::Content { fallback: String::new(), body: Some(body) }.encode_to_vec();
+        let vector = Vector::refused("content", expect, about).text("channel", "contact").hex("content", content);
+        scenarios.add(name, vector);
+    };
+    let id = |number: u16| Bytes::from([[0; 14].as_slice(), &number.to_be_bytes()].concat());
+    let aimed = || letter::Target { author: target().author.into(), message_id: target().message_id.into() };
+    let words = || letter::Text { body: "words".to_owned(), ..letter::Text::default() };
+    let astray = || letter::Target { author: Bytes::from_static(&[1; 31]), ..aimed() };
+
+    let answer = letter::Text { reply_to: Some(aimed()), ..words() };
+    scenario("text-reply", "accepted", "An answer.", Body::Text(answer.clone()));
+    let forwarded = letter::Text { forwarded: true, ..words() };
+    scenario("text-forwarded", "accepted", "Somebody else's words.", Body::Text(forwarded.clone()));
+    let nowhere = letter::Text { reply_to: Some(astray()), ..words() };
+    scenario("text-reply-to-nobody", "malformed", "An answer to no account.", Body::Text(nowhere));
+
+    let mut edited = |name: &str, about: &str, message_id: Bytes, text: Option<letter::Text>| {
+        scenario(name, "malformed", about, Body::Edit(letter::Edit { message_id, text }));
+    };
+    edited("edit-without-text", "An edit says something.", id(3), None);
+    edited("edit-of-nothing", "An edit of what is no message.", Bytes::from_static(&[3; 15]), Some(words()));
+    edited("edit-of-what-it-answers", "What it answers stays.", id(3), Some(answer));
+    edited("edit-of-whose-it-is", "Whose words they are stays.", id(3), Some(forwarded));
+    let empty = letter::Edit { message_id: id(3), text: Some(letter::Text::default()) };
+    scenario("edit-empty", "empty-text", "Whoever wants to say nothing deletes.", Body::Edit(empty));
+
+    let ids = |count: u16| (0..count).map(id).collect::<Vec<_>>();
+    for (name, expect, about, message_ids) in [
+        ("delete-as-much", "accepted", "As many as one letter takes back.", ids(64)),
+        ("delete-too-much", "malformed", "One more.", ids(65)),
+        ("delete-nothing", "malformed", "None.", ids(0)),
+        ("delete-twice", "malformed", "One twice.", vec![id(1), id(2), id(1)]),
+        ("delete-short", "malformed", "What is no message.", vec![Bytes::from_static(&[3; 15])]),
+    ] {
+        scenario(name, expect, about, Body::Delete(letter::Delete { message_ids }));
+    }
+    for (name, expect, about, read) in [
+        ("receipts-as-many", "accepted", "As many as one letter says.", ids(256)),
+        ("receipts-too-many", "malformed", "One more.", ids(257)),
+        ("receipts-of-nothing", "malformed", "None.", ids(0)),
+        ("receipts-twice", "malformed", "One twice.", vec![id(1), id(2), id(1)]),
+    ] {
+        scenario(name, expect, about, Body::Receipts(letter::Receipts { read }));
+    }
+    for (name, expect, about, target, emoji) in [
+        ("reaction-taken-back", "accepted", "None any more.", Some(aimed()), String::new()),
+        ("reaction-as-long", "accepted", "As long as a reaction may be.", Some(aimed()), "👍".repeat(16)),
+        ("reaction-too-long", "malformed", "Longer.", Some(aimed()), "👍".repeat(17)),
+        ("reaction-of-two-lines", "malformed", "It stands on one line.", Some(aimed()), "a\u{2028}b".to_owned()),
+        ("reaction-that-controls", "malformed", "It can be seen.", Some(aimed()), "\u{1b}[2J".to_owned()),
+        ("reaction-to-nothing", "malformed", "A reaction to no message.", None, "👍".to_owned()),
+        ("reaction-to-nobody", "malformed", "To a message of no account.", Some(astray()), "👍".to_owned()),
+    ] {
+        scenario(name, expect, about, Body::Reaction(letter::Reaction { target, emoji }));
+    }
+    let unpinned = letter::Pin { target: Some(aimed()), pinned: false };
+    scenario("pin-taken-off", "accepted", "Pinned no more.", Body::Pin(unpinned));
+    scenario("pin-nothing", "malformed", "A pin without a message.", Body::Pin(letter::Pin::default()));
+
+    let shown = || letter::Profile { version: 2, name: "Zoë".to_owned(), status: String::new() };
+    for (name, expect, about, profile) in [
+        ("profile-without-status", "accepted", "Nothing is said.", shown()),
+        ("profile-version-zero", "malformed", "Versions count from 1.", letter::Profile { version: 0, ..shown() }),
+        ("profile-version-endless", "malformed", "And end.", letter::Profile { version: 1 << 62, ..shown() }),
+        ("profile-without-name", "bad-name", "Nobody.", letter::Profile { name: String::new(), ..shown() }),
+        (
+            "profile-status-as-long",
+            "accepted",
+            "As much as one says.",
+            letter::Profile { status: "s".repeat(512), ..shown() },
+        ),
+        ("profile-status-too-long", "malformed", "More.", letter::Profile { status: "s".repeat(513), ..shown() }),
+    ] {
+        scenario(name, expect, about, Body::Profile(profile));
+    }
 }

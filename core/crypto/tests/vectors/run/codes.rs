@@ -129,7 +129,7 @@ pub(crate) fn content(error: &ContentError) -> &'static str {
         ContentError::Text(TextError::TooManyRanges { .. }) => "too-many-ranges",
         ContentError::Text(TextError::EmptyRange) => "empty-range",
         ContentError::Text(TextError::RangeBeyondEnd) => "range-beyond-end",
-        ContentError::Text(TextError::BadMeaning(error)) => decode(error),
+        ContentError::Text(TextError::BadPart(error)) => decode(error),
         ContentError::Resend(ResendError::Nothing) => "nothing-named",
         ContentError::Resend(ResendError::TooManyRanges { .. }) => "too-many-ranges",
         ContentError::Resend(ResendError::TooManyHashes { .. }) => "too-many-hashes",

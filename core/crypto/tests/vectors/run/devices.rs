@@ -3,7 +3,8 @@
 use sotto_crypto::certificate::Certificate;
 use sotto_crypto::kem::KemPrivateKey;
 use sotto_crypto::letter::{
-    Channel, Ciphertext, Content, Counters, Letter, OwnDeviceSync, SyncedState, UnverifiedLetter, binding as bind,
+    Channel, Ciphertext, Content, Counters, Letter, OwnDeviceSync, SyncedState, Target, Text, UnverifiedLetter,
+    binding as bind,
 };
 use sotto_crypto::manifest::{Device, DeviceKind, Head, History, Known, Predecessor, VerifiedManifest, open_entry};
 use sotto_crypto::olm::OlmMessage;
@@ -255,7 +256,27 @@ pub(crate) fn content(vector: &Vector) -> Outcome {
     let content = Content::decode(&shared(vector, "content"), channel).map_err(|error| codes::content(&error))?;
     let answers = Answers::default();
     Ok(match content {
-        Content::Text(text) => answers.text("body", "text").text("ranges", text.ranges.len()).text("text", text.body).0,
+        Content::Text(text) => text_of(answers.text("body", "text"), text).0,
+        Content::Edit { message_id, text } => {
+            text_of(answers.text("body", "edit").hex("message_id", message_id), text).0
+        }
+        Content::Delete(ids) => {
+            ids.iter().fold(answers.text("body", "delete"), |answers, id| answers.hex("message_id", id)).0
+        }
+        Content::Reaction { target, emoji } => {
+            target_of(answers.text("body", "reaction"), &target).text("emoji", emoji.unwrap_or_default()).0
+        }
+        Content::Pin { target, pinned } => {
+            target_of(answers.text("body", "pin"), &target).text("pinned", u8::from(pinned)).0
+        }
+        Content::Nudge => answers.text("body", "nudge").0,
+        Content::Profile(profile) => {
+            let answers = answers.text("body", "profile").text("version", profile.version);
+            answers.text("name", profile.name).text("status", profile.status).0
+        }
+        Content::Receipts(ids) => {
+            ids.iter().fold(answers.text("body", "receipts"), |answers, id| answers.hex("message_id", id)).0
+        }
         Content::Confirmation => answers.text("body", "confirmation").0,
         Content::ResendRequest(request) => {
             let answers = ranges(answers.text("body", "resend-request"), "counters", &request.counters);
@@ -302,6 +323,16 @@ pub(crate) fn content(vector: &Vector) -> Outcome {
         }
         Content::Unknown { fallback } => answers.text("body", "unknown").text("fallback", fallback).0,
     })
+}
+
+fn text_of(answers: Answers, text: Text) -> Answers {
+    let answers = answers.text("ranges", text.ranges.len()).text("text", text.body);
+    let answers = text.reply_to.iter().fold(answers, target_of);
+    if text.forwarded { answers.text("forwarded", 1) } else { answers }
+}
+
+fn target_of(answers: Answers, target: &Target) -> Answers {
+    answers.hex("target_author", target.author).hex("target", target.message_id)
 }
 
 fn ranges(answers: Answers, name: &str, ranges: &[Counters]) -> Answers {

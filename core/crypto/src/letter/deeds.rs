@@ -1,0 +1,142 @@
+//! What is done to messages that were said: said otherwise, taken back, felt about, pinned, read (`docs/protocol.md` section 6, "Deeds").
+//!
+//! An edit and a deletion name the message alone: its author is whoever sends the letter, and nobody else's can be meant. A reaction and a
+//! pin name the author as well. Not here: what becomes of the message, and which of two deeds counts (the engine).
+
+use sotto_protocol::decode::DecodeError;
+use sotto_protocol::limits::{DELETED_MAX, REACTION_BYTES_MAX, RECEIPTS_MAX, STATUS_BYTES_MAX};
+use sotto_protocol::{AccountId, Bytes, MessageId, letter};
+
+use super::content::{ContentError, check_name};
+use super::text::Text;
+
+/// A profile's version is lower: whoever counts goes on from any that is accepted.
+const VERSIONS_END: u64 = 1 << 62;
+
+/// A message of a conversation, by who said it and its id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Target {
+    /// Who said it.
+    pub author: AccountId,
+    /// Its id.
+    pub message_id: MessageId,
+}
+
+/// What somebody wants to be seen as.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// From 1: of two the higher counts.
+    pub version: u64,
+    /// What they call themselves.
+    pub name: String,
+    /// What they say of themselves; may be empty.
+    pub status: String,
+}
+
+impl Target {
+    pub(super) fn to_message(self) -> letter::Target {
+        letter::Target { author: self.author.into(), message_id: self.message_id.into() }
+    }
+
+    pub(super) fn from_message(message: &letter::Target) -> Result<Self, DecodeError> {
+        Ok(Self {
+            author: AccountId::try_from(&*message.author)?,
+            message_id: MessageId::try_from(&*message.message_id)?,
+        })
+    }
+
+    pub(super) fn required(message: Option<&letter::Target>) -> Result<Self, DecodeError> {
+        Self::from_message(message.ok_or(DecodeError::Missing { what: "target" })?)
+    }
+}
+
+impl Profile {
+    pub(super) fn to_message(&self) -> Result<letter::Profile, ContentError> {
+        self.check()?;
+        Ok(letter::Profile { version: self.version, name: self.name.clone(), status: self.status.clone() })
+    }
+
+    pub(super) fn from_message(message: letter::Profile) -> Result<Self, ContentError> {
+        let profile = Self { version: message.version, name: message.name, status: message.status };
+        profile.check()?;
+        Ok(profile)
+    }
+
+    fn check(&self) -> Result<(), ContentError> {
+        if self.version == 0 {
+            return Err(DecodeError::Missing { what: "version" }.into());
+        }
+        if self.version >= VERSIONS_END {
+            return Err(DecodeError::Malformed.into());
+        }
+        check_name(&self.name)?;
+        match self.status.len() {
+            length if length > STATUS_BYTES_MAX => {
+                Err(DecodeError::TooLong { length, length_max: STATUS_BYTES_MAX }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An edit's text says nothing of what stays as it was.
+pub(super) fn edit_to(message_id: MessageId, text: &Text) -> Result<letter::Edit, ContentError> {
+    Ok(letter::Edit { message_id: message_id.into(), text: Some(check_edit(text)?.to_message()?) })
+}
+
+pub(super) fn edit_from(message: letter::Edit) -> Result<(MessageId, Text), ContentError> {
+    let text = Text::from_message(message.text.ok_or(DecodeError::Missing { what: "text" })?)?;
+    check_edit(&text)?;
+    Ok((MessageId::try_from(&*message.message_id).map_err(ContentError::Malformed)?, text))
+}
+
+fn check_edit(text: &Text) -> Result<&Text, ContentError> {
+    if text.reply_to.is_none() && !text.forwarded { Ok(text) } else { Err(DecodeError::Malformed.into()) }
+}
+
+/// A reaction is seen, on one line. What is not a picture is a short word; who shows it decides how.
+pub(super) fn check_emoji(emoji: &str) -> Result<&str, DecodeError> {
+    if emoji.len() > REACTION_BYTES_MAX {
+        return Err(DecodeError::TooLong { length: emoji.len(), length_max: REACTION_BYTES_MAX });
+    }
+    let is_on_one_line = !emoji.chars().any(|letter| letter.is_control() || letter.is_whitespace());
+    if is_on_one_line { Ok(emoji) } else { Err(DecodeError::Malformed) }
+}
+
+pub(super) fn deleted(ids: &[Bytes]) -> Result<Vec<MessageId>, DecodeError> {
+    some_ids(ids, DELETED_MAX)
+}
+
+pub(super) fn read(ids: &[Bytes]) -> Result<Vec<MessageId>, DecodeError> {
+    some_ids(ids, RECEIPTS_MAX)
+}
+
+pub(super) fn deleted_to(ids: &[MessageId]) -> Result<Vec<Bytes>, DecodeError> {
+    ids_to(ids, DELETED_MAX)
+}
+
+pub(super) fn read_to(ids: &[MessageId]) -> Result<Vec<Bytes>, DecodeError> {
+    ids_to(ids, RECEIPTS_MAX)
+}
+
+fn some_ids(ids: &[Bytes], count_max: usize) -> Result<Vec<MessageId>, DecodeError> {
+    let ids = ids.iter().map(|id| MessageId::try_from(&**id)).collect::<Result<Vec<_>, _>>()?;
+    check_ids(&ids, count_max)?;
+    Ok(ids)
+}
+
+fn ids_to(ids: &[MessageId], count_max: usize) -> Result<Vec<Bytes>, DecodeError> {
+    check_ids(ids, count_max)?;
+    Ok(ids.iter().map(|id| Bytes::from(*id)).collect())
+}
+
+fn check_ids(ids: &[MessageId], count_max: usize) -> Result<(), DecodeError> {
+    let is_known_before = |(place, id): (usize, &MessageId)| ids[..place].contains(id);
+    if ids.is_empty() {
+        return Err(DecodeError::Missing { what: "message id" });
+    }
+    if ids.len() > count_max {
+        return Err(DecodeError::TooLong { length: ids.len(), length_max: count_max });
+    }
+    if ids.iter().enumerate().any(is_known_before) { Err(DecodeError::Malformed) } else { Ok(()) }
+}
