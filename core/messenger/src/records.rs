@@ -2,6 +2,8 @@
 
 use sotto_protocol::{AccountId, ConversationId, DeviceId, MessageId, RelayAddress, Timestamp};
 
+pub use sotto_crypto::letter::{Meaning, Range, Style};
+
 pub use crate::contact::{ContactState, Trust};
 
 /// This account and device.
@@ -93,8 +95,53 @@ pub struct Message {
     pub kind: Kind,
     /// What to show.
     pub text: String,
+    /// How stretches of it look, who is meant by them, and where they lead; counted in Unicode scalar values.
+    pub ranges: Vec<Range>,
+    /// What it answers.
+    pub reply_to: Option<Quote>,
+    /// Whether these are words that somebody said elsewhere.
+    pub is_forwarded: bool,
     /// How far it is.
     pub state: MessageState,
+}
+
+/// A message that another one answers: by reference, so that nothing of it stays when it goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Quote {
+    /// Who said it.
+    pub author: AccountId,
+    /// The same on all devices.
+    pub id: MessageId,
+    /// What it says here, if it is here.
+    pub here: Option<Quoted>,
+}
+
+/// What a quoted message says here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Quoted {
+    /// Its local number.
+    pub number: i64,
+    /// What it is.
+    pub kind: Kind,
+    /// What to show.
+    pub text: String,
+}
+
+/// A text to be said.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NewText {
+    /// The words.
+    pub body: String,
+    /// How stretches of them look, who is meant by them, and where they lead; counted in Unicode scalar values.
+    pub ranges: Vec<Range>,
+    /// Local number of the message that it answers.
+    pub reply_to: Option<i64>,
+}
+
+impl<T: Into<String>> From<T> for NewText {
+    fn from(body: T) -> Self {
+        Self { body: body.into(), ranges: Vec::new(), reply_to: None }
+    }
 }
 
 /// What a message is.

@@ -1,5 +1,7 @@
 //! Texts: words with ranges that style them, count in Unicode scalar values, and never reach past the end.
 
+use std::fmt;
+
 use sotto_protocol::decode::DecodeError;
 use sotto_protocol::letter;
 pub use sotto_protocol::letter::Style;
@@ -56,7 +58,7 @@ pub struct Text {
 }
 
 /// A stretch of a text.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Range {
     /// First Unicode scalar value.
     pub start: u32,
@@ -77,6 +79,18 @@ pub enum Meaning {
     Link(String),
     /// Something of the future: shown as plain text.
     Unknown,
+}
+
+/// Says which it is, and nothing of what it holds.
+impl fmt::Debug for Meaning {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Style(style) => style.as_str_name(),
+            Self::Mention(_) => "Mention",
+            Self::Link(_) => "Link",
+            Self::Unknown => "Unknown",
+        })
+    }
 }
 
 impl Text {

@@ -1,16 +1,18 @@
 //! Reading what was said: pages of a conversation and of the chat list, in the order of an index.
 
 use rusqlite::{Row, params};
-use sotto_protocol::{AccountId, ConversationId, MessageId, Timestamp};
+use sotto_crypto::letter::{Channel, Content, Target};
+use sotto_protocol::{AccountId, Bytes, ConversationId, MessageId, Timestamp};
 
 use super::{ConversationRow, MessageRow, SELF};
 use crate::contact::ContactRow;
-use crate::records::{Conversation, Kind, Message, MessageState};
+use crate::records::{Conversation, Kind, Message, MessageState, Quote, Quoted, Range};
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError};
 
 const MESSAGE_COLUMNS: &str = "message.id, conversation.conversation, contact.account, message.message_id, message.sent_at, message.received_at, \
-                               message.kind, message.text, message.state, message.failure, message.cause, coalesce(message.arrival, message.id), message.position";
+                               message.kind, message.text, message.state, message.failure, message.cause, coalesce(message.arrival, message.id), message.position, \
+                               message.content";
 const MESSAGE_TABLES: &str = "message JOIN conversation ON conversation.id = message.conversation LEFT JOIN contact ON contact.id = message.sender";
 
 fn read_message(own: AccountId) -> impl Fn(&Row<'_>) -> rusqlite::Result<Result<Message, StoreError>> {
@@ -20,6 +22,7 @@ fn read_message(own: AccountId) -> impl Fn(&Row<'_>) -> rusqlite::Result<Result<
         let (cause, arrival): (Option<i64>, i64) = (row.get(10)?, row.get(11)?);
         let (number, conversation, message_id) = (row.get(0)?, row.get(1)?, row.get(3)?);
         let (sent_at, received_at, text, position) = (row.get(4)?, row.get(5)?, row.get(7)?, row.get(12)?);
+        let (ranges, reply_to, is_forwarded) = besides_words(row.get(13)?);
         let parse = || {
             Ok(Message {
                 number,
@@ -32,11 +35,53 @@ fn read_message(own: AccountId) -> impl Fn(&Row<'_>) -> rusqlite::Result<Result<
                 received_at: timestamp(received_at),
                 kind: Kind::from_codes(kind, cause)?,
                 text,
+                ranges,
+                reply_to: reply_to.map(|Target { author, message_id }| Quote { author, id: message_id, here: None }),
+                is_forwarded,
                 state: MessageState::from_code(state, failure)?,
             })
         };
         Ok(parse())
     }
+}
+
+/// What a text says besides its words. What is shown of anything else is its words alone.
+fn besides_words(content: Vec<u8>) -> (Vec<Range>, Option<Target>, bool) {
+    match Content::decode(&Bytes::from(content), Channel::Own) {
+        Ok(Content::Text(text)) => (text.ranges, text.reply_to, text.forwarded),
+        _ => (Vec::new(), None, false),
+    }
+}
+
+const QUOTED: &str = "SELECT message.id, message.kind, message.cause, message.text FROM message JOIN conversation ON conversation.id = message.conversation
+     WHERE conversation.conversation = ?1 AND message.sender = iif(?2 = ?3, 0, (SELECT id FROM contact WHERE account = ?2)) AND message.message_id = ?4";
+
+/// Looks up what messages answer.
+fn look_up_quotes(view: &impl Query, own: &AccountId, messages: &mut [Message]) -> Result<(), StoreError> {
+    for message in messages {
+        let Some(quote) = &mut message.reply_to else { continue };
+        let named = params![message.conversation.as_ref(), quote.author.as_ref(), own.as_ref(), quote.id.as_ref()];
+        let found = view.one(QUOTED, named, |row| {
+            Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<i64>>(2)?, row.get(3)?))
+        })?;
+        if let Some((number, kind, cause, text)) = found {
+            quote.here = Some(Quoted { number, kind: Kind::from_codes(kind, cause)?, text });
+        }
+    }
+    Ok(())
+}
+
+/// Messages by a query for them.
+fn messages(
+    view: &impl Query,
+    own: &AccountId,
+    sql: &str,
+    named: impl rusqlite::Params,
+) -> Result<Vec<Message>, StoreError> {
+    let rows = view.all(sql, named, read_message(*own))?;
+    let mut messages = rows.into_iter().collect::<Result<Vec<_>, _>>()?;
+    look_up_quotes(view, own, &mut messages)?;
+    Ok(messages)
 }
 
 /// The newest messages of a conversation before a position, oldest first.
@@ -48,8 +93,7 @@ pub(crate) fn page(
     limit: u32,
 ) -> Result<Vec<Message>, StoreError> {
     let before = before.unwrap_or(i64::MAX);
-    let rows = view.all(&page_query(), params![conversation.0, before, limit], read_message(*own))?;
-    let mut messages = rows.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut messages = messages(view, own, &page_query(), params![conversation.0, before, limit])?;
     messages.reverse();
     Ok(messages)
 }
@@ -64,7 +108,7 @@ fn page_query() -> String {
 /// One message by its row.
 pub(crate) fn message(view: &impl Query, own: &AccountId, row: MessageRow) -> Result<Option<Message>, StoreError> {
     let sql = format!("SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.id = ?1");
-    view.one(&sql, [row.0], read_message(*own))?.transpose()
+    Ok(messages(view, own, &sql, [row.0])?.pop())
 }
 
 /// Messages that arrived after a row, oldest first: for those who print what comes in.
@@ -74,7 +118,7 @@ pub(crate) fn received_after(
     after: i64,
     limit: u32,
 ) -> Result<Vec<Message>, StoreError> {
-    view.all(&received_after_query(), params![after, limit], read_message(*own))?.into_iter().collect()
+    messages(view, own, &received_after_query(), params![after, limit])
 }
 
 /// Those that came in order, and those that came late into their places.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sotto_crypto::letter::{Content, Text};
+use sotto_crypto::letter::{Content, Target, Text};
 use sotto_protocol::limits::TEXT_BYTES_MAX;
-use sotto_protocol::{AccountId, MessageId, Timestamp};
+use sotto_protocol::{AccountId, ConversationId, MessageId, Timestamp};
 
 use super::Messenger;
 use super::contacts::known_contact;
@@ -13,7 +13,7 @@ use crate::conversation::{self, Arrivals, ConversationRow, MessageRow, NewMessag
 use crate::engine::{Engine, Event};
 use crate::error::{Error, InputError};
 use crate::outbox::{self, NewLetter, Says};
-use crate::records::{Conversation, Kind, Message, MessageState};
+use crate::records::{Conversation, Kind, Meaning, Message, MessageState, NewText};
 use crate::store::{Query, StoreError, Tx};
 
 impl Messenger {
@@ -21,18 +21,45 @@ impl Messenger {
     ///
     /// # Errors
     /// [`InputError`]; [`Error::DeviceReplaced`]; [`Error::Store`] when nothing could be stored.
-    pub async fn send_text(&self, to: AccountId, text: String) -> Result<Message, Error> {
-        if text.is_empty() {
-            return Err(InputError::Empty { what: "the text" }.into());
-        }
-        if text.len() > TEXT_BYTES_MAX {
-            return Err(InputError::TooLong { what: "the text", bytes_max: TEXT_BYTES_MAX }.into());
-        }
+    pub async fn send_text(&self, to: AccountId, text: impl Into<NewText>) -> Result<Message, Error> {
+        let text = text.into();
+        check_words(&text.body)?;
+        self.say(move |engine, tx| {
+            let reply_to = text.reply_to.map(|number| target(engine, tx, &to, number)).transpose()?;
+            let text = Text { body: text.body, ranges: text.ranges, reply_to, forwarded: false };
+            store_text(engine, tx, &to, text)
+        })
+        .await
+    }
+
+    /// Says to somebody what was said elsewhere, and that it was: not by whom, nor who was meant in it.
+    ///
+    /// # Errors
+    /// As [`Self::send_text`]; [`InputError::NotFound`] where there is no such message, and [`InputError::WrongState`] where it has no words.
+    pub async fn forward(&self, number: i64, to: AccountId) -> Result<Message, Error> {
+        self.say(move |engine, tx| {
+            let message = conversation::message(tx, &engine.own().account, MessageRow(number))?;
+            let message = message.ok_or(InputError::NotFound { what: "message" })?;
+            if message.kind != Kind::Text {
+                return Err(InputError::WrongState { what: "has no words" }.into());
+            }
+            let ranges = message.ranges.into_iter().filter(|range| !matches!(range.meaning, Meaning::Mention(_)));
+            let text = Text { body: message.text, ranges: ranges.collect(), reply_to: None, forwarded: true };
+            store_text(engine, tx, &to, text)
+        })
+        .await
+    }
+
+    /// One transaction that says something, and then it leaves.
+    async fn say(
+        &self,
+        work: impl FnOnce(&Engine, &mut Tx<'_>) -> Result<Message, Error> + Send + 'static,
+    ) -> Result<Message, Error> {
         self.refuse_if_replaced()?;
-        let sent = self.engine().write(move |engine, tx| store_text(engine, tx, &to, &text)).await?;
+        let said = self.engine().write(work).await?;
         self.engine().wake_couriers();
         self.engine().tell(Event::MessagesChanged);
-        Ok(sent)
+        Ok(said)
     }
 
     /// A page of the chat list: the conversations that moved last, before the place of the last one of the page above.
@@ -139,8 +166,31 @@ fn conversation_with(engine: &Engine, view: &impl Query, with: &AccountId) -> Re
     Ok(conversation::with_contact(view, contact.row)?)
 }
 
-/// One transaction: the message, its conversation, a letter per device, our own other ones included.
-fn store_text(engine: &Engine, tx: &mut Tx<'_>, to: &AccountId, text: &str) -> Result<Message, Error> {
+fn check_words(words: &str) -> Result<(), InputError> {
+    match words.len() {
+        0 => Err(InputError::Empty { what: "the text" }),
+        length if length > TEXT_BYTES_MAX => Err(InputError::TooLong { what: "the text", bytes_max: TEXT_BYTES_MAX }),
+        _ => Ok(()),
+    }
+}
+
+/// A message of the conversation with somebody, as it is named there.
+fn target(engine: &Engine, view: &impl Query, with: &AccountId, number: i64) -> Result<Target, Error> {
+    let own = &engine.own().account;
+    let message = conversation::message(view, own, MessageRow(number))?;
+    let message = message.filter(|message| message.conversation == ConversationId::between(own, with));
+    let message = message.ok_or(InputError::NotFound { what: "message" })?;
+    match message.kind {
+        Kind::Text | Kind::Unknown => Ok(Target { author: message.sender, message_id: message.id }),
+        // What stands there is named so on this device alone.
+        Kind::Unopened(_) | Kind::Missing(_) | Kind::KeyChange(_) => {
+            Err(InputError::WrongState { what: "is no message" }.into())
+        }
+    }
+}
+
+/// The message, its conversation, a letter per device, our own other ones included.
+fn store_text(engine: &Engine, tx: &mut Tx<'_>, to: &AccountId, text: Text) -> Result<Message, Error> {
     let own = &engine.own();
     let now = engine.network_now();
     let contact = if *to == own.account { None } else { Some(sendable(tx, to)?) };
@@ -148,7 +198,8 @@ fn store_text(engine: &Engine, tx: &mut Tx<'_>, to: &AccountId, text: &str) -> R
         Some(contact) => ConversationRow(contact::conversation(tx, &own.account, contact)?),
         None => conversation::note_to_self(tx, &own.account)?,
     };
-    let content = Content::Text(Text::plain(text)).encode().map_err(|_| InputError::OutOfRange { what: "the text" })?;
+    let words = text.body.clone();
+    let content = Content::Text(text).encode().map_err(|_| InputError::OutOfRange { what: "a range of the text" })?;
     let message_id = MessageId::from_bytes(engine.chance().bytes());
     let sent_at = conversation::said_at(tx, conversation, now)?;
     let new = NewMessage {
@@ -158,7 +209,7 @@ fn store_text(engine: &Engine, tx: &mut Tx<'_>, to: &AccountId, text: &str) -> R
         sent_at,
         received_at: now,
         kind: Kind::Text,
-        text,
+        text: &words,
         content: &content,
         // The note to self has arrived.
         state: if contact.is_some() { MessageState::Queued } else { MessageState::Sent },

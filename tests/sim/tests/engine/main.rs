@@ -51,6 +51,7 @@ mod sessions;
 mod synced;
 mod syncing;
 mod tampering;
+mod texts;
 mod three_devices;
 mod trouble;
 mod trust;
