@@ -151,7 +151,7 @@ class Conversation:
         [first, second] = await self.alice.messages(self.bob_id, None, 100)
         states = self.sotto.MessageState
         assert (first.state, second.state) == (states.DELIVERED, states.RECEIVED), (first, second)
-        [older] = await self.alice.messages(self.bob_id, second.number, 100)
+        [older] = await self.alice.messages(self.bob_id, second.position, 100)
         assert older.id == first.id
 
     async def errors_carry_a_code_and_whether_to_try_again(self):
