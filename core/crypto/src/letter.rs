@@ -6,7 +6,8 @@
 //!
 //! - `letter/binding.rs`: the binding
 //! - `letter/content.rs`: what a letter says, and on which channel it may; `letter/text.rs`: texts and their ranges;
-//!   `letter/deeds.rs`: what is done to messages;//!   `letter/resend.rs`: what is to be sent again, and what will not be; `letter/sync.rs`: what devices of one account tell each other
+//!   `letter/deeds.rs`: what is done to messages;
+//!   `letter/resend.rs`: what is to be sent again, and what will not be; `letter/sync.rs`: what devices of one account tell each other
 
 mod binding;
 mod content;

@@ -6,7 +6,7 @@
 use prost::encoding::{DecodeContext, decode_key, skip_field};
 use sotto_protocol::decode::{self, DecodeError};
 use sotto_protocol::letter::content::Body;
-use sotto_protocol::limits::{CHAIN_ENTRY_BYTES_MAX, SEALED_BYTES_MAX, TEXT_BYTES_MAX};
+use sotto_protocol::limits::{CHAIN_ENTRY_BYTES_MAX, DELETED_MAX, RECEIPTS_MAX, SEALED_BYTES_MAX, TEXT_BYTES_MAX};
 use sotto_protocol::{AccountId, Bytes, ChainId, Message, MessageId, RelayAddress, identity, letter, name};
 
 use super::deeds::{self, Profile, Target};
@@ -196,7 +196,7 @@ impl Content {
             Self::Text(text) => (String::new(), Some(Body::Text(text.to_message()?))),
             Self::Edit { message_id, text } => (String::new(), Some(Body::Edit(deeds::edit_to(*message_id, text)?))),
             Self::Delete(ids) => {
-                (String::new(), Some(Body::Delete(letter::Delete { message_ids: deeds::deleted_to(ids)? })))
+                (String::new(), Some(Body::Delete(letter::Delete { message_ids: deeds::ids_to(ids, DELETED_MAX)? })))
             }
             Self::Reaction { target, emoji } => {
                 let emoji = deeds::check_emoji(emoji.as_deref().unwrap_or_default())?.to_owned();
@@ -209,7 +209,7 @@ impl Content {
             Self::Nudge => (String::new(), Some(Body::Nudge(letter::Nudge {}))),
             Self::Profile(profile) => (String::new(), Some(Body::Profile(profile.to_message()?))),
             Self::Receipts(ids) => {
-                (String::new(), Some(Body::Receipts(letter::Receipts { read: deeds::read_to(ids)? })))
+                (String::new(), Some(Body::Receipts(letter::Receipts { read: deeds::ids_to(ids, RECEIPTS_MAX)? })))
             }
             Self::Confirmation => (String::new(), Some(Body::Confirmation(letter::Confirmation {}))),
             Self::ResendRequest(request) => (String::new(), Some(Body::ResendRequest(request.to_message()?))),
@@ -286,7 +286,7 @@ impl Content {
                 let (message_id, text) = deeds::edit_from(edit)?;
                 Self::Edit { message_id, text }
             }
-            Body::Delete(delete) => Self::Delete(deeds::deleted(&delete.message_ids)?),
+            Body::Delete(delete) => Self::Delete(deeds::ids(&delete.message_ids, DELETED_MAX)?),
             Body::Reaction(reaction) => Self::Reaction {
                 target: Target::required(reaction.target.as_ref())?,
                 emoji: Some(deeds::check_emoji(&reaction.emoji)?.to_owned()).filter(|emoji| !emoji.is_empty()),
@@ -294,7 +294,7 @@ impl Content {
             Body::Pin(pin) => Self::Pin { target: Target::required(pin.target.as_ref())?, pinned: pin.pinned },
             Body::Nudge(_) => Self::Nudge,
             Body::Profile(profile) => Self::Profile(Profile::from_message(profile)?),
-            Body::Receipts(receipts) => Self::Receipts(deeds::read(&receipts.read)?),
+            Body::Receipts(receipts) => Self::Receipts(deeds::ids(&receipts.read, RECEIPTS_MAX)?),
             Body::Confirmation(_) => Self::Confirmation,
             Body::ResendRequest(request) => Self::ResendRequest(ResendRequest::from_message(&request)??),
             Body::GivenUp(given_up) => Self::GivenUp(GivenUp::from_message(&given_up)??),

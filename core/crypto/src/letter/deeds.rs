@@ -3,15 +3,15 @@
 //! An edit and a deletion name the message alone: its author is whoever sends the letter, and nobody else's can be meant. A reaction and a
 //! pin name the author as well. Not here: what becomes of the message, and which of two deeds counts (the engine).
 
+use std::collections::BTreeSet;
+
 use sotto_protocol::decode::DecodeError;
-use sotto_protocol::limits::{DELETED_MAX, REACTION_BYTES_MAX, RECEIPTS_MAX, STATUS_BYTES_MAX};
+use sotto_protocol::limits::{REACTION_BYTES_MAX, STATUS_BYTES_MAX};
 use sotto_protocol::{AccountId, Bytes, MessageId, letter};
 
 use super::content::{ContentError, check_name};
+use super::sync::VERSIONS_END;
 use super::text::Text;
-
-/// A profile's version is lower: whoever counts goes on from any that is accepted.
-const VERSIONS_END: u64 = 1 << 62;
 
 /// A message of a conversation, by who said it and its id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -103,40 +103,25 @@ pub(super) fn check_emoji(emoji: &str) -> Result<&str, DecodeError> {
     if is_on_one_line { Ok(emoji) } else { Err(DecodeError::Malformed) }
 }
 
-pub(super) fn deleted(ids: &[Bytes]) -> Result<Vec<MessageId>, DecodeError> {
-    some_ids(ids, DELETED_MAX)
-}
-
-pub(super) fn read(ids: &[Bytes]) -> Result<Vec<MessageId>, DecodeError> {
-    some_ids(ids, RECEIPTS_MAX)
-}
-
-pub(super) fn deleted_to(ids: &[MessageId]) -> Result<Vec<Bytes>, DecodeError> {
-    ids_to(ids, DELETED_MAX)
-}
-
-pub(super) fn read_to(ids: &[MessageId]) -> Result<Vec<Bytes>, DecodeError> {
-    ids_to(ids, RECEIPTS_MAX)
-}
-
-fn some_ids(ids: &[Bytes], count_max: usize) -> Result<Vec<MessageId>, DecodeError> {
+/// Ids of messages: some, no more than so many, and none twice.
+pub(super) fn ids(ids: &[Bytes], count_max: usize) -> Result<Vec<MessageId>, DecodeError> {
     let ids = ids.iter().map(|id| MessageId::try_from(&**id)).collect::<Result<Vec<_>, _>>()?;
     check_ids(&ids, count_max)?;
     Ok(ids)
 }
 
-fn ids_to(ids: &[MessageId], count_max: usize) -> Result<Vec<Bytes>, DecodeError> {
+pub(super) fn ids_to(ids: &[MessageId], count_max: usize) -> Result<Vec<Bytes>, DecodeError> {
     check_ids(ids, count_max)?;
     Ok(ids.iter().map(|id| Bytes::from(*id)).collect())
 }
 
 fn check_ids(ids: &[MessageId], count_max: usize) -> Result<(), DecodeError> {
-    let is_known_before = |(place, id): (usize, &MessageId)| ids[..place].contains(id);
     if ids.is_empty() {
         return Err(DecodeError::Missing { what: "message id" });
     }
     if ids.len() > count_max {
         return Err(DecodeError::TooLong { length: ids.len(), length_max: count_max });
     }
-    if ids.iter().enumerate().any(is_known_before) { Err(DecodeError::Malformed) } else { Ok(()) }
+    let apart: BTreeSet<_> = ids.iter().collect();
+    if apart.len() == ids.len() { Ok(()) } else { Err(DecodeError::Malformed) }
 }

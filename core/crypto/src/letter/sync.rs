@@ -14,7 +14,7 @@ use super::content::{Card, ContentError, check_manifest, check_name};
 use crate::secret::PairSecret;
 
 /// No version is as high: whoever counts goes on from any that is accepted.
-const VERSIONS_END: u64 = 1 << 62;
+pub(super) const VERSIONS_END: u64 = 1 << 62;
 
 /// See the file's story.
 #[derive(Clone, PartialEq, Eq)]

@@ -109,10 +109,7 @@ pub(super) fn place(tx: &Tx<'_>, new: &NewMessage<'_>) -> Result<Place, StoreErr
         return Ok(Place { position: Position(by_time), is_last: true, ordinal });
     }
     let behind = if ordinal == 0 { None } else { tx.one(BEHIND, of_line, |row| row.get::<_, i64>(0))? };
-    let mut position = within(by_time, behind, before);
-    while is_taken(tx, new.conversation, position)? {
-        position = position.saturating_add(1);
-    }
+    let position = free(tx, new.conversation, within(by_time, behind, before))?;
     Ok(Place { position: Position(position), is_last: position > last, ordinal })
 }
 
@@ -126,9 +123,17 @@ fn within(by_time: i64, behind: Option<i64>, before: Option<i64>) -> i64 {
     }
 }
 
-fn is_taken(tx: &Tx<'_>, conversation: ConversationRow, position: i64) -> Result<bool, StoreError> {
-    let sql = "SELECT 1 FROM message WHERE conversation = ?1 AND position = ?2";
-    Ok(tx.one(sql, params![conversation.0, position], |_| Ok(()))?.is_some())
+/// A position that no message has: the one meant, or else the first behind all of its millisecond. Two at one position would be one to whoever
+/// reads page by page.
+fn free(tx: &Tx<'_>, conversation: ConversationRow, mut position: i64) -> Result<i64, StoreError> {
+    let taken = "SELECT 1 FROM message WHERE conversation = ?1 AND position = ?2";
+    let last = "SELECT max(position) FROM message WHERE conversation = ?1 AND position >= ?2 AND position <= ?2 | ?3";
+    while tx.one(taken, params![conversation.0, position], |_| Ok(()))?.is_some() {
+        let of_time = params![conversation.0, position, (1_i64 << TIE_BITS) - 1];
+        let last = tx.one(last, of_time, |row| row.get::<_, Option<i64>>(0))?.flatten();
+        position = last.unwrap_or(position).saturating_add(1);
+    }
+    Ok(position)
 }
 
 /// The time of what is said here now: behind all that is here, but for what a wild clock has dated.
@@ -219,4 +224,25 @@ pub(crate) fn goes_on(
         tx.execute("UPDATE conversation SET ordinal = ?2 WHERE id = ?1", params![conversation.0, ordinal])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{STEP, within};
+
+    #[test]
+    fn a_message_stands_by_its_time_as_far_as_its_line_leaves_it_there() {
+        for (by_time, behind, before, position) in [
+            (50, None, None, 50),
+            (50, Some(40), Some(60), 50),
+            (30, Some(40), Some(60), 50),
+            (60, Some(40), Some(60), 50),
+            (40, Some(40), None, 40 + STEP),
+            (60, None, Some(60), 60 - STEP),
+            (50, Some(40), None, 50),
+            (50, None, Some(60), 50),
+        ] {
+            assert_eq!(within(by_time, behind, before), position, "{by_time} between {behind:?} and {before:?}");
+        }
+    }
 }

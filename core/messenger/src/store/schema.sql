@@ -364,7 +364,7 @@ CREATE TABLE message (
     arrival      INTEGER,                     -- when it came late into its place: as which number; null: as its own
     position     INTEGER NOT NULL,            -- order in the conversation: when it was said, and what tells two of one time apart
     line         INTEGER NOT NULL DEFAULT 0,  -- peer_device.line of whoever said it; 0: said here, or nobody did
-    ordinal      INTEGER NOT NULL DEFAULT 0   -- where it stands in that line; 0: where it came
+    ordinal      INTEGER NOT NULL DEFAULT 0   -- where it stands in that line; 0: where its date puts it
 ) STRICT;
 CREATE UNIQUE INDEX message_once ON message (conversation, sender, message_id);
 CREATE INDEX message_arrival ON message (arrival) WHERE arrival IS NOT NULL;

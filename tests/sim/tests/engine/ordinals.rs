@@ -115,6 +115,41 @@ async fn what_a_wild_clock_has_dated_years_ahead_stands_no_later_than_it_came() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_messages_of_one_time_and_alike_ids_are_both_found_page_by_page() {
+    let (world, relay, alice, bob) = World::contacts(1269).await;
+    let tablet = world.second_device(&alice).await.unwrap();
+    rest(&world, &[&tablet, &alice, &bob]).await;
+    world.network.set_down(&relay, true);
+    for (person, text, last) in [(&alice, "one", "01"), (&tablet, "other", "02")] {
+        let said = person.say("bob", text).await.unwrap();
+        let same = format!("sent_at = {}, message_id = x'{}{last}'", 1_779_990_000_000_u64, "07".repeat(15));
+        person.database().change(&format!("UPDATE outbox SET {same} WHERE message = {}", said.number));
+    }
+    world.network.set_down(&relay, false);
+    world.wait(Duration::from_secs(2 * 86_400)).await;
+    rest(&world, &[&alice, &tablet, &bob]).await;
+    let (contact, mut before, mut found) = (bob.contact("alice").await.unwrap().id, None, Vec::new());
+    while let Some(message) = bob.messenger.messages(contact, before, 1).await.unwrap().pop() {
+        before = Some(message.position);
+        found.extend((message.kind == Kind::Text).then_some(message.text));
+    }
+    found.sort();
+    assert_eq!(found, ["one", "other"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_dated_long_ago_stands_before_nothing_of_long_ago() {
+    let (world, _, alice, bob) = World::contacts(1270).await;
+    bob.say("alice", "of old").await.unwrap();
+    rest(&world, &[&bob, &alice]).await;
+    let [alice, bob] = world.switched_off([alice, bob], Duration::from_secs(80 * 24 * 3600)).await.unwrap();
+    alice.say("bob", "dated 1970").await.unwrap();
+    alice.database().change("UPDATE outbox SET sent_at = 1 WHERE state = 0 AND message IS NOT NULL");
+    rest(&world, &[&alice, &bob]).await;
+    assert_eq!(bob.transcript("alice").await.unwrap(), ["of old", "dated 1970"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_said_while_a_clock_was_years_ahead_leaves_with_a_date_of_now() {
     let (world, relay, alice, bob) = World::contacts(1267).await;
     world.network.set_down(&relay, true);

@@ -2,7 +2,9 @@
 
 use sotto_core::records::{Meaning, Message, NewText, Range, Style};
 use sotto_core::{Error, InputError};
-use sotto_sim::{Person, World};
+use sotto_crypto::letter::{Content, Target};
+use sotto_protocol::MessageId;
+use sotto_sim::{HeldPost, Person, World};
 
 use crate::rebirth::rest;
 
@@ -75,19 +77,43 @@ async fn an_answer_shows_what_it_answers_whoever_said_it() {
 #[tokio::test(start_paused = true)]
 async fn what_an_answer_answers_is_shown_when_it_comes_and_by_reference() {
     let (world, _, alice, bob) = World::contacts(1503).await;
-    alice.say("bob", "first").await.unwrap();
-    rest(&world, &[&alice, &bob]).await;
-    let said = last(&alice, "bob").await;
-    bob.database().change("UPDATE conversation SET last_message = NULL; DELETE FROM message WHERE text = 'first'");
+    let post = HeldPost::begin(&world.network);
+    let first = alice.say("bob", "first").await.unwrap();
+    alice.catch_up().await.unwrap();
+    let held = post.take();
+    post.end(&world.network);
     let bobs = alice.contact("bob").await.unwrap().id;
-    let text = NewText { reply_to: Some(said.number), ..NewText::from("second") };
     alice.clock.tick();
-    alice.messenger.send_text(bobs, text).await.unwrap();
+    let answer = NewText { reply_to: Some(first.number), ..NewText::from("second") };
+    alice.messenger.send_text(bobs, answer).await.unwrap();
+    alice.catch_up().await.unwrap();
     let carried =
         alice.database().number("SELECT count(*) FROM message WHERE instr(content, CAST('first' AS BLOB)) > 0");
     assert_eq!(carried, 1, "its words stand in the message that says them alone");
-    rest(&world, &[&alice, &bob]).await;
+    bob.catch_up().await.unwrap();
     assert_eq!(quoted(&bob, "alice").await, None);
+    for letter in &held {
+        assert!(world.network.put(letter).await);
+    }
+    bob.catch_up().await.unwrap();
+    assert_eq!(quoted(&bob, "alice").await.as_deref(), Some("first"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deed_that_is_not_done_yet_is_shown_and_kept_and_holds_up_nothing() {
+    let (world, _, alice, bob) = World::contacts(1506).await;
+    let message_id = MessageId::from_bytes([3; 16]);
+    let target = Target { author: bob.messenger.account().await.unwrap().id, message_id };
+    let reaction = Content::Reaction { target, emoji: Some("+".to_owned()) }.encode().ok().unwrap();
+    let bytes: String = reaction.iter().map(|byte| format!("{byte:02x}")).collect();
+    alice.database().change(&format!(
+        "INSERT INTO outbox (peer_device, content, message_id, state, sent_at) SELECT id, x'{bytes}', randomblob(16), 0, 1 FROM peer_device"
+    ));
+    alice.say("bob", "behind it").await.unwrap();
+    rest(&world, &[&alice, &bob]).await;
+    let kept = format!("SELECT count(*) FROM message WHERE kind = 2 AND content = x'{bytes}'");
+    assert_eq!(bob.database().number(&kept), 1);
+    assert_eq!(last(&bob, "alice").await.text, "behind it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,6 +157,9 @@ async fn what_is_forwarded_says_so_and_neither_whose_it_is_nor_who_was_meant() {
         bobs.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     );
     assert_eq!(carol.database().number(&names), 0);
+    alice.database().change(&format!("UPDATE message SET kind = 4, cause = 1 WHERE id = {number}"));
+    let wordless = alice.messenger.forward(number, carols).await;
+    assert!(matches!(wordless, Err(Error::Input(InputError::WrongState { .. }))), "{wordless:?}");
     let nothing = alice.messenger.forward(i64::MAX, carols).await;
     assert!(matches!(nothing, Err(Error::Input(InputError::NotFound { .. }))), "{nothing:?}");
 }
