@@ -89,6 +89,8 @@ impl<'a> Output<'a> {
             Kind::KeyChange(KeyChange::NewEpoch) => {
                 "(keys have changed: they have named the devices of their account anew)".to_owned()
             }
+            Kind::Deleted => "(taken back)".to_owned(),
+            Kind::Nudge => "(a nudge)".to_owned(),
         };
         let object = json!({
             "id": message.id.to_string(),
@@ -222,6 +224,8 @@ const fn kind_name(kind: Kind) -> &'static str {
         Kind::Unopened(_) => "unopened",
         Kind::Missing(_) => "missing",
         Kind::KeyChange(_) => "key_change",
+        Kind::Deleted => "deleted",
+        Kind::Nudge => "nudge",
     }
 }
 

@@ -245,6 +245,10 @@ mirror! {
         DeviceAdded = records::Kind::KeyChange(records::KeyChange::DeviceAdded),
         /// No message: their root key has named their devices anew.
         NewEpoch = records::Kind::KeyChange(records::KeyChange::NewEpoch),
+        /// Its author took it back, for everyone: nothing of it is left.
+        Deleted = records::Kind::Deleted,
+        /// Look here: no words.
+        Nudge = records::Kind::Nudge,
     }
 }
 

@@ -22,7 +22,7 @@ pub use binding::binding;
 pub use content::{Card, Channel, Content, ContentError};
 pub use deeds::{Profile, Target};
 pub use resend::{Ciphertext, Counters, GivenUp, ResendError, ResendRequest};
-pub use sync::{OwnDeviceSync, SyncedContact, SyncedState};
+pub use sync::{OwnDeviceSync, Progress, Setting, SyncedContact, SyncedState};
 pub use text::{Meaning, Range, Style, Text, TextError};
 
 use sotto_protocol::decode::{self, DecodeError};

@@ -2,13 +2,16 @@
 //!
 //! A message is one row, unique by (conversation, sender, message id); its state moves forward only. A conversation row holds what a
 //! chat list shows, so that a list page reads no message table.
-//! - `codes`: how states and kinds are stored; `pages`: reading what was said; `order`: where a message stands
+//! - `codes`: how states and kinds are stored; `pages`: reading what was said; `order`: where a message stands; `deeds`: what is done to it;
+//!   `reading`: what was read
 //!
 //! Not here: what leaves and arrives (`outbox`, `receive.rs`).
 
 mod codes;
+pub(crate) mod deeds;
 mod order;
 mod pages;
+pub(crate) mod reading;
 
 use rusqlite::params;
 use sotto_protocol::{AccountId, ConversationId, MessageId, Timestamp};
@@ -18,8 +21,9 @@ use crate::records::{Failure, KeyChange, Kind, MessageState};
 use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError, Tx};
 
+use deeds::{Awaited, Named};
 pub(crate) use order::{Order, goes_on, said_at, said_here, said_on_copy, set_right};
-pub(crate) use pages::{list, message, newest, page, received_after, with_contact};
+pub(crate) use pages::{history, list, message, newest, page, pinned, received_after, with_contact};
 
 /// Row of a message.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -47,23 +51,41 @@ pub(crate) struct NewMessage<'a> {
     pub(crate) order: Order,
 }
 
+impl NewMessage<'_> {
+    /// What others say is unread; that their keys have changed is not said by them.
+    fn is_unread(&self) -> bool {
+        self.state == MessageState::Received && !matches!(self.kind, Kind::KeyChange(_))
+    }
+
+    const fn named(&self) -> Named {
+        Named { sender: self.sender, message_id: self.message_id }
+    }
+}
+
 /// A message that was stored.
 #[derive(Clone, Copy)]
 pub(crate) struct Stored {
     pub(crate) row: MessageRow,
     /// It stands behind all others.
     pub(crate) is_last: bool,
+    /// To be counted.
+    pub(crate) is_unread: bool,
 }
 
-/// Stores a message, where it belongs (`order`); `None` when it is there already.
+/// Stores a message, where it belongs (`order`), as what was done to it already leaves it (`deeds`); `None` when it is there already, or is
+/// not to be seen.
 pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewMessage<'_>) -> Result<Option<Stored>, StoreError> {
     let sender = new.sender.map_or(SELF, |contact| contact.0);
+    let awaited = deeds::awaits(tx, new.conversation, sender, &new.message_id)?;
+    if awaited == Awaited::Hidden {
+        return Ok(None);
+    }
     // A number is never given again, and stands for one arrival: whoever reads what came since one misses nothing.
     let number = newest(tx)? + 1;
     let place = order::place(tx, new)?;
     let inserted = tx.execute(
-        "INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause, position, line, ordinal)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING",
+        "INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, cause, position, line, ordinal, unread)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT DO NOTHING",
         params![
             number,
             new.conversation.0,
@@ -79,36 +101,61 @@ pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewMessage<'_>) -> Result<Option<Sto
             place.position.0,
             new.order.line.0,
             stored(place.ordinal),
+            new.is_unread() && awaited == Awaited::Nothing,
         ],
     )?;
-    Ok((inserted > 0).then_some(Stored { row: MessageRow(number), is_last: place.is_last }))
+    if inserted == 0 {
+        return Ok(None);
+    }
+    let row = MessageRow(number);
+    let mut is_unread = new.is_unread();
+    if awaited == Awaited::Changed {
+        deeds::arrived(tx, row, new.conversation, &new.named(), new.received_at)?;
+        let sql = "UPDATE message SET unread = ?2 WHERE id = ?1 AND kind != ?3";
+        is_unread &= tx.execute(sql, params![row.0, is_unread, Kind::Deleted.code()])? > 0;
+    }
+    Ok(Some(Stored { row, is_last: place.is_last, is_unread }))
 }
 
 /// Makes a message of one that could not be opened, and puts it where it belongs; unless it is there already: then that one goes.
 pub(crate) fn take_place(tx: &mut Tx<'_>, row: MessageRow, new: &NewMessage<'_>) -> Result<bool, StoreError> {
+    let sender = new.sender.map_or(SELF, |contact| contact.0);
+    let awaited = deeds::awaits(tx, new.conversation, sender, &new.message_id)?;
     let number = newest(tx)? + 1;
     let place = order::place(tx, new)?;
-    let changed = tx.execute(
-        "UPDATE OR IGNORE message SET message_id = ?2, sent_at = ?3, received_at = ?4, kind = ?5, text = ?6, content = ?7, cause = ?8, arrival = ?9,
-             position = ?10, line = ?11, ordinal = ?12 WHERE id = ?1",
-        params![
-            row.0,
-            new.message_id.as_ref(),
-            ms(new.sent_at),
-            ms(new.received_at),
-            new.kind.code(),
-            new.text,
-            new.content,
-            new.kind.cause(),
-            number,
-            place.position.0,
-            new.order.line.0,
-            stored(place.ordinal),
-        ],
-    )?;
+    let changed = match awaited {
+        Awaited::Hidden => 0,
+        Awaited::Nothing | Awaited::Changed => tx.execute(
+            "UPDATE OR IGNORE message SET message_id = ?2, sent_at = ?3, received_at = ?4, kind = ?5, text = ?6, content = ?7, cause = ?8, arrival = ?9,
+                 position = ?10, line = ?11, ordinal = ?12 WHERE id = ?1",
+            params![
+                row.0,
+                new.message_id.as_ref(),
+                ms(new.sent_at),
+                ms(new.received_at),
+                new.kind.code(),
+                new.text,
+                new.content,
+                new.kind.cause(),
+                number,
+                place.position.0,
+                new.order.line.0,
+                stored(place.ordinal),
+            ],
+        )?,
+    };
     if changed == 0 {
         remove(tx, row)?;
         return Ok(false);
+    }
+    // Whoever has seen the place has not seen what stands there now.
+    tx.execute(
+        "UPDATE conversation SET unread = unread + 1 WHERE id = ?1 AND (SELECT unread FROM message WHERE id = ?2) = 0",
+        [new.conversation.0, row.0],
+    )?;
+    tx.execute("UPDATE message SET unread = 1 WHERE id = ?1", [row.0])?;
+    if awaited == Awaited::Changed {
+        deeds::arrived(tx, row, new.conversation, &new.named(), new.received_at)?;
     }
     look_up_last(tx, new.conversation)?;
     note_last_number(tx, number)?;
@@ -127,18 +174,18 @@ pub(crate) fn remove(tx: &mut Tx<'_>, row: MessageRow) -> Result<(), StoreError>
     let conversation: Option<i64> =
         tx.one("SELECT conversation FROM message WHERE id = ?1", [row.0], |row| row.get(0))?;
     let Some(conversation) = conversation else { return Ok(()) };
+    tx.execute(
+        "UPDATE conversation SET unread = max(0, unread - (SELECT unread FROM message WHERE id = ?2)) WHERE id = ?1",
+        [conversation, row.0],
+    )?;
     tx.execute("DELETE FROM message WHERE id = ?1", [row.0])?;
     note_last_number(tx, number)?;
-    look_up_last(tx, ConversationRow(conversation))?;
-    tx.execute(
-        "UPDATE conversation SET unread = max(0, unread - (?2 > read_up_to)) WHERE id = ?1",
-        params![conversation, row.0],
-    )?;
-    Ok(())
+    look_up_last(tx, ConversationRow(conversation))
 }
 
 fn look_up_last(tx: &mut Tx<'_>, conversation: ConversationRow) -> Result<(), StoreError> {
-    let sql = "UPDATE conversation SET last_message = (SELECT id FROM message WHERE conversation = ?1 ORDER BY position DESC LIMIT 1)
+    let sql = "UPDATE conversation SET last_message = (SELECT id FROM message WHERE conversation = ?1 AND position IS NOT NULL
+                   ORDER BY position DESC LIMIT 1)
                WHERE id = ?1";
     tx.execute(sql, [conversation.0]).map(drop)
 }
@@ -235,13 +282,4 @@ pub(crate) fn note_to_self(tx: &mut Tx<'_>, own: &AccountId) -> Result<Conversat
             Ok(ConversationRow(tx.insert("INSERT INTO conversation (conversation) VALUES (?1)", [id.as_ref()])?))
         }
     }
-}
-
-/// Everything up to the newest message is read.
-pub(crate) fn mark_read(tx: &mut Tx<'_>, conversation: ConversationRow) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE conversation SET read_up_to = coalesce(last_message, 0), unread = 0 WHERE id = ?1",
-        [conversation.0],
-    )?;
-    Ok(())
 }

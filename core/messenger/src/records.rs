@@ -55,6 +55,8 @@ pub struct Conversation {
     pub unread: u32,
     /// Text of the last message.
     pub preview: Option<String>,
+    /// What that is.
+    pub preview_kind: Option<Kind>,
     /// Whether we wrote that.
     pub preview_is_own: bool,
 }
@@ -101,6 +103,14 @@ pub struct Message {
     pub reply_to: Option<Quote>,
     /// Whether these are words that somebody said elsewhere.
     pub is_forwarded: bool,
+    /// When its author last said it otherwise, as they dated that.
+    pub edited_at: Option<Timestamp>,
+    /// What is felt about it: one reaction of each person, in the order in which they were given.
+    pub reactions: Vec<Reaction>,
+    /// Whether it is kept where both find it.
+    pub is_pinned: bool,
+    /// Whether it was not read yet; of what others have said.
+    pub is_unread: bool,
     /// How far it is.
     pub state: MessageState,
 }
@@ -125,6 +135,28 @@ pub struct Quoted {
     pub kind: Kind,
     /// What to show.
     pub text: String,
+}
+
+/// What somebody feels about a message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reaction {
+    /// Who.
+    pub author: AccountId,
+    /// What: an emoji, or a short word.
+    pub emoji: String,
+    /// As they dated it.
+    pub at: Timestamp,
+}
+
+/// What a message said at some time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Version {
+    /// What was shown.
+    pub text: String,
+    /// How stretches of it looked, who was meant by them, and where they led.
+    pub ranges: Vec<Range>,
+    /// When it was said so, as its author dated it.
+    pub said_at: Timestamp,
 }
 
 /// A text to be said.
@@ -157,6 +189,10 @@ pub enum Kind {
     Missing(Missing),
     /// No message: what it is encrypted for is other keys from here on.
     KeyChange(KeyChange),
+    /// Its author took it back, for everyone: nothing of it is left.
+    Deleted,
+    /// Look here: no words.
+    Nudge,
 }
 
 /// Why a contact's keys are others.

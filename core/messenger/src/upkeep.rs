@@ -11,6 +11,7 @@ use sotto_crypto::letter::Content;
 use sotto_protocol::limits::RETENTION;
 use sotto_protocol::{MessageId, Timestamp};
 
+use crate::conversation::deeds;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::outbox::backoff::Backoff;
@@ -146,6 +147,7 @@ fn forget_what_is_over(engine: &Engine, tx: &mut Tx<'_>, sure_now: Timestamp) ->
     handshake::forget_old_invites(tx, sure_now)?;
     handshake::forget_old_aliases(tx, sure_now)?;
     receive::expire_waiting(tx, sure_now)?;
+    deeds::expire(tx, sure_now)?;
     own::forget_left(tx, &engine.own(), sure_now)?;
     peer::forget_departed(tx, sure_now)?;
     outbox::again::forget_relays(tx)?;

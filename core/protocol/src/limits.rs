@@ -96,6 +96,10 @@ pub const TEXT_BYTES_MAX: usize = 64 * 1024;
 pub const DELETED_MAX: usize = 64;
 /// Messages that one letter says were read: what comes in a busy hour. A long absence is told by several.
 pub const RECEIPTS_MAX: usize = 256;
+/// Messages whose states one device of an account tells another of in one letter: as for receipts.
+pub const STATES_MAX: usize = 256;
+/// What is set for a conversation, a draft above all: a text, what it answers and how it looks.
+pub const SETTING_BYTES_MAX: usize = 64 * 1024 + 4 * 1024;
 /// A reaction, in bytes of UTF-8: the longest emoji there are take half of it.
 pub const REACTION_BYTES_MAX: usize = 64;
 /// What somebody says of themselves, in bytes of UTF-8.

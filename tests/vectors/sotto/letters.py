@@ -9,6 +9,7 @@ from .wire import check_name, exactly, fields, labelled, message, require, sha25
 
 TEXT_MAX, RANGES_MAX, LINK_MAX = 64 * 1024, 1_000, 2_048
 DELETED_MAX, RECEIPTS_MAX, REACTION_MAX, STATUS_MAX = 64, 256, 64, 512
+STATES_MAX, SETTING_MAX = 256, 68 * 1024
 RESEND_MAX, EARLIER_MAX, COUNTER_MAX = 64, 4, 2**62 - 1
 
 HEAD = {1: ("epoch", "uint"), 2: ("version", "uint"), 3: ("hash", "bytes")}
@@ -66,6 +67,14 @@ SYNCED_CONTACT = {
     9: ("pair_usable", "uint"),
     10: ("pair_version", "uint"),
 }
+OWN_DEVICE_SYNC = {
+    1: ("said", SAID),
+    2: ("contact", SYNCED_CONTACT),
+    3: ("hidden", {1: ("account", "bytes"), 2: ("targets", [TARGET])}),
+    4: ("read", {1: ("account", "bytes"), 2: ("message_ids", ["bytes"])}),
+    5: ("states", {1: ("account", "bytes"), 2: ("states", [{1: ("message_id", "bytes"), 2: ("progress", "uint")}])}),
+    6: ("setting", {1: ("account", "bytes"), 2: ("key", "uint"), 3: ("version", "uint"), 4: ("value", "bytes")}),
+}
 CONTENT = {
     1: ("fallback", "string"),
     10: ("text", TEXT),
@@ -85,7 +94,7 @@ CONTENT = {
     73: ("card_change", {1: ("card", CARD)}),
     74: ("pair_change", {1: ("pair_secret", "bytes"), 2: ("epoch", "uint"), 3: ("before", "bytes")}),
     75: ("pair_changed", {1: ("pair", "bytes")}),
-    43: ("own_device_sync", {1: ("said", SAID), 2: ("contact", SYNCED_CONTACT)}),
+    43: ("own_device_sync", OWN_DEVICE_SYNC),
 }
 CHANNELS = {
     "text": ("contact", "own"),
@@ -325,7 +334,41 @@ def check_own_device_sync(sync):
         exactly(32, sync["said"]["account"])
         require(sync["said"]["content"], "malformed")
         return [("body", "said"), ("account", sync["said"]["account"]), ("content", sync["said"]["content"])]
+    for name in ("hidden", "read", "states", "setting"):
+        if sync[name] is not None:
+            return [("body", name), ("account", sync[name]["account"])] + SYNCS[name](sync[name])
     return [("body", "own-device-sync")]
+
+
+def check_hidden(hidden):
+    exactly(32, hidden["account"])
+    require(1 <= len(hidden["targets"]) <= DELETED_MAX, "malformed")
+    answer = [pair for target in hidden["targets"] for pair in check_target(target)]
+    named = [(target["author"], target["message_id"]) for target in hidden["targets"]]
+    require(len(set(named)) == len(named), "malformed")
+    return answer
+
+
+def check_read(read):
+    exactly(32, read["account"])
+    return check_ids(read["message_ids"], RECEIPTS_MAX)
+
+
+def check_states(states):
+    exactly(32, states["account"])
+    check_ids([state["message_id"] for state in states["states"]], STATES_MAX)
+    known = [state for state in states["states"] if 1 <= state["progress"] <= 5]
+    return [("state", f"{state['message_id'].hex()} {state['progress']}") for state in known]
+
+
+def check_setting(setting):
+    require(len(setting["account"]) in (0, 32), "malformed")
+    require(1 <= setting["version"] < 1 << 62, "malformed")
+    require(len(setting["value"]) <= SETTING_MAX, "malformed")
+    return [("key", setting["key"]), ("version", setting["version"]), ("value", setting["value"])]
+
+
+SYNCS = {"hidden": check_hidden, "read": check_read, "states": check_states, "setting": check_setting}
 
 
 def check_synced_contact(contact):

@@ -116,6 +116,11 @@ pub(super) fn ids_to(ids: &[MessageId], count_max: usize) -> Result<Vec<Bytes>, 
 }
 
 fn check_ids(ids: &[MessageId], count_max: usize) -> Result<(), DecodeError> {
+    check_apart(ids, count_max)
+}
+
+/// Some messages, no more than so many, and none twice.
+pub(super) fn check_apart<T: Ord>(ids: &[T], count_max: usize) -> Result<(), DecodeError> {
     if ids.is_empty() {
         return Err(DecodeError::Missing { what: "message id" });
     }

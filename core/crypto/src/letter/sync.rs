@@ -1,5 +1,5 @@
-//! What the devices of one account tell each other (`docs/protocol.md` section 6, "Own devices"): what was said on one of them, and what
-//! became of a contact.
+//! What the devices of one account tell each other (`docs/protocol.md` section 6, "Own devices"): what was said on one of them, what
+//! became of a contact, what was read, how far messages are, and what is set.
 //!
 //! Whatever one device does to a contact is told whole, with a version: the devices need not hear of every change, nor in one order, to
 //! agree in the end. Not here: when it is told, and what a device does with it (the engine).
@@ -7,10 +7,11 @@
 use std::cmp::Ordering;
 
 use sotto_protocol::decode::DecodeError;
-use sotto_protocol::limits::SEALED_BYTES_MAX;
-use sotto_protocol::{AccountId, Bytes, DeviceId, letter};
+use sotto_protocol::limits::{DELETED_MAX, RECEIPTS_MAX, SEALED_BYTES_MAX, SETTING_BYTES_MAX, STATES_MAX};
+use sotto_protocol::{AccountId, Bytes, DeviceId, MessageId, letter};
 
 use super::content::{Card, ContentError, check_manifest, check_name};
+use super::deeds::{self, Target};
 use crate::secret::PairSecret;
 
 /// No version is as high: whoever counts goes on from any that is accepted.
@@ -28,8 +29,132 @@ pub enum OwnDeviceSync {
     },
     /// What a contact is.
     Contact(Box<SyncedContact>),
+    /// Messages that are not to be seen any more: at least one.
+    Hidden {
+        /// With whom the conversation is; this account for the note to self.
+        account: AccountId,
+        /// Which.
+        targets: Vec<Target>,
+    },
+    /// Messages of a contact's that were read: at least one.
+    Read {
+        /// Whose.
+        account: AccountId,
+        /// Which.
+        message_ids: Vec<MessageId>,
+    },
+    /// How far messages are that were said on the device that tells it: at least one.
+    States {
+        /// To whom.
+        account: AccountId,
+        /// Which, and how far.
+        states: Vec<(MessageId, Progress)>,
+    },
+    /// What is set for a conversation, or for all.
+    Setting(Setting),
     /// Something of the future, which this code cannot do.
     Unknown,
+}
+
+/// How far a message is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// A relay took it for a device of its recipient.
+    Sent,
+    /// A device of its recipient has it.
+    Delivered,
+    /// It was read.
+    Read,
+    /// Its time was over before it could be delivered.
+    Expired,
+    /// Its recipient was removed before.
+    Removed,
+}
+
+/// One thing that the devices of an account set.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// With whom the conversation is that it is for, this account for the note to self; `None`: for the account.
+    pub account: Option<AccountId>,
+    /// What is set; keys that are not known are kept.
+    pub key: u32,
+    /// From 1: of two the higher counts, and of one that of the device with the higher id.
+    pub version: u64,
+    /// To what; empty: as if nobody had set it.
+    pub value: Bytes,
+}
+
+impl Progress {
+    const fn to_message(self) -> letter::Progress {
+        match self {
+            Self::Sent => letter::Progress::Sent,
+            Self::Delivered => letter::Progress::Delivered,
+            Self::Read => letter::Progress::Read,
+            Self::Expired => letter::Progress::Expired,
+            Self::Removed => letter::Progress::Removed,
+        }
+    }
+
+    /// `None`: of the future.
+    fn from_message(progress: i32) -> Option<Self> {
+        match letter::Progress::try_from(progress) {
+            Ok(letter::Progress::Sent) => Some(Self::Sent),
+            Ok(letter::Progress::Delivered) => Some(Self::Delivered),
+            Ok(letter::Progress::Read) => Some(Self::Read),
+            Ok(letter::Progress::Expired) => Some(Self::Expired),
+            Ok(letter::Progress::Removed) => Some(Self::Removed),
+            Ok(letter::Progress::Unspecified) | Err(_) => None,
+        }
+    }
+}
+
+impl Setting {
+    fn check(&self) -> Result<(), DecodeError> {
+        match self.value.len() {
+            _ if self.version == 0 => Err(DecodeError::Missing { what: "version" }),
+            _ if self.version >= VERSIONS_END => Err(DecodeError::Malformed),
+            length if length > SETTING_BYTES_MAX => Err(DecodeError::TooLong { length, length_max: SETTING_BYTES_MAX }),
+            _ => Ok(()),
+        }
+    }
+
+    fn to_message(&self) -> Result<letter::Setting, DecodeError> {
+        self.check()?;
+        Ok(letter::Setting {
+            account: self.account.map_or_else(Bytes::new, Bytes::from),
+            key: self.key,
+            version: self.version,
+            value: self.value.clone(),
+        })
+    }
+
+    fn from_message(message: letter::Setting) -> Result<Self, DecodeError> {
+        let account = match &*message.account {
+            [] => None,
+            account => Some(AccountId::try_from(account)?),
+        };
+        let setting = Self { account, key: message.key, version: message.version, value: message.value };
+        setting.check()?;
+        Ok(setting)
+    }
+}
+
+fn states_from(states: &[letter::State]) -> Result<Vec<(MessageId, Progress)>, DecodeError> {
+    let ids: Vec<Bytes> = states.iter().map(|state| state.message_id.clone()).collect();
+    let ids = deeds::ids(&ids, STATES_MAX)?;
+    // One of the future is not told of here: what is known of that message stays.
+    let known = |(id, state): (MessageId, &letter::State)| Some((id, Progress::from_message(state.progress)?));
+    Ok(ids.into_iter().zip(states).filter_map(known).collect())
+}
+
+fn states_to(states: &[(MessageId, Progress)]) -> Result<Vec<letter::State>, DecodeError> {
+    let ids: Vec<MessageId> = states.iter().map(|(id, _)| *id).collect();
+    let ids = deeds::ids_to(&ids, STATES_MAX)?;
+    let state = |(message_id, (_, progress)): (Bytes, &(MessageId, Progress))| letter::State {
+        message_id,
+        progress: progress.to_message().into(),
+    };
+    Ok(ids.into_iter().zip(states).map(state).collect())
 }
 
 /// All that the devices of an account share of a contact.
@@ -141,6 +266,19 @@ impl OwnDeviceSync {
                 What::Said(letter::Said { account: (*account).into(), content: content.clone() })
             }
             Self::Contact(contact) => What::Contact(contact.to_message()?),
+            Self::Hidden { account, targets } => {
+                deeds::check_apart(targets, DELETED_MAX)?;
+                let targets = targets.iter().map(|target| target.to_message()).collect();
+                What::Hidden(letter::Hidden { account: (*account).into(), targets })
+            }
+            Self::Read { account, message_ids } => What::Read(letter::Read {
+                account: (*account).into(),
+                message_ids: deeds::ids_to(message_ids, RECEIPTS_MAX)?,
+            }),
+            Self::States { account, states } => {
+                What::States(letter::States { account: (*account).into(), states: states_to(states)? })
+            }
+            Self::Setting(setting) => What::Setting(setting.to_message()?),
             Self::Unknown => return Err(ContentError::BodyCount { count: 0 }),
         };
         Ok(letter::OwnDeviceSync { what: Some(what) })
@@ -160,6 +298,19 @@ impl OwnDeviceSync {
                 },
             },
             Some(What::Contact(contact)) => Self::Contact(Box::new(SyncedContact::from_message(contact)?)),
+            Some(What::Hidden(hidden)) => {
+                let targets = hidden.targets.iter().map(Target::from_message).collect::<Result<Vec<_>, _>>()?;
+                deeds::check_apart(&targets, DELETED_MAX)?;
+                Self::Hidden { account: AccountId::try_from(&*hidden.account)?, targets }
+            }
+            Some(What::Read(read)) => Self::Read {
+                account: AccountId::try_from(&*read.account)?,
+                message_ids: deeds::ids(&read.message_ids, RECEIPTS_MAX)?,
+            },
+            Some(What::States(states)) => {
+                Self::States { account: AccountId::try_from(&*states.account)?, states: states_from(&states.states)? }
+            }
+            Some(What::Setting(setting)) => Self::Setting(Setting::from_message(setting)?),
             None => Self::Unknown,
         })
     }

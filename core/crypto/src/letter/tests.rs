@@ -1,7 +1,7 @@
 //! What a letter and its content are accepted and refused for.
 
 use sotto_protocol::letter::content::Body;
-use sotto_protocol::limits::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
+use sotto_protocol::limits::{NAME_BYTES_MAX, SETTING_BYTES_MAX, TEXT_BYTES_MAX};
 use sotto_protocol::{AccountId, ChainId, DeviceId, identity};
 
 use super::*;
@@ -190,9 +190,10 @@ fn synced(person: &Person) -> SyncedContact {
     }
 }
 
-fn one_of_each(person: &Person) -> [Content; 17] {
+fn one_of_each(person: &Person) -> [Content; 21] {
     let (name, manifest) = ("Zoë".to_owned(), person.manifest(1, None).bytes().clone());
-    let (message_id, ids) = (MessageId::from_bytes([2; 16]), vec![MessageId::from_bytes([3; 16])]);
+    let (message_id, ids) =
+        (MessageId::from_bytes([2; 16]), vec![MessageId::from_bytes([3; 16]), MessageId::from_bytes([4; 16])]);
     let target = Target { author: person.account(), message_id };
     [
         Content::Text(Text { reply_to: Some(target), forwarded: true, ..Text::plain("words") }),
@@ -202,7 +203,7 @@ fn one_of_each(person: &Person) -> [Content; 17] {
         Content::Pin { target, pinned: true },
         Content::Nudge,
         Content::Profile(Profile { version: 1, name: name.clone(), status: "here".to_owned() }),
-        Content::Receipts(ids),
+        Content::Receipts(ids.clone()),
         Content::Confirmation,
         Content::PairReady,
         Content::PairChange {
@@ -225,14 +226,39 @@ fn one_of_each(person: &Person) -> [Content; 17] {
             content: Bytes::from_static(b"words"),
         }),
         Content::OwnDeviceSync(OwnDeviceSync::Contact(Box::new(synced(person)))),
+        Content::OwnDeviceSync(OwnDeviceSync::Hidden { account: person.account(), targets: vec![target] }),
+        Content::OwnDeviceSync(OwnDeviceSync::Read { account: person.account(), message_ids: ids.clone() }),
+        Content::OwnDeviceSync(OwnDeviceSync::States {
+            account: person.account(),
+            states: vec![(ids[0], Progress::Delivered), (ids[1], Progress::Expired)],
+        }),
+        Content::OwnDeviceSync(OwnDeviceSync::Setting(setting())),
     ]
+}
+
+fn setting() -> Setting {
+    Setting { account: None, key: 5, version: 1, value: Bytes::from_static(b"a draft") }
+}
+
+#[test]
+fn what_is_set_has_a_version_and_a_bound() {
+    let refused = |change: fn(&mut Setting)| {
+        let mut setting = setting();
+        change(&mut setting);
+        Content::OwnDeviceSync(OwnDeviceSync::Setting(setting)).encode().is_err()
+    };
+    assert!(!refused(|setting| setting.value = Bytes::new()));
+    assert!(!refused(|setting| setting.value = vec![1; SETTING_BYTES_MAX].into()));
+    assert!(refused(|setting| setting.value = vec![1; SETTING_BYTES_MAX + 1].into()));
+    assert!(refused(|setting| setting.version = 0));
+    assert!(refused(|setting| setting.version = 1 << 62));
 }
 
 #[test]
 fn each_content_is_legal_on_exactly_its_channels() {
     let person = Person::new(1);
     let everywhere = [Channel::Contact, Channel::Invite, Channel::Reply, Channel::Own];
-    let legal: [&[Channel]; 17] = [
+    let legal: [&[Channel]; 21] = [
         &[Channel::Contact, Channel::Own],
         &[Channel::Contact, Channel::Own],
         &[Channel::Contact, Channel::Own],
@@ -248,6 +274,10 @@ fn each_content_is_legal_on_exactly_its_channels() {
         &[Channel::Contact],
         &[Channel::Invite],
         &[Channel::Reply],
+        &[Channel::Own],
+        &[Channel::Own],
+        &[Channel::Own],
+        &[Channel::Own],
         &[Channel::Own],
         &[Channel::Own],
     ];

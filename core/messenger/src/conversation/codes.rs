@@ -3,6 +3,11 @@
 use crate::records::{Failure, KeyChange, Kind, MessageState, Missing, Unopened};
 use crate::store::StoreError;
 
+/// The kind of a row in which something is done to messages: it is not shown.
+pub(super) const DEED: i64 = 20;
+/// The same, for this account's devices alone.
+pub(super) const OWN_DEED: i64 = 21;
+
 impl MessageState {
     pub(crate) const fn code(self) -> i64 {
         match self {
@@ -55,12 +60,14 @@ impl Kind {
             Self::Unopened(_) => 3,
             Self::Missing(_) => 4,
             Self::KeyChange(_) => 5,
+            Self::Deleted => 6,
+            Self::Nudge => 7,
         }
     }
 
     pub(super) const fn cause(self) -> Option<i64> {
         match self {
-            Self::Text | Self::Unknown => None,
+            Self::Text | Self::Unknown | Self::Deleted | Self::Nudge => None,
             Self::Unopened(Unopened::SessionLost) | Self::Missing(Missing::GivenUp) => Some(1),
             Self::Unopened(Unopened::KeyGone) | Self::Missing(Missing::Unanswered) => Some(2),
             Self::Unopened(Unopened::TooFarAhead) | Self::Missing(Missing::Malformed) => Some(3),
@@ -85,6 +92,8 @@ impl Kind {
             (5, Some(1)) => Ok(Self::KeyChange(KeyChange::Replaced)),
             (5, Some(2)) => Ok(Self::KeyChange(KeyChange::DeviceAdded)),
             (5, Some(3)) => Ok(Self::KeyChange(KeyChange::NewEpoch)),
+            (6, _) => Ok(Self::Deleted),
+            (7, _) => Ok(Self::Nudge),
             _ => Err(StoreError::Corrupt),
         }
     }

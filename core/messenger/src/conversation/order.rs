@@ -26,7 +26,7 @@ const LATE_FOR: Duration = HEARD_OUT.saturating_mul(2);
 
 /// What is dated further ahead of our clocks counts as dated so far ahead: a wild clock would keep its words below everybody's. Two clocks
 /// that agree are no further apart (PROTOCOL G1).
-const AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
+pub(super) const AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Where a message stands in its conversation: milliseconds since the epoch, and below them what tells two of one millisecond apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -38,18 +38,18 @@ const TIE_BITS: u32 = 20;
 const STEP: i64 = 1 << 10;
 
 impl Position {
-    fn at(time: Timestamp, message_id: &MessageId) -> Self {
+    pub(super) fn at(time: Timestamp, message_id: &MessageId) -> Self {
         let [first, second, third, ..] = *message_id.as_bytes();
         let tie = i64::from(u32::from_be_bytes([0, first, second, third]) >> (24 - TIE_BITS));
         Self(Self::first_of(time).0 | tie)
     }
 
-    fn first_of(time: Timestamp) -> Self {
+    pub(super) fn first_of(time: Timestamp) -> Self {
         Self(ms(time).min(i64::MAX >> TIE_BITS) << TIE_BITS)
     }
 
     /// The first millisecond behind it.
-    fn next_time(self) -> Timestamp {
+    pub(super) fn next_time(self) -> Timestamp {
         timestamp((self.0 >> TIE_BITS).saturating_add(1))
     }
 }
@@ -167,16 +167,23 @@ pub(crate) fn set_right(tx: &mut Tx<'_>, latest: Timestamp) -> Result<(), StoreE
     let wild = tx.all(sql, [Position::first_of(end).0], |row| {
         Ok((row.get::<_, i64>(0)?, ConversationRow(row.get(1)?), MessageId::from_bytes(row.get(2)?)))
     })?;
+    super::deeds::set_right(tx, latest, Position::first_of(end))?;
     for (row, conversation, message_id) in wild {
         let last = last_within(tx, conversation, end)?;
         let time = last.map_or(latest, |last| latest.max(last.next_time()));
         let Position(position) = Position::at(time, &message_id);
         tx.execute("UPDATE message SET position = ?2 WHERE id = ?1", [row, position])?;
-        let left = "SELECT 1 FROM outbox WHERE message = ?1 AND counter IS NOT NULL LIMIT 1";
-        if tx.one(left, [row], |_| Ok(()))?.is_none() {
-            tx.execute("UPDATE message SET sent_at = ?2 WHERE id = ?1 AND sender = 0 AND line = 0", [row, ms(time)])?;
-            tx.execute("UPDATE outbox SET sent_at = ?2 WHERE message = ?1", [row, ms(time)])?;
-        }
+        say_at(tx, MessageRow(row), time)?;
+    }
+    Ok(())
+}
+
+/// What was said here and has not left says another time.
+pub(super) fn say_at(tx: &mut Tx<'_>, MessageRow(row): MessageRow, time: Timestamp) -> Result<(), StoreError> {
+    let left = "SELECT 1 FROM outbox WHERE message = ?1 AND counter IS NOT NULL LIMIT 1";
+    if tx.one(left, [row], |_| Ok(()))?.is_none() {
+        tx.execute("UPDATE message SET sent_at = ?2 WHERE id = ?1 AND sender = 0 AND line = 0", [row, ms(time)])?;
+        tx.execute("UPDATE outbox SET sent_at = ?2 WHERE message = ?1", [row, ms(time)])?;
     }
     Ok(())
 }

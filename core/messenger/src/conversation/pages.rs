@@ -4,27 +4,40 @@ use rusqlite::{Row, params};
 use sotto_crypto::letter::{Channel, Content, Target};
 use sotto_protocol::{AccountId, Bytes, ConversationId, MessageId, Timestamp};
 
+use super::deeds::edited;
 use super::{ConversationRow, MessageRow, SELF};
 use crate::contact::ContactRow;
-use crate::records::{Conversation, Kind, Message, MessageState, Quote, Quoted, Range};
+use crate::records::{Conversation, Kind, Message, MessageState, Quote, Quoted, Range, Reaction, Version};
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError};
 
 const MESSAGE_COLUMNS: &str = "message.id, conversation.conversation, contact.account, message.message_id, message.sent_at, message.received_at, \
                                message.kind, message.text, message.state, message.failure, message.cause, coalesce(message.arrival, message.id), message.position, \
-                               message.content";
-const MESSAGE_TABLES: &str = "message JOIN conversation ON conversation.id = message.conversation LEFT JOIN contact ON contact.id = message.sender";
+                               message.content, edit.content, edit.sent_at, message.reacted, message.pinned, message.unread";
+const MESSAGE_TABLES: &str = "message JOIN conversation ON conversation.id = message.conversation LEFT JOIN contact ON contact.id = message.sender \
+                              LEFT JOIN message AS edit ON edit.id = message.edit";
 
-fn read_message(own: AccountId) -> impl Fn(&Row<'_>) -> rusqlite::Result<Result<Message, StoreError>> {
+/// A message as its row says, and whether more is to be looked up of it.
+struct Read {
+    message: Message,
+    is_reacted: bool,
+}
+
+fn read_message(own: AccountId) -> impl Fn(&Row<'_>) -> rusqlite::Result<Result<Read, StoreError>> {
     move |row| {
         let sender: Option<[u8; 32]> = row.get(2)?;
         let (kind, state, failure): (i64, i64, Option<i64>) = (row.get(6)?, row.get(8)?, row.get(9)?);
         let (cause, arrival): (Option<i64>, i64) = (row.get(10)?, row.get(11)?);
         let (number, conversation, message_id) = (row.get(0)?, row.get(1)?, row.get(3)?);
         let (sent_at, received_at, text, position) = (row.get(4)?, row.get(5)?, row.get(7)?, row.get(12)?);
-        let (ranges, reply_to, is_forwarded) = besides_words(row.get(13)?);
+        let (mut ranges, reply_to, is_forwarded) = besides_words(row.get(13)?);
+        let (edit, edited_at): (Option<Vec<u8>>, Option<i64>) = (row.get(14)?, row.get(15)?);
+        let (is_reacted, is_pinned, is_unread) = (row.get(16)?, row.get(17)?, row.get(18)?);
+        if let Some(edit) = edit.and_then(edited) {
+            ranges = edit.ranges;
+        }
         let parse = || {
-            Ok(Message {
+            let message = Message {
                 number,
                 position,
                 arrival,
@@ -38,8 +51,13 @@ fn read_message(own: AccountId) -> impl Fn(&Row<'_>) -> rusqlite::Result<Result<
                 ranges,
                 reply_to: reply_to.map(|Target { author, message_id }| Quote { author, id: message_id, here: None }),
                 is_forwarded,
+                edited_at: edited_at.map(timestamp),
+                reactions: Vec::new(),
+                is_pinned,
+                is_unread,
                 state: MessageState::from_code(state, failure)?,
-            })
+            };
+            Ok(Read { message, is_reacted })
         };
         Ok(parse())
     }
@@ -56,19 +74,38 @@ fn besides_words(content: Vec<u8>) -> (Vec<Range>, Option<Target>, bool) {
 const QUOTED: &str = "SELECT message.id, message.kind, message.cause, message.text FROM message JOIN conversation ON conversation.id = message.conversation
      WHERE conversation.conversation = ?1 AND message.sender = iif(?2 = ?3, 0, (SELECT id FROM contact WHERE account = ?2)) AND message.message_id = ?4";
 
-/// Looks up what messages answer.
-fn look_up_quotes(view: &impl Query, own: &AccountId, messages: &mut [Message]) -> Result<(), StoreError> {
-    for message in messages {
-        let Some(quote) = &mut message.reply_to else { continue };
-        let named = params![message.conversation.as_ref(), quote.author.as_ref(), own.as_ref(), quote.id.as_ref()];
-        let found = view.one(QUOTED, named, |row| {
-            Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<i64>>(2)?, row.get(3)?))
-        })?;
-        if let Some((number, kind, cause, text)) = found {
-            quote.here = Some(Quoted { number, kind: Kind::from_codes(kind, cause)?, text });
-        }
+/// Looks up what a message answers.
+fn look_up_quote(view: &impl Query, own: &AccountId, message: &mut Message) -> Result<(), StoreError> {
+    let Some(quote) = &mut message.reply_to else { return Ok(()) };
+    let named = params![message.conversation.as_ref(), quote.author.as_ref(), own.as_ref(), quote.id.as_ref()];
+    let found = view.one(QUOTED, named, |row| {
+        Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<i64>>(2)?, row.get(3)?))
+    })?;
+    if let Some((number, kind, cause, text)) = found {
+        quote.here = Some(Quoted { number, kind: Kind::from_codes(kind, cause)?, text });
     }
     Ok(())
+}
+
+const REACTIONS: &str = "SELECT contact.account, said.content, said.sent_at FROM message
+     JOIN deed ON deed.conversation = message.conversation AND deed.sender = message.sender AND deed.target = message.message_id
+          AND deed.kind = 3 AND deed.holds = 1
+     JOIN message AS said ON said.id = deed.message LEFT JOIN contact ON contact.id = deed.author
+     WHERE message.id = ?1 ORDER BY deed.stamp";
+
+/// What is felt about a message.
+fn reactions(view: &impl Query, own: &AccountId, message: MessageRow) -> Result<Vec<Reaction>, StoreError> {
+    let said = view.all(REACTIONS, [message.0], |row| {
+        Ok((row.get::<_, Option<[u8; 32]>>(0)?, row.get::<_, Vec<u8>>(1)?, row.get(2)?))
+    })?;
+    let read = |(author, content, at): (Option<[u8; 32]>, Vec<u8>, i64)| {
+        let Ok(Content::Reaction { emoji, .. }) = Content::decode(&Bytes::from(content), Channel::Contact) else {
+            return None;
+        };
+        let author = author.map_or(*own, AccountId::from_bytes);
+        emoji.map(|emoji| Reaction { author, emoji, at: timestamp(at) })
+    };
+    Ok(said.into_iter().filter_map(read).collect())
 }
 
 /// Messages by a query for them.
@@ -79,8 +116,15 @@ fn messages(
     named: impl rusqlite::Params,
 ) -> Result<Vec<Message>, StoreError> {
     let rows = view.all(sql, named, read_message(*own))?;
-    let mut messages = rows.into_iter().collect::<Result<Vec<_>, _>>()?;
-    look_up_quotes(view, own, &mut messages)?;
+    let mut messages = Vec::with_capacity(rows.len());
+    for read in rows {
+        let Read { mut message, is_reacted } = read?;
+        look_up_quote(view, own, &mut message)?;
+        if is_reacted {
+            message.reactions = reactions(view, own, MessageRow(message.number))?;
+        }
+        messages.push(message);
+    }
     Ok(messages)
 }
 
@@ -107,8 +151,47 @@ fn page_query() -> String {
 
 /// One message by its row.
 pub(crate) fn message(view: &impl Query, own: &AccountId, row: MessageRow) -> Result<Option<Message>, StoreError> {
-    let sql = format!("SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.id = ?1");
+    let sql = format!(
+        "SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.id = ?1 AND message.position IS NOT NULL"
+    );
     Ok(messages(view, own, &sql, [row.0])?.pop())
+}
+
+const PINNED_QUERY: &str = "message.conversation = ?1 AND message.pinned = 1 AND message.position < ?2 ORDER BY message.position DESC LIMIT ?3";
+
+/// The newest messages of a conversation that are pinned before a position, newest first.
+pub(crate) fn pinned(
+    view: &impl Query,
+    own: &AccountId,
+    conversation: ConversationRow,
+    before: Option<i64>,
+    limit: u32,
+) -> Result<Vec<Message>, StoreError> {
+    let sql = format!("SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE {PINNED_QUERY}");
+    messages(view, own, &sql, params![conversation.0, before.unwrap_or(i64::MAX), limit])
+}
+
+/// All that a message has said, from the first on; the last of it is shown.
+pub(crate) fn history(view: &impl Query, message: MessageRow, limit: u32) -> Result<Vec<Version>, StoreError> {
+    let first = "SELECT content, sent_at FROM message WHERE id = ?1 AND kind = ?2";
+    let first =
+        view.one(first, params![message.0, Kind::Text.code()], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?)))?;
+    let Some((content, said_at)) = first else { return Ok(Vec::new()) };
+    let mut versions = Vec::new();
+    if let Ok(Content::Text(text)) = Content::decode(&Bytes::from(content), Channel::Own) {
+        versions.push(Version { text: text.body, ranges: text.ranges, said_at: timestamp(said_at) });
+    }
+    let edits = "SELECT content, sent_at FROM (
+                     SELECT said.content, said.sent_at, stamp FROM message
+                     JOIN deed ON deed.conversation = message.conversation AND deed.sender = message.sender AND deed.target = message.message_id AND deed.kind = 1
+                     JOIN message AS said ON said.id = deed.message WHERE message.id = ?1 ORDER BY stamp DESC LIMIT ?2) ORDER BY stamp";
+    let edits =
+        view.all(edits, [message.0, i64::from(limit)], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?)))?;
+    versions.extend(edits.into_iter().filter_map(|(content, said_at)| {
+        let text = edited(content)?;
+        Some(Version { text: text.body, ranges: text.ranges, said_at: timestamp(said_at) })
+    }));
+    Ok(versions)
 }
 
 /// Messages that arrived after a row, oldest first: for those who print what comes in.
@@ -125,7 +208,7 @@ pub(crate) fn received_after(
 fn received_after_query() -> String {
     format!(
         "WITH came (id, number) AS (
-             SELECT * FROM (SELECT id, id FROM message WHERE id > ?1 AND sender != 0 AND arrival IS NULL ORDER BY id LIMIT ?2)
+             SELECT * FROM (SELECT id, id FROM message WHERE id > ?1 AND sender != 0 AND arrival IS NULL AND position IS NOT NULL ORDER BY id LIMIT ?2)
              UNION ALL
              SELECT * FROM (SELECT id, arrival FROM message WHERE arrival > ?1 AND sender != 0 ORDER BY arrival LIMIT ?2)
          )
@@ -146,7 +229,7 @@ pub(crate) fn with_contact(view: &impl Query, contact: ContactRow) -> Result<Opt
 
 const LIST_QUERY: &str =
     "SELECT conversation.id, conversation.conversation, contact.account, coalesce(contact.given_name, contact.name),
-             conversation.last_at, conversation.unread, message.text, message.sender
+             conversation.last_at, conversation.unread, message.text, message.sender, message.kind, message.cause
       FROM conversation LEFT JOIN contact ON contact.id = conversation.contact LEFT JOIN message ON message.id = conversation.last_message
       WHERE (conversation.last_at, conversation.id) < (?1, ?2)
       ORDER BY conversation.last_at DESC, conversation.id DESC LIMIT ?3";
@@ -160,8 +243,9 @@ pub(crate) fn list(
     let (before_at, before_row) = before.map_or((i64::MAX, i64::MAX), |(at, row)| (ms(at), row));
     let rows = view.all(LIST_QUERY, params![before_at, before_row, limit], |row| {
         let contact: Option<[u8; 32]> = row.get(2)?;
-        let last_sender: Option<i64> = row.get(7)?;
-        Ok(Conversation {
+        let (last_sender, kind, cause): (Option<i64>, Option<i64>, Option<i64>) =
+            (row.get(7)?, row.get(8)?, row.get(9)?);
+        let conversation = Conversation {
             number: row.get(0)?,
             id: ConversationId::from_bytes(row.get(1)?),
             contact: contact.map(AccountId::from_bytes),
@@ -169,10 +253,16 @@ pub(crate) fn list(
             last_at: timestamp(row.get(4)?),
             unread: row.get(5)?,
             preview: row.get(6)?,
+            preview_kind: None,
             preview_is_own: last_sender == Some(SELF),
-        })
+        };
+        Ok((conversation, kind, cause))
     })?;
-    Ok(rows)
+    let with_kind = |(conversation, kind, cause): (Conversation, Option<i64>, Option<i64>)| {
+        let preview_kind = kind.map(|kind| Kind::from_codes(kind, cause)).transpose()?;
+        Ok(Conversation { preview_kind, ..conversation })
+    };
+    rows.into_iter().map(with_kind).collect()
 }
 
 #[cfg(test)]
@@ -200,6 +290,8 @@ mod tests {
             (NEXT.to_owned(), "message_by_ordinal"),
             (BEHIND.to_owned(), "message_by_ordinal"),
             (LAST.to_owned(), "message_by_conversation"),
+            (format!("SELECT * FROM message WHERE {PINNED_QUERY}"), "message_pinned"),
+            (REACTIONS.to_owned(), "deed_by_target"),
         ] {
             let plan = plan(&query);
             assert!(plan.iter().any(|step| step.contains(index)), "{plan:?}");

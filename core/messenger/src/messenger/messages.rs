@@ -9,7 +9,7 @@ use sotto_protocol::{AccountId, ConversationId, MessageId, Timestamp};
 use super::Messenger;
 use super::contacts::known_contact;
 use crate::contact::{self, ContactRow, ContactState, Trust};
-use crate::conversation::{self, Arrivals, ConversationRow, MessageRow, NewMessage};
+use crate::conversation::{self, Arrivals, ConversationRow, MessageRow, NewMessage, reading};
 use crate::engine::{Engine, Event};
 use crate::error::{Error, InputError};
 use crate::outbox::{self, NewLetter, Says};
@@ -28,6 +28,20 @@ impl Messenger {
             let reply_to = text.reply_to.map(|number| target(engine, tx, &to, number)).transpose()?;
             let text = Text { body: text.body, ranges: text.ranges, reply_to, forwarded: false };
             store_text(engine, tx, &to, text)
+        })
+        .await
+    }
+
+    /// Nudges a contact: look here, and no words.
+    ///
+    /// # Errors
+    /// As [`Self::send_text`]; nobody nudges themselves.
+    pub async fn nudge(&self, to: AccountId) -> Result<Message, Error> {
+        self.say(move |engine, tx| {
+            if to == engine.own().account {
+                return Err(InputError::WrongState { what: "is yourself" }.into());
+            }
+            store(engine, tx, &to, (Kind::Nudge, ""), &Content::Nudge)
         })
         .await
     }
@@ -126,8 +140,13 @@ impl Messenger {
     pub async fn mark_read(&self, with: AccountId) -> Result<(), Error> {
         self.engine()
             .write(move |engine, tx| match conversation_with(engine, tx, &with)? {
-                Some(row) => Ok(conversation::mark_read(tx, row)?),
-                None => Ok::<_, Error>(()),
+                Some(row) => {
+                    for message in reading::unread(tx, row, u32::MAX)? {
+                        reading::read(tx, message)?;
+                    }
+                    Ok::<_, Error>(())
+                }
+                None => Ok(()),
             })
             .await?;
         self.engine().tell(Event::MessagesChanged);
@@ -156,7 +175,11 @@ impl Messenger {
     }
 }
 
-fn conversation_with(engine: &Engine, view: &impl Query, with: &AccountId) -> Result<Option<ConversationRow>, Error> {
+pub(super) fn conversation_with(
+    engine: &Engine,
+    view: &impl Query,
+    with: &AccountId,
+) -> Result<Option<ConversationRow>, Error> {
     if *with == engine.own().account {
         return Ok(
             view.one("SELECT id FROM conversation WHERE contact IS NULL", [], |row| row.get(0).map(ConversationRow))?
@@ -166,7 +189,7 @@ fn conversation_with(engine: &Engine, view: &impl Query, with: &AccountId) -> Re
     Ok(conversation::with_contact(view, contact.row)?)
 }
 
-fn check_words(words: &str) -> Result<(), InputError> {
+pub(super) fn check_words(words: &str) -> Result<(), InputError> {
     match words.len() {
         0 => Err(InputError::Empty { what: "the text" }),
         length if length > TEXT_BYTES_MAX => Err(InputError::TooLong { what: "the text", bytes_max: TEXT_BYTES_MAX }),
@@ -181,7 +204,8 @@ fn target(engine: &Engine, view: &impl Query, with: &AccountId, number: i64) -> 
     let message = message.filter(|message| message.conversation == ConversationId::between(own, with));
     let message = message.ok_or(InputError::NotFound { what: "message" })?;
     match message.kind {
-        Kind::Text | Kind::Unknown => Ok(Target { author: message.sender, message_id: message.id }),
+        Kind::Text | Kind::Unknown | Kind::Nudge => Ok(Target { author: message.sender, message_id: message.id }),
+        Kind::Deleted => Err(InputError::WrongState { what: "was taken back" }.into()),
         // What stands there is named so on this device alone.
         Kind::Unopened(_) | Kind::Missing(_) | Kind::KeyChange(_) => {
             Err(InputError::WrongState { what: "is no message" }.into())
@@ -189,8 +213,19 @@ fn target(engine: &Engine, view: &impl Query, with: &AccountId, number: i64) -> 
     }
 }
 
-/// The message, its conversation, a letter per device, our own other ones included.
 fn store_text(engine: &Engine, tx: &mut Tx<'_>, to: &AccountId, text: Text) -> Result<Message, Error> {
+    let words = text.body.clone();
+    store(engine, tx, to, (Kind::Text, &words), &Content::Text(text))
+}
+
+/// The message, its conversation, a letter per device, our own other ones included.
+fn store(
+    engine: &Engine,
+    tx: &mut Tx<'_>,
+    to: &AccountId,
+    (kind, text): (Kind, &str),
+    content: &Content,
+) -> Result<Message, Error> {
     let own = &engine.own();
     let now = engine.network_now();
     let contact = if *to == own.account { None } else { Some(sendable(tx, to)?) };
@@ -198,8 +233,7 @@ fn store_text(engine: &Engine, tx: &mut Tx<'_>, to: &AccountId, text: Text) -> R
         Some(contact) => ConversationRow(contact::conversation(tx, &own.account, contact)?),
         None => conversation::note_to_self(tx, &own.account)?,
     };
-    let words = text.body.clone();
-    let content = Content::Text(text).encode().map_err(|_| InputError::OutOfRange { what: "a range of the text" })?;
+    let content = content.encode().map_err(|_| InputError::OutOfRange { what: "a range of the text" })?;
     let message_id = MessageId::from_bytes(engine.chance().bytes());
     let sent_at = conversation::said_at(tx, conversation, now)?;
     let new = NewMessage {
@@ -208,8 +242,8 @@ fn store_text(engine: &Engine, tx: &mut Tx<'_>, to: &AccountId, text: Text) -> R
         message_id,
         sent_at,
         received_at: now,
-        kind: Kind::Text,
-        text: &words,
+        kind,
+        text,
         content: &content,
         // The note to self has arrived.
         state: if contact.is_some() { MessageState::Queued } else { MessageState::Sent },
@@ -225,7 +259,7 @@ fn store_text(engine: &Engine, tx: &mut Tx<'_>, to: &AccountId, text: Text) -> R
     Ok(conversation::message(tx, &own.account, row)?.ok_or(StoreError::Failed)?)
 }
 
-fn sendable(tx: &Tx<'_>, to: &AccountId) -> Result<contact::Contact, Error> {
+pub(super) fn sendable(tx: &Tx<'_>, to: &AccountId) -> Result<contact::Contact, Error> {
     let contact = known_contact(tx, to)?;
     let problem = match contact.state {
         _ if contact.blocked => Some("is blocked"),

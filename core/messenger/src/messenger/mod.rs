@@ -1,11 +1,12 @@
-//! The public handle: make and open an account here, invite and join in `contacts.rs`, say and read in `messages.rs`, where the account
-//! reads in `relays.rs`.
+//! The public handle: make and open an account here, invite and join in `contacts.rs`, say and read in `messages.rs`, do something
+//! to what was said in `deeds.rs`, where the account reads in `relays.rs`.
 //!
 //! Mutations return once they are committed on this device; the engine's tasks carry them out from there, whatever becomes of the
 //! caller. Queries return pages of records. The handle is cheap to clone; the engine ends with [`Messenger::shut_down`] or with the
 //! last clone.
 
 mod contacts;
+mod deeds;
 mod messages;
 mod relays;
 

@@ -275,6 +275,30 @@ fn fail(tx: &mut Tx<'_>, row: i64, failure: Failure, now: Timestamp) -> Result<(
     Ok(())
 }
 
+/// A message was taken back: what has not left does not leave, and what is asked for again is not there.
+pub(crate) fn take_back(tx: &mut Tx<'_>, message: MessageRow, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM outbox WHERE message = ?1 AND state = 0 AND counter IS NULL", [message.0])?;
+    tx.execute(
+        "UPDATE outbox SET message = NULL, olm = NULL, state = iif(state <= 2, 4, state), ended_at = coalesce(ended_at, ?2) WHERE message = ?1",
+        params![message.0, ms(now)],
+    )?;
+    Ok(())
+}
+
+/// A message goes from this device, and not from those that it is for: what they have not confirmed they get all the same.
+pub(crate) fn goes_on_without_message(tx: &mut Tx<'_>, message: MessageRow) -> Result<(), StoreError> {
+    let content = tx.one("SELECT content FROM message WHERE id = ?1", [message.0], |row| row.get::<_, Vec<u8>>(0))?;
+    let content = content.ok_or(StoreError::Corrupt)?;
+    let for_siblings = own::sync::said(tx, message, content.clone())?;
+    let sql = "UPDATE outbox SET message = NULL, content = ?2 WHERE message = ?1 AND state <= 2
+               AND peer_device IN (SELECT id FROM peer_device WHERE (contact = 0) = ?3)";
+    for (content, is_sibling) in [(content, false), (for_siblings, true)] {
+        tx.execute(sql, params![message.0, content, is_sibling])?;
+    }
+    tx.execute("UPDATE outbox SET message = NULL WHERE message = ?1", [message.0])?;
+    Ok(())
+}
+
 /// The message whose state a row decides: how far one is that goes to our own devices too its recipients' devices alone decide.
 fn message_of(tx: &Tx<'_>, row: i64) -> Result<Option<MessageRow>, StoreError> {
     let sql = "SELECT message FROM outbox JOIN peer_device ON peer_device.id = outbox.peer_device WHERE outbox.id = ?1 AND contact != 0";

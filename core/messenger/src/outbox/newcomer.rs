@@ -19,11 +19,12 @@ use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
 /// What was said on this device since the list of the contact `?1` was read last, to it, or to anybody where that is this account itself. What
-/// other devices of ours have said is theirs to send; it bears their line. States up to 4 are of what is ours and has not failed.
+/// other devices of ours have said is theirs to send; it bears their line. States up to 4 are of what is ours and has not failed, and kind 21 is for
+/// our own devices alone.
 const SAID_SINCE: &str = "
     SELECT message.id, message_id, sent_at FROM message JOIN conversation ON conversation.id = message.conversation
     WHERE message.id > (SELECT said_before FROM contact WHERE id = ?1) AND line = 0 AND state <= 4
-    AND (?1 = 0 OR conversation.contact = ?1) ORDER BY message.id";
+    AND (?1 = 0 OR conversation.contact = ?1 AND kind != 21) ORDER BY message.id";
 
 /// A list of a contact was read. `before`: the devices that were known.
 pub(crate) fn welcome(

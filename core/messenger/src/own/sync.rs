@@ -29,10 +29,10 @@ use crate::world::Chance;
 /// How many changes of one contact another device may have made of which none has come here: nobody makes as many in a life.
 const VERSIONS_AHEAD_MAX: u64 = 1 << 20;
 
-/// A message of ours as the siblings get it; the note to self as it is.
+/// A message of ours as the siblings get it; the note to self, and what is for them alone, as it is.
 pub(crate) fn said(view: &impl Query, message: MessageRow, content: Vec<u8>) -> Result<Vec<u8>, StoreError> {
     let account = view.one(
-        "SELECT contact.account FROM message JOIN conversation ON conversation.id = message.conversation
+        "SELECT iif(message.kind = 21, NULL, contact.account) FROM message JOIN conversation ON conversation.id = message.conversation
          LEFT JOIN contact ON contact.id = conversation.contact WHERE message.id = ?1",
         [message.0],
         |row| row.get::<_, Option<[u8; 32]>>(0),

@@ -6,6 +6,7 @@ use sotto_protocol::{ConversationId, MessageId};
 
 use super::confirming::asks_to_be_confirmed;
 use super::content::{check_cards, content_of};
+use super::deeds::{Doer, Done};
 use super::open::Ratchet;
 use super::{Batch, Fault, Incoming, Why};
 use crate::contact::pair_change::Heard;
@@ -88,13 +89,15 @@ impl Batch<'_, '_, '_> {
                     self.apply_own(&contact, device, &letter, content)?;
                 }
                 // It was counted without having been seen, or has been since.
-                Some(Content::Text(text)) if !places.is_empty() => {
-                    self.say(&contact, device, &letter, Kind::Text, &text.body, &places)?;
+                Some(content) if !places.is_empty() => {
+                    if let Some((kind, text)) = shown(&content) {
+                        self.say(&contact, device, &letter, kind, text, &places)?;
+                    } else {
+                        self.clear(&places)?;
+                        self.do_what_is_said(&contact, device, &letter, &content)?;
+                    }
                 }
-                Some(Content::Unknown { fallback }) if !places.is_empty() => {
-                    self.say(&contact, device, &letter, Kind::Unknown, &fallback, &places)?;
-                }
-                _ => self.clear(&places)?,
+                _ => {}
             }
             return Ok(installed);
         }
@@ -149,23 +152,34 @@ impl Batch<'_, '_, '_> {
         self.device(&contact, device)?.news.was_missing |= !letter.earlier.is_empty();
         self.heed(&contact, device, &letter)?;
         let places = self.places_of(&contact, device, &inner_hash, &letter)?;
-        match content {
-            Content::Text(_) | Content::Unknown { .. } | Content::OwnDeviceSync(_)
-                if contact.row == ContactRow::OWN =>
-            {
-                self.clear(&places)?;
-                self.apply_own(&contact, device, &letter, content)?;
-            }
-            Content::Text(text) => self.say(&contact, device, &letter, Kind::Text, &text.body, &places)?,
-            Content::Unknown { fallback } => self.say(&contact, device, &letter, Kind::Unknown, &fallback, &places)?,
-            content => {
-                self.clear(&places)?;
-                if !is_over {
-                    self.apply(&contact, device, incoming.alias, &letter, content)?;
-                }
+        if is_own_word(&contact, &content) {
+            self.clear(&places)?;
+            self.apply_own(&contact, device, &letter, content)?;
+        } else if let Some((kind, text)) = shown(&content) {
+            self.say(&contact, device, &letter, kind, text, &places)?;
+        } else {
+            self.clear(&places)?;
+            self.do_what_is_said(&contact, device, &letter, &content)?;
+            if !is_over {
+                self.apply(&contact, device, incoming.alias, &letter, content)?;
             }
         }
         Ok(installed)
+    }
+
+    /// What a contact does to messages.
+    fn do_what_is_said(
+        &mut self,
+        contact: &Contact,
+        device: DeviceRow,
+        letter: &Letter,
+        content: &Content,
+    ) -> Result<(), StoreError> {
+        let Some(done) = Done::of(content, contact.account) else { return Ok(()) };
+        let conversation = self.conversation(contact)?;
+        let line = self.order(contact, device, letter)?.line;
+        let doer = Doer { conversation, contact: Some(contact), author: Some(contact.row), line };
+        self.do_to_messages(doer, letter, &done, &letter.content)
     }
 
     /// A letter of a handshake begins the count anew: its sender has given up whatever came before it.
@@ -254,6 +268,7 @@ impl Batch<'_, '_, '_> {
         content: Content,
     ) -> Result<(), Fault> {
         match content {
+            // Done before.
             Content::Confirmation
             | Content::Text(_)
             | Content::Edit { .. }
@@ -396,6 +411,22 @@ impl Batch<'_, '_, '_> {
         };
         outbox::queue(self.tx, device, &letter)
     }
+}
+
+/// What is shown of a content, where anything is.
+pub(super) fn shown(content: &Content) -> Option<(Kind, &str)> {
+    match content {
+        Content::Text(text) => Some((Kind::Text, &text.body)),
+        Content::Unknown { fallback } => Some((Kind::Unknown, fallback)),
+        Content::Nudge => Some((Kind::Nudge, "")),
+        _ => None,
+    }
+}
+
+/// What this account says to itself.
+fn is_own_word(contact: &Contact, content: &Content) -> bool {
+    let is_said = matches!(content, Content::OwnDeviceSync(_)) || shown(content).is_some();
+    contact.row == ContactRow::OWN && (is_said || Done::of(content, contact.account).is_some())
 }
 
 /// The handshake has begun to write: what stops it is this device's own trouble, and no reason to keep half of it.

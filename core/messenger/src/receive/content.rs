@@ -14,16 +14,10 @@ pub(super) fn content_of(letter: &Letter, contact: &Contact, is_reply_alias: boo
     }
 }
 
-/// What is done to messages is not done here yet: it is shown as something that is not known, and kept as it came.
+/// What is not done here yet is shown as something that is not known, and kept as it came.
 pub(super) fn understood(content: Content) -> Content {
     match content {
-        Content::Edit { .. }
-        | Content::Delete(_)
-        | Content::Reaction { .. }
-        | Content::Pin { .. }
-        | Content::Nudge
-        | Content::Profile(_)
-        | Content::Receipts(_) => Content::Unknown { fallback: String::new() },
+        Content::Profile(_) | Content::Receipts(_) => Content::Unknown { fallback: String::new() },
         content => content,
     }
 }

@@ -8,12 +8,13 @@
 //! the commit, and are not here (`stream.rs`).
 //! - `open.rs`: seal and ratchet, up to an authenticated letter
 //! - `apply.rs`: what a letter changes; `keys.rs`: of its keys; `content.rs`: what it may say; `confirming.rs`: when its sender hears of it; `request.rs`: a stranger's first letter; `counters.rs`: how far a device's letters have come;
-//!   `siblings.rs`: what our other devices say; `waiting.rs`: what is not understood yet; `unopened.rs`: what came and cannot be opened
+//!   `deeds.rs`: what it does to messages; `siblings.rs`: what our other devices say; `waiting.rs`: what is not understood yet; `unopened.rs`: what came and cannot be opened
 
 mod apply;
 mod confirming;
 mod content;
 mod counters;
+mod deeds;
 mod keys;
 mod open;
 mod request;
@@ -403,7 +404,7 @@ impl<'t, 'c, 'r> Batch<'t, 'c, 'r> {
     /// A message of another has come.
     fn arrived(&mut self, conversation: ConversationRow, stored: Stored) {
         self.received.messages.push(stored.row);
-        self.moved(conversation, stored).unread += 1;
+        self.moved(conversation, stored).unread += u32::from(stored.is_unread);
     }
 
     /// A message of ours has come.

@@ -2,14 +2,15 @@
 
 use sotto_crypto::letter::{Channel, Content, Letter, OwnDeviceSync};
 
-use super::apply::into_fault;
+use super::apply::{into_fault, shown};
 use super::content::understood;
+use super::deeds::{Doer, Done};
 use super::{Batch, Fault};
 use crate::contact::{self, Contact, ContactRow};
 use crate::conversation::{self, ConversationRow, NewMessage, Order};
 use crate::own;
 use crate::peer::{self, DeviceRow};
-use crate::records::{Kind, MessageState};
+use crate::records::MessageState;
 use crate::store::StoreError;
 
 impl Batch<'_, '_, '_> {
@@ -29,7 +30,23 @@ impl Batch<'_, '_, '_> {
                 };
                 let conversation = self.conversation(&contact)?;
                 let order = self.order(own, device, letter)?;
-                self.say_own(conversation, letter, order, &said, &content)?;
+                self.say_own((conversation, Some(&contact)), letter, order, &said, &content)?;
+            }
+            Content::OwnDeviceSync(OwnDeviceSync::Hidden { account, targets }) => {
+                let contact = match account {
+                    account if account == self.own.account => None,
+                    account => match contact::by_account(self.tx, &account)? {
+                        Some(contact) => Some(contact),
+                        None => return Ok(()),
+                    },
+                };
+                let conversation = match &contact {
+                    Some(contact) => self.conversation(contact)?,
+                    None => conversation::note_to_self(self.tx, &self.own.account)?,
+                };
+                let line = self.order(own, device, letter)?.line;
+                let doer = Doer { conversation, contact: contact.as_ref(), author: None, line };
+                self.do_to_messages(doer, letter, &Done::hidden(targets), &letter.content)?;
             }
             Content::OwnDeviceSync(OwnDeviceSync::Contact(synced)) => {
                 let author = peer::device_by_row(self.tx, device)?.device;
@@ -46,7 +63,7 @@ impl Batch<'_, '_, '_> {
             said => {
                 let conversation = ConversationRow(conversation::note_to_self(self.tx, &self.own.account)?.0);
                 let order = self.order(own, device, letter)?;
-                self.say_own(conversation, letter, order, &said, &letter.content)?;
+                self.say_own((conversation, None), letter, order, &said, &letter.content)?;
             }
         }
         Ok(())
@@ -58,28 +75,29 @@ impl Batch<'_, '_, '_> {
             return Ok(false);
         }
         match Content::decode(&letter.content, Channel::Own) {
-            Ok(Content::OwnDeviceSync(OwnDeviceSync::Said { account, .. })) => {
+            Ok(Content::OwnDeviceSync(OwnDeviceSync::Said { account, .. } | OwnDeviceSync::Hidden { account, .. }))
+                if account != self.own.account =>
+            {
                 Ok(contact::by_account(self.tx, &account)?.is_none())
             }
             _ => Ok(false),
         }
     }
 
-    /// A message of this account, said on another device.
+    /// A message of this account, said on another device; or what it does there to messages.
     fn say_own(
         &mut self,
-        conversation: ConversationRow,
+        (conversation, contact): (ConversationRow, Option<&Contact>),
         letter: &Letter,
         order: Order,
         said: &Content,
         content: &[u8],
     ) -> Result<(), StoreError> {
-        let (kind, text) = match said {
-            Content::Text(text) => (Kind::Text, text.body.as_str()),
-            Content::Unknown { fallback } => (Kind::Unknown, fallback.as_str()),
-            // Nothing that is shown.
-            _ => return Ok(()),
-        };
+        if let Some(done) = Done::of(said, self.own.account) {
+            let doer = Doer { conversation, contact, author: None, line: order.line };
+            return self.do_to_messages(doer, letter, &done, content);
+        }
+        let Some((kind, text)) = shown(said) else { return Ok(()) };
         let new = NewMessage {
             conversation,
             sender: None,

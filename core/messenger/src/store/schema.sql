@@ -341,8 +341,7 @@ CREATE TABLE conversation (
     contact      INTEGER REFERENCES contact (id),  -- null: the note to self
     last_message INTEGER,                     -- message.id
     last_at      INTEGER NOT NULL DEFAULT 0,
-    unread       INTEGER NOT NULL DEFAULT 0,
-    read_up_to   INTEGER NOT NULL DEFAULT 0,  -- message.id
+    unread       INTEGER NOT NULL DEFAULT 0,  -- how many of its messages are
     ordinal      INTEGER NOT NULL DEFAULT 0   -- of what was said here last
 ) STRICT;
 CREATE INDEX conversation_by_time ON conversation (last_at DESC, id DESC);
@@ -355,22 +354,49 @@ CREATE TABLE message (
     message_id   BLOB NOT NULL,
     sent_at      INTEGER NOT NULL,            -- as its sender dated it
     received_at  INTEGER NOT NULL,            -- by ours
-    kind         INTEGER NOT NULL,            -- 1 text, 2 unknown body, 3 not opened yet, 4 missing, 5 keys have changed
+    kind         INTEGER NOT NULL,            -- 1 text, 2 unknown body, 3 not opened yet, 4 missing, 5 keys have changed, 6 taken back, 7 nudge;
+                                              -- nothing that is shown: 20 a deed, 21 one that is for our own devices alone
     text         TEXT NOT NULL,               -- what is shown
     content      BLOB NOT NULL,               -- the Content as it travelled
     state        INTEGER NOT NULL,            -- ours: 0 queued, 1 sending, 2 sent, 3 delivered, 4 read, 5 failed; theirs: 10
     failure      INTEGER,
     cause        INTEGER,                     -- of kinds 3 to 5: why
     arrival      INTEGER,                     -- when it came late into its place: as which number; null: as its own
-    position     INTEGER NOT NULL,            -- order in the conversation: when it was said, and what tells two of one time apart
+    position     INTEGER,                     -- order in the conversation: when it was said, and what tells two of one time apart; null: of a deed
     line         INTEGER NOT NULL DEFAULT 0,  -- peer_device.line of whoever said it; 0: said here, or nobody did
-    ordinal      INTEGER NOT NULL DEFAULT 0   -- where it stands in that line; 0: where its date puts it
+    ordinal      INTEGER NOT NULL DEFAULT 0,  -- where it stands in that line; 0: where its date puts it
+    unread       INTEGER NOT NULL DEFAULT 0,
+    edit         INTEGER,                     -- message.id of the deed that says it otherwise
+    reacted      INTEGER NOT NULL DEFAULT 0,  -- somebody feels something about it
+    pinned       INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX message_once ON message (conversation, sender, message_id);
 CREATE INDEX message_arrival ON message (arrival) WHERE arrival IS NOT NULL;
 -- In it the messages of a conversation stand in order: a page costs the same in a long conversation.
 CREATE INDEX message_by_conversation ON message (conversation, position);
 CREATE INDEX message_by_ordinal ON message (conversation, line, ordinal) WHERE line > 0;
+CREATE INDEX message_pinned ON message (conversation, position) WHERE pinned = 1;
+CREATE INDEX message_unread ON message (conversation, position) WHERE unread = 1;
+
+-- What was done to messages, each by its sender and id: it need not be here yet. Of reactions and pins the one that counts, of edits all.
+CREATE TABLE deed (
+    id           INTEGER PRIMARY KEY,
+    message      INTEGER NOT NULL REFERENCES message (id), -- in which it was said
+    conversation INTEGER NOT NULL REFERENCES conversation (id),
+    sender       INTEGER NOT NULL,            -- of the message that it was done to: contact.id; 0: this account
+    target       BLOB NOT NULL,               -- that one's id
+    kind         INTEGER NOT NULL,            -- 1 edit, 2 taken back, 3 reaction, 4 pin, 5 hidden
+    author       INTEGER NOT NULL,            -- who did it: contact.id; 0: this account
+    stamp        INTEGER NOT NULL,            -- when, as a position: of two that cannot both hold the higher counts
+    holds        INTEGER NOT NULL,            -- 0: of a reaction or a pin that was taken back
+    ends_at      INTEGER                      -- of what waits for its message, and of what keeps one away: when it is forgotten
+) STRICT;
+CREATE INDEX deed_by_target ON deed (conversation, sender, target, kind, author, stamp);
+CREATE INDEX deed_by_message ON deed (message);
+-- What whoever stores a message looks at.
+CREATE INDEX deed_waiting ON deed (conversation, sender, target, kind, author) WHERE ends_at IS NOT NULL;
+CREATE INDEX deed_by_stamp ON deed (stamp);
+CREATE INDEX deed_over ON deed (ends_at) WHERE ends_at IS NOT NULL;
 
 -- Letters that came and could not be opened: their places in the conversation.
 CREATE TABLE unopened (

@@ -11,6 +11,7 @@ mod bounds;
 mod contacts;
 mod copies;
 mod counters;
+mod deeds;
 mod departed;
 mod devices;
 mod diverted;

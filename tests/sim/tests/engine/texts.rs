@@ -2,8 +2,6 @@
 
 use sotto_core::records::{Meaning, Message, NewText, Range, Style};
 use sotto_core::{Error, InputError};
-use sotto_crypto::letter::{Content, Target};
-use sotto_protocol::MessageId;
 use sotto_sim::{HeldPost, Person, World};
 
 use crate::rebirth::rest;
@@ -97,23 +95,6 @@ async fn what_an_answer_answers_is_shown_when_it_comes_and_by_reference() {
     }
     bob.catch_up().await.unwrap();
     assert_eq!(quoted(&bob, "alice").await.as_deref(), Some("first"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_deed_that_is_not_done_yet_is_shown_and_kept_and_holds_up_nothing() {
-    let (world, _, alice, bob) = World::contacts(1506).await;
-    let message_id = MessageId::from_bytes([3; 16]);
-    let target = Target { author: bob.messenger.account().await.unwrap().id, message_id };
-    let reaction = Content::Reaction { target, emoji: Some("+".to_owned()) }.encode().ok().unwrap();
-    let bytes: String = reaction.iter().map(|byte| format!("{byte:02x}")).collect();
-    alice.database().change(&format!(
-        "INSERT INTO outbox (peer_device, content, message_id, state, sent_at) SELECT id, x'{bytes}', randomblob(16), 0, 1 FROM peer_device"
-    ));
-    alice.say("bob", "behind it").await.unwrap();
-    rest(&world, &[&alice, &bob]).await;
-    let kept = format!("SELECT count(*) FROM message WHERE kind = 2 AND content = x'{bytes}'");
-    assert_eq!(bob.database().number(&kept), 1);
-    assert_eq!(last(&bob, "alice").await.text, "behind it");
 }
 
 #[tokio::test(start_paused = true)]

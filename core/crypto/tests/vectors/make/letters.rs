@@ -2,8 +2,8 @@
 
 use sotto_crypto::Party;
 use sotto_crypto::letter::{
-    Card, Ciphertext, Content, Counters, GivenUp, Letter, Meaning, OwnDeviceSync, Profile, Range, ResendRequest, Style,
-    SyncedContact, SyncedState, Target, Text,
+    Card, Ciphertext, Content, Counters, GivenUp, Letter, Meaning, OwnDeviceSync, Profile, Progress, Range,
+    ResendRequest, Setting, Style, SyncedContact, SyncedState, Target, Text,
 };
 use sotto_crypto::manifest::Head;
 use sotto_crypto::seal::{Opened, OpenerHash};
@@ -201,11 +201,70 @@ fn add_letters(scenarios: &mut Scenarios) {
     });
 }
 
+fn hidden() -> OwnDeviceSync {
+    OwnDeviceSync::Hidden { account: Person::new(2).account(), targets: vec![target()] }
+}
+
+fn read() -> OwnDeviceSync {
+    let message_ids = vec![MessageId::from_bytes([3; 16]), MessageId::from_bytes([4; 16])];
+    OwnDeviceSync::Read { account: Person::new(2).account(), message_ids }
+}
+
+fn states() -> OwnDeviceSync {
+    let all = [Progress::Sent, Progress::Delivered, Progress::Read, Progress::Expired, Progress::Removed];
+    let states = (1..).zip(all).map(|(id, progress)| (MessageId::from_bytes([id; 16]), progress)).collect();
+    OwnDeviceSync::States { account: Person::new(2).account(), states }
+}
+
+fn setting() -> Setting {
+    Setting { account: Some(Person::new(2).account()), key: 5, version: 7, value: Bytes::from_static(b"a draft") }
+}
+
+/// A content that comes on a channel.
+fn content_vector(expect: &str, about: &str, channel: &str, content: &[u8]) -> Vector {
+    Vector::refused("content", expect, about).text("channel", channel).hex("content", content)
+}
+
+/// What devices of one account tell each other, and no reader takes.
+fn refused_syncs(scenarios: &mut Scenarios) {
+    use letter::own_device_sync::What;
+    let account = Bytes::from(Person::new(2).account());
+    let id = |byte: u8| Bytes::copy_from_slice(&[byte; 16]);
+    let target = |byte: u8| letter::Target { author: account.clone(), message_id: id(byte) };
+    let state = |byte: u8| letter::State { message_id: id(byte), progress: 1 };
+    let hidden = |targets| What::Hidden(letter::Hidden { account: account.clone(), targets });
+    let read = |message_ids| What::Read(letter::Read { account: account.clone(), message_ids });
+    let states = |states| What::States(letter::States { account: account.clone(), states });
+    let setting = |version, value| {
+        What::Setting(letter::Setting { account: Bytes::new(), key: 5, version, value: Bytes::from(value) })
+    };
+    for (scenario, expect, about, what) in [
+        ("hidden-nothing", "malformed", "What is hidden is named.", hidden(vec![])),
+        ("hidden-twice", "malformed", "And once.", hidden(vec![target(3), target(3)])),
+        ("hidden-many", "malformed", "65 of them.", hidden((0..65).map(target).collect())),
+        ("read-nothing", "malformed", "What was read is named.", read(vec![])),
+        ("read-twice", "malformed", "And once.", read(vec![id(3), id(3)])),
+        ("states-nothing", "malformed", "Of no message.", states(vec![])),
+        ("states-twice", "malformed", "Of one message twice.", states(vec![state(3), state(3)])),
+        ("setting-version-zero", "malformed", "Versions count from 1.", setting(0, vec![])),
+        ("setting-version-endless", "malformed", "And end at 2^62.", setting(1 << 62, vec![])),
+        ("setting-of-the-account", "accepted", "Of no conversation.", setting(1, vec![1])),
+    ] {
+        let body = letter::content::Body::OwnDeviceSync(letter::OwnDeviceSync { what: Some(what) });
+        let content = letter::Content { fallback: String::new(), body: Some(body) }.encode_to_vec();
+        scenarios.add(scenario, content_vector(expect, about, "own", &content));
+    }
+    let unknown = states(vec![letter::State { message_id: id(3), progress: 9 }, state(4)]);
+    let body = letter::content::Body::OwnDeviceSync(letter::OwnDeviceSync { what: Some(unknown) });
+    let content = letter::Content { fallback: String::new(), body: Some(body) }.encode_to_vec();
+    scenarios.add(
+        "states-of-the-future",
+        content_vector("accepted", "One that is not known says nothing.", "own", &content),
+    );
+}
+
 fn add_contents(scenarios: &mut Scenarios) {
     let alice = Person::new(1);
-    let vector = |expect: &str, about: &str, channel: &str, content: &[u8]| {
-        Vector::refused("content", expect, about).text("channel", channel).hex("content", content)
-    };
     let card = || Card {
         account: alice.account(),
         relay: relay(),
@@ -260,6 +319,10 @@ fn add_contents(scenarios: &mut Scenarios) {
         ("contact-accept", accept, &["reply"]),
         ("said", Content::OwnDeviceSync(said), &["own"]),
         ("synced-contact", Content::OwnDeviceSync(OwnDeviceSync::Contact(Box::new(synced.clone()))), &["own"]),
+        ("hidden", Content::OwnDeviceSync(hidden()), &["own"]),
+        ("read", Content::OwnDeviceSync(read()), &["own"]),
+        ("states", Content::OwnDeviceSync(states()), &["own"]),
+        ("setting", Content::OwnDeviceSync(OwnDeviceSync::Setting(setting())), &["own"]),
     ] {
         let bytes = content.encode().ok().unwrap();
         for channel in channels {
@@ -269,14 +332,14 @@ fn add_contents(scenarios: &mut Scenarios) {
             } else {
                 ("misplaced", "Not legal on this channel.")
             };
-            scenarios.add(&format!("{body}-on-{channel}"), vector(expect, about, channel, &bytes));
+            scenarios.add(&format!("{body}-on-{channel}"), content_vector(expect, about, channel, &bytes));
         }
     }
     let mut refused = |scenario: &str, about: &str, change: fn(&mut SyncedContact)| {
         let mut contact = synced.clone();
         change(&mut contact);
         let content = Content::OwnDeviceSync(OwnDeviceSync::Contact(Box::new(contact))).encode().ok().unwrap();
-        scenarios.add(scenario, vector("malformed", about, "own", &content));
+        scenarios.add(scenario, content_vector("malformed", about, "own", &content));
     };
     refused("synced-contact-version-zero", "Versions count from 1.", |contact| contact.version = 0);
     refused("synced-contact-version-endless", "Versions end at 2^62.", |contact| contact.version = 1 << 62);
@@ -285,6 +348,7 @@ fn add_contents(scenarios: &mut Scenarios) {
     refused("synced-contact-removed-with-secret", "Somebody who was removed shares none.", |contact| {
         contact.state = SyncedState::Removed;
     });
+    refused_syncs(scenarios);
     let mut unknown = letter::Content { fallback: "a poll".to_owned(), body: None }.encode_to_vec();
     unknown.extend_from_slice(&[0x92, 0x01, 0x02, 1, 2]); // field 18
     for channel in channels {
@@ -293,7 +357,7 @@ fn add_contents(scenarios: &mut Scenarios) {
         } else {
             ("misplaced", "A body that is not known is legal for contacts and own devices only.")
         };
-        scenarios.add(&format!("unknown-on-{channel}"), vector(expect, about, channel, &unknown));
+        scenarios.add(&format!("unknown-on-{channel}"), content_vector(expect, about, channel, &unknown));
     }
 
     let (text, confirmation) = (Content::Text(Text::plain("words")).encode(), Content::Confirmation.encode());
@@ -319,7 +383,7 @@ fn add_contents(scenarios: &mut Scenarios) {
         ("cut-off", "malformed", "A message that ends early.", text[..4].to_vec()),
         ("garbage", "malformed", "No protobuf message.", vec![0xff; 12]),
     ] {
-        scenarios.add(scenario, vector(expect, about, "contact", &bytes));
+        scenarios.add(scenario, content_vector(expect, about, "contact", &bytes));
     }
 
     let request_with = |manifest: Bytes| {
@@ -335,12 +399,12 @@ fn add_contents(scenarios: &mut Scenarios) {
     let signed = alice.manifest(1, None).bytes().clone();
     let field = request_with([&*signed, &[0x4a, 0x01, 0x07]].concat().into());
     let about = "A manifest is kept byte for byte, fields that are not known too.";
-    scenarios.add("request-with-field", vector("accepted", about, "invite", &field));
+    scenarios.add("request-with-field", content_vector("accepted", about, "invite", &field));
     let none = request_with(Bytes::new());
-    scenarios.add("no-manifest", vector("malformed", "A request without a manifest.", "invite", &none));
+    scenarios.add("no-manifest", content_vector("malformed", "A request without a manifest.", "invite", &none));
     let long = request_with(vec![7; 16 * 1024 + 1].into());
     let about = "A manifest that is longer than an entry of a chain.";
-    scenarios.add("manifest-too-long", vector("malformed", about, "invite", &long));
+    scenarios.add("manifest-too-long", content_vector("malformed", about, "invite", &long));
 
     let mut named = |scenario: &str, expect: &str, about: &str, change: &dyn Fn(&mut letter::ContactAccept)| {
         let bytes = Content::ContactAccept {
@@ -351,7 +415,7 @@ fn add_contents(scenarios: &mut Scenarios) {
         let mut message = letter::Content::decode(bytes.encode().ok().unwrap()).unwrap();
         let Some(Body::ContactAccept(accept)) = &mut message.body else { panic!("another body") };
         change(accept);
-        scenarios.add(scenario, vector(expect, about, "reply", &message.encode_to_vec()));
+        scenarios.add(scenario, content_vector(expect, about, "reply", &message.encode_to_vec()));
     };
     named("long-name", "accepted", "As long as a name may be.", &|accept| accept.name = "n".repeat(128));
     named("name-too-long", "bad-name", "A byte longer.", &|accept| accept.name = "n".repeat(129));

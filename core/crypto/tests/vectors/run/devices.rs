@@ -3,8 +3,8 @@
 use sotto_crypto::certificate::Certificate;
 use sotto_crypto::kem::KemPrivateKey;
 use sotto_crypto::letter::{
-    Channel, Ciphertext, Content, Counters, Letter, OwnDeviceSync, SyncedState, Target, Text, UnverifiedLetter,
-    binding as bind,
+    Channel, Ciphertext, Content, Counters, Letter, OwnDeviceSync, Progress, SyncedState, Target, Text,
+    UnverifiedLetter, binding as bind,
 };
 use sotto_crypto::manifest::{Device, DeviceKind, Head, History, Known, Predecessor, VerifiedManifest, open_entry};
 use sotto_crypto::olm::OlmMessage;
@@ -317,6 +317,22 @@ pub(crate) fn content(vector: &Vector) -> Outcome {
             let answers = answers.hex("manifest", contact.manifest).hex("pair_secret", secret);
             answers.text("pair_version", contact.pair_version).0
         }
+        Content::OwnDeviceSync(OwnDeviceSync::Hidden { account, targets }) => {
+            targets.iter().fold(answers.text("body", "hidden").hex("account", account), target_of).0
+        }
+        Content::OwnDeviceSync(OwnDeviceSync::Read { account, message_ids }) => {
+            let answers = answers.text("body", "read").hex("account", account);
+            message_ids.iter().fold(answers, |answers, id| answers.hex("message_id", id)).0
+        }
+        Content::OwnDeviceSync(OwnDeviceSync::States { account, states }) => {
+            let answers = answers.text("body", "states").hex("account", account);
+            states.iter().fold(answers, state_of).0
+        }
+        Content::OwnDeviceSync(OwnDeviceSync::Setting(setting)) => {
+            let account = setting.account.map_or_else(Vec::new, |account| account.as_bytes().to_vec());
+            let answers = answers.text("body", "setting").hex("account", account).text("key", setting.key);
+            answers.text("version", setting.version).hex("value", setting.value).0
+        }
         Content::OwnDeviceSync(OwnDeviceSync::Unknown) => answers.text("body", "own-device-sync").0,
         Content::CardChange(card) => {
             answers.text("body", "card-change").hex("account", card.account).hex("chain", card.chain).0
@@ -329,6 +345,17 @@ fn text_of(answers: Answers, text: Text) -> Answers {
     let answers = answers.text("ranges", text.ranges.len()).text("text", text.body);
     let answers = text.reply_to.iter().fold(answers, target_of);
     if text.forwarded { answers.text("forwarded", 1) } else { answers }
+}
+
+fn state_of(answers: Answers, (id, progress): &(MessageId, Progress)) -> Answers {
+    let progress = match progress {
+        Progress::Sent => 1,
+        Progress::Delivered => 2,
+        Progress::Read => 3,
+        Progress::Expired => 4,
+        Progress::Removed => 5,
+    };
+    answers.text("state", format!("{} {progress}", hex(id)))
 }
 
 fn target_of(answers: Answers, target: &Target) -> Answers {
