@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sotto_core::protocol::{AccountId, RelayAddress};
-use sotto_core::records::{Contact, ContactState, Failure, MessageState};
+use sotto_core::records::{Chats, Contact, ContactState, Failure, MessageState};
 use sotto_core::{Error, InputError, InviteOptions, Messenger, NewProfile, World};
 
 use crate::arguments::{Command, ContactChange, RelayChange};
@@ -77,7 +77,9 @@ pub(crate) async fn run(
         Command::Sync { seconds } => sync::run(messenger, profile, *seconds, output).await,
         Command::Chats => {
             let mut names = Names::read(messenger).await?;
-            for conversation in messenger.conversations(None, u32::MAX).await? {
+            let main = messenger.conversations(Chats::Main, None, u32::MAX).await?;
+            let archived = messenger.conversations(Chats::Archived, None, u32::MAX).await?;
+            for conversation in main.into_iter().chain(archived) {
                 let name = match &conversation.contact {
                     Some(contact) => names.of(messenger, contact).await?,
                     None => Name::myself(),
@@ -94,7 +96,11 @@ pub(crate) async fn run(
             }
             Ok(())
         }
-        Command::Read { who } => Ok(messenger.mark_read(account(messenger, who).await?).await?),
+        Command::Read { who } => {
+            let with = account(messenger, who).await?;
+            let unread = unread(messenger, with).await?;
+            Ok(messenger.mark_read(unread).await?)
+        }
         Command::SafetyNumber { who } => {
             let with = account(messenger, who).await?;
             let number = messenger.safety_number(with).await?;
@@ -103,6 +109,21 @@ pub(crate) async fn run(
                 &number.to_string(),
             );
             Ok(())
+        }
+    }
+}
+
+/// What of somebody's was not read yet.
+async fn unread(messenger: &Messenger, with: AccountId) -> Result<Vec<i64>, Failed> {
+    const PAGE: u32 = 200;
+    let Some(first) = messenger.first_unread(with).await? else { return Ok(Vec::new()) };
+    let (mut unread, mut before) = (Vec::new(), None);
+    loop {
+        let page = messenger.messages(with, before, PAGE).await?;
+        unread.extend(page.iter().filter(|message| message.is_unread).map(|message| message.number));
+        match page.first() {
+            Some(oldest) if oldest.position > first.position => before = Some(oldest.position),
+            _ => return Ok(unread),
         }
     }
 }

@@ -3,21 +3,23 @@
 //! A message is one row, unique by (conversation, sender, message id); its state moves forward only. A conversation row holds what a
 //! chat list shows, so that a list page reads no message table.
 //! - `codes`: how states and kinds are stored; `pages`: reading what was said; `order`: where a message stands; `deeds`: what is done to it;
-//!   `reading`: what was read
+//!   `reading`: what was read; `progress`: how far messages are; `listed`: how conversations are listed
 //!
 //! Not here: what leaves and arrives (`outbox`, `receive.rs`).
 
 mod codes;
 pub(crate) mod deeds;
+pub(crate) mod listed;
 mod order;
 mod pages;
+pub(crate) mod progress;
 pub(crate) mod reading;
 
 use rusqlite::params;
 use sotto_protocol::{AccountId, ConversationId, MessageId, Timestamp};
 
 use crate::contact::ContactRow;
-use crate::records::{Failure, KeyChange, Kind, MessageState};
+use crate::records::{KeyChange, Kind, MessageState};
 use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError, Tx};
 
@@ -110,7 +112,7 @@ pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewMessage<'_>) -> Result<Option<Sto
     let row = MessageRow(number);
     let mut is_unread = new.is_unread();
     if awaited == Awaited::Changed {
-        deeds::arrived(tx, row, new.conversation, &new.named(), new.received_at)?;
+        is_unread &= !deeds::arrived(tx, row, new.conversation, &new.named(), new.received_at)?;
         let sql = "UPDATE message SET unread = ?2 WHERE id = ?1 AND kind != ?3";
         is_unread &= tx.execute(sql, params![row.0, is_unread, Kind::Deleted.code()])? > 0;
     }
@@ -154,8 +156,8 @@ pub(crate) fn take_place(tx: &mut Tx<'_>, row: MessageRow, new: &NewMessage<'_>)
         [new.conversation.0, row.0],
     )?;
     tx.execute("UPDATE message SET unread = 1 WHERE id = ?1", [row.0])?;
-    if awaited == Awaited::Changed {
-        deeds::arrived(tx, row, new.conversation, &new.named(), new.received_at)?;
+    if awaited == Awaited::Changed && deeds::arrived(tx, row, new.conversation, &new.named(), new.received_at)? {
+        reading::read(tx, row)?;
     }
     look_up_last(tx, new.conversation)?;
     note_last_number(tx, number)?;
@@ -209,7 +211,8 @@ pub(crate) struct Arrivals {
 pub(crate) fn touch(tx: &mut Tx<'_>, conversation: ConversationRow, arrivals: &Arrivals) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE conversation SET last_message = coalesce(?2, last_message), last_at = max(last_at, ?3), unread = unread + ?4,
-             ordinal = coalesce((SELECT ordinal FROM message WHERE id = ?2 AND line = 0 AND ordinal > 0), ordinal) WHERE id = ?1",
+             ordinal = coalesce((SELECT ordinal FROM message WHERE id = ?2 AND line = 0 AND ordinal > 0), ordinal),
+         archived = iif(archived = 1 AND (SELECT position FROM message WHERE id = ?2) > archived_up_to, 0, archived) WHERE id = ?1",
         params![conversation.0, arrivals.last.map(|last| last.0), ms(arrivals.last_at), arrivals.unread],
     )?;
     Ok(())
@@ -246,30 +249,6 @@ pub(crate) fn note_key_change(
         }
         number = number.wrapping_add(1);
     }
-}
-
-/// Moves our message forward; never back. What a relay has taken may arrive whether or not its recipient is removed.
-pub(crate) fn advance(tx: &mut Tx<'_>, message: MessageRow, state: MessageState) -> Result<(), StoreError> {
-    let (before, failure) = match state {
-        MessageState::Failed(Failure::Removed) => (MessageState::Sent, Some(Failure::Removed.code())),
-        MessageState::Failed(failure) => (MessageState::Delivered, Some(failure.code())),
-        _ => (state, None),
-    };
-    tx.execute(
-        "UPDATE message SET state = ?2, failure = ?3 WHERE id = ?1 AND state < ?4",
-        params![message.0, state.code(), failure, before.code()],
-    )?;
-    Ok(())
-}
-
-/// A relay has taken our message. One that failed meanwhile because its recipient was removed may arrive all the same.
-pub(crate) fn taken(tx: &mut Tx<'_>, message: MessageRow) -> Result<(), StoreError> {
-    let removed = MessageState::Failed(Failure::Removed).code();
-    tx.execute(
-        "UPDATE message SET state = ?2, failure = NULL WHERE id = ?1 AND (state < ?2 OR (state = ?3 AND failure = ?4))",
-        params![message.0, MessageState::Sent.code(), removed, Failure::Removed.code()],
-    )?;
-    Ok(())
 }
 
 /// The note to self, made when it is first needed.

@@ -7,7 +7,7 @@
 //! - [`world`]: network, time, chance and keystore as traits; [`net`]: the real network
 //! - `store`: the database; `state`: ratchets and secrets sealed inside it; `generation`, `witness`, `second_copy`: told from an older copy
 //! - `own`, `prekey`: this account's identity, chains and prekeys; `admission`: what relays ask of new users; `contact`, `peer`, `manifests`: others'
-//! - `handshake`: invites, requests, answers; `conversation`: what was said; `healing`: what is missing of it
+//! - `handshake`: invites, requests, answers; `conversation`: what was said; `receipts`, `settings`: what is told of it, and set; `healing`: what is missing of it
 //! - `outbox`, `task`: what still has to leave; `forgetful`: what a relay is told again; `receive`, `stream`: what comes in; `session`, `seal`: the keys of both
 //! - `engine`: the tasks and how they wake each other (`clerk`, `upkeep` and those of `outbox` and `stream`); `status`: what they are at; `redate`: dates of a
 //!   clock that was wrong
@@ -34,6 +34,7 @@ mod own;
 mod peer;
 mod prekey;
 mod rebirth;
+mod receipts;
 mod receive;
 pub mod records;
 mod redate;
@@ -42,6 +43,7 @@ mod relay_clocks;
 mod seal;
 mod second_copy;
 mod session;
+mod settings;
 mod state;
 mod status;
 mod store;

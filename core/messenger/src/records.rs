@@ -41,7 +41,7 @@ pub struct Contact {
 /// A line of the chat list.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Conversation {
-    /// Local number: with `last_at`, the place to continue a page from.
+    /// Local number.
     pub number: i64,
     /// The same on all devices.
     pub id: ConversationId,
@@ -51,14 +51,52 @@ pub struct Conversation {
     pub name: Option<String>,
     /// When it last moved, by this device's clock.
     pub last_at: Timestamp,
-    /// Messages not read here.
+    /// Messages of others that were not read, on any device.
     pub unread: u32,
+    /// Whether it is to look unread, though there may be nothing.
+    pub is_marked_unread: bool,
+    /// Until when it is silent.
+    pub muted_until: Option<Timestamp>,
+    /// Whether it is put away, until something is said there again.
+    pub is_archived: bool,
+    /// Whether it stands above the others.
+    pub is_pinned: bool,
+    /// What is being written there.
+    pub draft: Option<String>,
     /// Text of the last message.
     pub preview: Option<String>,
     /// What that is.
     pub preview_kind: Option<Kind>,
     /// Whether we wrote that.
     pub preview_is_own: bool,
+}
+
+impl Conversation {
+    /// The place to continue a page from.
+    #[must_use]
+    pub const fn place(&self) -> ChatPlace {
+        ChatPlace { is_pinned: self.is_pinned, last_at: self.last_at, number: self.number }
+    }
+}
+
+/// Where a conversation stands in a chat list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChatPlace {
+    /// Whether it stands above the others.
+    pub is_pinned: bool,
+    /// When it last moved.
+    pub last_at: Timestamp,
+    /// Its local number.
+    pub number: i64,
+}
+
+/// A chat list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Chats {
+    /// What was not put away.
+    Main,
+    /// What was.
+    Archived,
 }
 
 /// A relay of ours.

@@ -19,7 +19,7 @@ use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
 /// Columns that hold when something happened here, with the rows in which it still matters.
-const PAST: [(&str, &str, &str); 16] = [
+const PAST: [(&str, &str, &str); 17] = [
     ("outbox", "accepted_at", "state = 2"),
     ("relay_out", "since", "1"),
     ("outbox", "encrypted_at", "state <= 2"),
@@ -36,6 +36,8 @@ const PAST: [(&str, &str, &str); 16] = [
     ("peer_device", "asked_at", "1"),
     ("peer_device", "answers_since", "1"),
     ("relay_task", "failed_at", "1"),
+    // A few seconds ahead at most.
+    ("to_tell", "due_at", "1"),
 ];
 
 /// When a device hears what came of it: within a day of being written, and no later.
@@ -51,8 +53,9 @@ const DROPPED: (&str, &str, &str) = ("alias", "over_at", "dropped = 1");
 pub(crate) fn is_due(view: &impl Query, judging_now: Timestamp) -> Result<bool, StoreError> {
     let latest = latest(view, judging_now)?;
     let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM outbox WHERE state = 2 AND accepted_at > ?1)
-               OR EXISTS (SELECT 1 FROM conversation WHERE last_at > ?1)
+               OR EXISTS (SELECT 1 FROM conversation WHERE archived IN (0, 1) AND pinned IN (0, 1) AND last_at > ?1)
                OR EXISTS (SELECT 1 FROM invite WHERE created_at > ?1)
+               OR EXISTS (SELECT 1 FROM to_tell WHERE due_at > ?1)
                OR EXISTS (SELECT 1 FROM peer_device WHERE confirm_due IS NOT NULL AND confirm_due > ?2)";
     let ahead = latest.after(DATED_AHEAD_MAX);
     Ok(view.one(sql, [ms(ahead), ms(ahead.after(SOON_MAX))], |_| Ok(()))?.is_some())

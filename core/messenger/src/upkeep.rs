@@ -1,4 +1,4 @@
-//! What is due by the clock: prekeys, manifests, confirmations, what went unanswered, things to forget.
+//! What is due by the clock: prekeys, manifests, confirmations, receipts, what went unanswered, things to forget.
 //!
 //! One task, one transaction a turn. What destroys something goes by a time that has passed by our clock and a relay's: a device that
 //! reaches none destroys nothing.
@@ -21,7 +21,7 @@ use crate::redate::ListsAhead;
 use crate::status::{Doing, State};
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
-use crate::{contact, handshake, healing, own, peer, prekey, rebirth, receive, redate, task};
+use crate::{contact, handshake, healing, own, peer, prekey, rebirth, receipts, receive, redate, task};
 
 /// Before it tries again what is due and could not be done.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -106,6 +106,7 @@ fn due_at(engine: &Engine, view: &Connection) -> Result<Timestamp, StoreError> {
     )?;
     let others = [confirm_at.flatten(), dies_at.flatten()].into_iter().flatten().map(timestamp);
     let others = others.chain(outbox::unanswered::due_at(view, now)?).chain(outbox::again::due_at(view, now)?);
+    let others = others.chain(receipts::due_at(view)?);
     let others = others.chain(own::left_due_at(view)?.filter(|_| knows_the_time));
     let others = others.chain(healing::due_at(engine, view)?).chain(healing::predecessors_due_at(view)?);
     let is_to_tell = !contact::pair_change::behind(view)?.is_empty() || !own::know_no_chain(view)?.is_empty();
@@ -132,6 +133,7 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
     confirm_what_is_due(engine, tx, now)?;
     outbox::again::renew(tx, now)?;
     outbox::unanswered::renew(tx, now)?;
+    receipts::tell_what_is_due(tx, now, &mut engine.chance())?;
     healing::ask_what_is_due(engine, tx, now)?;
     healing::ask_for_predecessors(tx, now, &engine.chance())?;
     handshake::tell_successors(tx, &engine.own(), now, &mut engine.chance())?;

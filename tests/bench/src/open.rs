@@ -58,7 +58,7 @@ async fn opened(chats: u32, messages: u32) -> Outcome<Opened> {
         let meter = Meter::start();
         let person = closed.open().await?;
         let open = meter.stop();
-        let list = person.messenger.conversations(None, PAGE).await?;
+        let list = person.messenger.conversations(sotto_core::records::Chats::Main, None, PAGE).await?;
         let listed = meter.stop();
         // The last line: the newest chat of all is the longest one.
         let contact = list.last().and_then(|chat| chat.contact).ok_or("a chat without a contact")?;

@@ -4,6 +4,7 @@
 //! confirmed, sent again and handed on like all that is said. What it is done to it names by sender and id, and that need not be here yet.
 //! Of two deeds that cannot both hold the one that was said later counts, on every device the same, whichever comes first: one reaction
 //! of each person, one pin of all, the last of the edits. What was taken back or hidden stays that.
+//! What is known of a message that is not here waits likewise: that it was read, and how far it is.
 //! Invariants: nobody edits or takes back what somebody else has said; nothing of what was taken back stays here, neither its words nor
 //! what was done to it; what is shown of a message is what its deeds say, computed anew with each of them.
 //! Not here: what of it a page shows (`pages.rs`), who may say what to whom (`messenger/deeds.rs`, `receive/deeds.rs`).
@@ -223,7 +224,7 @@ fn replace(tx: &mut Tx<'_>, new: &NewDeed<'_>, target: &Named) -> Result<(), Sto
             new.kind.code(),
             sender(new.author)
         ],
-        |row| Ok((row.get(0)?, MessageRow(row.get(1)?))),
+        |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?.map(MessageRow))),
     )?;
     replaced.into_iter().try_for_each(|(deed, message)| forget(tx, deed, message, new.received_at))
 }
@@ -239,20 +240,19 @@ pub(crate) fn here(
     view.one(sql, params![conversation.0, named.sender(), named.message_id.as_ref()], |row| row.get(0).map(MessageRow))
 }
 
-/// What keeps a message that is about to be stored away, or changes it.
+/// What is known of a message that is about to be stored.
 pub(super) fn awaits(
     tx: &Tx<'_>,
     conversation: ConversationRow,
     sender: i64,
     message_id: &MessageId,
 ) -> Result<Awaited, StoreError> {
-    let sql =
-        "SELECT max(kind) FROM deed WHERE conversation = ?1 AND sender = ?2 AND target = ?3 AND ends_at IS NOT NULL";
-    let named = params![conversation.0, sender, message_id.as_ref()];
-    Ok(match tx.one(sql, named, |row| row.get::<_, Option<i64>>(0))?.flatten() {
-        None => Awaited::Nothing,
-        Some(kind) if kind == DeedKind::Hide.code() => Awaited::Hidden,
-        Some(_) => Awaited::Changed,
+    let sql = "SELECT kind FROM deed WHERE conversation = ?1 AND sender = ?2 AND target = ?3 AND ends_at IS NOT NULL";
+    let kinds: Vec<i64> = tx.all(sql, params![conversation.0, sender, message_id.as_ref()], |row| row.get(0))?;
+    Ok(match kinds {
+        kinds if kinds.is_empty() => Awaited::Nothing,
+        kinds if kinds.contains(&DeedKind::Hide.code()) => Awaited::Hidden,
+        _ => Awaited::Changed,
     })
 }
 
@@ -266,19 +266,86 @@ pub(super) enum Awaited {
     Changed,
 }
 
-/// A message has come that something was done to before.
+/// A message has come that something was done to before, or is known of. Says whether it was read.
 pub(super) fn arrived(
     tx: &mut Tx<'_>,
     message: MessageRow,
     conversation: ConversationRow,
     named: &Named,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
+    let of_message = params![conversation.0, named.sender(), named.message_id.as_ref()];
+    let known =
+        "SELECT kind, stamp FROM deed WHERE conversation = ?1 AND sender = ?2 AND target = ?3 AND kind IN (6, 7)";
+    let known = tx.all(known, of_message, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+    tx.execute(
+        "DELETE FROM deed WHERE conversation = ?1 AND sender = ?2 AND target = ?3 AND kind IN (6, 7)",
+        of_message,
+    )?;
+    for (_, stamp) in known.iter().filter(|(kind, _)| *kind == PROGRESS) {
+        super::progress::take(tx, message, *stamp)?;
+    }
     tx.execute(
         "UPDATE deed SET ends_at = NULL WHERE conversation = ?1 AND sender = ?2 AND target = ?3 AND ends_at IS NOT NULL AND kind NOT IN (2, 5)",
-        params![conversation.0, named.sender(), named.message_id.as_ref()],
+        of_message,
     )?;
-    settle(tx, message, conversation, named, now)
+    settle(tx, message, conversation, named, now)?;
+    Ok(known.iter().any(|(kind, _)| *kind == READ))
+}
+
+/// Of what is known of a message that is not here: that it was read on another device of ours.
+const READ: i64 = 6;
+/// How far it is.
+const PROGRESS: i64 = 7;
+
+/// A message that is not here was read.
+pub(super) fn read_before_it_came(
+    tx: &mut Tx<'_>,
+    conversation: ConversationRow,
+    named: &Named,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    note(tx, conversation, named, None, (READ, 0), now)
+}
+
+/// A message that is not here is so far, as `who` says.
+pub(super) fn told_before_it_came(
+    tx: &mut Tx<'_>,
+    conversation: ConversationRow,
+    named: &Named,
+    who: Option<ContactRow>,
+    state: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    note(tx, conversation, named, who, (PROGRESS, state), now)
+}
+
+fn note(
+    tx: &mut Tx<'_>,
+    conversation: ConversationRow,
+    named: &Named,
+    who: Option<ContactRow>,
+    (kind, stamp): (i64, i64),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let known = "SELECT 1 FROM deed WHERE conversation = ?1 AND sender = ?2 AND target = ?3 AND (kind = ?4 AND author = ?5 AND stamp = ?6 OR kind IN (2, 5))";
+    let of_message = params![conversation.0, named.sender(), named.message_id.as_ref(), kind, sender(who), stamp];
+    if tx.one(known, of_message, |_| Ok(()))?.is_some() {
+        return Ok(());
+    }
+    tx.execute(
+        "INSERT INTO deed (conversation, sender, target, kind, author, stamp, holds, ends_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7)",
+        params![
+            conversation.0,
+            named.sender(),
+            named.message_id.as_ref(),
+            kind,
+            sender(who),
+            stamp,
+            ms(now.after(WAITS))
+        ],
+    )?;
+    bound_waiting(tx, conversation, now)
 }
 
 /// A message becomes what its deeds say.
@@ -351,16 +418,17 @@ fn take_back(
 /// What was done to a message that is no more goes with it.
 fn end_all(tx: &mut Tx<'_>, conversation: ConversationRow, named: &Named, now: Timestamp) -> Result<(), StoreError> {
     let deeds = tx.all(
-        "SELECT id, message FROM deed WHERE conversation = ?1 AND sender = ?2 AND target = ?3 AND kind IN (1, 3, 4)",
+        "SELECT id, message FROM deed WHERE conversation = ?1 AND sender = ?2 AND target = ?3 AND kind NOT IN (2, 5)",
         params![conversation.0, named.sender(), named.message_id.as_ref()],
-        |row| Ok((row.get(0)?, MessageRow(row.get(1)?))),
+        |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?.map(MessageRow))),
     )?;
     deeds.into_iter().try_for_each(|(deed, message)| forget(tx, deed, message, now))
 }
 
 /// A deed is over, and what it was said in with the last that was said in it.
-fn forget(tx: &mut Tx<'_>, deed: i64, message: MessageRow, now: Timestamp) -> Result<(), StoreError> {
+fn forget(tx: &mut Tx<'_>, deed: i64, message: Option<MessageRow>, now: Timestamp) -> Result<(), StoreError> {
     tx.execute("DELETE FROM deed WHERE id = ?1", [deed])?;
+    let Some(message) = message else { return Ok(()) };
     let others = tx.one("SELECT 1 FROM deed WHERE message = ?1 LIMIT 1", [message.0], |_| Ok(()))?;
     if others.is_some() {
         return Ok(());
@@ -379,8 +447,9 @@ fn bound_waiting(tx: &mut Tx<'_>, conversation: ConversationRow, now: Timestamp)
         return Ok(());
     }
     let oldest = "SELECT id, message FROM deed WHERE conversation = ?1 AND ends_at IS NOT NULL AND author != 0 ORDER BY ends_at, id LIMIT ?2";
-    let oldest =
-        tx.all(oldest, [conversation.0, count - WAITING_MAX], |row| Ok((row.get(0)?, MessageRow(row.get(1)?))))?;
+    let oldest = tx.all(oldest, [conversation.0, count - WAITING_MAX], |row| {
+        Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?.map(MessageRow)))
+    })?;
     oldest.into_iter().try_for_each(|(deed, message)| forget(tx, deed, message, now))
 }
 
@@ -389,7 +458,7 @@ fn bound_waiting(tx: &mut Tx<'_>, conversation: ConversationRow, now: Timestamp)
 pub(crate) fn expire(tx: &mut Tx<'_>, sure_now: Timestamp) -> Result<(), StoreError> {
     let over =
         tx.all("SELECT id, message FROM deed WHERE ends_at IS NOT NULL AND ends_at <= ?1", [ms(sure_now)], |row| {
-            Ok((row.get(0)?, MessageRow(row.get(1)?)))
+            Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?.map(MessageRow)))
         })?;
     over.into_iter().try_for_each(|(deed, message)| forget(tx, deed, message, sure_now))
 }

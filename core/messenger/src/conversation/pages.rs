@@ -2,12 +2,14 @@
 
 use rusqlite::{Row, params};
 use sotto_crypto::letter::{Channel, Content, Target};
-use sotto_protocol::{AccountId, Bytes, ConversationId, MessageId, Timestamp};
+use sotto_protocol::{AccountId, Bytes, ConversationId, MessageId};
 
 use super::deeds::edited;
 use super::{ConversationRow, MessageRow, SELF};
 use crate::contact::ContactRow;
-use crate::records::{Conversation, Kind, Message, MessageState, Quote, Quoted, Range, Reaction, Version};
+use crate::records::{
+    ChatPlace, Chats, Conversation, Kind, Message, MessageState, Quote, Quoted, Range, Reaction, Version,
+};
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError};
 
@@ -229,22 +231,28 @@ pub(crate) fn with_contact(view: &impl Query, contact: ContactRow) -> Result<Opt
 
 const LIST_QUERY: &str =
     "SELECT conversation.id, conversation.conversation, contact.account, coalesce(contact.given_name, contact.name),
-             conversation.last_at, conversation.unread, message.text, message.sender, message.kind, message.cause
+             conversation.last_at, conversation.unread, message.text, message.sender, message.kind, message.cause,
+             conversation.muted_until, conversation.archived, conversation.pinned, conversation.marked_unread, setting.value
       FROM conversation LEFT JOIN contact ON contact.id = conversation.contact LEFT JOIN message ON message.id = conversation.last_message
-      WHERE (conversation.last_at, conversation.id) < (?1, ?2)
-      ORDER BY conversation.last_at DESC, conversation.id DESC LIMIT ?3";
+      LEFT JOIN setting ON setting.conversation = conversation.id AND setting.key = 5
+      WHERE conversation.archived = ?1 AND (conversation.pinned, conversation.last_at, conversation.id) < (?2, ?3, ?4)
+      ORDER BY conversation.pinned DESC, conversation.last_at DESC, conversation.id DESC LIMIT ?5";
 
-/// A page of the chat list: the conversations that moved last, before the given place.
+/// A page of a chat list, before the given place: those that stand above the others, and then those that moved last.
 pub(crate) fn list(
     view: &impl Query,
-    before: Option<(Timestamp, i64)>,
+    chats: Chats,
+    before: Option<ChatPlace>,
     limit: u32,
 ) -> Result<Vec<Conversation>, StoreError> {
-    let (before_at, before_row) = before.map_or((i64::MAX, i64::MAX), |(at, row)| (ms(at), row));
-    let rows = view.all(LIST_QUERY, params![before_at, before_row, limit], |row| {
+    let is_archived = chats == Chats::Archived;
+    let (pinned, at, row) =
+        before.map_or((2, i64::MAX, i64::MAX), |place| (i64::from(place.is_pinned), ms(place.last_at), place.number));
+    let rows = view.all(LIST_QUERY, params![is_archived, pinned, at, row, limit], |row| {
         let contact: Option<[u8; 32]> = row.get(2)?;
         let (last_sender, kind, cause): (Option<i64>, Option<i64>, Option<i64>) =
             (row.get(7)?, row.get(8)?, row.get(9)?);
+        let (muted_until, draft): (i64, Option<Vec<u8>>) = (row.get(10)?, row.get(14)?);
         let conversation = Conversation {
             number: row.get(0)?,
             id: ConversationId::from_bytes(row.get(1)?),
@@ -252,6 +260,11 @@ pub(crate) fn list(
             name: row.get(3)?,
             last_at: timestamp(row.get(4)?),
             unread: row.get(5)?,
+            is_marked_unread: row.get(13)?,
+            muted_until: (muted_until > 0).then(|| timestamp(muted_until)),
+            is_archived: row.get(11)?,
+            is_pinned: row.get(12)?,
+            draft: draft.and_then(drafted),
             preview: row.get(6)?,
             preview_kind: None,
             preview_is_own: last_sender == Some(SELF),
@@ -263,6 +276,14 @@ pub(crate) fn list(
         Ok(Conversation { preview_kind, ..conversation })
     };
     rows.into_iter().map(with_kind).collect()
+}
+
+/// The words of a draft, where there are any.
+fn drafted(draft: Vec<u8>) -> Option<String> {
+    match Content::decode(&Bytes::from(draft), Channel::Own) {
+        Ok(Content::Text(text)) => Some(text.body),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -292,6 +313,7 @@ mod tests {
             (LAST.to_owned(), "message_by_conversation"),
             (format!("SELECT * FROM message WHERE {PINNED_QUERY}"), "message_pinned"),
             (REACTIONS.to_owned(), "deed_by_target"),
+            (super::super::reading::UNREAD.to_owned(), "message_unread"),
         ] {
             let plan = plan(&query);
             assert!(plan.iter().any(|step| step.contains(index)), "{plan:?}");

@@ -218,6 +218,8 @@ impl Messenger {
             })
             .await?;
         self.engine().wake();
+        // Messages may have failed: our other devices hear of it.
+        self.engine().look_after();
         self.engine().tell(Event::ContactsChanged);
         Ok(())
     }

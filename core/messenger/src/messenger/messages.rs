@@ -1,19 +1,22 @@
 //! What is said: texts queued, pages of chats and messages read.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sotto_crypto::letter::{Content, Target, Text};
 use sotto_protocol::limits::TEXT_BYTES_MAX;
-use sotto_protocol::{AccountId, ConversationId, MessageId, Timestamp};
+use sotto_protocol::{AccountId, ConversationId, MessageId};
 
 use super::Messenger;
 use super::contacts::known_contact;
+use super::settings::unmark;
 use crate::contact::{self, ContactRow, ContactState, Trust};
 use crate::conversation::{self, Arrivals, ConversationRow, MessageRow, NewMessage, reading};
 use crate::engine::{Engine, Event};
 use crate::error::{Error, InputError};
 use crate::outbox::{self, NewLetter, Says};
-use crate::records::{Conversation, Kind, Meaning, Message, MessageState, NewText};
+use crate::receipts::{self, Shown};
+use crate::records::{ChatPlace, Chats, Conversation, Kind, Meaning, Message, MessageState, NewText};
 use crate::store::{Query, StoreError, Tx};
 
 impl Messenger {
@@ -76,16 +79,18 @@ impl Messenger {
         Ok(said)
     }
 
-    /// A page of the chat list: the conversations that moved last, before the place of the last one of the page above.
+    /// A page of a chat list: the conversations that stand above the others, and then those that moved last, before the place of the last one
+    /// of the page above.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub async fn conversations(
         &self,
-        before: Option<(Timestamp, i64)>,
+        chats: Chats,
+        before: Option<ChatPlace>,
         limit: u32,
     ) -> Result<Vec<Conversation>, Error> {
-        self.engine().read(move |_, view| Ok(conversation::list(view, before, limit)?)).await
+        self.engine().read(move |_, view| Ok(conversation::list(view, chats, before, limit)?)).await
     }
 
     /// The newest messages of the conversation with a contact (or with oneself) before the position `before`, oldest first.
@@ -133,22 +138,57 @@ impl Messenger {
         self.engine().read(|_, view| Ok(conversation::newest(view)?)).await
     }
 
-    /// Everything in the conversation with a contact has been read.
+    /// Messages were shown to somebody who has read them: these and no others. Their senders hear of it, as far as receipts are given.
+    ///
+    /// # Errors
+    /// [`Error::DeviceReplaced`], [`Error::Store`].
+    pub async fn mark_read(&self, numbers: Vec<i64>) -> Result<(), Error> {
+        self.read_by(move |engine, tx| {
+            let messages: Vec<MessageRow> = numbers.into_iter().map(MessageRow).collect();
+            for conversation in read(engine, tx, messages, Shown::Yes)? {
+                unmark(engine, tx, conversation)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Everything in the conversation with a contact counts as read, shown or not. Its sender does not hear of it.
+    ///
+    /// # Errors
+    /// [`InputError::NotFound`], [`Error::DeviceReplaced`], [`Error::Store`].
+    pub async fn mark_all_read(&self, with: AccountId) -> Result<(), Error> {
+        self.read_by(move |engine, tx| {
+            let Some(conversation) = conversation_with(engine, tx, &with)? else { return Ok(()) };
+            let messages = reading::unread(tx, conversation, u32::MAX)?;
+            read(engine, tx, messages, Shown::No)?;
+            unmark(engine, tx, conversation)
+        })
+        .await
+    }
+
+    /// The first message of a conversation that was not read, if any.
     ///
     /// # Errors
     /// [`InputError::NotFound`], [`Error::Store`].
-    pub async fn mark_read(&self, with: AccountId) -> Result<(), Error> {
+    pub async fn first_unread(&self, with: AccountId) -> Result<Option<Message>, Error> {
         self.engine()
-            .write(move |engine, tx| match conversation_with(engine, tx, &with)? {
-                Some(row) => {
-                    for message in reading::unread(tx, row, u32::MAX)? {
-                        reading::read(tx, message)?;
-                    }
-                    Ok::<_, Error>(())
-                }
-                None => Ok(()),
+            .read(move |engine, view| {
+                let Some(conversation) = conversation_with(engine, view, &with)? else { return Ok(None) };
+                let first = reading::unread(view, conversation, 1)?.pop();
+                Ok(first.map(|row| conversation::message(view, &engine.own().account, row)).transpose()?.flatten())
             })
-            .await?;
+            .await
+    }
+
+    async fn read_by(
+        &self,
+        work: impl FnOnce(&Engine, &mut Tx<'_>) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        self.refuse_if_replaced()?;
+        self.engine().write(work).await?;
+        self.engine().look_after();
+        self.engine().wake_couriers();
         self.engine().tell(Event::MessagesChanged);
         Ok(())
     }
@@ -189,6 +229,24 @@ pub(super) fn conversation_with(
     Ok(conversation::with_contact(view, contact.row)?)
 }
 
+/// Messages are read; in which conversations any were.
+fn read(
+    engine: &Engine,
+    tx: &mut Tx<'_>,
+    messages: Vec<MessageRow>,
+    shown: Shown,
+) -> Result<BTreeSet<ConversationRow>, Error> {
+    let now = engine.network_now();
+    let mut conversations = BTreeSet::new();
+    for message in messages {
+        if let Some((conversation, unread)) = reading::read(tx, message)? {
+            conversations.insert(conversation);
+            receipts::note_read(tx, unread, shown, now, &engine.chance())?;
+        }
+    }
+    Ok(conversations)
+}
+
 pub(super) fn check_words(words: &str) -> Result<(), InputError> {
     match words.len() {
         0 => Err(InputError::Empty { what: "the text" }),
@@ -198,7 +256,7 @@ pub(super) fn check_words(words: &str) -> Result<(), InputError> {
 }
 
 /// A message of the conversation with somebody, as it is named there.
-fn target(engine: &Engine, view: &impl Query, with: &AccountId, number: i64) -> Result<Target, Error> {
+pub(super) fn target(engine: &Engine, view: &impl Query, with: &AccountId, number: i64) -> Result<Target, Error> {
     let own = &engine.own().account;
     let message = conversation::message(view, own, MessageRow(number))?;
     let message = message.filter(|message| message.conversation == ConversationId::between(own, with));

@@ -1,5 +1,5 @@
 //! The public handle: make and open an account here, invite and join in `contacts.rs`, say and read in `messages.rs`, do something
-//! to what was said in `deeds.rs`, where the account reads in `relays.rs`.
+//! to what was said in `deeds.rs`, set in `settings.rs`, where the account reads in `relays.rs`.
 //!
 //! Mutations return once they are committed on this device; the engine's tasks carry them out from there, whatever becomes of the
 //! caller. Queries return pages of records. The handle is cheap to clone; the engine ends with [`Messenger::shut_down`] or with the
@@ -9,6 +9,7 @@ mod contacts;
 mod deeds;
 mod messages;
 mod relays;
+mod settings;
 
 pub(crate) use relays::make_inbox;
 
@@ -35,7 +36,7 @@ use crate::state::StateSeal;
 use crate::status::{Doing, Snapshot, State};
 use crate::store::{DatabaseKey, ProfileLock, Store, StoreError, Threading};
 use crate::world::{Chance, Clock, Rng, SecretStore, SecretStoreError, Transport};
-use crate::{generation, outbox, peer, prekey, rebirth, task};
+use crate::{generation, outbox, peer, prekey, rebirth, receipts, task};
 
 /// The world that an engine lives in.
 #[derive(Clone)]
@@ -356,10 +357,14 @@ impl Messenger {
         if engine.is_rolled_back() || !engine.is_looked_after() {
             return Ok(None);
         }
-        let (relays, devices) =
-            engine.read(|_, view| Ok::<_, Error>((task::relays(view)?, outbox::destinations(view)?))).await?;
+        let (relays, devices, is_all_told) = engine
+            .read(|_, view| {
+                Ok::<_, Error>((task::relays(view)?, outbox::destinations(view)?, receipts::is_all_told(view)?))
+            })
+            .await?;
         let moment = engine.status.snapshot();
-        let is_settled = !moment.is_reading()
+        let is_settled = is_all_told
+            && !moment.is_reading()
             && engine.own().inboxes.iter().all(|inbox| moment.is_over(&Doing::Stream(inbox.relay.clone())))
             && relays.into_iter().all(|relay| moment.is_over(&Doing::Clerk(relay)))
             && devices.into_iter().all(|device| moment.is_over(&Doing::Courier(device)));

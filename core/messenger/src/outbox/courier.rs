@@ -267,7 +267,10 @@ async fn send(engine: &Arc<Engine>, device: DeviceRow, parcel: Parcel) -> Result
     }
     let (accepted, trouble) = (verdict.accepted.len(), verdict.trouble);
     let inbox = parcel.inbox.row;
-    engine.write(move |engine, tx| write_down(engine, tx, device, inbox, &verdict)).await.map_err(Failure::from)?;
+    let written = engine.write(move |engine, tx| write_down(engine, tx, device, inbox, &verdict)).await;
+    if written.map_err(Failure::from)? {
+        engine.look_after();
+    }
     if accepted > 0 {
         engine.status.sent(accepted);
     }
@@ -357,15 +360,16 @@ impl Trouble {
     }
 }
 
+/// Writes down what a relay said. Says whether our other devices are to hear of it.
 fn write_down(
     engine: &Engine,
     tx: &mut Tx<'_>,
     device: DeviceRow,
     inbox: InboxRow,
     verdict: &Verdict,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let now: Timestamp = engine.network_now();
-    super::accepted(tx, &verdict.accepted, now)?;
+    let is_to_tell = super::accepted(tx, &verdict.accepted, now)?;
     if !verdict.accepted.is_empty() {
         plan::letters_were_taken(tx, inbox)?;
     }
@@ -378,5 +382,5 @@ fn write_down(
         let device = peer::device_by_row(tx, device)?;
         contact::manifest_is_due(tx, device.contact)?;
     }
-    Ok(())
+    Ok(is_to_tell)
 }

@@ -14,7 +14,7 @@ use super::inner_hashes::InnerHashes;
 use super::may_leave;
 use super::plan::{Which, party};
 use crate::contact::{Contact, ContactRow};
-use crate::conversation::{self, MessageRow};
+use crate::conversation::{MessageRow, progress};
 use crate::engine::Times;
 use crate::own::{self, Own};
 use crate::peer::{PeerDevice, PeerInbox};
@@ -153,7 +153,7 @@ pub(super) fn encrypt_all(
             ],
         )?;
         if let Some(row) = waiting.message.filter(|_| !is_sibling) {
-            conversation::advance(tx, row, MessageState::Sending)?;
+            progress::advance(tx, row, MessageState::Sending, now)?;
         }
         bytes += message.bytes().len();
         letters.push(Ready { row: waiting.row, envelope, message });

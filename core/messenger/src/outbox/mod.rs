@@ -39,7 +39,7 @@ use sotto_crypto::letter::Content;
 use sotto_protocol::{MessageId, Timestamp};
 
 use crate::contact::{ContactRow, HAS_WAY};
-use crate::conversation::{self, MessageRow};
+use crate::conversation::{MessageRow, progress};
 use crate::error::{Error, InputError};
 use crate::own;
 use crate::peer::{self, DeviceRow};
@@ -168,8 +168,10 @@ pub(crate) fn waiting(view: &impl Query) -> Result<u64, StoreError> {
         .map_or(0, crate::store::column::counter))
 }
 
-/// A relay took these rows. Their ciphertext is no longer needed: a relay that loses it gets the letter encrypted anew.
-pub(crate) fn accepted(tx: &mut Tx<'_>, rows: &[i64], now: Timestamp) -> Result<(), StoreError> {
+/// A relay took these rows. Their ciphertext is no longer needed: a relay that loses it gets the letter encrypted anew. Says whether our other
+/// devices are to hear of it.
+pub(crate) fn accepted(tx: &mut Tx<'_>, rows: &[i64], now: Timestamp) -> Result<bool, StoreError> {
+    let mut is_to_tell = false;
     for row in rows {
         let tries = tx.one("SELECT tries FROM outbox WHERE id = ?1", [row], |row| row.get(0))?.unwrap_or(0);
         tx.execute(
@@ -180,10 +182,10 @@ pub(crate) fn accepted(tx: &mut Tx<'_>, rows: &[i64], now: Timestamp) -> Result<
             params![row, ms(now), ms(again::again_at(now, tries))],
         )?;
         if let Some(message) = message_of(tx, *row)? {
-            conversation::taken(tx, message)?;
+            is_to_tell |= progress::taken(tx, message, now)?;
         }
     }
-    Ok(())
+    Ok(is_to_tell)
 }
 
 /// The lowest counter of a letter that may still come to the device: those below it are confirmed, or were given up, and the device
@@ -220,7 +222,7 @@ pub(crate) fn confirmed(tx: &mut Tx<'_>, device: DeviceRow, counter: u64, now: T
                     params![row, ms(now)],
                 )?;
                 if !is_sibling {
-                    conversation::advance(tx, MessageRow(message), MessageState::Delivered)?;
+                    progress::advance(tx, MessageRow(message), MessageState::Delivered, now)?;
                 }
             }
             // Not a message: nobody will ask for it again by its place in a conversation.
@@ -270,7 +272,7 @@ fn fail(tx: &mut Tx<'_>, row: i64, failure: Failure, now: Timestamp) -> Result<(
     let lives = "SELECT 1 FROM outbox WHERE message = ?1 AND state <= 3 AND peer_device NOT IN (SELECT id FROM peer_device WHERE contact = 0) LIMIT 1";
     let lives = tx.one(lives, [message.0], |_| Ok(()))?;
     if lives.is_none() {
-        conversation::advance(tx, message, MessageState::Failed(failure))?;
+        progress::advance(tx, message, MessageState::Failed(failure), now)?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use super::{NewLetter, Says, queue};
 use crate::contact::ContactRow;
 use crate::conversation::MessageRow;
 use crate::peer::{self, DeviceRow};
+use crate::receipts;
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
@@ -74,6 +75,10 @@ pub(crate) fn tell(tx: &mut Tx<'_>, contact: ContactRow, device: DeviceRow) -> R
             let letter =
                 NewLetter { says: Says::Message(message), message_id, sent_at, dies_at: None, after_batch: None };
             queue(tx, device, &letter)?;
+            if contact == ContactRow::OWN {
+                // How far it is as well.
+                receipts::note_progress(tx, message, Timestamp::EPOCH)?;
+            }
         }
     }
     Ok(())

@@ -22,6 +22,7 @@ use crate::handshake::{self, Before, Dropped};
 use crate::outbox;
 use crate::peer::{self, DeviceRow};
 use crate::records::Failure;
+use crate::settings;
 use crate::store::column::{counter, stored};
 use crate::store::{Query, StoreError, Tx};
 use crate::world::Chance;
@@ -87,6 +88,7 @@ pub(super) fn hand_over(tx: &mut Tx<'_>, own: &Own, now: Timestamp, chance: &mut
             outbox::queue_content_to(tx, &new, &synced, None, None, now, chance)?;
         }
     }
+    settings::hand_over(tx, own, &new, now, chance)?;
     for device in &new {
         // What was for the one in whose place another has come is for that one already.
         if !peer::has_predecessor(tx, ContactRow::OWN, &peer::device_by_row(tx, *device)?.device)? {

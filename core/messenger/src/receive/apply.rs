@@ -1,6 +1,6 @@
 //! What an authenticated letter changes: ratchet, seal, counters, confirmations, and what it says.
 
-use sotto_crypto::letter::{Content, Letter};
+use sotto_crypto::letter::{Content, Letter, Progress};
 use sotto_crypto::manifest::HeadNews;
 use sotto_protocol::{ConversationId, MessageId};
 
@@ -11,7 +11,7 @@ use super::open::Ratchet;
 use super::{Batch, Fault, Incoming, Why};
 use crate::contact::pair_change::Heard;
 use crate::contact::{self, Contact, ContactRow, ContactState, Trust};
-use crate::conversation::{self, MessageRow, NewMessage, Order};
+use crate::conversation::{self, MessageRow, NewMessage, Order, progress};
 use crate::error::Error;
 use crate::handshake::{self, Answered};
 use crate::healing::{self, News};
@@ -277,8 +277,8 @@ impl Batch<'_, '_, '_> {
             | Content::Pin { .. }
             | Content::Nudge
             | Content::Profile(_)
-            | Content::Receipts(_)
             | Content::Unknown { .. } => {}
+            Content::Receipts(ids) => self.are_read(contact, &ids)?,
             Content::ResendRequest(request) => healing::answer(self.tx, device, &request, self.now, self.chance)?,
             Content::GivenUp(given_up) => self.take_given_up(contact, device, letter, &given_up)?,
             Content::PairReady => {
@@ -337,6 +337,13 @@ impl Batch<'_, '_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// They have read messages of ours.
+    fn are_read(&mut self, contact: &Contact, ids: &[MessageId]) -> Result<(), StoreError> {
+        let conversation = self.conversation(contact)?;
+        let read: Vec<_> = ids.iter().map(|id| (*id, Progress::Read)).collect();
+        progress::told(self.tx, conversation, Some(contact.row), &read, self.now)
     }
 
     /// What a letter says of where its message stands.

@@ -17,7 +17,7 @@ pub(super) fn content_of(letter: &Letter, contact: &Contact, is_reply_alias: boo
 /// What is not done here yet is shown as something that is not known, and kept as it came.
 pub(super) fn understood(content: Content) -> Content {
     match content {
-        Content::Profile(_) | Content::Receipts(_) => Content::Unknown { fallback: String::new() },
+        Content::Profile(_) => Content::Unknown { fallback: String::new() },
         content => content,
     }
 }

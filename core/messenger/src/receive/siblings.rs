@@ -7,10 +7,11 @@ use super::content::understood;
 use super::deeds::{Doer, Done};
 use super::{Batch, Fault};
 use crate::contact::{self, Contact, ContactRow};
-use crate::conversation::{self, ConversationRow, NewMessage, Order};
+use crate::conversation::{self, ConversationRow, NewMessage, Order, progress, reading};
 use crate::own;
 use crate::peer::{self, DeviceRow};
 use crate::records::MessageState;
+use crate::settings;
 use crate::store::StoreError;
 
 impl Batch<'_, '_, '_> {
@@ -48,6 +49,23 @@ impl Batch<'_, '_, '_> {
                 let doer = Doer { conversation, contact: contact.as_ref(), author: None, line };
                 self.do_to_messages(doer, letter, &Done::hidden(targets), &letter.content)?;
             }
+            Content::OwnDeviceSync(OwnDeviceSync::Read { account, message_ids }) => {
+                // What is counted changes.
+                self.write_arrivals()?;
+                let Some(contact) = contact::by_account(self.tx, &account)? else { return Ok(()) };
+                let conversation = self.conversation(&contact)?;
+                reading::read_elsewhere(self.tx, conversation, contact.row, &message_ids, self.now)?;
+            }
+            Content::OwnDeviceSync(OwnDeviceSync::States { account, states }) => {
+                let Some(contact) = contact::by_account(self.tx, &account)? else { return Ok(()) };
+                let conversation = self.conversation(&contact)?;
+                progress::told(self.tx, conversation, None, &states, self.now)?;
+            }
+            Content::OwnDeviceSync(OwnDeviceSync::Setting(setting)) => {
+                self.write_arrivals()?;
+                let author = peer::device_by_row(self.tx, device)?.device;
+                settings::take(self.tx, self.own, &author, &setting)?;
+            }
             Content::OwnDeviceSync(OwnDeviceSync::Contact(synced)) => {
                 let author = peer::device_by_row(self.tx, device)?.device;
                 let times = self.times();
@@ -74,13 +92,18 @@ impl Batch<'_, '_, '_> {
         if contact.row != ContactRow::OWN {
             return Ok(false);
         }
-        match Content::decode(&letter.content, Channel::Own) {
-            Ok(Content::OwnDeviceSync(OwnDeviceSync::Said { account, .. } | OwnDeviceSync::Hidden { account, .. }))
-                if account != self.own.account =>
-            {
-                Ok(contact::by_account(self.tx, &account)?.is_none())
-            }
-            _ => Ok(false),
+        let Ok(Content::OwnDeviceSync(sync)) = Content::decode(&letter.content, Channel::Own) else { return Ok(false) };
+        let with = match sync {
+            OwnDeviceSync::Said { account, .. }
+            | OwnDeviceSync::Hidden { account, .. }
+            | OwnDeviceSync::Read { account, .. }
+            | OwnDeviceSync::States { account, .. } => Some(account),
+            OwnDeviceSync::Setting(setting) => setting.account,
+            OwnDeviceSync::Contact(_) | OwnDeviceSync::Unknown => None,
+        };
+        match with.filter(|account| *account != self.own.account) {
+            Some(account) => Ok(contact::by_account(self.tx, &account)?.is_none()),
+            None => Ok(false),
         }
     }
 
@@ -107,8 +130,8 @@ impl Batch<'_, '_, '_> {
             kind,
             text,
             content,
-            // It has left the device that it was said on; what becomes of it is known there.
-            state: MessageState::Sent,
+            // What becomes of it is known on the device that it was said on, which tells; the note to self has arrived.
+            state: if contact.is_some() { MessageState::Queued } else { MessageState::Sent },
             order,
         };
         if let Some(stored) = conversation::insert(self.tx, &new)? {

@@ -342,9 +342,15 @@ CREATE TABLE conversation (
     last_message INTEGER,                     -- message.id
     last_at      INTEGER NOT NULL DEFAULT 0,
     unread       INTEGER NOT NULL DEFAULT 0,  -- how many of its messages are
-    ordinal      INTEGER NOT NULL DEFAULT 0   -- of what was said here last
+    ordinal      INTEGER NOT NULL DEFAULT 0,  -- of what was said here last
+    -- What is set, as the settings of all devices say.
+    muted_until  INTEGER NOT NULL DEFAULT 0,
+    archived     INTEGER NOT NULL DEFAULT 0,
+    archived_up_to INTEGER NOT NULL DEFAULT 0, -- what stands behind that takes it back
+    pinned       INTEGER NOT NULL DEFAULT 0,
+    marked_unread INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX conversation_by_time ON conversation (last_at DESC, id DESC);
+CREATE INDEX conversation_by_time ON conversation (archived, pinned DESC, last_at DESC, id DESC);
 CREATE INDEX conversation_by_contact ON conversation (contact);
 
 CREATE TABLE message (
@@ -381,13 +387,13 @@ CREATE INDEX message_unread ON message (conversation, position) WHERE unread = 1
 -- What was done to messages, each by its sender and id: it need not be here yet. Of reactions and pins the one that counts, of edits all.
 CREATE TABLE deed (
     id           INTEGER PRIMARY KEY,
-    message      INTEGER NOT NULL REFERENCES message (id), -- in which it was said
+    message      INTEGER REFERENCES message (id), -- in which it was said; null: of what is only known of a message that is not here
     conversation INTEGER NOT NULL REFERENCES conversation (id),
     sender       INTEGER NOT NULL,            -- of the message that it was done to: contact.id; 0: this account
     target       BLOB NOT NULL,               -- that one's id
-    kind         INTEGER NOT NULL,            -- 1 edit, 2 taken back, 3 reaction, 4 pin, 5 hidden
+    kind         INTEGER NOT NULL,            -- 1 edit, 2 taken back, 3 reaction, 4 pin, 5 hidden, 6 read on another device of ours, 7 how far it is
     author       INTEGER NOT NULL,            -- who did it: contact.id; 0: this account
-    stamp        INTEGER NOT NULL,            -- when, as a position: of two that cannot both hold the higher counts
+    stamp        INTEGER NOT NULL,            -- when, as a position: of two that cannot both hold the higher counts; of 7: how far, as message.state
     holds        INTEGER NOT NULL,            -- 0: of a reaction or a pin that was taken back
     ends_at      INTEGER                      -- of what waits for its message, and of what keeps one away: when it is forgotten
 ) STRICT;
@@ -397,6 +403,26 @@ CREATE INDEX deed_by_message ON deed (message);
 CREATE INDEX deed_waiting ON deed (conversation, sender, target, kind, author) WHERE ends_at IS NOT NULL;
 CREATE INDEX deed_by_stamp ON deed (stamp);
 CREATE INDEX deed_over ON deed (ends_at) WHERE ends_at IS NOT NULL;
+
+-- What the devices of the account agree on.
+CREATE TABLE setting (
+    conversation INTEGER NOT NULL,            -- conversation.id; 0: of the account
+    key          INTEGER NOT NULL,
+    version      INTEGER NOT NULL,
+    author       BLOB NOT NULL,               -- the device of ours whose word it is
+    value        BLOB NOT NULL,               -- empty: as if nobody had set it
+    PRIMARY KEY (conversation, key)
+) STRICT, WITHOUT ROWID;
+
+-- What others are to be told of messages, a little later and together.
+CREATE TABLE to_tell (
+    about      INTEGER NOT NULL,              -- 1 that it was read, to its sender; 2 the same, 3 how far it is: to our other devices
+    contact    INTEGER NOT NULL REFERENCES contact (id), -- of whose conversation
+    message_id BLOB NOT NULL,
+    due_at     INTEGER NOT NULL,
+    PRIMARY KEY (about, contact, message_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX to_tell_due ON to_tell (due_at);
 
 -- Letters that came and could not be opened: their places in the conversation.
 CREATE TABLE unopened (

@@ -177,7 +177,11 @@ async fn what_was_done_to_a_message_waits_for_it() {
         [format!("first 🎈:{alices:02x} (pinned)"), "second, better (edited)".to_owned(), "[Deleted]".to_owned()];
     assert_eq!(three.shown().await, lines);
     assert!(!keeps(&three.bob, "third") && !keeps(&three.alice, "third"));
-    assert_eq!(three.bob.messenger.conversations(None, 1).await.unwrap()[0].unread, 2, "what is gone is not unread");
+    assert_eq!(
+        three.bob.messenger.conversations(sotto_core::records::Chats::Main, None, 1).await.unwrap()[0].unread,
+        2,
+        "what is gone is not unread"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -308,7 +312,7 @@ async fn what_is_taken_from_view_is_so_on_all_devices_of_the_account_and_nowhere
     for device in [&three.alice, &three.tablet] {
         assert_eq!(shown(device, "bob").await, [""; 0]);
         assert!(!keeps(device, "ours") && !keeps(device, "theirs"));
-        let chat = &device.messenger.conversations(None, 1).await.unwrap()[0];
+        let chat = &device.messenger.conversations(sotto_core::records::Chats::Main, None, 1).await.unwrap()[0];
         assert_eq!((chat.unread, chat.preview.as_deref()), (0, None));
     }
     assert_eq!(shown(&three.bob, "alice").await, ["ours", "theirs"]);

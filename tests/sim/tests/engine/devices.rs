@@ -64,7 +64,7 @@ async fn what_is_said_on_one_device_is_shown_on_the_others_as_said_by_oneself() 
         let own = device.messenger.account().await.unwrap().id;
         let messages = device.messenger.messages(bob, None, 10).await.unwrap();
         assert!(messages[1..].iter().all(|message| message.sender == own), "both are hers");
-        let chats = device.messenger.conversations(None, 10).await.unwrap();
+        let chats = device.messenger.conversations(sotto_core::records::Chats::Main, None, 10).await.unwrap();
         assert!(chats[0].preview_is_own && chats[0].unread <= 1, "what she said is nothing new to her");
     }
     assert_eq!(bob.transcript("alice").await.unwrap(), said);

@@ -291,7 +291,7 @@ async fn e1_what_was_put_into_two_relays_opens_in_whichever_order_they_are_drain
         pages.splice(0..0, page.into_iter().map(|message| message.text));
     }
     assert_eq!(pages, said, "page by page too");
-    let chats = alice.messenger.conversations(None, 1).await.unwrap();
+    let chats = alice.messenger.conversations(sotto_core::records::Chats::Main, None, 1).await.unwrap();
     assert_eq!((chats[0].preview.as_deref(), chats[0].unread), (Some("fast 99"), 601));
     assert!(alice.refusals().is_empty(), "{:?}", alice.refusals());
 }

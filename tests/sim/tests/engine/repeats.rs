@@ -18,7 +18,7 @@ async fn e3_a_message_id_is_shown_once_under_however_many_counters_it_comes() {
     world.settle(&[&alice, &bob]).await.unwrap();
     assert_eq!(world.network.envelopes_to(&bob).len(), before + 2, "two letters");
     assert_eq!(bob.transcript("alice").await.unwrap(), ["once"]);
-    assert_eq!(bob.messenger.conversations(None, 10).await.unwrap()[0].unread, 1);
+    assert_eq!(bob.messenger.conversations(sotto_core::records::Chats::Main, None, 10).await.unwrap()[0].unread, 1);
     let sent = alice.database().number("SELECT counter_sent FROM peer_device");
     assert_eq!(bob.database().number("SELECT received FROM peer_device"), sent, "both count");
 }

@@ -309,7 +309,7 @@ async fn somebody_whom_another_device_has_met_is_in_the_list_of_chats_and_hears_
     let carol = world.person("carol", &[relay]).await.unwrap();
     world.introduce(&alice, &carol).await.unwrap();
     world.settle(&[&alice, &tablet, &carol]).await.unwrap();
-    let chats = tablet.messenger.conversations(None, 10).await.unwrap();
+    let chats = tablet.messenger.conversations(sotto_core::records::Chats::Main, None, 10).await.unwrap();
     assert!(chats.iter().any(|chat| chat.name.as_deref() == Some("carol")), "{chats:?}");
     let told =
         "SELECT count(*) FROM contact JOIN own_chain ON own_chain.chain = told_chain WHERE contact.name = 'carol'";

@@ -60,13 +60,13 @@ async fn e6_what_cannot_be_opened_leaves_a_place_and_takes_it_when_it_comes_agai
 #[tokio::test(start_paused = true)]
 async fn e6_a_place_goes_when_the_letter_turns_out_to_be_no_message() {
     let (world, alice, bob) = lost_sessions(721).await;
-    bob.messenger.mark_read(bob.contact("alice").await.unwrap().id).await.unwrap();
+    bob.messenger.mark_all_read(bob.contact("alice").await.unwrap().id).await.unwrap();
     let newest = bob.messenger.newest().await.unwrap();
     // Alice owes a confirmation, and makes it on the session that bob has lost.
     world.wait(DAY).await;
     assert_eq!(bob.refused("olm_refused"), 1, "{:?}", bob.refusals());
     assert_eq!(kinds(&bob).await, [Kind::Text, Kind::Text]);
-    let conversation = &bob.messenger.conversations(None, 10).await.unwrap()[0];
+    let conversation = &bob.messenger.conversations(sotto_core::records::Chats::Main, None, 10).await.unwrap()[0];
     assert_eq!((conversation.unread, conversation.preview.as_deref()), (0, Some("likewise")));
     // Its number is given to nobody else.
     says(&world, &alice, &bob, "bob", "a message").await;
