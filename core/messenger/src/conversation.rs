@@ -24,8 +24,11 @@ use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError, Tx};
 
 use deeds::{Awaited, Named};
-pub(crate) use order::{Order, goes_on, said_at, said_here, said_on_copy, set_right};
-pub(crate) use pages::{history, list, message, newest, page, pinned, received_after, with_contact};
+pub(crate) use order::{Order, first_position, goes_on, said_at, said_here, said_on_copy, set_right};
+pub(crate) use pages::{
+    history, list, message, newest, nth_after, nth_before, page, pinned, received_after, stretch, with_contact,
+};
+pub(crate) use reading::first_unread;
 
 /// Row of a message.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

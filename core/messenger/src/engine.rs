@@ -78,6 +78,8 @@ pub(crate) struct Engine {
     pub(crate) status: Status,
     pub(crate) runtime: Handle,
     events: broadcast::Sender<Event>,
+    /// Counts commits that changed what screens show.
+    shown: Watched<u64>,
     outbox_changed: Notify,
     tasks_changed: Notify,
     upkeep_due: Notify,
@@ -125,6 +127,7 @@ impl Engine {
             status: Status::default(),
             runtime,
             events: broadcast::channel(EVENTS).0,
+            shown: Watched::new(0),
             outbox_changed: Notify::new(),
             tasks_changed: Notify::new(),
             upkeep_due: Notify::new(),
@@ -191,6 +194,8 @@ impl Engine {
         self.shut_down.change(|is_down| *is_down = true);
         self.client.transport().reset();
         self.store.close();
+        // Whoever waits for something to show hears that nothing will come.
+        self.show_again();
     }
 
     pub(crate) fn chance(&self) -> Chance<'_> {
@@ -231,11 +236,14 @@ impl Engine {
         let work = move |tx: &mut Tx<'_>| {
             let value = work(&engine, tx)?;
             let own = tx.has_changed_own().then(|| own::load(tx, engine.own().seal.clone())).transpose()?;
-            Ok((value, own))
+            Ok((value, own, tx.has_changed_shown()))
         };
-        self.store.write_then(work, move |(value, own)| {
+        self.store.write_then(work, move |(value, own, has_changed_shown)| {
             if let Some(own) = own {
                 after.own.change(|now| *now = Arc::new(own));
+            }
+            if has_changed_shown {
+                after.show_again();
             }
             value
         })
@@ -283,6 +291,16 @@ impl Engine {
     /// Tells listeners, after the commit. That nobody listens is no failure.
     pub(crate) fn tell(&self, event: Event) {
         let _ = self.events.send(event);
+    }
+
+    /// Changes with every commit that changes what screens show.
+    pub(crate) fn shown_changes(&self) -> Watcher<u64> {
+        self.shown.watcher()
+    }
+
+    /// Whoever shows something looks at it again.
+    pub(crate) fn show_again(&self) {
+        self.shown.change(|count| *count += 1);
     }
 
     /// Letters or signed calls were queued, or became due.

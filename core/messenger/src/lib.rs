@@ -5,6 +5,7 @@
 //!
 //! - [`messenger`](Messenger): the public API; [`records`]: what it returns; [`error`]: what can go wrong, by remedy
 //! - [`world`]: network, time, chance and keystore as traits; [`net`]: the real network
+//! - [`subscriptions`]: lists and pages that are kept up to date
 //! - `store`: the database; `state`: ratchets and secrets sealed inside it; `generation`, `witness`, `second_copy`: told from an older copy
 //! - `own`, `prekey`: this account's identity, chains and prekeys; `admission`: what relays ask of new users; `contact`, `peer`, `manifests`: others'
 //! - `handshake`: invites, requests, answers; `conversation`: what was said; `receipts`, `settings`: what is told of it, and set; `healing`: what is missing of it
@@ -48,6 +49,7 @@ mod state;
 mod status;
 mod store;
 mod stream;
+pub mod subscriptions;
 mod task;
 mod upkeep;
 mod watched;

@@ -54,6 +54,11 @@ impl Position {
     }
 }
 
+/// Where a message of that time may stand at the earliest.
+pub(crate) fn first_position(time: Timestamp) -> i64 {
+    Position::first_of(time).0
+}
+
 /// What a message says of where it stands.
 #[derive(Clone, Copy)]
 pub(crate) struct Order {

@@ -151,6 +151,59 @@ fn page_query() -> String {
     )
 }
 
+/// The position of the `n`th message of a conversation before a position; `None` where there are fewer.
+pub(crate) fn nth_before(
+    view: &impl Query,
+    conversation: ConversationRow,
+    position: i64,
+    n: u32,
+) -> Result<Option<i64>, StoreError> {
+    let Some(skipped) = n.checked_sub(1) else { return Ok(Some(position)) };
+    view.one(NTH_BEFORE, params![conversation.0, position, skipped], |row| row.get(0))
+}
+
+/// The position of the `n`th message of a conversation behind a position; `None` where there are fewer.
+pub(crate) fn nth_after(
+    view: &impl Query,
+    conversation: ConversationRow,
+    position: i64,
+    n: u32,
+) -> Result<Option<i64>, StoreError> {
+    let Some(skipped) = n.checked_sub(1) else { return Ok(Some(position)) };
+    view.one(NTH_AFTER, params![conversation.0, position, skipped], |row| row.get(0))
+}
+
+const NTH_BEFORE: &str =
+    "SELECT position FROM message WHERE conversation = ?1 AND position < ?2 ORDER BY position DESC LIMIT 1 OFFSET ?3";
+const NTH_AFTER: &str =
+    "SELECT position FROM message WHERE conversation = ?1 AND position > ?2 ORDER BY position LIMIT 1 OFFSET ?3";
+
+/// The messages of a conversation between two positions, both included, oldest first: the newest of them, or the oldest, where there are more
+/// than `limit`.
+pub(crate) fn stretch(
+    view: &impl Query,
+    own: &AccountId,
+    conversation: ConversationRow,
+    (first, last): (Option<i64>, Option<i64>),
+    limit: u32,
+    keeps_newest: bool,
+) -> Result<Vec<Message>, StoreError> {
+    let named = params![conversation.0, first.unwrap_or(i64::MIN), last.unwrap_or(i64::MAX), limit];
+    let mut messages = messages(view, own, &stretch_query(keeps_newest), named)?;
+    if keeps_newest {
+        messages.reverse();
+    }
+    Ok(messages)
+}
+
+fn stretch_query(keeps_newest: bool) -> String {
+    let order = if keeps_newest { "DESC" } else { "ASC" };
+    format!(
+        "SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.conversation = ?1 AND message.position >= ?2 AND message.position <= ?3
+         ORDER BY message.position {order} LIMIT ?4"
+    )
+}
+
 /// One message by its row.
 pub(crate) fn message(view: &impl Query, own: &AccountId, row: MessageRow) -> Result<Option<Message>, StoreError> {
     let sql = format!(
@@ -313,6 +366,10 @@ mod tests {
             (LAST.to_owned(), "message_by_conversation"),
             (format!("SELECT * FROM message WHERE {PINNED_QUERY}"), "message_pinned"),
             (REACTIONS.to_owned(), "deed_by_target"),
+            (NTH_BEFORE.to_owned(), "message_by_conversation"),
+            (NTH_AFTER.to_owned(), "message_by_conversation"),
+            (stretch_query(true), "message_by_conversation"),
+            (stretch_query(false), "message_by_conversation"),
             (super::super::reading::UNREAD.to_owned(), "message_unread"),
         ] {
             let plan = plan(&query);

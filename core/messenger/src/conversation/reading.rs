@@ -55,3 +55,9 @@ pub(crate) fn unread(
 ) -> Result<Vec<MessageRow>, StoreError> {
     view.all(UNREAD, params![conversation.0, limit], |row| row.get(0).map(MessageRow))
 }
+
+/// Where the first message of a conversation stands that is unread.
+pub(crate) fn first_unread(view: &impl Query, conversation: ConversationRow) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT min(position) FROM message WHERE conversation = ?1 AND unread = 1";
+    Ok(view.one(sql, [conversation.0], |row| row.get::<_, Option<i64>>(0))?.flatten())
+}

@@ -215,7 +215,7 @@ impl Messenger {
     }
 }
 
-pub(super) fn conversation_with(
+pub(crate) fn conversation_with(
     engine: &Engine,
     view: &impl Query,
     with: &AccountId,

@@ -11,6 +11,7 @@ mod messages;
 mod relays;
 mod settings;
 
+pub(crate) use messages::conversation_with;
 pub(crate) use relays::make_inbox;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use sotto_crypto::self_test;
 use sotto_protocol::limits::{INBOXES_PER_DEVICE_MAX, NAME_BYTES_MAX};
-use sotto_protocol::{RelayAddress, Timestamp};
+use sotto_protocol::{AccountId, RelayAddress, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 
@@ -30,11 +31,12 @@ use crate::engine::{Engine, Event, Times};
 use crate::error::{Error, InputError};
 use crate::generation::Standing;
 use crate::own::{self, NewAccount};
-use crate::records::{Account, CatchUp, LETTER_REFUSED};
+use crate::records::{Account, CatchUp, Chats, LETTER_REFUSED};
 use crate::relay_client::RelayClient;
 use crate::state::StateSeal;
 use crate::status::{Doing, Snapshot, State};
 use crate::store::{DatabaseKey, ProfileLock, Store, StoreError, Threading};
+use crate::subscriptions::{ChatList, Start, Timeline};
 use crate::world::{Chance, Clock, Rng, SecretStore, SecretStoreError, Transport};
 use crate::{generation, outbox, peer, prekey, rebirth, receipts, task};
 
@@ -266,6 +268,18 @@ impl Messenger {
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.engine().events()
+    }
+
+    /// A chat list that is kept up to date: its first `count` chats, and more as they are asked for.
+    #[must_use]
+    pub fn chat_list(&self, chats: Chats, count: u32) -> ChatList {
+        ChatList::new(self.engine(), chats, count)
+    }
+
+    /// The conversation with a contact (or with oneself), kept up to date: so many messages from there, and more as they are asked for.
+    #[must_use]
+    pub fn timeline(&self, with: AccountId, start: Start, count: u32) -> Timeline {
+        Timeline::new(self.engine(), with, start, count)
     }
 
     /// The system had stopped the app for a while and lets it go on: apps call this before anything else then. All calls end and are made anew,

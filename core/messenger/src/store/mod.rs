@@ -367,8 +367,7 @@ fn run_write<T, E: From<StoreError>>(
     fail_at: &FailAt,
     work: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from)?;
-    let mut tx = Tx::new(transaction, fail_at);
+    let mut tx = Tx::begin(connection, fail_at)?;
     let value = work(&mut tx)?;
     tx.commit()?;
     Ok(value)

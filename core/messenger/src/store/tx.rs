@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rusqlite::{Params, Row, Transaction};
+use rusqlite::{Connection, Params, Row, Transaction, TransactionBehavior};
 
 use super::StoreError;
 
@@ -78,11 +78,24 @@ pub(crate) struct Tx<'a> {
     transaction: Transaction<'a>,
     fail_at: FailAt,
     changes_own: bool,
+    changes_shown: Arc<AtomicBool>,
 }
 
+/// Tables of which screens show rows.
+const SHOWN: [&str; 4] = ["message", "conversation", "contact", "deed"];
+
 impl<'a> Tx<'a> {
-    pub(super) fn new(transaction: Transaction<'a>, fail_at: &FailAt) -> Self {
-        Self { transaction, fail_at: fail_at.clone(), changes_own: false }
+    pub(super) fn begin(connection: &'a mut Connection, fail_at: &FailAt) -> Result<Self, StoreError> {
+        let changes_shown = Arc::new(AtomicBool::new(false));
+        let noted = Arc::clone(&changes_shown);
+        // In the place of that of the transaction before.
+        connection.update_hook(Some(move |_, _: &str, table: &str, _| {
+            if SHOWN.contains(&table) {
+                noted.store(true, Ordering::Relaxed);
+            }
+        }))?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        Ok(Self { transaction, fail_at: fail_at.clone(), changes_own: false, changes_shown })
     }
 
     pub(super) fn commit(self) -> Result<(), StoreError> {
@@ -111,6 +124,11 @@ impl<'a> Tx<'a> {
     /// Whether [`Self::changes_own`] was said.
     pub(crate) const fn has_changed_own(&self) -> bool {
         self.changes_own
+    }
+
+    /// Whether rows changed that screens show.
+    pub(crate) fn has_changed_shown(&self) -> bool {
+        self.changes_shown.load(Ordering::Relaxed)
     }
 
     /// What this transaction sees.

@@ -51,6 +51,7 @@ mod said_again;
 mod seals;
 mod sessions;
 mod settings;
+mod subscriptions;
 mod synced;
 mod syncing;
 mod tampering;
