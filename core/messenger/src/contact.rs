@@ -11,12 +11,14 @@
 //! any      --remove----------> Removed   --we scan theirs--> Asked;  --their request--> Asking
 //! ```
 //! Blocking is beside the state: nothing of a blocked contact is shown, answered or confirmed, and unblocking restores what was.
-//! - `contact/trust.rs`: what their lists have shown; `contact/way.rs`: whose tokens reach them
+//! - `contact/trust.rs`: what their lists have shown; `contact/way.rs`: whose tokens reach them; `contact/verified.rs`: whose keys
+//!   were compared
 //!
 //! Not here: their devices (`peer.rs`), the letters that move these states (`handshake.rs`), reading their manifests (`manifests.rs`).
 
 pub(crate) mod pair_change;
 mod trust;
+pub(crate) mod verified;
 mod way;
 
 use pair_change::PairChange;
@@ -107,6 +109,9 @@ pub(crate) struct Contact {
     /// The chain that was read before a letter of theirs led us to this one.
     pub(crate) chain_before: Option<ChainAddress>,
     pub(crate) trust: Trust,
+    pub(crate) verified: bool,
+    /// Nothing leaves to them until somebody decides.
+    pub(crate) held: bool,
     pair_secret: Option<PairSecret>,
     pair_is_ours: bool,
     pair_usable: bool,
@@ -133,7 +138,8 @@ impl Contact {
 
 const COLUMNS: &str = "id, account, name, given_name, state, blocked, relay, chain, chain_key, epoch, version, hash, manifest_read_at, \
                        chain_next, trust, pair_secret, pair_usable, reply_secret, invite_secret, claim, manifest, chain_is_new, pair_is_ours, \
-                       chain_before_relay, chain_before, chain_before_key, pair_before, pair_changing, pair_due, pair_epoch, pair_former, pair_last";
+                       chain_before_relay, chain_before, chain_before_key, pair_before, pair_changing, pair_due, pair_epoch, pair_former, pair_last, \
+                       verified, held";
 
 struct Unparsed {
     contact: Result<Contact, StoreError>,
@@ -164,6 +170,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Unparsed> {
         has_former: row.get(30)?,
         last: row.get::<_, Option<_>>(31)?.map(PairSecret::from_bytes),
     };
+    let (verified, held) = (row.get(32)?, row.get(33)?);
     let parse = || {
         Ok(Contact {
             row: row_id,
@@ -191,6 +198,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Unparsed> {
                 _ => None,
             },
             trust: Trust::from_code(trust)?,
+            verified,
+            held,
             pair_secret,
             pair_is_ours,
             pair_usable,
@@ -231,6 +240,12 @@ pub(crate) fn all(view: &impl Query) -> Result<Vec<Contact>, StoreError> {
     let sql =
         format!("SELECT {COLUMNS} FROM contact WHERE state != 4 AND id != 0 ORDER BY coalesce(given_name, name), id");
     view.all(&sql, [], read)?.into_iter().map(|unparsed| unparsed.contact).collect()
+}
+
+/// How many wait for our word.
+pub(crate) fn asking(view: &impl Query) -> Result<u32, StoreError> {
+    let sql = "SELECT count(*) FROM contact WHERE state = 2 AND blocked = 0";
+    Ok(view.one(sql, [], |row| row.get(0))?.unwrap_or(0))
 }
 
 /// The fewest characters of an id that stand for it.

@@ -146,6 +146,12 @@ pub enum InputError {
     /// An account reads at one relay at least.
     #[error("this is your only relay: add another one first")]
     LastRelay,
+    /// The contact was verified, and has other devices since: nothing leaves to them until somebody decides.
+    #[error("the keys of this verified contact have changed: look at them, then accept or remove")]
+    KeysChanged,
+    /// What was scanned is not what somebody shows to verify themselves to this account, or not who was meant.
+    #[error("the code is not that of the contact and you")]
+    WrongCode,
     /// The contact is not in a state that allows this.
     #[error("the contact {what}")]
     WrongState {
@@ -215,6 +221,8 @@ impl Error {
                 InputError::BadRelayAddress => "bad_relay_address",
                 InputError::LastRelay => "last_relay",
                 InputError::WrongState { .. } => "wrong_state",
+                InputError::KeysChanged => "keys_changed",
+                InputError::WrongCode => "wrong_code",
             },
             Self::ShutDown => "shut_down",
         }

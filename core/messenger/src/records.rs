@@ -36,6 +36,12 @@ pub struct Contact {
     pub trust: Trust,
     /// Whether their list of devices was not renewed for longer than it should have been.
     pub outdated: bool,
+    /// Whether somebody has compared that their root key is theirs.
+    pub is_verified: bool,
+    /// Whether nothing leaves to them, because they are verified and have other devices than when that was decided last.
+    pub is_held: bool,
+    /// What was noted of them, for ourselves.
+    pub note: Option<String>,
 }
 
 /// A line of the chat list.
@@ -285,6 +291,34 @@ pub enum MessageState {
     Failed(Failure),
     /// Theirs.
     Received,
+}
+
+/// How far a message is with one device that it is for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Delivery {
+    /// Which.
+    pub device: DeviceId,
+    /// Whether it is one of ours.
+    pub is_own: bool,
+    /// How far.
+    pub state: DeliveryState,
+    /// Since when.
+    pub at: Option<Timestamp>,
+    /// The relay that it went to.
+    pub relay: Option<RelayAddress>,
+}
+
+/// How far a message is with a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeliveryState {
+    /// It has not left.
+    Waiting,
+    /// A relay took it.
+    Accepted,
+    /// The device has it.
+    Confirmed,
+    /// It will not arrive there.
+    Failed,
 }
 
 /// Why a message will not arrive.

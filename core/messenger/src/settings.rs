@@ -9,7 +9,7 @@ use rusqlite::params;
 use sotto_crypto::letter::{Content, OwnDeviceSync, Setting, SyncedContact};
 use sotto_protocol::{AccountId, Bytes, DeviceId, Timestamp};
 
-use crate::contact::{self, ContactRow};
+use crate::contact::{self, ContactRow, verified};
 use crate::conversation::{self, ConversationRow, listed};
 use crate::error::{Error, InputError};
 use crate::outbox;
@@ -35,6 +35,12 @@ pub(crate) enum Key {
     MarkedUnread,
     /// What is being written in it: a Content.
     Draft,
+    /// What was noted of the other side, for ourselves: text.
+    Note,
+    /// Whether the other side's root key was compared: one byte.
+    Verified,
+    /// The list of theirs up to which changes of their keys were decided: epoch and version, 4 bytes each.
+    KeysUpTo,
     /// Whether receipts are given: one byte; yes, if nobody has said so.
     Receipts,
 }
@@ -47,6 +53,9 @@ impl Key {
             Self::Pinned => 3,
             Self::MarkedUnread => 4,
             Self::Draft => 5,
+            Self::Note => 6,
+            Self::Verified => 7,
+            Self::KeysUpTo => 8,
             Self::Receipts => 16,
         }
     }
@@ -166,7 +175,10 @@ fn write(
     )?;
     match of {
         Of::Account => Ok(()),
-        Of::Conversation(conversation) => listed::settle(tx, conversation),
+        Of::Conversation(conversation) => {
+            listed::settle(tx, conversation)?;
+            verified::settle(tx, conversation)
+        }
     }
 }
 

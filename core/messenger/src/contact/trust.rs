@@ -14,7 +14,7 @@ use sotto_crypto::secret::ChainKey;
 use sotto_protocol::limits::MANIFEST_READ_AGAIN;
 use sotto_protocol::{Bytes, ChainId, RelayAddress, Timestamp};
 
-use super::{Contact, ContactRow};
+use super::{Contact, ContactRow, verified};
 use crate::conversation::MessageRow;
 use crate::records::KeyChange;
 use crate::store::column::ms;
@@ -168,6 +168,7 @@ pub(super) fn believe(
         (false, true) => KeyChange::Replaced,
         (false, false) => KeyChange::DeviceAdded,
     };
+    verified::keys_changed(tx, row, &head)?;
     conversation::note_key_change(tx, row, change, &head.hash, now)
 }
 

@@ -164,6 +164,10 @@ pub(crate) fn is_proven(
     Ok(*proof == invite_proof(&secret, requester, &own.account))
 }
 
+/// Requests that wait for the owner's word at most: a link that has leaked fills no screen. Of more nothing is stored, and they come again while
+/// their senders wait.
+const REQUESTS_MAX: u32 = 64;
+
 /// A request that was opened and proven to come from the account that its card names.
 pub(crate) struct ProvenRequest<'a> {
     pub(crate) invite: i64,
@@ -229,6 +233,9 @@ pub(crate) fn take_request(
         && !contact::may_meet(tx, known.row, now)?
     {
         return Ok(Requested::Ignored("request_too_often"));
+    }
+    if !accepts && state != Some(ContactState::Asking) && contact::asking(tx)? >= REQUESTS_MAX {
+        return Ok(Requested::Ignored("too_many_requests"));
     }
     if !came_with_this_invite {
         tx.execute("UPDATE invite SET uses_left = uses_left - 1 WHERE id = ?1", [request.invite])?;

@@ -8,6 +8,7 @@ use sotto_protocol::{AccountId, Bytes, Timestamp};
 
 use super::{Messenger, check_name};
 use crate::contact::{self, ContactRow, ContactState};
+use crate::conversation;
 use crate::engine::{Engine, Event};
 use crate::error::{Error, InputError, InviteError};
 use crate::handshake::{self, Dropped, InviteOptions, join};
@@ -15,6 +16,7 @@ use crate::outbox;
 use crate::own;
 use crate::receive::{self, Why};
 use crate::records::{Contact, Failure, InviteLink};
+use crate::settings::{self, Key, Of};
 use crate::store::{Query, StoreError, Tx};
 
 impl Messenger {
@@ -82,7 +84,7 @@ impl Messenger {
         self.engine()
             .read(|engine, view| {
                 let now = engine.network_now();
-                contact::all(view)?.into_iter().map(|contact| contact_record(&contact, now)).collect()
+                contact::all(view)?.into_iter().map(|contact| contact_record(view, &contact, now)).collect()
             })
             .await
     }
@@ -93,7 +95,9 @@ impl Messenger {
     /// [`InputError::NotFound`], [`InputError::Ambiguous`].
     pub async fn find_contact(&self, who: &str) -> Result<Contact, Error> {
         let who = who.to_owned();
-        self.engine().read(move |engine, view| contact_record(&contact::find(view, &who)?, engine.network_now())).await
+        self.engine()
+            .read(move |engine, view| contact_record(view, &contact::find(view, &who)?, engine.network_now()))
+            .await
     }
 
     /// Accepts a request.
@@ -248,7 +252,7 @@ pub(super) fn known_contact(view: &impl Query, account: &AccountId) -> Result<co
     found.ok_or(InputError::NotFound { what: "contact" }.into())
 }
 
-fn contact_record(contact: &contact::Contact, now: Timestamp) -> Result<Contact, Error> {
+fn contact_record(view: &impl Query, contact: &contact::Contact, now: Timestamp) -> Result<Contact, Error> {
     let manifest = VerifiedManifest::reload(&contact.account, Bytes::copy_from_slice(&contact.manifest))
         .map_err(|_| StoreError::Corrupt)?;
     Ok(Contact {
@@ -259,5 +263,14 @@ fn contact_record(contact: &contact::Contact, now: Timestamp) -> Result<Contact,
         blocked: contact.blocked,
         trust: contact.trust,
         outdated: !manifest.is_fresh(now),
+        is_verified: contact.verified,
+        is_held: contact.held,
+        note: note_of(view, contact.row)?,
     })
+}
+
+fn note_of(view: &impl Query, row: ContactRow) -> Result<Option<String>, StoreError> {
+    let Some(conversation) = conversation::with_contact(view, row)? else { return Ok(None) };
+    let note = settings::get(view, Of::Conversation(conversation), Key::Note)?;
+    Ok(String::from_utf8(note).ok().filter(|note| !note.is_empty()))
 }

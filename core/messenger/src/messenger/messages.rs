@@ -14,9 +14,9 @@ use crate::contact::{self, ContactRow, ContactState, Trust};
 use crate::conversation::{self, Arrivals, ConversationRow, MessageRow, NewMessage, reading};
 use crate::engine::{Engine, Event};
 use crate::error::{Error, InputError};
-use crate::outbox::{self, NewLetter, Says};
+use crate::outbox::{self, NewLetter, Says, details};
 use crate::receipts::{self, Shown};
-use crate::records::{ChatPlace, Chats, Conversation, Kind, Meaning, Message, MessageState, NewText};
+use crate::records::{ChatPlace, Chats, Conversation, Delivery, Kind, Meaning, Message, MessageState, NewText};
 use crate::store::{Query, StoreError, Tx};
 
 impl Messenger {
@@ -193,6 +193,41 @@ impl Messenger {
         Ok(())
     }
 
+    /// How far a message of ours that was said on this device is with each device that it is for; nothing of what is long over.
+    ///
+    /// # Errors
+    /// [`InputError::NotFound`], [`Error::Store`].
+    pub async fn deliveries(&self, number: i64) -> Result<Vec<Delivery>, Error> {
+        self.engine()
+            .read(move |engine, view| {
+                let message = conversation::message(view, &engine.own().account, MessageRow(number))?;
+                message.ok_or(InputError::NotFound { what: "message" })?;
+                Ok(details::deliveries(view, MessageRow(number))?)
+            })
+            .await
+    }
+
+    /// Tries once more to send a message that has failed.
+    ///
+    /// # Errors
+    /// As [`Self::send_text`]; [`InputError::WrongState`] for one that has not failed.
+    pub async fn retry(&self, number: i64) -> Result<Message, Error> {
+        self.say(move |engine, tx| {
+            let own = engine.own().account;
+            let message = conversation::message(tx, &own, MessageRow(number))?;
+            let message = message.ok_or(InputError::NotFound { what: "message" })?;
+            if !matches!(message.state, MessageState::Failed(_)) || message.kind == Kind::Deleted {
+                return Err(InputError::WrongState { what: "has not failed" }.into());
+            }
+            let sql = "SELECT contact.account FROM conversation JOIN contact ON contact.id = conversation.contact WHERE conversation = ?1";
+            let recipient = tx.one(sql, [message.conversation.as_ref()], |row| row.get(0).map(AccountId::from_bytes))?;
+            let recipient = sendable(tx, &recipient.ok_or(StoreError::Corrupt)?)?;
+            details::retry(tx, MessageRow(number), recipient.row)?;
+            Ok(conversation::message(tx, &own, MessageRow(number))?.ok_or(StoreError::Failed)?)
+        })
+        .await
+    }
+
     /// Waits until a relay took a message, or it failed; at most `deadline`. Returns how far it is.
     ///
     /// # Errors
@@ -319,6 +354,9 @@ fn store(
 
 pub(super) fn sendable(tx: &Tx<'_>, to: &AccountId) -> Result<contact::Contact, Error> {
     let contact = known_contact(tx, to)?;
+    if contact.held {
+        return Err(InputError::KeysChanged.into());
+    }
     let problem = match contact.state {
         _ if contact.blocked => Some("is blocked"),
         _ if contact.trust != Trust::Sound => Some("shows two lists of devices"),

@@ -1,6 +1,7 @@
 //! What is set, on all devices of the account: of a conversation, and whether receipts are given.
 
 use sotto_crypto::letter::{Channel, Content, Text};
+use sotto_protocol::limits::TEXT_BYTES_MAX;
 use sotto_protocol::{AccountId, Bytes, Timestamp};
 
 use super::Messenger;
@@ -95,6 +96,18 @@ impl Messenger {
             .await
     }
 
+    /// Notes something of a contact, for all our devices and nobody else; `None`, or nothing: nothing.
+    ///
+    /// # Errors
+    /// As [`Self::mute`], and [`InputError::TooLong`].
+    pub async fn set_note(&self, of: AccountId, note: Option<String>) -> Result<(), Error> {
+        let note = note.unwrap_or_default();
+        if note.len() > TEXT_BYTES_MAX {
+            return Err(InputError::TooLong { what: "the note", bytes_max: TEXT_BYTES_MAX }.into());
+        }
+        self.set(of, Key::Note, move |_, _, _| Ok(note.into_bytes())).await
+    }
+
     /// Whether contacts hear which of their messages were shown here. What is read while they do not is never told.
     ///
     /// # Errors
@@ -121,7 +134,7 @@ impl Messenger {
     }
 
     /// Sets something of a conversation to a value that is found in the same transaction.
-    async fn set(
+    pub(super) async fn set(
         &self,
         with: AccountId,
         key: Key,
@@ -144,7 +157,7 @@ impl Messenger {
 }
 
 /// The conversation with somebody, made where nothing was said yet.
-fn conversation_of(engine: &Engine, tx: &mut Tx<'_>, with: &AccountId) -> Result<ConversationRow, Error> {
+pub(super) fn conversation_of(engine: &Engine, tx: &mut Tx<'_>, with: &AccountId) -> Result<ConversationRow, Error> {
     let own = engine.own().account;
     if *with == own {
         return Ok(conversation::note_to_self(tx, &own)?);

@@ -13,7 +13,7 @@
 //! same bytes and never a ratchet step. A row, and its message, lives until the recipient's device has confirmed it.
 //! - `plan.rs`: what a device's letters need, and where they go; `encrypt.rs`: rows into ciphertexts, one transaction for many
 //! - `courier.rs`: the task that carries one device's letters to its relay, and comes back with the answer
-//! - `inner_hashes.rs`: in which ciphertexts a letter has left
+//! - `details.rs`: where a message is, device by device; `inner_hashes.rs`: in which ciphertexts a letter has left
 //! - `reach.rs`: where letters can be put right now; `backoff.rs`: when to try again
 //! - `again.rs`: what nobody has confirmed is put again; `unanswered.rs`: first messages that nobody answered are made again;
 //!   `anew.rs`: a contact is met again; `moved.rs`: a device left its list; `newcomer.rs`: one is new there
@@ -22,6 +22,7 @@ pub(crate) mod again;
 pub(crate) mod anew;
 pub(crate) mod backoff;
 pub(crate) mod courier;
+pub(crate) mod details;
 pub(crate) mod dispatcher;
 pub(crate) mod encrypt;
 mod inner_hashes;
@@ -151,7 +152,7 @@ pub(crate) fn destinations(view: &impl Query) -> Result<Vec<DeviceRow>, StoreErr
              SELECT (SELECT min(peer_device) FROM outbox WHERE state < 2 AND peer_device > device) FROM busy WHERE device IS NOT NULL
          )
          SELECT peer_device.id FROM busy JOIN peer_device ON peer_device.id = busy.device JOIN contact ON contact.id = peer_device.contact
-         WHERE peer_device.listed = 1 AND contact.blocked = 0 AND contact.trust = 0 AND {HAS_WAY}
+         WHERE peer_device.listed = 1 AND contact.blocked = 0 AND contact.trust = 0 AND contact.held = 0 AND {HAS_WAY}
          AND (contact.claim IS NULL OR EXISTS (SELECT 1 FROM outbox WHERE peer_device = busy.device AND state < 2 AND after_batch IS NOT NULL))
          AND NOT EXISTS (
              SELECT 1 FROM outbox WHERE outbox.id = (SELECT min(id) FROM outbox WHERE peer_device = busy.device AND state < 2)

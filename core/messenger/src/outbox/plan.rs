@@ -89,7 +89,7 @@ pub(crate) fn plan(engine: &Engine, tx: &mut Tx<'_>, device: DeviceRow) -> Resul
     let anything =
         tx.one(&format!("SELECT 1 FROM outbox WHERE {} LIMIT 1", may_leave()), [device.row.0], |_| Ok(()))?;
     let (Some(()), Some(way)) = (anything, contact.way_to(&device)) else { return Ok(Plan::Idle) };
-    if contact.blocked || contact.trust != Trust::Sound {
+    if contact.blocked || contact.held || contact.trust != Trust::Sound {
         return Ok(Plan::Idle);
     }
     if is_over(contact.manifest_read_at, MANIFEST_READ_AGAIN, now) && !may_do_without(tx, &contact, times)? {

@@ -202,6 +202,10 @@ CREATE TABLE contact (
     meetings         INTEGER NOT NULL DEFAULT 0,  -- how often they began anew in the day that began at
     meetings_since   INTEGER NOT NULL DEFAULT 0,
     created_at       INTEGER NOT NULL,
+    verified         INTEGER NOT NULL DEFAULT 0,  -- somebody has compared their root key, as the settings say
+    held             INTEGER NOT NULL DEFAULT 0,  -- and nothing leaves to them: their keys have changed since
+    changed_epoch    INTEGER NOT NULL DEFAULT 0,  -- the last list by which they did
+    changed_version  INTEGER NOT NULL DEFAULT 0,
     sync_version     INTEGER NOT NULL DEFAULT 0,  -- of what our devices share of them; 0: nothing yet
     sync_author      BLOB                     -- the device of ours whose word that is
 ) STRICT;
