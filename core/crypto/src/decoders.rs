@@ -12,6 +12,7 @@ use crate::manifest::{History, VerifiedManifest, open_entry};
 use crate::olm::{OlmMessage, OlmSession};
 use crate::party::Party;
 use crate::prekey::{Bundle, open_one_time};
+use crate::seal::ephemeral::Ephemeral;
 use crate::secret::{ChainKey, PrekeyKey};
 use crate::state::sealed::Row;
 use crate::testing::{NOW, Person};
@@ -25,6 +26,7 @@ fn read_everything(bytes: &[u8], reader: &Party) {
     let _ = Bundle::open(bytes, &key, &inbox, reader, NOW);
     let _ = open_one_time(bytes, &key, &inbox, reader, NOW);
     let _ = OlmSession::from_bytes(bytes);
+    let _ = Ephemeral::decode(bytes);
     for kind in [OlmKind::Normal, OlmKind::Prekey] {
         let _ = OlmMessage::decode(kind.into(), shared.clone());
         if let Ok(letter) = UnverifiedLetter::decode(bytes, kind) {

@@ -10,8 +10,11 @@
 //! Invariants: a seal key serves one direction; only a [`SealKey`] can be stored, and it comes only from a letter that repeats the hash
 //! of its opener (PROTOCOL D2); there is no unsealed path.
 //!
+//! - `seal/ephemeral.rs`: what holds for a moment only, under keys that derive from the seal key
+//!
 //! Not here: when to begin a new seal, which hashes are retired, installing in a transaction (the engine).
 
+pub mod ephemeral;
 #[cfg(test)]
 mod tests;
 

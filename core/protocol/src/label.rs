@@ -54,6 +54,12 @@ labels! {
     SEAL_TAG_KEY = "seal-tag-key";
     /// A continuation's tag.
     SEAL_TAG = "seal-tag";
+    /// The key that what is ephemeral is sealed under.
+    EPHEMERAL_KEY = "ephemeral-key";
+    /// The key that tags what is ephemeral.
+    EPHEMERAL_TAG_KEY = "ephemeral-tag-key";
+    /// The tag of what is ephemeral.
+    EPHEMERAL_TAG = "ephemeral-tag";
     /// Names an opener.
     OPENER = "opener";
     /// Ties a letter to its two ends.

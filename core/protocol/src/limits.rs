@@ -73,6 +73,11 @@ pub const ONE_TIME_KEY_VALID: Duration = days(180);
 pub const SEAL_LETTERS_MAX: u32 = 100;
 /// Age of a confirmed opener.
 pub const SEAL_AGE_MAX: Duration = Duration::from_secs(48 * 3600);
+/// How far from the reader's now the time of something ephemeral may lie. Phones that hear the time from a relay are a few seconds apart; what
+/// a relay holds back is shown no later than this.
+pub const EPHEMERAL_WINDOW: Duration = Duration::from_secs(60);
+/// Everything ephemeral has this size, padded: nobody sees by it what it says.
+pub const EPHEMERAL_PADDED_BYTES: usize = 256;
 /// Continuations that wait for their opener, per alias.
 pub const WAITING_CONTINUATIONS_MAX: usize = 64;
 

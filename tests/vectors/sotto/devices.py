@@ -19,7 +19,7 @@ from .primitives import (
     x25519_public,
     x_wing,
 )
-from .relay import is_canonical, parse_header, unpad
+from .relay import is_canonical, parse_ephemeral_header, parse_header, unpad
 from .wire import Refused, exactly, fields, labelled, message, require, sha256, u64
 
 DAY_MS = 24 * 3_600_000
@@ -292,6 +292,31 @@ def continuation(given):
     return [("olm_kind", KINDS[sealed["kind"]]), ("olm", sealed["olm"])]
 
 
+EPHEMERAL_SIZE, EPHEMERAL_WINDOW_MS = 256, 60_000
+EPHEMERAL = {1: ("sent_at", "uint"), 51: ("typing", {1: ("is_typing", "uint")}), 54: ("presence", {1: ("is_online", "uint")})}
+
+
+def ephemeral(given):
+    seal_key, header = given.hex("seal_key"), given.hex("header")
+    tag, nonce = parse_ephemeral_header(header)
+    tag_key, key = derive(seal_key, 32, "ephemeral-tag-key"), derive(seal_key, 32, "ephemeral-key")
+    require(hmac(tag_key, labelled("ephemeral-tag", nonce))[:8] == tag, "wrong-tag")
+    padded = decrypt(key, nonce, header, given.hex("payload"))
+    plaintext = unpad(padded)
+    require(len(padded) == EPHEMERAL_SIZE, "bad-padding")
+    read = message(plaintext, EPHEMERAL)
+    signals = [number for number, _, _ in fields(plaintext) if number in (51, 54)]
+    require(abs(read["sent_at"] - given.number("now")) <= EPHEMERAL_WINDOW_MS, "not-of-now")
+    require(not given.has("newest") or read["sent_at"] > given.number("newest"), "not-newer")
+    if not signals:
+        signal = "unknown"
+    elif signals[-1] == 51:
+        signal = "typing" if read["typing"]["is_typing"] else "stopped"
+    else:
+        signal = "online" if read["presence"]["is_online"] else "offline"
+    return [("sent_at", read["sent_at"]), ("signal", signal)]
+
+
 def opener_hash(given):
     name = opener_hash_of(given.hex("enc"), given.hex("key_id"))
     return [("hash", name), ("opened", name[:16])]
@@ -376,6 +401,7 @@ READERS = {
     "bundle": bundle,
     "opener": opener,
     "continuation": continuation,
+    "ephemeral": ephemeral,
     "opener-hash": opener_hash,
     "inner-hash": inner_hash,
     "olm-prekey": olm_prekey,

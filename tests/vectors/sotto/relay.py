@@ -171,6 +171,16 @@ def parse_header(header):
     return name, header[1:9], header[9:-NONCE], header[-NONCE:]
 
 
+def parse_ephemeral_header(header):
+    """(tag, nonce)."""
+    require(header, "truncated")
+    require(header[0] >> 4 == 1, "unknown-version")
+    require(header[0] == 0x14, "unknown-kind")
+    require(len(header) >= 9 + NONCE, "truncated")
+    require(len(header) == 9 + NONCE, "trailing-bytes")
+    return header[1:9], header[-NONCE:]
+
+
 def header(given):
     kind, first, enc, nonce = parse_header(given.hex("header"))
     if kind == "opener":

@@ -1,6 +1,7 @@
 //! The scenarios. Each has a name, `kind/scenario`; for those that are accepted the answer is filled in by this crate, and checked by
 //! the independent reader.
 
+mod ephemerals;
 mod identity;
 mod letters;
 mod prekeys;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> BTreeMap<String, Vector> {
     identity::add(&mut scenarios);
     prekeys::add(&mut scenarios);
     seals::add(&mut scenarios);
+    ephemerals::add(&mut scenarios);
     letters::add(&mut scenarios);
     scenarios.0
 }

@@ -43,6 +43,7 @@ pub(crate) fn run(vector: &Vector) -> Result<Answer, &'static str> {
         "bundle" => devices::bundle,
         "opener" => devices::opener,
         "continuation" => devices::continuation,
+        "ephemeral" => devices::ephemeral,
         "opener-hash" => devices::opener_hash,
         "inner-hash" => devices::inner_hash,
         "olm-prekey" => devices::olm_prekey,

@@ -6,6 +6,7 @@ use sotto_crypto::manifest::{DevicesError, HistoryError, ManifestError};
 use sotto_crypto::olm::OlmError;
 use sotto_crypto::prekey::PrekeyError;
 use sotto_crypto::seal::SealError;
+use sotto_crypto::seal::ephemeral::EphemeralError;
 use sotto_protocol::decode::DecodeError;
 
 pub(crate) fn decode(error: &DecodeError) -> &'static str {
@@ -62,6 +63,16 @@ pub(crate) fn manifest(error: &ManifestError) -> &'static str {
         ManifestError::History(HistoryError::Older) => "older",
         ManifestError::History(HistoryError::Fork) => "fork",
         ManifestError::History(HistoryError::Unlinked) => "unlinked",
+    }
+}
+
+pub(crate) fn ephemeral(error: &EphemeralError) -> &'static str {
+    match error {
+        EphemeralError::Malformed(error) => decode(error),
+        EphemeralError::WrongTag => "wrong-tag",
+        EphemeralError::CannotOpen => "cannot-open",
+        EphemeralError::NotOfNow => "not-of-now",
+        EphemeralError::NotNewer => "not-newer",
     }
 }
 

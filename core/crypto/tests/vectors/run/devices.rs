@@ -10,6 +10,7 @@ use sotto_crypto::manifest::{Device, DeviceKind, Head, History, Known, Predecess
 use sotto_crypto::olm::OlmMessage;
 use sotto_crypto::prekey::{Bundle, open_one_time};
 use sotto_crypto::safety::SafetyNumber;
+use sotto_crypto::seal::ephemeral::Signal;
 use sotto_crypto::seal::{Arrived, OfferedSeal, OpenerHash, SealKey, Sealed};
 use sotto_crypto::secret::{ChainKey, PrekeyKey, invite_proof};
 use sotto_crypto::{DeviceName, Party, olm};
@@ -159,6 +160,24 @@ pub(crate) fn continuation(vector: &Vector) -> Outcome {
     let arrived = Arrived::read(&header).map_err(|error| codes::decode(&error))?;
     let sealed = key.open(&arrived, &payload).map_err(|error| codes::seal(&error))?;
     Ok(olm_of(Answers::default(), &sealed))
+}
+
+pub(crate) fn ephemeral(vector: &Vector) -> Outcome {
+    // What is ephemeral has nothing to do with the key that tags letters.
+    let row = [vec![0; 32], vector.bytes("seal_key"), vec![0; 32]].concat();
+    let key: SealKey = stored(&row);
+    let ephemeral = key.for_ephemerals().open(&vector.bytes("header"), &vector.bytes("payload"));
+    let ephemeral = ephemeral.map_err(|error| codes::ephemeral(&error))?;
+    let newest = vector.find("newest").map(|newest| Timestamp::from_ms(newest.parse().unwrap()));
+    ephemeral.check(now(vector), newest).map_err(|error| codes::ephemeral(&error))?;
+    let signal = match ephemeral.signal {
+        Signal::Typing => "typing",
+        Signal::Stopped => "stopped",
+        Signal::Online => "online",
+        Signal::Offline => "offline",
+        Signal::Unknown => "unknown",
+    };
+    Ok(Answers::default().text("sent_at", ephemeral.sent_at.as_ms()).text("signal", signal).0)
 }
 
 fn olm_of(answers: Answers, sealed: &Sealed) -> Answer {
