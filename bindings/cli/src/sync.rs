@@ -51,7 +51,12 @@ pub(crate) async fn run(
             biased;
             () = tokio::time::sleep_until(until) => return Ok(()),
             event = events.recv() => match event {
-                Ok(Event::MessageReceived(_) | Event::MessagesChanged | Event::ContactsChanged) => {}
+                Ok(
+                    Event::MessageReceived(_)
+                    | Event::MessagesChanged
+                    | Event::ContactsChanged
+                    | Event::LiveChanged(_),
+                ) => {}
                 // Fallen behind: what is new is read from the database anyway.
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return Ok(()),

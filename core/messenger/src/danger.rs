@@ -122,6 +122,12 @@ pub async fn fill_with_chats(messenger: &Messenger, chats: u32, messages: u32) -
     Ok(AccountId::from_bytes(filled_account(1)))
 }
 
+/// What was delivered without a number and not heeded, by its cause: it is counted in memory alone.
+#[must_use]
+pub fn passed_over(messenger: &Messenger) -> std::collections::BTreeMap<&'static str, u64> {
+    messenger.engine().live.refusals()
+}
+
 fn filled_account(chat: i64) -> [u8; 32] {
     let mut account = [0x5f; 32];
     account[..8].copy_from_slice(&chat.to_be_bytes());

@@ -4,6 +4,7 @@
 //! dispatcher  starts a courier per device that has letters (outbox/dispatcher.rs, outbox/courier.rs)
 //! clerks      make the signed calls that wait, one per relay (clerk.rs)
 //! streams     one per own relay: deliveries in, acknowledgements out (stream.rs)
+//! live        what is told and heard only while it holds (live/mod.rs)
 //! upkeep      what is due by the clock: prekeys, manifests, confirmations, things to forget (upkeep.rs)
 //! ```
 //! All of them read their work from the database, so nothing is lost with them: a wake-up is a hint. Every task ends when the engine
@@ -19,13 +20,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use sotto_protocol::{RelayAddress, Timestamp};
+use sotto_protocol::{AccountId, RelayAddress, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast};
 
 use crate::contact::ContactRow;
 use crate::conversation::MessageRow;
 use crate::generation::Standing;
+use crate::live::LiveState;
 use crate::outbox::dispatcher;
 use crate::outbox::post::Post;
 use crate::outbox::reach::Reach;
@@ -36,7 +38,7 @@ use crate::store::{Answer, Store, StoreError, Tx};
 use crate::watched::{Watched, Watcher};
 use crate::witness::{self, Witness};
 use crate::world::{Chance, Clock, Rng, SecretStore};
-use crate::{clerk, rebirth, receive, stream, upkeep};
+use crate::{clerk, live, rebirth, receive, stream, upkeep};
 
 /// Events kept for a slow listener; one that falls behind reads the database instead.
 const EVENTS: usize = 1_024;
@@ -62,6 +64,8 @@ pub enum Event {
     MessagesChanged,
     /// Contacts changed.
     ContactsChanged,
+    /// What a contact does right now: nothing that was stored.
+    LiveChanged(AccountId),
 }
 
 /// Everything that the tasks share.
@@ -91,6 +95,7 @@ pub(crate) struct Engine {
     /// Counts them too, and every time that a relay of ours came back. Streams do not listen to it: they would call each other.
     retry: Watched<u64>,
     pub(crate) witness: Witness,
+    pub(crate) live: LiveState,
     shut_down: Watched<bool>,
     standing: Mutex<Standing>,
     /// One at a time: each ends what runs, and starts it again.
@@ -117,6 +122,7 @@ impl Engine {
         Arc::new(Self {
             post: Post::new(client.clone(), runtime.clone(), shut_down.watcher(), life.clone()),
             witness: Witness::new(own.inboxes.iter().map(|inbox| inbox.relay.clone())),
+            live: LiveState::new(clock.instant()),
             store,
             own: Watched::new(Arc::new(own)),
             client,
@@ -162,6 +168,7 @@ impl Engine {
         self.spawn(dispatcher::run(Arc::clone(self)));
         self.spawn(clerk::run(Arc::clone(self)));
         self.spawn(upkeep::run(Arc::clone(self)));
+        self.spawn(live::run(Arc::clone(self)));
         self.spawn(stream::run_all(Arc::clone(self)));
     }
 
@@ -400,6 +407,9 @@ impl Engine {
         self.status.received(received.messages.len() + received.own_messages);
         for contact in &received.stale {
             self.read_again(*contact);
+        }
+        if received.settings_changed {
+            self.heed_what_is_set();
         }
         if received.waits_behind_gap {
             // Whoever waits until everything is dealt with waits for that too.

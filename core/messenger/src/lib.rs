@@ -10,6 +10,7 @@
 //! - `own`, `prekey`: this account's identity, chains and prekeys; `admission`: what relays ask of new users; `contact`, `peer`, `manifests`: others'
 //! - `handshake`: invites, requests, answers; `conversation`: what was said; `receipts`, `settings`: what is told of it, and set; `healing`: what is missing of it
 //! - `outbox`, `task`: what still has to leave; `forgetful`: what a relay is told again; `receive`, `stream`: what comes in; `session`, `seal`: the keys of both
+//! - `live`: what is told and heard only while it holds
 //! - `engine`: the tasks and how they wake each other (`clerk`, `upkeep` and those of `outbox` and `stream`); `status`: what they are at; `redate`: dates of a
 //!   clock that was wrong
 //! - [`danger`]: tools for tests and benchmarks alone
@@ -27,6 +28,7 @@ mod forgetful;
 mod generation;
 mod handshake;
 mod healing;
+mod live;
 mod manifests;
 mod messenger;
 pub mod net;

@@ -5,6 +5,7 @@ use sotto_protocol::{AccountId, ConversationId, DeviceId, MessageId, RelayAddres
 pub use sotto_crypto::letter::{Meaning, Range, Style};
 
 pub use crate::contact::{ContactState, Trust};
+pub use crate::live::{AppState, Live, LiveSettings, Presence};
 
 /// This account and device.
 #[derive(Clone, PartialEq, Eq, Debug)]

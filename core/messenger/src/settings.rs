@@ -43,6 +43,10 @@ pub(crate) enum Key {
     KeysUpTo,
     /// Whether receipts are given: one byte; yes, if nobody has said so.
     Receipts,
+    /// Whether it is told that somebody types: one byte; no, if nobody has said so.
+    Typing,
+    /// Likewise that somebody is online.
+    Presence,
 }
 
 impl Key {
@@ -57,6 +61,8 @@ impl Key {
             Self::Verified => 7,
             Self::KeysUpTo => 8,
             Self::Receipts => 16,
+            Self::Typing => 17,
+            Self::Presence => 18,
         }
     }
 }

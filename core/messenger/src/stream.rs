@@ -31,7 +31,7 @@ use crate::store::{Query, StoreError};
 use crate::watched::Watcher;
 use crate::witness::Word;
 use crate::world::{BoxFuture, RelayStream, TransportError};
-use crate::{rebirth, receive, second_copy};
+use crate::{live, rebirth, receive, second_copy};
 
 /// A relay reads the next deliveries of its queue in well under a millisecond; a phone notices nothing of this wait.
 const AT_ONCE: Duration = Duration::from_millis(5);
@@ -308,10 +308,9 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Takes these and whatever else has arrived meanwhile in one transaction, then acknowledges.
+    /// Takes these and whatever else has arrived meanwhile.
     async fn deliveries(&mut self, first: relay::Deliveries) -> Result<Option<Bytes>, Error> {
         let own = self.own(&first.inbox)?;
-        let (row, owner_key, id) = (own.row, own.owner_key.clone(), own.inbox);
         let inbox = first.inbox.clone();
         let mut deliveries = first.deliveries;
         let mut size = bytes(&deliveries);
@@ -329,25 +328,37 @@ impl<'a> Connection<'a> {
                 }
             }
         }
+        // What has no number is not acknowledged and holds for a moment only: whatever it is, nothing is stored of it.
+        let (fleeting, deliveries): (Vec<_>, Vec<_>) =
+            deliveries.into_iter().partition(|delivery| delivery.sequence == 0);
+        if !deliveries.is_empty() {
+            self.letters(&own, inbox, deliveries).await?;
+        }
+        if !fleeting.is_empty() {
+            live::hear(self.engine, own.row, fleeting).await;
+        }
+        Ok(next)
+    }
+
+    /// Takes these in one transaction, then acknowledges.
+    async fn letters(&mut self, own: &OwnInbox, inbox: Bytes, deliveries: Vec<relay::Delivery>) -> Result<(), Error> {
         let last = deliveries.iter().map(|delivery| delivery.sequence).max().unwrap_or(0);
         if last > SEQUENCE_MAX {
             // Our signature under a number that our cursor cannot hold would look like another copy's for ever.
             return Err(RelayError::Malformed.into());
         }
-        match take_deliveries(self.engine, row, deliveries.clone()).await {
+        match take_deliveries(self.engine, own.row, deliveries.clone()).await {
             // One of them may be what this device cannot deal with: the others are not held up by it.
             Err(Error::Store(StoreError::Corrupt | StoreError::Failed)) => {
                 for delivery in deliveries {
-                    take_or_set_aside(self.engine, row, delivery).await?;
+                    take_or_set_aside(self.engine, own.row, delivery).await?;
                 }
             }
             taken => taken?,
         }
-        if last > 0 {
-            let signature = Bytes::copy_from_slice(&owner_key.acknowledge(self.relay.name(), &id, last));
-            self.send(client_frame::Frame::Ack(relay::Ack { inbox, sequence: last, signature })).await?;
-        }
-        Ok(next)
+        let signature = Bytes::copy_from_slice(&own.owner_key.acknowledge(self.relay.name(), &own.inbox, last));
+        self.send(client_frame::Frame::Ack(relay::Ack { inbox, sequence: last, signature })).await?;
+        Ok(())
     }
 
     /// The next frame if it is there, or comes at once while the relay still empties its queue: a fuller batch is a cheaper one.
@@ -408,6 +419,7 @@ async fn take_deliveries(engine: &Arc<Engine>, own_inbox: i64, deliveries: Vec<r
         })
         .await?;
     engine.after_receive(&received);
+    live::messages_came(engine, &received.messages).await;
     Ok(())
 }
 

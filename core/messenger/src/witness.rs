@@ -134,6 +134,11 @@ impl Witness {
         })
     }
 
+    /// Whether any relay of ours has spoken and was not lost since.
+    pub(crate) fn is_any_up(&self) -> bool {
+        self.0.read(|heard| heard.ours.iter().any(|relay| heard.spoken.contains(relay) && !heard.away.contains(relay)))
+    }
+
     /// Ready when a relay has spoken or failed after the call.
     pub(crate) fn next_word(&self) -> impl Future<Output = ()> + 'static {
         let mut heard = self.0.watcher();
@@ -160,8 +165,10 @@ mod tests {
         assert_eq!(witness.word_of(&two), Word::Spoken);
         assert!(witness.is_complete().now_or_never().is_some());
         assert!(witness.spoke(&one) && !witness.spoke(&one), "it was away once");
+        assert!(witness.is_any_up());
         witness.failed(&one);
         assert_eq!(witness.word_of(&one), Word::Spoken, "what it said, it has said");
+        assert!(!witness.is_any_up(), "one is lost, the other knows nothing of us");
     }
 
     #[test]
@@ -171,5 +178,6 @@ mod tests {
         witness.lose_patience();
         assert!(witness.is_complete().now_or_never().is_some());
         assert_eq!(witness.word_of(&one), Word::Silent);
+        assert!(!witness.is_any_up());
     }
 }

@@ -26,6 +26,8 @@ pub struct Envelope {
     pub header: Bytes,
     /// What is sealed.
     pub payload: Bytes,
+    /// Whether it is for whoever is attached, and never stored.
+    pub is_ephemeral: bool,
 }
 
 impl Envelope {
@@ -85,6 +87,7 @@ pub fn envelopes_of(traffic: &Traffic) -> Vec<Envelope> {
         id: item.envelope.clone(),
         header: item.header.clone(),
         payload: send.payloads[item.payload as usize].clone(),
+        is_ephemeral: item.ephemeral,
     };
     send.items.iter().map(envelope).collect()
 }
@@ -119,6 +122,7 @@ impl Network {
             claim: envelope.claim.clone(),
             envelope: id.into(),
             header: envelope.header.clone(),
+            ephemeral: envelope.is_ephemeral,
             ..SendItem::default()
         };
         let body = Send { payloads: vec![envelope.payload.clone()], items: vec![item] }.encode_to_vec().into();

@@ -172,7 +172,7 @@ impl Messenger {
     }
 
     /// One transaction that does something, and then it leaves.
-    async fn change<T: Send + 'static>(
+    pub(super) async fn change<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Engine, &mut Tx<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {

@@ -27,7 +27,7 @@ impl Messenger {
     pub async fn send_text(&self, to: AccountId, text: impl Into<NewText>) -> Result<Message, Error> {
         let text = text.into();
         check_words(&text.body)?;
-        self.say(move |engine, tx| {
+        self.say(to, move |engine, tx| {
             let reply_to = text.reply_to.map(|number| target(engine, tx, &to, number)).transpose()?;
             let text = Text { body: text.body, ranges: text.ranges, reply_to, forwarded: false };
             store_text(engine, tx, &to, text)
@@ -40,7 +40,7 @@ impl Messenger {
     /// # Errors
     /// As [`Self::send_text`]; nobody nudges themselves.
     pub async fn nudge(&self, to: AccountId) -> Result<Message, Error> {
-        self.say(move |engine, tx| {
+        self.say(to, move |engine, tx| {
             if to == engine.own().account {
                 return Err(InputError::WrongState { what: "is yourself" }.into());
             }
@@ -54,7 +54,7 @@ impl Messenger {
     /// # Errors
     /// As [`Self::send_text`]; [`InputError::NotFound`] where there is no such message, and [`InputError::WrongState`] where it has no words.
     pub async fn forward(&self, number: i64, to: AccountId) -> Result<Message, Error> {
-        self.say(move |engine, tx| {
+        self.say(to, move |engine, tx| {
             let message = conversation::message(tx, &engine.own().account, MessageRow(number))?;
             let message = message.ok_or(InputError::NotFound { what: "message" })?;
             if message.kind != Kind::Text {
@@ -70,10 +70,12 @@ impl Messenger {
     /// One transaction that says something, and then it leaves.
     async fn say(
         &self,
+        to: AccountId,
         work: impl FnOnce(&Engine, &mut Tx<'_>) -> Result<Message, Error> + Send + 'static,
     ) -> Result<Message, Error> {
         self.refuse_if_replaced()?;
         let said = self.engine().write(work).await?;
+        self.engine().types_to(to, false);
         self.engine().wake_couriers();
         self.engine().tell(Event::MessagesChanged);
         Ok(said)
@@ -212,7 +214,7 @@ impl Messenger {
     /// # Errors
     /// As [`Self::send_text`]; [`InputError::WrongState`] for one that has not failed.
     pub async fn retry(&self, number: i64) -> Result<Message, Error> {
-        self.say(move |engine, tx| {
+        self.change(move |engine, tx| {
             let own = engine.own().account;
             let message = conversation::message(tx, &own, MessageRow(number))?;
             let message = message.ok_or(InputError::NotFound { what: "message" })?;

@@ -232,7 +232,7 @@ pub(crate) fn party(contact: &Contact, device: &PeerDevice) -> Party {
 }
 
 /// Whether what was read then must be read again. Something dated as far ahead was read by a clock that has been set right since.
-fn is_over(read_at: Timestamp, period: Duration, now: Timestamp) -> bool {
+pub(crate) fn is_over(read_at: Timestamp, period: Duration, now: Timestamp) -> bool {
     now >= read_at.after(period) || read_at >= now.after(period)
 }
 

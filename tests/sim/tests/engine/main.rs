@@ -27,6 +27,7 @@ mod kills;
 mod leaving_home;
 mod levers;
 mod lists;
+mod live;
 mod lost_relays;
 mod meeting;
 mod moved;
