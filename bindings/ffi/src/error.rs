@@ -42,6 +42,8 @@ errors! {
     RolledBack: "the profile was restored from an older copy: {code}",
     /// Another copy of the profile has taken this device's place: it can only be read.
     DeviceReplaced: "another copy of the profile has taken its place: {code}",
+    /// The messenger pauses: resume it, then the same call works.
+    Paused: "the messenger pauses: {code}",
     /// The messenger was shut down.
     ShutDown: "the messenger is shut down: {code}",
     /// A mistake in this library.
@@ -54,6 +56,9 @@ impl From<Error> for SottoError {
         let is_retryable = error.is_retryable();
         let retry_after_ms = error.retry_after().map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         match error {
+            Error::Paused | Error::Store(sotto_core::StoreError::Paused) => {
+                Self::Paused { code, is_retryable, retry_after_ms }
+            }
             Error::ShutDown | Error::Store(sotto_core::StoreError::Closed) => {
                 Self::ShutDown { code, is_retryable, retry_after_ms }
             }

@@ -8,8 +8,9 @@
 //! upkeep      what is due by the clock: prekeys, manifests, confirmations, things to forget (upkeep.rs)
 //! ```
 //! All of them read their work from the database, so nothing is lost with them: a wake-up is a hint. Every task ends when the engine
-//! shuts down; opening, `catch_up` and a first success are network hints, at which everything queued is due at once.
+//! shuts down or pauses; opening, `catch_up` and a first success are network hints, at which everything queued is due at once.
 
+mod gate;
 mod lives;
 mod readings;
 
@@ -24,8 +25,11 @@ use sotto_protocol::{AccountId, RelayAddress, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast};
 
+pub(crate) use gate::Gate;
+
 use crate::contact::ContactRow;
 use crate::conversation::MessageRow;
+use crate::error::Error;
 use crate::generation::Standing;
 use crate::live::LiveState;
 use crate::outbox::dispatcher;
@@ -68,6 +72,21 @@ pub enum Event {
     LiveChanged(AccountId),
 }
 
+/// Whether it moves.
+///
+/// ```text
+/// Awake --pause--> Paused --resume--> Awake;  either --shut down--> Down, for good
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// Tasks run, the database is open.
+    Awake,
+    /// No task, no file, no socket: it waits to be resumed.
+    Paused,
+    /// It has ended.
+    Down,
+}
+
 /// Everything that the tasks share.
 pub(crate) struct Engine {
     pub(crate) store: Store,
@@ -96,10 +115,10 @@ pub(crate) struct Engine {
     retry: Watched<u64>,
     pub(crate) witness: Witness,
     pub(crate) live: LiveState,
-    shut_down: Watched<bool>,
+    phase: Watched<Phase>,
     standing: Mutex<Standing>,
-    /// One at a time: each ends what runs, and starts it again.
-    resuming: tokio::sync::Mutex<()>,
+    /// One at a time pauses or resumes: each ends what runs, or starts it again.
+    turning: tokio::sync::Mutex<()>,
     /// Counts lives: the tasks of one end with it.
     life: Watched<u64>,
     /// Contacts whose chain is being read, and whether somebody has asked for another reading meanwhile.
@@ -117,10 +136,11 @@ impl Engine {
         secrets: Arc<dyn SecretStore>,
         runtime: Handle,
         standing: Standing,
+        phase: Watched<Phase>,
     ) -> Arc<Self> {
-        let (shut_down, life) = (Watched::new(false), Watched::new(0));
+        let life = Watched::new(0);
         Arc::new(Self {
-            post: Post::new(client.clone(), runtime.clone(), shut_down.watcher(), life.clone()),
+            post: Post::new(client.clone(), runtime.clone(), phase.watcher(), life.clone()),
             witness: Witness::new(own.inboxes.iter().map(|inbox| inbox.relay.clone())),
             live: LiveState::new(clock.instant()),
             store,
@@ -141,9 +161,9 @@ impl Engine {
             upkeep_done: AtomicU64::new(0),
             hint: Watched::new(0),
             retry: Watched::new(0),
-            shut_down,
+            phase,
             standing: Mutex::new(standing),
-            resuming: tokio::sync::Mutex::default(),
+            turning: tokio::sync::Mutex::default(),
             life,
             reading: Mutex::default(),
         })
@@ -172,13 +192,17 @@ impl Engine {
         self.spawn(stream::run_all(Arc::clone(self)));
     }
 
-    /// Runs a task until it ends, this database turns out to be a copy, or the engine shuts down.
+    /// Runs a task until it ends, this database turns out to be a copy, or the engine pauses or shuts down.
     pub(crate) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
-        let (mut shut_down, mut life) = (self.shut_down.watcher(), self.life.watcher());
+        let (mut phase, mut life) = (self.phase.watcher(), self.life.watcher());
+        // Asked behind the watchers: whoever pauses changes the phase, and then ends the life that they have seen.
+        if self.phase() != Phase::Awake {
+            return;
+        }
         self.runtime.spawn(async move {
             tokio::select! {
                 biased;
-                () = shut_down.until(|is_down| *is_down) => {}
+                () = phase.until(|phase| *phase == Phase::Down) => {}
                 () = life.changed() => {}
                 () = task => {}
             }
@@ -186,19 +210,25 @@ impl Engine {
     }
 
     fn begin_rebirth(self: &Arc<Self>) {
-        let (mut shut_down, rebirth) = (self.shut_down.watcher(), rebirth::run(Arc::clone(self)));
-        self.runtime.spawn(async move {
-            tokio::select! {
-                biased;
-                () = shut_down.until(|is_down| *is_down) => {}
-                () = rebirth => {}
-            }
-        });
+        self.spawn(rebirth::run(Arc::clone(self)));
+    }
+
+    fn phase(&self) -> Phase {
+        self.phase.read(|phase| *phase)
+    }
+
+    /// For what waits for the tasks: none of them comes to an end now.
+    pub(crate) fn refuse_if_paused(&self) -> Result<(), Error> {
+        match self.phase() {
+            Phase::Awake => Ok(()),
+            Phase::Paused => Err(Error::Paused),
+            Phase::Down => Err(StoreError::Closed.into()),
+        }
     }
 
     /// Ends all tasks and closes the database behind the transaction under way.
     pub(crate) fn shut_down(&self) {
-        self.shut_down.change(|is_down| *is_down = true);
+        self.phase.change(|phase| *phase = Phase::Down);
         self.client.transport().reset();
         self.store.close();
         // Whoever waits for something to show hears that nothing will come.

@@ -14,13 +14,15 @@ use crate::world::{SecretStoreError, TransportError};
 
 /// The code of a relay's refusal.
 pub(crate) const RELAY_REFUSED: &str = "relay_refused";
+/// The code of whatever a pause ended or kept from beginning.
+const PAUSED: &str = "paused";
 
 /// Why a call did nothing.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Error {
     /// The database on this device.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// The keystore of this device.
     #[error(transparent)]
     SecretStore(#[from] SecretStoreError),
@@ -47,7 +49,7 @@ pub enum Error {
     NeedsRootKey,
     /// A relay.
     #[error(transparent)]
-    Relay(#[from] RelayError),
+    Relay(RelayError),
     /// An invite.
     #[error(transparent)]
     Invite(#[from] InviteError),
@@ -60,9 +62,30 @@ pub enum Error {
     /// The caller's input.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// The engine pauses: [`Messenger::resume`](crate::Messenger::resume), then the same call works.
+    #[error("the engine pauses")]
+    Paused,
     /// The engine was shut down.
     #[error("the engine is shut down")]
     ShutDown,
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Paused => Self::Paused,
+            error => Self::Store(error),
+        }
+    }
+}
+
+impl From<RelayError> for Error {
+    fn from(error: RelayError) -> Self {
+        match error {
+            RelayError::Transport(TransportError::Paused) => Self::Paused,
+            error => Self::Relay(error),
+        }
+    }
 }
 
 /// Why an invite link cannot be used.
@@ -175,6 +198,7 @@ impl Error {
                 StoreError::TooNew => "database_too_new",
                 StoreError::Busy => "database_busy",
                 StoreError::Failed => "database_failed",
+                StoreError::Paused => PAUSED,
                 StoreError::Closed => "shut_down",
             },
             Self::SecretStore(error) => match error {
@@ -194,6 +218,7 @@ impl Error {
                 RelayError::Transport(TransportError::Broken) => "relay_broken",
                 RelayError::Transport(TransportError::Versions(VersionGap::OursIsOlder)) => "upgrade_required",
                 RelayError::Transport(TransportError::Versions(VersionGap::TheirsIsOlder)) => "relay_outdated",
+                RelayError::Transport(TransportError::Paused) => PAUSED,
                 RelayError::Refused(_) => RELAY_REFUSED,
                 RelayError::AsksForCode => "relay_asks_for_code",
                 RelayError::AsksForWork { .. } => "relay_asks_for_work",
@@ -224,6 +249,7 @@ impl Error {
                 InputError::KeysChanged => "keys_changed",
                 InputError::WrongCode => "wrong_code",
             },
+            Self::Paused => PAUSED,
             Self::ShutDown => "shut_down",
         }
     }
@@ -233,11 +259,12 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Store(error) => {
-                matches!(error, StoreError::ProfileInUse | StoreError::DiskFull | StoreError::Busy | StoreError::Failed)
+                use StoreError::{Busy, DiskFull, Failed, Paused, ProfileInUse};
+                matches!(error, ProfileInUse | DiskFull | Busy | Failed | Paused)
             }
             Self::SecretStore(error) => !matches!(error, SecretStoreError::WrongPassphrase),
             Self::Relay(error) => error.is_retryable(),
-            Self::RolledBack | Self::HomeAway { .. } => true,
+            Self::RolledBack | Self::HomeAway { .. } | Self::Paused => true,
             Self::DeviceReplaced
             | Self::NeedsRootKey
             | Self::Invite(_)

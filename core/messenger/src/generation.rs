@@ -6,7 +6,9 @@
 
 use crate::conversation;
 use crate::error::Error;
-use crate::store::{Query, Store, StoreError, Tx};
+use crate::own::{self, Own};
+use crate::state::StateSeal;
+use crate::store::{DatabaseKey, Query, Store, StoreError, Tx};
 use crate::world::SecretStore;
 
 /// Its name in the keystore.
@@ -23,8 +25,20 @@ pub(crate) enum Standing {
     Replaced,
 }
 
+/// What every opening does before anything else moves: the next generation where one can be written down, and then who we are; and whether
+/// this is known to be a copy.
+pub(crate) async fn prepare(
+    store: &Store,
+    secrets: &dyn SecretStore,
+    key: &DatabaseKey,
+) -> Result<(Own, Standing), Error> {
+    let standing = if store.is_only_read() { compare(store, secrets).await? } else { advance(store, secrets).await? };
+    let seal = StateSeal::new(key);
+    Ok((store.read(move |view| own::load(view, seal)).await?, standing))
+}
+
 /// Compares, and moves nothing: for a database that is only read.
-pub(crate) async fn compare(store: &Store, secrets: &dyn SecretStore) -> Result<Standing, Error> {
+async fn compare(store: &Store, secrets: &dyn SecretStore) -> Result<Standing, Error> {
     let (found, remembered) = numbers(store, secrets).await?;
     standing(store, compared(found, remembered)).await
 }

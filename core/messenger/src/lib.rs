@@ -6,7 +6,7 @@
 //! - [`messenger`](Messenger): the public API; [`records`]: what it returns; [`error`]: what can go wrong, by remedy
 //! - [`world`]: network, time, chance and keystore as traits; [`net`]: the real network
 //! - [`subscriptions`]: lists and pages that are kept up to date
-//! - `store`: the database; `state`: ratchets and secrets sealed inside it; `generation`, `witness`, `second_copy`: told from an older copy
+//! - `keystore`: names of secrets; `store`: the database; `state`: ratchets and secrets sealed inside it; `generation`, `witness`, `second_copy`: told from an older copy
 //! - `own`, `prekey`: this account's identity, chains and prekeys; `admission`: what relays ask of new users; `contact`, `peer`, `manifests`: others'
 //! - `handshake`: invites, requests, answers; `conversation`: what was said; `receipts`, `settings`: what is told of it, and set; `healing`: what is missing of it
 //! - `outbox`, `task`: what still has to leave; `forgetful`: what a relay is told again; `receive`, `stream`: what comes in; `session`, `seal`: the keys of both
@@ -28,6 +28,7 @@ mod forgetful;
 mod generation;
 mod handshake;
 mod healing;
+mod keystore;
 mod live;
 mod manifests;
 mod messenger;

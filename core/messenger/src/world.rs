@@ -20,8 +20,14 @@ pub trait Transport: Send + Sync + 'static {
     /// Opens a stream to a relay. Its first frame is a challenge.
     fn stream(&self, relay: &RelayAddress) -> BoxFuture<'_, Result<Box<dyn RelayStream>, TransportError>>;
 
-    /// Forgets pooled connections: the network changed, or the engine pauses.
+    /// Forgets pooled connections: the network changed, or the engine ends.
     fn reset(&self) {}
+
+    /// Closes every connection, those with calls and streams under way too: the engine pauses. Ready when no socket is open.
+    fn hang_up(&self) -> BoxFuture<'_, ()> {
+        self.reset();
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// One call to a relay, as bytes.
@@ -88,6 +94,9 @@ pub enum TransportError {
     /// A relay that speaks no version of the protocol that this program speaks. Other relays may.
     #[error("{}", gap_in_words(*.0))]
     Versions(VersionGap),
+    /// Nobody was asked any more, or nobody waited for the answer: the engine pauses.
+    #[error("the engine pauses")]
+    Paused,
 }
 
 const fn gap_in_words(gap: VersionGap) -> &'static str {

@@ -1,12 +1,18 @@
-//! What becomes of an engine whose database is a copy: everything stops, and begins anew as another device, or never.
+//! An engine's lives: the tasks of one end together, and the next begins with what stands in the database.
+//!
+//! A life ends when the engine pauses, when the system lets a stopped process go on, and when the database turns out to be a copy: then
+//! everything begins anew as another device, or never.
+//! Invariant: a paused engine has no task, no socket and no file open, and whatever was told that it did not happen did not.
 
 use std::future::Future;
 use std::sync::Arc;
 
-use super::{Engine, Event};
+use super::{Engine, Event, Phase};
 use crate::error::Error;
 use crate::generation::{self, Standing};
-use crate::store::StoreError;
+use crate::own::Own;
+use crate::store::{DatabaseKey, Store, StoreError, Threading};
+use crate::{danger, keystore};
 
 impl Engine {
     /// The database is an older copy: nothing of this device may move any more, in this process or a later one. It becomes another device.
@@ -18,20 +24,103 @@ impl Engine {
         self.to_the_end(|engine| async move {
             // What could not be written down, the relay says again.
             let _ = engine.write(|_, tx| generation::note_copy(tx).map_err(Error::from)).await;
-            engine.end_life();
-            engine.begin_rebirth();
+            // Unless it was opened anew meanwhile, and found to be none.
+            if engine.standing() == Standing::Copy {
+                engine.end_life();
+                engine.begin_rebirth();
+            }
         })
         .await;
     }
 
-    /// The system had stopped this process, and lets it go on: all tasks end, the generation moves, so that files that were copied before are
-    /// those of an older day, and all begins as at an opening. A known copy is left alone until it has become another device.
-    pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), Error> {
-        self.to_the_end(Self::begin_again).await.unwrap_or(Err(StoreError::Failed.into()))
+    /// All tasks and calls end, and every file and socket is closed once this is over. What was shut down stays so.
+    pub(crate) async fn pause(self: &Arc<Self>) {
+        self.to_the_end(Self::rest).await;
     }
 
-    async fn begin_again(self: Arc<Self>) -> Result<(), Error> {
-        let _alone = self.resuming.lock().await;
+    async fn rest(self: Arc<Self>) {
+        let _alone = self.turning.lock().await;
+        self.phase.change(|phase| {
+            if *phase == Phase::Awake {
+                *phase = Phase::Paused;
+            }
+        });
+        self.end_life();
+        let store = self.store.clone();
+        tokio::join!(self.client.transport().hang_up(), self.off_the_runtime(move || store.pause()));
+        // Whoever waits for something finds out.
+        self.status.progressed();
+    }
+
+    /// What blocks its thread: on another one, where there are threads.
+    async fn off_the_runtime<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        match self.store.threading() {
+            Threading::Threads => self.runtime.spawn_blocking(work).await.ok(),
+            Threading::Inline => Some(work()),
+        }
+    }
+
+    /// Goes on after a pause, or where the system had stopped this process and lets it go on: all tasks end, the generation moves, so that files
+    /// that were copied before are those of an older day, and all begins as at an opening.
+    pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), Error> {
+        let to_come = danger::migrations_to_come();
+        self.to_the_end(|engine| engine.begin_again(to_come)).await.unwrap_or(Err(StoreError::Failed.into()))
+    }
+
+    async fn begin_again(self: Arc<Self>, to_come: Vec<String>) -> Result<(), Error> {
+        let _alone = self.turning.lock().await;
+        match self.phase() {
+            Phase::Awake => self.begin_next_life().await,
+            Phase::Paused => self.wake_up(to_come).await,
+            Phase::Down => Err(StoreError::Closed.into()),
+        }
+    }
+
+    /// Nothing of what was known before counts: another process may have opened the profile meanwhile.
+    async fn wake_up(self: &Arc<Self>, to_come: Vec<String>) -> Result<(), Error> {
+        // The key is not kept while nobody needs it, and the keystore is asked for the generation in any case: it must be open.
+        let key = keystore::database_key(&*self.secrets)?;
+        let (store, for_it) = (self.store.clone(), key.clone());
+        let reopened = self.off_the_runtime(move || store.reopen(&for_it, &to_come)).await;
+        let opened = reopened.ok_or(StoreError::Failed)??;
+        let (own, standing) = match self.prepare_again(&opened, &key).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.off_the_runtime(move || opened.close()).await;
+                return Err(error);
+            }
+        };
+        self.store.adopt(&opened)?;
+        // What the last tasks of the life before have left.
+        self.status.all_ended();
+        self.forget_readings();
+        self.reach.forget();
+        self.witness.ask_anew(own.inboxes.iter().map(|inbox| inbox.relay.clone()));
+        self.own.change(|now| *now = Arc::new(own));
+        if let Ok(mut now) = self.standing.lock() {
+            *now = standing;
+        }
+        self.phase.change(|phase| {
+            if *phase == Phase::Paused {
+                *phase = Phase::Awake;
+            }
+        });
+        if !self.store.is_only_read() {
+            self.start();
+        }
+        self.tell(Event::ContactsChanged);
+        self.tell(Event::MessagesChanged);
+        Ok(())
+    }
+
+    async fn prepare_again(&self, opened: &Store, key: &DatabaseKey) -> Result<(Own, Standing), Error> {
+        let prepared = generation::prepare(opened, &*self.secrets, key).await?;
+        // Another account was made in its place: what was this one is not there any more.
+        if prepared.0.account == self.own().account { Ok(prepared) } else { Err(StoreError::Absent.into()) }
+    }
+
+    /// A known copy is left alone until it has become another device.
+    async fn begin_next_life(self: &Arc<Self>) -> Result<(), Error> {
         if self.is_rolled_back() || self.store.is_only_read() {
             return Ok(());
         }
@@ -79,8 +168,10 @@ impl Engine {
         self.to_the_end(|engine| async move {
             // What could not be written down, the account's list says again.
             let _ = engine.write(|_, tx| generation::note_replaced(tx).map_err(Error::from)).await;
-            engine.end_life();
-            engine.status.progressed();
+            if engine.standing() == Standing::Replaced {
+                engine.end_life();
+                engine.status.progressed();
+            }
         })
         .await;
     }

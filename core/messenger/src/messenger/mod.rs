@@ -30,7 +30,7 @@ use tokio::sync::broadcast;
 
 pub use sotto_crypto::manifest::DeviceKind;
 
-use crate::engine::{Engine, Event, Times};
+use crate::engine::{Engine, Event, Gate, Phase, Times};
 use crate::error::{Error, InputError};
 use crate::generation::Standing;
 use crate::own::{self, NewAccount};
@@ -40,8 +40,9 @@ use crate::state::StateSeal;
 use crate::status::{Doing, Snapshot, State};
 use crate::store::{DatabaseKey, ProfileLock, Store, StoreError, Threading};
 use crate::subscriptions::{ChatList, Start, Timeline};
-use crate::world::{Chance, Clock, Rng, SecretStore, SecretStoreError, Transport};
-use crate::{generation, outbox, peer, prekey, rebirth, receipts, task};
+use crate::watched::Watched;
+use crate::world::{Chance, Clock, Rng, SecretStore, Transport};
+use crate::{generation, keystore, outbox, peer, prekey, rebirth, receipts, task};
 
 /// The world that an engine lives in.
 #[derive(Clone)]
@@ -56,14 +57,6 @@ pub struct World {
     pub secrets: Arc<dyn SecretStore>,
     /// Where database work runs.
     pub threading: Threading,
-}
-
-/// Names of the engine's entries in the [`SecretStore`].
-mod secret_name {
-    /// The database's raw key.
-    pub(super) const DATABASE: &str = "database";
-    /// The account's root key: kept behind the user's presence where the platform can.
-    pub(super) const ROOT: &str = "root";
 }
 
 /// What a new account is to be.
@@ -124,13 +117,13 @@ impl Messenger {
         // Certificate, lists and first keys are judged by others' clocks.
         let now = client.network_now();
         let key = DatabaseKey::from_bytes(Chance(&*world.rng).bytes());
-        let made = match put_secrets(&*world.secrets, &key, &new) {
+        let made = match keystore::put(&*world.secrets, &key, &new.root) {
             Ok(()) => Self::fill(&world, &lock, &key, new, now, profile).await,
             Err(error) => Err(error.into()),
         };
         if let Err(error) = made {
             // They open nothing. A keystore that does not take them back is overwritten by the next attempt.
-            let _ = delete_secrets(&*world.secrets);
+            let _ = keystore::take_back(&*world.secrets);
             return Err(error);
         }
         Self::start(world, lock, &key).await
@@ -209,7 +202,7 @@ impl Messenger {
     }
 
     async fn engine_on(store: Store, world: World, key: &DatabaseKey) -> Result<Arc<Engine>, Error> {
-        let (own, standing) = match Self::prepare(&store, &world, key).await {
+        let (own, standing) = match generation::prepare(&store, &*world.secrets, key).await {
             Ok(prepared) => prepared,
             Err(error) => {
                 // Its threads end here: SQLCipher must not be freed under them.
@@ -217,19 +210,10 @@ impl Messenger {
                 return Err(error);
             }
         };
+        let phase = Watched::new(Phase::Awake);
+        let world = World { transport: Gate::before(world.transport, phase.clone()), ..world };
         let client = relay_client(&world);
-        Ok(Engine::new(store, own, client, world.clock, world.rng, world.secrets, Handle::current(), standing))
-    }
-
-    /// The next generation where one can be written down, and then who we are; and whether this is known to be a copy.
-    async fn prepare(store: &Store, world: &World, key: &DatabaseKey) -> Result<(own::Own, Standing), Error> {
-        let standing = if store.is_only_read() {
-            generation::compare(store, &*world.secrets).await?
-        } else {
-            generation::advance(store, &*world.secrets).await?
-        };
-        let seal = StateSeal::new(key);
-        Ok((store.read(move |view| own::load(view, seal)).await?, standing))
+        Ok(Engine::new(store, own, client, world.clock, world.rng, world.secrets, Handle::current(), standing, phase))
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -285,13 +269,24 @@ impl Messenger {
         Timeline::new(self.engine(), with, start, count)
     }
 
-    /// The system had stopped the app for a while and lets it go on: apps call this before anything else then. All calls end and are made anew,
-    /// as by [`Self::open`], once relays have said what they remember; a copy of the profile's files that was made before is an old one from
-    /// now on. Until it is called, what was under way when the app was stopped goes on: [`Self::shut_down`] before, and [`Self::open`]
-    /// after, leave no such time.
+    /// The system is about to stop the app: apps call this before. When it returns no file of the profile and no socket is open, and the profile
+    /// may be opened by another process. What was under way has ended: a call that has answered is done, one that answers [`Error::Paused`]
+    /// has changed nothing, and what is queued waits. Listeners stay. Harmless while it pauses already; runs to its end though nobody waits for it.
+    ///
+    /// Everything but [`Self::resume`] and [`Self::shut_down`] answers [`Error::Paused`] from then on, [`Self::catch_up`] under way too: what it had
+    /// received is stored and was told to listeners, but nobody can look any more at what is left to do. Whoever wants its summary gives
+    /// it a deadline that is over before the system's.
+    pub async fn pause(&self) {
+        self.engine().pause().await;
+    }
+
+    /// The app goes on after [`Self::pause`]; or the system had stopped it without one, and apps call this before anything else then. All calls are
+    /// made anew, as by [`Self::open`], once relays have said what they remember; a copy of the profile's files that was made before is an old
+    /// one from now on. Without a pause before, what was under way when the app was stopped goes on until it is called.
     ///
     /// # Errors
-    /// [`Error::SecretStore`], [`Error::Store`]: copies are told from it no better than before. All goes on, and it may be called again.
+    /// [`Error::SecretStore`], [`Error::Store`], as of [`Self::open`]. After a pause it still pauses then, and this may be called again: the keystore is
+    /// locked, or another process has the profile open. Without one all goes on, and copies are told from it no better than before.
     pub async fn resume(&self) -> Result<(), Error> {
         self.engine().resume().await
     }
@@ -316,6 +311,7 @@ impl Messenger {
         let mut over = engine.clock.sleep(deadline);
         let (is_complete, moment) = loop {
             let changed = engine.status.changed();
+            engine.refuse_if_paused()?;
             match engine.standing() {
                 Standing::Replaced => return Err(Error::DeviceReplaced),
                 Standing::Copy if matches!(engine.status.of(&Doing::Rebirth), Some(State::Failing(_))) => {
@@ -425,9 +421,7 @@ fn check_relays(profile: &NewProfile) -> Result<(), InputError> {
 fn unlock(world: &World, directory: &Path) -> Result<(ProfileLock, DatabaseKey), Error> {
     check_build(world)?;
     let lock = ProfileLock::of_existing(directory)?;
-    let key = world.secrets.get(secret_name::DATABASE)?.ok_or(StoreError::WrongKey)?;
-    let key = key.as_slice().try_into().map_err(|_| StoreError::WrongKey)?;
-    Ok((lock, DatabaseKey::from_bytes(key)))
+    Ok((lock, keystore::database_key(&*world.secrets)?))
 }
 
 fn check_build(world: &World) -> Result<(), StoreError> {
@@ -439,16 +433,4 @@ fn check_build(world: &World) -> Result<(), StoreError> {
 
 fn relay_client(world: &World) -> RelayClient {
     RelayClient::new(Arc::clone(&world.transport), Arc::clone(&world.clock), Arc::clone(&world.rng))
-}
-
-/// Puts what a new database needs, in place of what an attempt that failed has left.
-fn put_secrets(secrets: &dyn SecretStore, key: &DatabaseKey, new: &NewAccount) -> Result<(), SecretStoreError> {
-    secrets.delete(generation::SECRET)?;
-    secrets.put(secret_name::DATABASE, key.as_bytes())?;
-    secrets.put(secret_name::ROOT, new.root.to_bytes().as_slice())
-}
-
-fn delete_secrets(secrets: &dyn SecretStore) -> Result<(), SecretStoreError> {
-    secrets.delete(secret_name::DATABASE)?;
-    secrets.delete(secret_name::ROOT)
 }

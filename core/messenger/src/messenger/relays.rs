@@ -1,19 +1,19 @@
 //! Where this account reads: relays listed, taken and left.
 
-use sotto_crypto::keys::RootKey;
 use sotto_protocol::request::path;
 use sotto_protocol::{DeviceId, Message as _, RelayAddress};
 
-use super::{Empty, Messenger, secret_name};
+use super::{Empty, Messenger};
 use crate::admission;
 use crate::error::Error;
 use crate::generation::Standing;
+use crate::keystore::root_key;
 use crate::own::{self, OwnInbox};
 use crate::rebirth;
 use crate::records::OwnRelay;
 use crate::relay_client::RelayClient;
 use crate::status::{Doing, State};
-use crate::world::{Isolation, SecretStore, SecretStoreError};
+use crate::world::Isolation;
 
 impl Messenger {
     /// Where this account reads, the preferred relay first; those that were left last.
@@ -114,11 +114,4 @@ pub(crate) async fn make_inbox(client: &RelayClient, inbox: &OwnInbox) -> Result
         .signed_where_clocks_agree::<Empty>(&inbox.relay, isolation, path::INBOX_CREATE, body, &inbox.owner_key)
         .await?;
     Ok(())
-}
-
-/// The root key, where it is on this device and the user is there to allow it.
-fn root_key(secrets: &dyn SecretStore) -> Result<Option<RootKey>, SecretStoreError> {
-    let Some(bytes) = secrets.get(secret_name::ROOT)? else { return Ok(None) };
-    let bytes = bytes.as_slice().try_into().map_err(|_| SecretStoreError::Failed)?;
-    Ok(Some(RootKey::from_bytes(bytes)))
 }

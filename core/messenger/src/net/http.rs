@@ -1,17 +1,28 @@
 //! Relay calls over HTTP/1.1 and HTTP/2.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::{Request, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ClientConfig;
+use sotto_protocol::address::Tls;
 use sotto_protocol::request::{VERSION_HEADER, path};
 use sotto_protocol::{Bytes, PROTOCOL_VERSION, RelayAddress};
 
+use super::dial::{Duplex, Line, dial};
+use super::sockets::Sockets;
 use super::{tls, websocket};
 use crate::world::{Answer, BoxFuture, Call, Isolation, RelayStream, Transport, TransportError};
 
-/// A phone on a bad network needs a few seconds for TCP and TLS; after that another relay is the better bet.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A full batch over a slow uplink.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// An idle connection is kept for the next message of a conversation, not for the evening.
@@ -21,15 +32,19 @@ const CLIENTS_MAX: usize = 64;
 /// The largest answer: chain entries, with their framing.
 const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// The production [`Transport`].
+/// The production [`Transport`], of one engine.
 #[derive(Default)]
 pub struct HttpTransport {
     clients: Mutex<Clients>,
+    sockets: Sockets,
 }
+
+/// One pool of connections.
+type Pool = Client<Dialler, Full<Bytes>>;
 
 #[derive(Default)]
 struct Clients {
-    by_route: HashMap<(RelayAddress, Isolation), (reqwest::Client, u64)>,
+    by_route: HashMap<(RelayAddress, Isolation), (Pool, u64)>,
     uses: u64,
 }
 
@@ -40,7 +55,7 @@ impl HttpTransport {
         Self::default()
     }
 
-    fn client(&self, relay: &RelayAddress, isolation: Isolation) -> Result<reqwest::Client, TransportError> {
+    fn client(&self, relay: &RelayAddress, isolation: Isolation) -> Result<Pool, TransportError> {
         let mut clients = self.clients.lock().map_err(|_| TransportError::Broken)?;
         clients.uses += 1;
         let use_number = clients.uses;
@@ -55,7 +70,7 @@ impl HttpTransport {
                 clients.by_route.remove(&route);
             }
         }
-        let client = build_client(relay)?;
+        let client = build_client(relay, &self.sockets)?;
         clients.by_route.insert((relay.clone(), isolation), (client.clone(), use_number));
         Ok(client)
     }
@@ -64,26 +79,26 @@ impl HttpTransport {
         let client = self.client(&call.relay, call.isolation)?;
         let url = format!("{}{}", call.relay.base_url(), call.path);
         // The page about itself is the one thing that is fetched; all else is a call.
-        let request = if call.path == path::WELL_KNOWN {
-            client.get(url)
+        let (mut request, body) = if call.path == path::WELL_KNOWN {
+            (Request::get(url), Bytes::new())
         } else {
-            client.post(url).header("content-type", "application/x-protobuf").body(call.body)
+            (Request::post(url).header("content-type", "application/x-protobuf"), call.body)
         };
-        let mut request = request.header(VERSION_HEADER, PROTOCOL_VERSION.to_string());
+        request = request.header(VERSION_HEADER, PROTOCOL_VERSION);
         if let Some(authorization) = call.authorization {
             request = request.header("authorization", authorization);
         }
-        let mut response = request.send().await.map_err(|error| classify(&error))?;
-        let status = response.status().as_u16();
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error))? {
-            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(TransportError::Broken);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Answer { status, body: Bytes::from(body) })
+        let request = request.body(Full::new(body)).map_err(|_| TransportError::Broken)?;
+        let answer = tokio::time::timeout(CALL_TIMEOUT, answer(&client, request)).await;
+        answer.unwrap_or(Err(TransportError::TimedOut))
     }
+}
+
+async fn answer(client: &Pool, request: Request<Full<Bytes>>) -> Result<Answer, TransportError> {
+    let response = client.request(request).await.map_err(|error| classify(&error))?;
+    let status = response.status().as_u16();
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    Ok(Answer { status, body: body.map_err(|_| TransportError::Broken)?.to_bytes() })
 }
 
 impl Transport for HttpTransport {
@@ -94,8 +109,8 @@ impl Transport for HttpTransport {
     fn stream(&self, relay: &RelayAddress) -> BoxFuture<'_, Result<Box<dyn RelayStream>, TransportError>> {
         let relay = relay.clone();
         Box::pin(async move {
-            let connected = tokio::time::timeout(CONNECT_TIMEOUT, websocket::connect(&relay)).await;
-            connected.map_err(|_| TransportError::TimedOut)?.map(|stream| Box::new(stream) as Box<dyn RelayStream>)
+            let connected = websocket::connect(&relay, &self.sockets).await;
+            connected.map(|stream| Box::new(stream) as Box<dyn RelayStream>)
         })
     }
 
@@ -104,32 +119,113 @@ impl Transport for HttpTransport {
             clients.by_route.clear();
         }
     }
+
+    fn hang_up(&self) -> BoxFuture<'_, ()> {
+        self.reset();
+        Box::pin(self.sockets.close_all())
+    }
 }
 
-fn build_client(relay: &RelayAddress) -> Result<reqwest::Client, TransportError> {
-    let mut config = tls::client_config(relay.tls()).map_err(|_| TransportError::Broken)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(config)
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(CALL_TIMEOUT)
+fn build_client(relay: &RelayAddress, sockets: &Sockets) -> Result<Pool, TransportError> {
+    let config = match relay.tls() {
+        Tls::Absent => None,
+        protected => {
+            let mut config = tls::client_config(protected).map_err(|_| TransportError::Broken)?;
+            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            Some(Arc::new(config))
+        }
+    };
+    let dialler = Dialler { relay: relay.clone(), config, sockets: sockets.clone() };
+    Ok(Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(1)
-        .build()
-        .map_err(|_| TransportError::Broken)
+        .build(dialler))
 }
 
-fn classify(error: &reqwest::Error) -> TransportError {
-    if error.is_timeout() {
-        TransportError::TimedOut
-    } else if tls::is_refused_certificate(error) {
-        TransportError::WrongCertificate
-    } else if error.is_connect() {
-        TransportError::Unreachable
-    } else {
-        TransportError::Broken
+/// What the connection failed of, if it never stood; all else broke on the way.
+fn classify(error: &(dyn std::error::Error + 'static)) -> TransportError {
+    match error.downcast_ref::<TransportError>() {
+        Some(cause) => *cause,
+        None => error.source().map_or(TransportError::Broken, classify),
+    }
+}
+
+/// Makes the connections of a pool, to one relay whatever is asked for.
+#[derive(Clone)]
+struct Dialler {
+    relay: RelayAddress,
+    config: Option<Arc<ClientConfig>>,
+    sockets: Sockets,
+}
+
+impl tower_service::Service<Uri> for Dialler {
+    type Response = Dialled;
+    type Error = TransportError;
+    type Future = BoxFuture<'static, Result<Dialled, TransportError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let Self { relay, config, sockets } = self.clone();
+        // On a task of its own: a caller who looks no more after their call must not keep a socket half open.
+        let dialling = tokio::spawn(async move { dial(&relay, config, &sockets).await });
+        Box::pin(async move {
+            let Line { io, is_http2 } = dialling.await.unwrap_or(Err(TransportError::Broken))?;
+            Ok(Dialled { io: TokioIo::new(io), is_http2 })
+        })
+    }
+}
+
+/// A [`Line`] in the shape that the pool takes.
+struct Dialled {
+    io: TokioIo<Box<dyn Duplex>>,
+    is_http2: bool,
+}
+
+impl Dialled {
+    fn io(self: Pin<&mut Self>) -> Pin<&mut TokioIo<Box<dyn Duplex>>> {
+        Pin::new(&mut self.get_mut().io)
+    }
+}
+
+impl Connection for Dialled {
+    fn connected(&self) -> Connected {
+        if self.is_http2 { Connected::new().negotiated_h2() } else { Connected::new() }
+    }
+}
+
+impl Read for Dialled {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        self.io().poll_read(context, into)
+    }
+}
+
+impl Write for Dialled {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.io().poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.io().poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io().poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io().poll_shutdown(context)
     }
 }

@@ -1,15 +1,13 @@
 //! The stream: one WebSocket, binary messages only.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use rustls::pki_types::ServerName;
 use sotto_protocol::address::Tls;
 use sotto_protocol::limits::SERVER_FRAME_BYTES_MAX;
 use sotto_protocol::request::VERSION_HEADER;
 use sotto_protocol::{Bytes, PROTOCOL_VERSION, RelayAddress, VersionGap};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
@@ -17,6 +15,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+use super::dial::{Duplex, Line, dial};
+use super::sockets::Sockets;
 use super::tls;
 use crate::relay_client::Problem;
 use crate::world::{BoxFuture, RelayStream, TransportError};
@@ -26,28 +26,24 @@ const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// Acks are tiny: more than this unsent means that the connection is dead.
 const WRITE_BUFFER_BYTES_MAX: usize = 256 * 1024;
 
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
-
 /// A connected WebSocket.
-pub(super) struct Connected(WebSocketStream<Box<dyn Socket>>);
+pub(super) struct Connected(WebSocketStream<Box<dyn Duplex>>);
+
+/// How long a relay may take to answer the upgrade.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects and upgrades.
-pub(super) async fn connect(relay: &RelayAddress) -> Result<Connected, TransportError> {
-    let (host, port) = host_and_port(relay);
-    let tcp =
-        TcpStream::connect((host.trim_matches(['[', ']']), port)).await.map_err(|_| TransportError::Unreachable)?;
-    tcp.set_nodelay(true).map_err(|_| TransportError::Broken)?;
-    let socket: Box<dyn Socket> = match relay.tls() {
-        Tls::Absent => Box::new(tcp),
-        tls => {
-            let config = tls::client_config(tls).map_err(|_| TransportError::Broken)?;
-            let server_name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
-                .map_err(|_| TransportError::WrongCertificate)?;
-            let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-            Box::new(connector.connect(server_name, tcp).await.map_err(|error| classify(&error))?)
-        }
+pub(super) async fn connect(relay: &RelayAddress, sockets: &Sockets) -> Result<Connected, TransportError> {
+    let config = match relay.tls() {
+        Tls::Absent => None,
+        protected => Some(Arc::new(tls::client_config(protected).map_err(|_| TransportError::Broken)?)),
     };
+    let line = dial(relay, config, sockets).await?;
+    let upgraded = tokio::time::timeout(UPGRADE_TIMEOUT, upgrade(relay, line)).await;
+    upgraded.unwrap_or(Err(TransportError::TimedOut))
+}
+
+async fn upgrade(relay: &RelayAddress, line: Line) -> Result<Connected, TransportError> {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
@@ -55,7 +51,7 @@ pub(super) async fn connect(relay: &RelayAddress) -> Result<Connected, Transport
         .max_message_size(Some(SERVER_FRAME_BYTES_MAX))
         .max_frame_size(Some(SERVER_FRAME_BYTES_MAX));
     let (stream, _) =
-        client_async_with_config(request(relay)?, socket, Some(config)).await.map_err(|error| refusal(&error))?;
+        client_async_with_config(request(relay)?, line.io, Some(config)).await.map_err(|error| refusal(&error))?;
     Ok(Connected(stream))
 }
 
@@ -74,19 +70,6 @@ fn refusal(error: &tungstenite::Error) -> TransportError {
     // Without the end of its body, which may still be under way, it is what its number says.
     let problem = response.body().as_deref().and_then(|body| serde_json::from_slice::<Problem>(body).ok());
     TransportError::Versions(problem.and_then(|problem| problem.version_gap()).unwrap_or(VersionGap::OursIsOlder))
-}
-
-fn host_and_port(relay: &RelayAddress) -> (&str, u16) {
-    let port_default = if relay.tls() == Tls::Absent { 80 } else { 443 };
-    let name = relay.name().as_str();
-    match name.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port.parse().unwrap_or(port_default)),
-        _ => (name, port_default),
-    }
-}
-
-fn classify(error: &std::io::Error) -> TransportError {
-    if tls::is_refused_certificate(error) { TransportError::WrongCertificate } else { TransportError::Broken }
 }
 
 impl RelayStream for Connected {
@@ -120,6 +103,7 @@ mod tests {
     async fn a_relay_that_does_not_speak_our_version_says_so_in_place_of_a_stream() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let relay = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let sockets = Sockets::default();
         for (min, max, gap) in [(2, 3, VersionGap::OursIsOlder), (0, 0, VersionGap::TheirsIsOlder)] {
             let answer = async {
                 let (mut socket, _) = listener.accept().await.unwrap();
@@ -132,7 +116,7 @@ mod tests {
                 socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
                 String::from_utf8(asked).unwrap().to_lowercase()
             };
-            let (connected, asked) = tokio::join!(connect(&relay), answer);
+            let (connected, asked) = tokio::join!(connect(&relay, &sockets), answer);
             assert_eq!(connected.map(drop), Err(TransportError::Versions(gap)));
             assert!(asked.contains(&format!("{VERSION_HEADER}: {PROTOCOL_VERSION}\r\n")), "{asked}");
         }

@@ -12,6 +12,7 @@ use sotto_protocol::{Bytes, RelayAddress, relay};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::engine::Phase;
 use crate::relay_client::{RelayClient, RelayError};
 use crate::watched::{Watched, Watcher};
 use crate::world::TransportError;
@@ -39,14 +40,14 @@ struct Letters {
 pub(crate) struct Post {
     client: RelayClient,
     runtime: Handle,
-    shut_down: Watcher<bool>,
+    phase: Watcher<Phase>,
     life: Watched<u64>,
     offices: Mutex<HashMap<RelayAddress, mpsc::Sender<Letters>>>,
 }
 
 impl Post {
-    pub(crate) fn new(client: RelayClient, runtime: Handle, shut_down: Watcher<bool>, life: Watched<u64>) -> Arc<Self> {
-        Arc::new(Self { client, runtime, shut_down, life, offices: Mutex::default() })
+    pub(crate) fn new(client: RelayClient, runtime: Handle, phase: Watcher<Phase>, life: Watched<u64>) -> Arc<Self> {
+        Arc::new(Self { client, runtime, phase, life, offices: Mutex::default() })
     }
 
     /// Hands letters in and waits for the relay's answer to each.
@@ -72,12 +73,12 @@ impl Post {
         let office = offices.entry(relay.clone()).or_insert_with(|| {
             let (sender, receiver) = mpsc::channel(QUEUE);
             let office = run(self.client.clone(), relay.clone(), receiver);
-            let (mut shut_down, mut life) = (self.shut_down.clone(), self.life.watcher());
+            let (mut phase, mut life) = (self.phase.clone(), self.life.watcher());
             self.runtime.spawn(async move {
                 // Nothing leaves after the engine has ended: it may be open again by then.
                 tokio::select! {
                     biased;
-                    () = shut_down.until(|is_down| *is_down) => {}
+                    () = phase.until(|phase| *phase == Phase::Down) => {}
                     () = life.changed() => {}
                     () = office => {}
                 }
@@ -168,7 +169,7 @@ mod tests {
     async fn an_office_closes_with_the_life_that_it_was_opened_in_and_the_next_life_has_one_of_its_own() {
         let client = RelayClient::new(Arc::new(HttpTransport::new()), Arc::new(SystemClock), Arc::new(SystemRng));
         let life = Watched::new(0);
-        let post = Post::new(client, Handle::current(), Watched::new(false).watcher(), life.clone());
+        let post = Post::new(client, Handle::current(), Watched::new(Phase::Awake).watcher(), life.clone());
         let relay = "https://relay.example".parse().unwrap();
         let first = post.office(&relay).unwrap();
         life.change(|life| *life += 1);
@@ -181,8 +182,8 @@ mod tests {
     #[tokio::test]
     async fn the_offices_of_many_relays_are_not_all_kept() {
         let client = RelayClient::new(Arc::new(HttpTransport::new()), Arc::new(SystemClock), Arc::new(SystemRng));
-        let shut_down = Watched::new(false).watcher();
-        let post = Post::new(client, Handle::current(), shut_down, Watched::new(0));
+        let phase = Watched::new(Phase::Awake).watcher();
+        let post = Post::new(client, Handle::current(), phase, Watched::new(0));
         let open = |number: usize| post.office(&format!("https://relay-{number}.example").parse().unwrap()).unwrap();
         let first = open(0);
         (1..OFFICES_MAX).for_each(|number| drop(open(number)));

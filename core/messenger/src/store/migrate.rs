@@ -11,7 +11,6 @@ use rusqlite::{Batch, Connection};
 
 use super::StoreError;
 use super::tx::{FailAt, StoreStep};
-use crate::danger;
 
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -28,8 +27,7 @@ const fn version_after(migrations: &[&str]) -> i64 {
 }
 
 /// Brings a database to the schema of this release; an empty one gets it at once.
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    let to_come = danger::migrations_to_come();
+pub(super) fn migrate(connection: &mut Connection, steps: &FailAt, to_come: &[String]) -> Result<(), StoreError> {
     let migrations: Vec<&str> = MIGRATIONS.iter().copied().chain(to_come.iter().map(String::as_str)).collect();
     let newest = version_after(&migrations);
     match schema_version(connection)? {
@@ -40,7 +38,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             Ok(transaction.commit()?)
         }
-        found => walk(connection, found, &migrations, &FailAt::heard_by(danger::step_hook())),
+        found => walk(connection, found, &migrations, steps),
     }
 }
 
@@ -91,7 +89,7 @@ mod tests {
     fn first() -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
         connection.pragma_update(None, "foreign_keys", true).unwrap();
-        migrate(&mut connection).unwrap();
+        migrate(&mut connection, &FailAt::default(), &[]).unwrap();
         connection.pragma_update(None, "user_version", 1).unwrap();
         connection
             .execute_batch(
@@ -148,7 +146,7 @@ mod tests {
         for found in [SCHEMA_VERSION + 1, -1] {
             let mut connection = first();
             connection.pragma_update(None, "user_version", found).unwrap();
-            assert_eq!(migrate(&mut connection), Err(StoreError::TooNew));
+            assert_eq!(migrate(&mut connection, &FailAt::default(), &[]), Err(StoreError::TooNew));
             assert_eq!(schema_version(&connection).unwrap(), found);
         }
     }

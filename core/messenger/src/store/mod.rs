@@ -3,6 +3,8 @@
 //! Everything that must agree changes in one transaction: [`Store::write`] runs a closure inside one, on the writer's thread in
 //! production and inline on the caller in simulations (a paused clock does not wait for threads). A job is handed over the moment
 //! `write` is called, so a caller that drops the future loses the answer and nothing else.
+//! A store that pauses closes every file, the lock too ([`Store::pause`]): the transaction under way ends, what waits behind it is answered
+//! [`StoreError::Paused`] and is not begun. [`Store::reopen`] and [`Store::adopt`] bring it back under the same handles.
 //! On a disk without room a profile can still be opened to be read: nothing is written then, and every write says that the disk is full.
 //! Invariants: all writes pass [`Tx::execute`]; a closure that fails leaves nothing; what cannot be read is an error, never absence.
 //! Not here: what the rows mean (each table's concept has a module of its own).
@@ -10,20 +12,22 @@
 use sotto_cipher as _;
 
 pub(crate) mod column;
+mod lane;
 mod migrate;
 mod open;
 mod tx;
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::thread::JoinHandle;
 
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use crate::danger;
+use lane::{Lane, Submitted};
 use open::OpenMode;
 pub(crate) use open::{DatabaseKey, ProfileLock};
 pub(crate) use tx::{FailAt, Query, Tx};
@@ -31,10 +35,6 @@ pub use tx::{StepHook, StoreStep};
 
 /// Readers beside the writer: the chat list and a timeline may load while a batch is being received.
 const READERS: usize = 2;
-
-/// Jobs that may wait for a lane: each task of the engine has one at a time, so what is over is an app that asks faster than its disk
-/// writes. It is told so, and nothing of it is kept.
-const JOBS_MAX: usize = 1_024;
 
 /// Why the database did not do what was asked. Nothing was changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -66,6 +66,9 @@ pub enum StoreError {
     /// Reading or writing failed for another reason of the device's.
     #[error("the database cannot be used right now")]
     Failed,
+    /// The store pauses. The same call will work once it goes on.
+    #[error("the store pauses")]
+    Paused,
     /// The store was shut down.
     #[error("the store is closed")]
     Closed,
@@ -76,6 +79,8 @@ impl From<rusqlite::Error> for StoreError {
         use rusqlite::ErrorCode;
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::DiskFull,
+            // Nothing else interrupts.
+            Some(ErrorCode::OperationInterrupted) => Self::Paused,
             Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt,
             Some(ErrorCode::NotADatabase) => Self::WrongKey,
             Some(ErrorCode::SystemIoFailure) if is_short_of_space(&error) => Self::DiskFull,
@@ -118,126 +123,53 @@ struct Inner {
     readers: Lane,
     fail_at: FailAt,
     is_only_read: bool,
-    /// Held until the store is closed, whoever still has a handle then.
+    threading: Threading,
+    /// Held until the store is closed or pauses, whoever still has a handle then.
     lock: Mutex<Option<ProfileLock>>,
-}
-
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
-
-/// The way to some threads, and the threads.
-type Threads = (mpsc::SyncSender<Job>, Vec<JoinHandle<()>>);
-
-/// Whether a lane took a job.
-enum Submitted {
-    Yes,
-    /// Too many wait.
-    Not,
-}
-
-/// Where jobs run: in order on threads of their own, or at once on the caller.
-enum Lane {
-    Threads(Mutex<Option<Threads>>),
-    Inline(Mutex<Option<Connection>>),
-}
-
-impl Lane {
-    fn inline(connection: Option<Connection>) -> Self {
-        Self::Inline(Mutex::new(connection))
-    }
-
-    fn threads(name: &str, connections: Vec<Connection>) -> Result<Self, StoreError> {
-        let (sender, receiver) = mpsc::sync_channel::<Job>(JOBS_MAX);
-        let receiver = Arc::new(Mutex::new(receiver));
-        let mut threads = Vec::with_capacity(connections.len());
-        for mut connection in connections {
-            let receiver = Arc::clone(&receiver);
-            let run = move || {
-                loop {
-                    let job = match receiver.lock() {
-                        Ok(receiver) => receiver.recv(),
-                        Err(_) => return,
-                    };
-                    match job {
-                        Ok(job) => job(&mut connection),
-                        Err(mpsc::RecvError) => return,
-                    }
-                }
-            };
-            threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|_| StoreError::Failed)?);
-        }
-        Ok(Self::Threads(Mutex::new(Some((sender, threads)))))
-    }
-
-    /// Runs the job, or drops it when the lane is closed. One that it has no room for is dropped too, and that is said.
-    fn submit(&self, job: Job) -> Submitted {
-        match self {
-            Self::Threads(sender) => {
-                if let Ok(sender) = sender.lock()
-                    && let Some((sender, _)) = sender.as_ref()
-                    && let Err(mpsc::TrySendError::Full(_)) = sender.try_send(job)
-                {
-                    return Submitted::Not;
-                }
-                // A closed channel drops the job, and with it the sender of its answer: the caller reads `Closed`.
-            }
-            Self::Inline(connection) => {
-                if let Ok(mut connection) = connection.lock()
-                    && let Some(connection) = connection.as_mut()
-                {
-                    job(connection);
-                }
-            }
-        }
-        Submitted::Yes
-    }
-
-    fn close(&self) {
-        match self {
-            Self::Threads(sender) => {
-                let Some((sender, threads)) = sender.lock().ok().and_then(|mut sender| sender.take()) else { return };
-                drop(sender);
-                // SQLCipher frees its keys when the process exits: no thread may still be writing then.
-                let here = std::thread::current().id();
-                for thread in threads.into_iter().filter(|thread| thread.thread().id() != here) {
-                    let _ = thread.join();
-                }
-            }
-            Self::Inline(connection) => drop(connection.lock().map(|mut connection| connection.take())),
-        }
-    }
+    /// Where the profile is; nowhere while a new one is filled.
+    directory: Option<PathBuf>,
+    /// One at a time closes the lanes or brings others, and whoever closes them again waits until they are. No job does either.
+    turn: Mutex<()>,
 }
 
 impl Store {
     /// Opens the database of a profile whose lock is held; the lock goes when the store is closed.
     pub(crate) fn open(lock: ProfileLock, key: &DatabaseKey, threading: Threading) -> Result<Self, StoreError> {
-        let store = Self::open_file(&lock.database(), key, OpenMode::Existing, threading);
-        let store = store.map_err(|error| lock.reason(error))?;
-        store.hold(lock);
-        Ok(store)
+        Self::open_with(lock, key, threading, FailAt::heard_by(danger::step_hook()), &danger::migrations_to_come())
+    }
+
+    fn open_with(
+        lock: ProfileLock,
+        key: &DatabaseKey,
+        threading: Threading,
+        fail_at: FailAt,
+        to_come: &[String],
+    ) -> Result<Self, StoreError> {
+        let connected = open::connect(&lock.database(), key, OpenMode::Existing, &fail_at, to_come);
+        let lanes = connected.and_then(|writer| Self::lanes(writer, &lock.database(), key, READERS, threading));
+        let (writer, readers) = lanes.map_err(|error| lock.reason(error))?;
+        Ok(Self::over(writer, readers, false, threading, fail_at, Some(lock)))
     }
 
     /// As [`Self::open`] on a disk without room: see [`Self::is_only_read`].
     pub(crate) fn open_to_read(lock: ProfileLock, key: &DatabaseKey, threading: Threading) -> Result<Self, StoreError> {
-        let reader = open::connect_only_reader(&lock.database(), key)?;
-        let readers = match threading {
-            Threading::Inline => Lane::inline(Some(reader)),
-            Threading::Threads => Lane::threads("sotto-reader", vec![reader])?,
-        };
-        let store = Self::over(Lane::inline(None), readers, true);
-        store.hold(lock);
-        Ok(store)
+        let readers = Lane::of("sotto-reader", vec![open::connect_only_reader(&lock.database(), key)?], threading)?;
+        let fail_at = FailAt::heard_by(danger::step_hook());
+        Ok(Self::over(Lane::none(), readers, true, threading, fail_at, Some(lock)))
     }
 
-    fn over(writer: Lane, readers: Lane, is_only_read: bool) -> Self {
-        let fail_at = FailAt::heard_by(crate::danger::step_hook());
-        let inner = Inner { writer, readers, fail_at, is_only_read, lock: Mutex::default() };
+    fn over(
+        writer: Lane,
+        readers: Lane,
+        is_only_read: bool,
+        threading: Threading,
+        fail_at: FailAt,
+        lock: Option<ProfileLock>,
+    ) -> Self {
+        let directory = lock.as_ref().map(|lock| lock.directory().to_owned());
+        let (lock, turn) = (Mutex::new(lock), Mutex::default());
+        let inner = Inner { writer, readers, fail_at, is_only_read, threading, lock, directory, turn };
         Self { inner: Arc::new(inner) }
-    }
-
-    fn hold(&self, lock: ProfileLock) {
-        if let Ok(mut held) = self.inner.lock.lock() {
-            *held = Some(lock);
-        }
     }
 
     /// Whether every write answers [`StoreError::DiskFull`], for as long as this store is open.
@@ -253,7 +185,7 @@ impl Store {
         fill: impl FnOnce(&mut Tx<'_>) -> Result<(), E> + Send + 'static,
     ) -> Result<(), E> {
         let path = lock.new_database()?;
-        let filled = match Self::open_file(&path, key, OpenMode::Create, threading) {
+        let filled = match Self::open_new(&path, key, threading) {
             Ok(store) => {
                 let filled = store.write(fill).await;
                 store.close();
@@ -268,19 +200,25 @@ impl Store {
         filled
     }
 
-    fn open_file(path: &Path, key: &DatabaseKey, mode: OpenMode, threading: Threading) -> Result<Self, StoreError> {
-        let writer = open::connect(path, key, mode)?;
+    fn open_new(path: &Path, key: &DatabaseKey, threading: Threading) -> Result<Self, StoreError> {
+        let fail_at = FailAt::heard_by(danger::step_hook());
+        let writer = open::connect(path, key, OpenMode::Create, &fail_at, &danger::migrations_to_come())?;
         // Who fills a new database reads nothing.
-        let readers = if mode == OpenMode::Create { 0 } else { READERS };
-        let reader = || open::connect_reader(path, key);
-        let (writer, readers) = match threading {
-            Threading::Inline => (Lane::inline(Some(writer)), Lane::inline((readers > 0).then(reader).transpose()?)),
-            Threading::Threads => {
-                let readers = (0..readers).map(|_| reader()).collect::<Result<Vec<_>, _>>()?;
-                (Lane::threads("sotto-writer", vec![writer])?, Lane::threads("sotto-reader", readers)?)
-            }
-        };
-        Ok(Self::over(writer, readers, false))
+        let (writer, readers) = Self::lanes(writer, path, key, 0, threading)?;
+        Ok(Self::over(writer, readers, false, threading, fail_at, None))
+    }
+
+    fn lanes(
+        writer: Connection,
+        path: &Path,
+        key: &DatabaseKey,
+        readers: usize,
+        threading: Threading,
+    ) -> Result<(Lane, Lane), StoreError> {
+        // One is enough for a thread.
+        let readers = if threading == Threading::Inline { readers.min(1) } else { readers };
+        let readers = (0..readers).map(|_| open::connect_reader(path, key)).collect::<Result<Vec<_>, _>>()?;
+        Ok((Lane::of("sotto-writer", vec![writer], threading)?, Lane::of("sotto-reader", readers, threading)?))
     }
 
     /// Runs `work` in one write transaction. It commits when `work` succeeds; else, or when the commit fails, nothing happened.
@@ -309,9 +247,9 @@ impl Store {
         }
         let fail_at = self.inner.fail_at.clone();
         let submitted = self.inner.writer.submit(Box::new(move |connection| {
-            let result = run_write(connection, &fail_at, work).map(then);
+            let result = connection.map_err(E::from).and_then(|connection| run_write(connection, &fail_at, work));
             // The caller may have gone; the work is done all the same.
-            let _ = sender.send(result);
+            let _ = sender.send(result.map(then));
         }));
         Answer::coming(submitted, receiver)
     }
@@ -324,7 +262,7 @@ impl Store {
     {
         let (sender, receiver) = oneshot::channel();
         let submitted = self.inner.readers.submit(Box::new(move |connection| {
-            let _ = sender.send(run_read(connection, work));
+            let _ = sender.send(connection.map_err(E::from).and_then(|connection| run_read(connection, work)));
         }));
         Answer::coming(submitted, receiver)
     }
@@ -342,7 +280,7 @@ impl Store {
         let (sender, receiver) = oneshot::channel();
         let lane = if self.is_only_read() { &self.inner.readers } else { &self.inner.writer };
         let submitted = lane.submit(Box::new(move |connection| {
-            let _ = sender.send(run_read(connection, work));
+            let _ = sender.send(connection.map_err(E::from).and_then(|connection| run_read(connection, work)));
         }));
         Answer::coming(submitted, receiver)
     }
@@ -355,10 +293,51 @@ impl Store {
     /// Waits for the jobs already submitted, closes the connections and lets the profile go: it may be opened again at once. Later jobs
     /// get [`StoreError::Closed`].
     pub(crate) fn close(&self) {
+        self.end(StoreError::Closed);
+    }
+
+    /// Waits for the jobs under way, closes the connections and lets the profile go. What waits behind those jobs, and comes later, is not
+    /// begun and gets [`StoreError::Paused`], until [`Self::adopt`]. Reading is broken off. Blocks the thread for as long as a transaction takes.
+    pub(crate) fn pause(&self) {
+        self.end(StoreError::Paused);
+    }
+
+    fn end(&self, why: StoreError) {
+        // What a panic leaves behind this lock is nothing.
+        let _alone = self.inner.turn.lock();
         // The writer last and alone: it writes the log back, which two that end at once leave to each other.
-        self.inner.readers.close();
-        self.inner.writer.close();
+        self.inner.readers.end(why);
+        self.inner.writer.end(why);
         drop(self.inner.lock.lock().map(|mut lock| lock.take()));
+    }
+
+    /// Opens the profile of a store that pauses once more, as it was opened before. Blocks the thread.
+    pub(crate) fn reopen(&self, key: &DatabaseKey, to_come: &[String]) -> Result<Self, StoreError> {
+        let directory = self.inner.directory.as_deref().ok_or(StoreError::Absent)?;
+        let lock = ProfileLock::of_existing(directory)?;
+        if self.is_only_read() {
+            return Self::open_to_read(lock, key, self.inner.threading);
+        }
+        Self::open_with(lock, key, self.inner.threading, self.inner.fail_at.clone(), to_come)
+    }
+
+    /// A store that pauses goes on with what another one has opened, unless it was closed meanwhile.
+    pub(crate) fn adopt(&self, opened: &Self) -> Result<(), StoreError> {
+        let _alone = self.inner.turn.lock();
+        if let Some(why) = self.inner.readers.has_ended().filter(|why| *why != StoreError::Paused) {
+            opened.close();
+            return Err(why);
+        }
+        self.inner.writer.adopt(&opened.inner.writer);
+        self.inner.readers.adopt(&opened.inner.readers);
+        if let (Ok(mut ours), Ok(mut theirs)) = (self.inner.lock.lock(), opened.inner.lock.lock()) {
+            *ours = theirs.take();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn threading(&self) -> Threading {
+        self.inner.threading
     }
 }
 
@@ -406,26 +385,92 @@ impl<T, E: From<StoreError>> Future for Answer<T, E> {
 mod tests {
     use super::*;
 
+    async fn opened(place: &Path, key: &DatabaseKey) -> Store {
+        let lock = ProfileLock::of_new(place).unwrap();
+        Store::create(&lock, key, Threading::Threads, |_| Ok::<_, StoreError>(())).await.unwrap();
+        Store::open(lock, key, Threading::Threads).unwrap()
+    }
+
+    fn count(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        let sql = "INSERT INTO meta (key, value) VALUES ('count', 1) ON CONFLICT DO UPDATE SET value = value + 1";
+        tx.execute(sql, []).map(drop)
+    }
+
+    async fn counted(store: &Store) -> Option<i64> {
+        let sql = "SELECT value FROM meta WHERE key = 'count'";
+        store.read(|view| view.one(sql, [], |row| row.get(0))).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_has_begun_when_the_store_pauses_is_done_and_what_waits_is_told_that_it_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let key = DatabaseKey::from_bytes([7; 32]);
+        let store = opened(place.path(), &key).await;
+        let (began, is_begun) = std::sync::mpsc::channel::<()>();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let first = store.write(move |tx| {
+            drop(began);
+            let _ = held.recv();
+            count(tx)
+        });
+        let _ = is_begun.recv();
+        let waiting: Vec<_> = (0..10).map(|_| store.write(count)).collect();
+        let pausing = std::thread::spawn({
+            let store = store.clone();
+            move || store.pause()
+        });
+        while store.read(|_| Ok::<_, StoreError>(())).await.is_ok() {}
+        drop(release);
+        pausing.join().unwrap();
+        assert_eq!(first.await, Ok(()));
+        for answer in waiting {
+            assert_eq!(answer.await, Err(StoreError::Paused));
+        }
+        assert_eq!(store.write(count).await, Err(StoreError::Paused));
+        // Nobody has it: another one opens it, and meanwhile it cannot be had again.
+        let other = Store::open(ProfileLock::of_existing(place.path()).unwrap(), &key, Threading::Threads).unwrap();
+        assert_eq!(counted(&other).await, Some(1));
+        assert_eq!(store.reopen(&key, &[]).map(drop).unwrap_err(), StoreError::ProfileInUse);
+        other.close();
+        store.adopt(&store.reopen(&key, &[]).unwrap()).unwrap();
+        assert_eq!(store.write(count).await, Ok(()));
+        assert_eq!(counted(&store).await, Some(2));
+        store.pause();
+        let late = store.reopen(&key, &[]).unwrap();
+        store.close();
+        assert_eq!(store.adopt(&late), Err(StoreError::Closed));
+        assert_eq!(ProfileLock::of_existing(place.path()).map(drop), Ok(()), "what came too late is closed");
+    }
+
+    #[tokio::test]
+    async fn reading_is_broken_off_when_the_store_pauses() {
+        let place = tempfile::tempdir().unwrap();
+        let store = opened(place.path(), &DatabaseKey::from_bytes([7; 32])).await;
+        let (began, is_begun) = std::sync::mpsc::channel::<()>();
+        let endless = store.read(move |view| {
+            drop(began);
+            let sql = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT max(n) FROM n";
+            view.one(sql, [], |row| row.get::<_, i64>(0))
+        });
+        let _ = is_begun.recv();
+        store.pause();
+        assert_eq!(endless.await, Err(StoreError::Paused));
+    }
+
     #[tokio::test]
     async fn a_writer_that_has_too_much_to_do_says_so_and_does_what_it_took() {
         let place = tempfile::tempdir().unwrap();
         let key = DatabaseKey::from_bytes([7; 32]);
-        let lock = ProfileLock::of_new(place.path()).unwrap();
-        Store::create(&lock, &key, Threading::Threads, |_| Ok::<_, StoreError>(())).await.unwrap();
-        let store = Store::open(lock, &key, Threading::Threads).unwrap();
-        let (began, is_begun) = mpsc::channel::<()>();
-        let (release, held) = mpsc::channel::<()>();
+        let store = opened(place.path(), &key).await;
+        let (began, is_begun) = std::sync::mpsc::channel::<()>();
+        let (release, held) = std::sync::mpsc::channel::<()>();
         let first = store.write(move |_| {
             drop(began);
             let _ = held.recv();
             Ok::<_, StoreError>(())
         });
         let _ = is_begun.recv();
-        let count = |tx: &mut Tx<'_>| {
-            let sql = "INSERT INTO meta (key, value) VALUES ('count', 1) ON CONFLICT DO UPDATE SET value = value + 1";
-            tx.execute(sql, []).map(drop)
-        };
-        let taken: Vec<_> = (0..JOBS_MAX).map(|_| store.write(count)).collect();
+        let taken: Vec<_> = (0..lane::JOBS_MAX).map(|_| store.write(count)).collect();
         assert_eq!(store.write(count).await, Err(StoreError::Busy));
         drop(release);
         first.await.unwrap();
@@ -433,8 +478,7 @@ mod tests {
             answer.await.unwrap();
         }
         assert_eq!(store.write(count).await, Ok(()), "there is room again");
-        let counted = store.read(|view| view.one("SELECT value FROM meta WHERE key = 'count'", [], |row| row.get(0)));
-        assert_eq!(counted.await, Ok::<Option<i64>, StoreError>(Some(JOBS_MAX as i64 + 1)));
+        assert_eq!(counted(&store).await, Some(lane::JOBS_MAX as i64 + 1));
         store.close();
     }
 }

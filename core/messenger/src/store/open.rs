@@ -15,6 +15,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::StoreError;
 use super::migrate::{SCHEMA_VERSION, migrate, schema_version};
+use super::tx::FailAt;
 
 /// The database's name in a profile directory.
 const FILE_NAME: &str = "sotto.db";
@@ -85,6 +86,10 @@ impl ProfileLock {
             Err(fs::TryLockError::WouldBlock) => Err(StoreError::ProfileInUse),
             Err(fs::TryLockError::Error(error)) => Err(from_io(error)),
         }
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     pub(super) fn database(&self) -> PathBuf {
@@ -208,8 +213,15 @@ fn from_io(error: std::io::Error) -> StoreError {
     }
 }
 
-/// The writer's connection, with the schema in place.
-pub(super) fn connect(path: &Path, key: &DatabaseKey, mode: OpenMode) -> Result<Connection, StoreError> {
+/// The writer's connection, with the schema in place. `steps` are those of the way there; `to_come` is what a later release has behind the
+/// migrations of this one.
+pub(super) fn connect(
+    path: &Path,
+    key: &DatabaseKey,
+    mode: OpenMode,
+    steps: &FailAt,
+    to_come: &[String],
+) -> Result<Connection, StoreError> {
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if mode == OpenMode::Create {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
@@ -218,7 +230,7 @@ pub(super) fn connect(path: &Path, key: &DatabaseKey, mode: OpenMode) -> Result<
     connection.execute_batch(&format!(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
     ))?;
-    migrate(&mut connection)?;
+    migrate(&mut connection, steps, to_come)?;
     Ok(connection)
 }
 
@@ -314,14 +326,14 @@ mod tests {
             connection.query_row("SELECT value FROM meta WHERE key = 'generation'", [], |row| row.get(0)).unwrap()
         };
         let change = "INSERT INTO meta (key, value) VALUES ('generation', 7)";
-        let writer = connect(&database, &KEY, OpenMode::Existing).unwrap();
+        let writer = connect(&database, &KEY, OpenMode::Existing, &FailAt::default(), &[]).unwrap();
         writer.execute(change, []).unwrap();
         drop(writer);
         for has_log in [false, true] {
             let log = directory.join("sotto.db-wal");
             if has_log {
                 // As a process that was killed leaves it.
-                let writer = connect(&database, &KEY, OpenMode::Existing).unwrap();
+                let writer = connect(&database, &KEY, OpenMode::Existing, &FailAt::default(), &[]).unwrap();
                 writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
                 writer.execute("UPDATE meta SET value = 8 WHERE key = 'generation'", []).unwrap();
             }

@@ -36,6 +36,7 @@ mod one_list;
 mod ordinals;
 mod own_list;
 mod pairs;
+mod paused;
 mod poison;
 mod prekeys;
 mod rebirth;
