@@ -6,7 +6,7 @@
 //! - `meter`: CPU, wall time, memory; `report`: rows, budgets, verdicts
 //! - `relay_process`: the relay; `people`: engines on it; `inbox`: a device of the relay's without an engine
 //! - `send`, `receive` (with `floor`), `open`: the engine's rows
-//! - `outbox`: a send behind many others; `link`: what a slow link and a relay that is gone cost, in simulated time
+//! - `pause`: what an app waits for before the system may stop it; `outbox`: a send behind many others; `link`: what a slow link and a relay that is gone cost, in simulated time
 //! - `plays`: what the simulation itself costs
 //! - `relay`: the relay's rows; `load`: what every server is given to do; `old_ids`: a relay's memory; `peers`: servers beside it
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
@@ -19,6 +19,7 @@ mod meter;
 mod old_ids;
 mod open;
 mod outbox;
+mod pause;
 mod peers;
 mod people;
 mod plays;
@@ -60,7 +61,7 @@ impl Size {
 }
 
 const USAGE: &str =
-    "sotto-bench [--small] [--write FILE] [send] [outbox] [receive] [open] [link] [plays] [relay] | peers";
+    "sotto-bench [--small] [--write FILE] [pause] [send] [outbox] [receive] [open] [link] [plays] [relay] | peers";
 
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == relay_process::WORD) {
@@ -74,7 +75,7 @@ fn main() -> ExitCode {
         match word.as_str() {
             "--small" => size = Size::Small,
             "--write" => file = words.next().map(PathBuf::from),
-            "send" | "outbox" | "receive" | "open" | "link" | "plays" | "relay" | "peers" => names.push(word),
+            "pause" | "send" | "outbox" | "receive" | "open" | "link" | "plays" | "relay" | "peers" => names.push(word),
             _ => {
                 println!("{USAGE}");
                 return ExitCode::from(2);
@@ -95,6 +96,10 @@ fn run(names: &[String], size: Size, file: Option<PathBuf>) -> Outcome<()> {
     let mut report = Report::default();
     let is_wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     runtime.block_on(async {
+        // First: whatever this process has open then is an engine's that did not close it.
+        if is_wanted("pause") {
+            pause::measure(size, &mut report).await?;
+        }
         if is_wanted("send") {
             send::measure(size, &mut report).await?;
         }

@@ -3,7 +3,7 @@
 //! A chore is a row in `COMMANDS`. `test` is the README's test command and all that CI runs; the others are parts of it, or recipes
 //! for one purpose. Chores run the same way on a laptop and in CI; what a machine lacks is set up (`machine.rs`) or named.
 //! Modules: `step` (run, time, sum up), `suite` (what `test` runs), `checkout` (this tree and its cargo), `machine` (Debian
-//! packages), `python` (virtual environments), `kills` (kill -9 on the way), `power` (power cuts), `sim` (seeds of the proving ground),
+//! packages), `python` (virtual environments), `kills` (kill -9 on the way), `power` (power cuts), `pause` (apps that the system stops), `sim` (seeds of the proving ground),
 //! `bench` (budgets), `tree` (words and `unsafe` where they
 //! must not be), `policy` (`deny.toml`).
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
@@ -12,6 +12,7 @@ mod bench;
 mod checkout;
 mod kills;
 mod machine;
+mod pause;
 mod policy;
 mod power;
 mod python;
@@ -50,6 +51,11 @@ const COMMANDS: &[Command] = &[
         run: power::power,
     },
     Command {
+        name: "pause",
+        summary: "engines pause at every step of what they do, on real threads, files and sockets (--every, --seed, --rounds)",
+        run: pause::pause,
+    },
+    Command {
         name: "sim",
         summary: "play seeds of the proving ground on all cores (--seeds, --from), or one (--seed, --shrink, --only)",
         run: sim::sim,
@@ -77,7 +83,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        summary: "measure every budget and write docs/benchmarks.md (or only print: send, receive, open, outbox, link, plays, relay; --small)",
+        summary: "measure every budget and write docs/benchmarks.md (or only print: pause, send, receive, open, outbox, link, plays, relay; --small)",
         run: bench::bench,
     },
     Command {

@@ -5,7 +5,7 @@
 
 use crate::checkout::{Checkout, run};
 use crate::step::{Failure, Outcome, Step, run_all};
-use crate::{kills, machine, policy, power, python, sim, tree};
+use crate::{kills, machine, pause, policy, power, python, sim, tree};
 
 const STEPS: &[Step] = &[
     Step { name: "format", run: is_formatted, script: None },
@@ -19,6 +19,7 @@ const STEPS: &[Step] = &[
     Step { name: "sim", run: sim::step, script: None },
     Step { name: "kills", run: kills::step, script: None },
     Step { name: "power", run: power::step, script: None },
+    Step { name: "pause", run: pause::step, script: None },
     Step { name: "stock-sqlcipher", run: stock_sqlcipher, script: Some(STOCK_SQLCIPHER) },
     Step { name: "vectors", run: vectors, script: Some(VECTORS) },
     Step { name: "ffi", run: ffi_smoke_test, script: Some(FFI_SMOKE_TEST) },
