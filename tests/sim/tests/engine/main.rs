@@ -11,6 +11,7 @@ mod bounds;
 mod contacts;
 mod copies;
 mod counters;
+mod deadlines;
 mod deeds;
 mod deliveries;
 mod departed;
