@@ -8,7 +8,7 @@
 //! - `messenger`: the handle; `records`: data that crosses by value; `error`: what can go wrong
 //! - `secrets`: the platform's keystore; `runtime`: where everything runs
 //!
-//! Not here yet: subscriptions, the notification peek, pausing.
+//! Not here yet: subscriptions, the notification peek.
 
 mod error;
 mod messenger;
@@ -17,9 +17,9 @@ mod runtime;
 mod secrets;
 
 pub use error::SottoError;
-pub use messenger::{Messenger, create_messenger, open_messenger};
+pub use messenger::{Messenger, create_messenger, open_messenger, wipe_profile};
 pub use records::{
-    CatchUp, Contact, ContactState, DeviceKind, InviteLink, InviteOptions, Message, MessageKind, MessageState,
+    CatchUp, Contact, ContactState, Deleted, DeviceKind, InviteLink, InviteOptions, Message, MessageKind, MessageState,
     NewProfile, Trust, UnreachableRelay,
 };
 pub use secrets::{SecretStore, SecretStoreError};

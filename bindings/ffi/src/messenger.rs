@@ -10,7 +10,7 @@ use sotto_core::world::{SystemClock, SystemRng};
 use sotto_core::{Error, InputError, Threading, World};
 
 use crate::error::SottoError;
-use crate::records::{CatchUp, Contact, InviteLink, InviteOptions, Message, NewProfile};
+use crate::records::{CatchUp, Contact, Deleted, InviteLink, InviteOptions, Message, NewProfile};
 use crate::runtime::{drop_elsewhere, run, run_blocking};
 use crate::secrets::{Foreign, SecretStore};
 
@@ -69,6 +69,17 @@ pub async fn open_messenger(directory: String, secrets: Arc<dyn SecretStore>) ->
     .await
 }
 
+/// Deletes the profile in a directory that nobody has open, on this device alone: its keys first, then its files.
+///
+/// # Errors
+/// [`SottoError::Keystore`]: nothing was deleted. [`SottoError::Device`]: the keys are gone, and files are left.
+#[uniffi::export]
+pub async fn wipe_profile(directory: String, secrets: Arc<dyn SecretStore>) -> Result<(), SottoError> {
+    run_blocking(move || sotto_core::Messenger::wipe(&Foreign(secrets), &PathBuf::from(directory)))
+        .await?
+        .map_err(Into::into)
+}
+
 #[uniffi::export]
 impl Messenger {
     /// Makes an invite. The link works once the relays have its tokens, which [`Messenger::catch_up`] waits for.
@@ -119,11 +130,26 @@ impl Messenger {
         .await
     }
 
-    /// The system had stopped the app for a while and lets it go on: call this before anything else then. All calls are made anew, as after
-    /// opening, and a copy of the profile that was made before is told from it from now on.
+    /// The system is about to stop the app: call this before. When it returns no file of the profile and no socket is open. What was under way
+    /// has ended: what answers [`SottoError::Paused`] has changed nothing, and everything but resuming and shutting down answers that from then on.
+    /// Harmless while it pauses already.
     ///
     /// # Errors
-    /// [`SottoError::Keystore`], [`SottoError::Device`]: all goes on, and it may be called again. [`SottoError::ShutDown`].
+    /// [`SottoError::Internal`].
+    pub async fn pause(&self) -> Result<(), SottoError> {
+        let core = self.core();
+        run(async move {
+            core.pause().await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The app goes on: after [`Messenger::pause`], or where the system had stopped it without one; call this before anything else then. All
+    /// calls are made anew, as after opening, and a copy of the profile that was made before is told from it from now on.
+    ///
+    /// # Errors
+    /// [`SottoError::Keystore`], [`SottoError::Device`]: it still pauses, or all goes on, as before, and it may be called again. [`SottoError::ShutDown`].
     pub async fn resume(&self) -> Result<(), SottoError> {
         let core = self.core();
         run(async move { Ok(core.resume().await?) }).await
@@ -136,6 +162,26 @@ impl Messenger {
     pub async fn catch_up(&self, deadline_ms: u64) -> Result<CatchUp, SottoError> {
         let core = self.core();
         run(async move { Ok(core.catch_up(Duration::from_millis(deadline_ms)).await?.into()) }).await
+    }
+
+    /// Deletes what the account has at its relays, for at most `deadline_ms`. From then on the profile can only be read; it may be called again for
+    /// relays that were not reached.
+    ///
+    /// # Errors
+    /// [`SottoError::RolledBack`], [`SottoError::DeviceReplaced`]: another goes on in this one's place. [`SottoError::Device`].
+    pub async fn delete_at_relays(&self, deadline_ms: u64) -> Result<Deleted, SottoError> {
+        let core = self.core();
+        run(async move { Ok(core.delete_at_relays(Duration::from_millis(deadline_ms)).await?.into()) }).await
+    }
+
+    /// Deletes the account on this device: at its relays for at most `deadline_ms` (0: not at all), and then, whatever came of that, its keys and
+    /// its files. The messenger is shut down then.
+    ///
+    /// # Errors
+    /// [`SottoError::Keystore`]: the profile stands. [`SottoError::Device`]: its keys are gone, and a file could not be removed.
+    pub async fn delete_account(&self, deadline_ms: u64) -> Result<Deleted, SottoError> {
+        let core = self.core();
+        run(async move { Ok(core.delete_account(Duration::from_millis(deadline_ms)).await?.into()) }).await
     }
 
     /// Ends the engine: its tasks stop, and the database closes behind the transaction under way. Later calls answer

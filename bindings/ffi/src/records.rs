@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sotto_core::protocol::RelayAddress;
 use sotto_core::{Error, InputError, records};
 
 /// What a new account is to be.
@@ -162,17 +163,40 @@ pub struct UnreachableRelay {
     pub code: String,
 }
 
+/// What became of what an account had at its relays.
+#[derive(Clone, Debug, uniffi::Record)]
+pub struct Deleted {
+    /// Relays that have nothing of this device and of the account's lists any more.
+    pub told: Vec<String>,
+    /// Those that may have.
+    pub not_told: Vec<UnreachableRelay>,
+    /// Whether the account has other devices, which go on until they are deleted themselves.
+    pub has_other_devices: bool,
+}
+
+impl From<records::Deleted> for Deleted {
+    fn from(deleted: records::Deleted) -> Self {
+        Self {
+            told: deleted.told.iter().map(ToString::to_string).collect(),
+            not_told: unreachable(deleted.not_told),
+            has_other_devices: deleted.has_other_devices,
+        }
+    }
+}
+
+fn unreachable(relays: Vec<(RelayAddress, &'static str)>) -> Vec<UnreachableRelay> {
+    let of = |(relay, code): (RelayAddress, &str)| UnreachableRelay { relay: relay.to_string(), code: code.to_owned() };
+    relays.into_iter().map(of).collect()
+}
+
 impl From<records::CatchUp> for CatchUp {
     fn from(caught_up: records::CatchUp) -> Self {
-        let unreachable = caught_up.unreachable.into_iter();
         Self {
             received: caught_up.received,
             sent: caught_up.sent,
             waiting: caught_up.waiting,
             is_complete: caught_up.is_complete,
-            unreachable: unreachable
-                .map(|(relay, code)| UnreachableRelay { relay: relay.to_string(), code: code.to_owned() })
-                .collect(),
+            unreachable: unreachable(caught_up.unreachable),
         }
     }
 }

@@ -23,7 +23,9 @@ pub(crate) async fn run<T: Send + 'static>(
 }
 
 /// As [`run`], for work that blocks its thread.
-pub(crate) async fn run_blocking(work: impl FnOnce() + Send + 'static) -> Result<(), SottoError> {
+pub(crate) async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SottoError> {
     runtime()?.spawn_blocking(work).await.map_err(|_| SottoError::panicked())
 }
 

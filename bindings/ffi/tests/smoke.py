@@ -6,6 +6,7 @@ Usage: smoke.py LIBRARY. Beside the library must stand `uniffi-bindgen`, which w
 
 import asyncio
 import importlib
+import os
 import shutil
 import subprocess
 import sys
@@ -191,6 +192,19 @@ class Conversation:
         assert isinstance(outcome, asyncio.CancelledError), outcome
         await self.until(lambda: self.has_text(self.bob, self.alice_id, "cancelled, and said"))
 
+    async def a_paused_messenger_has_nothing_open_says_so_and_goes_on(self):
+        await self.alice.pause()
+        await self.alice.pause()
+        error = await refused(self.alice.send_text(self.bob_id, "while it pauses"))
+        assert isinstance(error, self.sotto.SottoError.Paused), error
+        assert (error.code, error.is_retryable) == ("paused", True), error
+        if Path("/proc/self/fd").exists():
+            names = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+            mine = os.path.realpath(self.place("alice")) + "/"
+            assert not [name for name in names if name.startswith(mine)], names
+        await self.alice.resume()
+        await self.until(lambda: self.has_text(self.alice, self.bob_id, "cancelled, and said"))
+
     async def after_shutdown_every_call_says_so(self):
         await self.alice.shutdown()
         await self.alice.shutdown()
@@ -215,8 +229,18 @@ class Conversation:
             assert (error.code, error.is_retryable) == ("profile_in_use", True), error
         texts = [text for _, text in await self.texts(self.alice, self.bob_id)]
         assert texts == ["Grüße, 世界 🌍", "hello", "cancelled, and said"], texts
-        await self.alice.shutdown()
         await self.bob.shutdown()
+
+    async def a_deleted_account_leaves_no_key_and_no_file(self):
+        deleted = await self.alice.delete_account(DEADLINE_MS)
+        assert deleted.told == [self.relay.address] and deleted.not_told == [], deleted
+        assert not deleted.has_other_devices
+        assert self.alice_keys.entries == {} and not Path(self.place("alice")).exists()
+        error = await refused(self.open("alice", self.alice_keys))
+        assert error.code == "no_profile", error
+        error = await refused(self.sotto.wipe_profile(self.place("bob"), self.bob_keys))
+        assert error is None or error.code == "profile_in_use", error
+        assert self.bob_keys.entries == {}
 
 
 CHECKS = [
@@ -225,9 +249,11 @@ CHECKS = [
     Conversation.a_message_each_way_arrives_once_and_in_order,
     Conversation.errors_carry_a_code_and_whether_to_try_again,
     Conversation.a_cancelled_call_still_runs_to_its_end,
+    Conversation.a_paused_messenger_has_nothing_open_says_so_and_goes_on,
     Conversation.after_shutdown_every_call_says_so,
     Conversation.a_locked_or_failing_keystore_is_told_from_an_empty_one,
     Conversation.a_profile_opens_again_with_everything_said,
+    Conversation.a_deleted_account_leaves_no_key_and_no_file,
 ]
 
 

@@ -41,7 +41,7 @@ pub enum Error {
         /// That relay.
         home: sotto_protocol::RelayAddress,
     },
-    /// Another copy of this profile has taken this device's place, or it was removed from its account. It can only be read.
+    /// Another copy of this profile has taken this device's place, or it was removed from its account, or that is being deleted. It can only be read.
     #[error("another copy of this profile has taken its place: it sends and receives nothing any more")]
     DeviceReplaced,
     /// This device does not hold the root key, which alone can do this.

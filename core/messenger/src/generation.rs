@@ -4,6 +4,8 @@
 //! equals the keystore, or is one ahead of it (a crash between the two), is the one that ran last; any other is a copy of an older day,
 //! and its ratchets must not move. The keystore is never called while a transaction is open.
 
+use rusqlite::Connection;
+
 use crate::conversation;
 use crate::error::Error;
 use crate::own::{self, Own};
@@ -21,7 +23,7 @@ pub(crate) enum Standing {
     One,
     /// A copy of one that has gone on: it replaces itself before it sends or takes anything.
     Copy,
-    /// A copy, or what it was made of, whose place another has taken. For good.
+    /// A copy, or what it was made of, whose place another has taken; or what is left of an account that is being deleted. For good.
     Replaced,
 }
 
@@ -117,7 +119,7 @@ async fn standing(store: &Store, compared: Compared) -> Result<Standing, Error> 
             Ok::<_, StoreError>(view.one("SELECT 1 FROM meta WHERE key = ?1", [key], |_| Ok(()))?.is_some())
         })
     };
-    if noted("is_replaced").await? {
+    if noted("is_replaced").await? || store.read(is_ending).await? {
         return Ok(Standing::Replaced);
     }
     Ok(if compared == Compared::Copy || noted("is_copy").await? { Standing::Copy } else { Standing::One })
@@ -131,6 +133,16 @@ pub(crate) fn note_copy(tx: &mut Tx<'_>) -> Result<(), StoreError> {
 /// Writes down that another has taken its place.
 pub(crate) fn note_replaced(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('is_replaced', 1)", []).map(drop)
+}
+
+/// Writes down that its account is being deleted: what stands there is only read from then on.
+pub(crate) fn note_ending(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('is_ending', 1)", []).map(drop)
+}
+
+/// Whether it is.
+pub(crate) fn is_ending(view: &Connection) -> Result<bool, StoreError> {
+    Ok(view.one("SELECT 1 FROM meta WHERE key = 'is_ending'", [], |_| Ok(()))?.is_some())
 }
 
 /// How a database stands to what the keystore saw last.

@@ -33,6 +33,12 @@ pub(crate) fn put(secrets: &dyn SecretStore, key: &DatabaseKey, root: &RootKey) 
     secrets.put(ROOT, root.to_bytes().as_slice())
 }
 
+/// Deletes everything, the database's key first.
+pub(crate) fn wipe(secrets: &dyn SecretStore) -> Result<(), SecretStoreError> {
+    take_back(secrets)?;
+    secrets.list()?.iter().try_for_each(|name| secrets.delete(name))
+}
+
 /// Takes it back: what was made is no profile.
 pub(crate) fn take_back(secrets: &dyn SecretStore) -> Result<(), SecretStoreError> {
     secrets.delete(DATABASE)?;

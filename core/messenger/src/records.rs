@@ -364,3 +364,14 @@ pub struct CatchUp {
     /// refuse. What fails at a relay of ours counts before what fails there on its way to others.
     pub unreachable: Vec<(RelayAddress, &'static str)>,
 }
+
+/// What became of what an account had at its relays.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Deleted {
+    /// Relays that have nothing of this device and of the account's lists any more.
+    pub told: Vec<RelayAddress>,
+    /// Those that may have, each with the code of the error. What stands there dies with its time: nobody fetches or renews it.
+    pub not_told: Vec<(RelayAddress, &'static str)>,
+    /// Whether the account has other devices, which go on until they are deleted themselves.
+    pub has_other_devices: bool,
+}

@@ -11,7 +11,8 @@ use super::{Engine, Event, Phase};
 use crate::error::Error;
 use crate::generation::{self, Standing};
 use crate::own::Own;
-use crate::store::{DatabaseKey, Store, StoreError, Threading};
+use crate::store::{DatabaseKey, Store, StoreError, Threading, Tx};
+use crate::world::SecretStore;
 use crate::{danger, keystore};
 
 impl Engine {
@@ -139,6 +140,37 @@ impl Engine {
             self.start_life();
         }
         advanced.map(drop)
+    }
+
+    /// The account is being deleted: nothing of it moves any more, in this process or a later one.
+    pub(crate) async fn end_account(self: &Arc<Self>) -> Result<(), Error> {
+        let noted = |engine: &Self, tx: &mut Tx<'_>| {
+            engine.refuse_if_rolled_back()?;
+            Ok::<_, Error>(generation::note_ending(tx)?)
+        };
+        let ending = self.to_the_end(|engine| async move {
+            engine.write(noted).await?;
+            if engine.change_standing(Standing::One, Standing::Replaced) {
+                engine.end_life();
+            }
+            Ok(())
+        });
+        ending.await.unwrap_or(Err(StoreError::Failed.into()))
+    }
+
+    /// Deletes the profile on this device, the keys first, and shuts down.
+    pub(crate) async fn wipe(self: &Arc<Self>, secrets: Arc<dyn SecretStore>) -> Result<(), Error> {
+        let wiping = self.to_the_end(|engine| async move {
+            let _alone = engine.turning.lock().await;
+            keystore::wipe(&*secrets)?;
+            let of = Arc::clone(&engine);
+            let wiped = engine.off_the_runtime(move || {
+                of.shut_down();
+                of.store.directory().map_or(Ok(()), Store::wipe)
+            });
+            Ok(wiped.await.unwrap_or(Err(StoreError::Failed))?)
+        });
+        wiping.await.unwrap_or(Err(StoreError::Failed.into()))
     }
 
     fn forget_readings(&self) {

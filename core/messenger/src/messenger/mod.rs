@@ -1,6 +1,6 @@
 //! The public handle: make and open an account here, invite and join in `contacts.rs`, say and read in `messages.rs`, do something
 //! to what was said in `deeds.rs`, set in `settings.rs`, compared in `verification.rs`, what holds for a moment in `live.rs`, where the
-//! account reads in `relays.rs`.
+//! account reads in `relays.rs`, its end in `deletion.rs`.
 //!
 //! Mutations return once they are committed on this device; the engine's tasks carry them out from there, whatever becomes of the
 //! caller. Queries return pages of records. The handle is cheap to clone; the engine ends with [`Messenger::shut_down`] or with the
@@ -8,6 +8,7 @@
 
 mod contacts;
 mod deeds;
+mod deletion;
 mod live;
 mod messages;
 mod relays;

@@ -10,6 +10,7 @@ mod birth;
 mod chain;
 mod epoch;
 mod heads;
+mod holdings;
 mod list;
 mod relays;
 mod removal;
@@ -45,6 +46,7 @@ pub(crate) use chain::{
     signed, tell_newcomers_of_chain, write_key,
 };
 pub(crate) use heads::{read_others as read_other_chains, read_own_list};
+pub(crate) use holdings::{Holding, holdings};
 pub(crate) use list::list_due_at;
 pub(crate) use relays::{
     add_relay, forget_left, former_owner_key, home, is_deleted, is_joined, is_listed, is_to_join, left_due_at,

@@ -336,6 +336,15 @@ impl Store {
         Ok(())
     }
 
+    /// Removes the files of a profile that nobody has open. Its key must be gone before.
+    pub(crate) fn wipe(directory: &Path) -> Result<(), StoreError> {
+        ProfileLock::of_any(directory)?.map_or(Ok(()), ProfileLock::wipe)
+    }
+
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.inner.directory.as_deref()
+    }
+
     pub(crate) fn threading(&self) -> Threading {
         self.inner.threading
     }

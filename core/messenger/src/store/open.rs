@@ -74,6 +74,28 @@ impl ProfileLock {
         if lock.database().try_exists().map_err(from_io)? { Err(StoreError::Exists) } else { Ok(lock) }
     }
 
+    /// Of a directory, whatever is in it, if there is one.
+    pub(super) fn of_any(directory: &Path) -> Result<Option<Self>, StoreError> {
+        if directory.try_exists().map_err(from_io)? { Self::take(directory).map(Some) } else { Ok(None) }
+    }
+
+    /// Removes every file of the profile, the lock last, and the directory if nothing else is in it.
+    pub(super) fn wipe(self) -> Result<(), StoreError> {
+        self.discard_new()?;
+        // The log first: it holds what was written last.
+        for companion in COMPANIONS.iter().rev() {
+            remove(&self.directory.join(format!("{FILE_NAME}{companion}")))?;
+        }
+        remove(&self.directory.join(LOCK_NAME))?;
+        sync_directory(&self.directory)?;
+        match fs::remove_dir(&self.directory) {
+            // Somebody else's files are in it, or the directory is not ours to remove.
+            Err(error) => tracing::debug!(kind = ?error.kind(), "the profile directory stays"),
+            Ok(()) => sync_directory_above(&self.directory)?,
+        }
+        Ok(())
+    }
+
     fn take(directory: &Path) -> Result<Self, StoreError> {
         // SQLite counts a link anywhere in a path: those that lead to the directory are the caller's, and followed here.
         let directory = directory.canonicalize().map_err(from_io)?;
@@ -119,13 +141,7 @@ impl ProfileLock {
     }
 
     pub(super) fn discard_new(&self) -> Result<(), StoreError> {
-        for companion in COMPANIONS {
-            match fs::remove_file(self.directory.join(format!("{NEW_FILE_NAME}{companion}"))) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(from_io(error)),
-                _ => {}
-            }
-        }
-        Ok(())
+        COMPANIONS.iter().try_for_each(|companion| remove(&self.directory.join(format!("{NEW_FILE_NAME}{companion}"))))
     }
 
     /// The filled database, closed by everybody, becomes the profile's.
@@ -147,6 +163,14 @@ impl ProfileLock {
 /// What cannot be looked at is not absent.
 fn require(database: PathBuf) -> Result<(), StoreError> {
     if database.try_exists().map_err(from_io)? { Ok(()) } else { Err(StoreError::Absent) }
+}
+
+/// A file, if it is there.
+fn remove(file: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(from_io(error)),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(unix)]
@@ -175,6 +199,11 @@ fn sync_directory_above(path: &Path) -> Result<(), StoreError> {
 
 #[cfg(not(unix))]
 fn sync_directory(_: &Path) -> Result<(), StoreError> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn sync_directory_above(_: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 

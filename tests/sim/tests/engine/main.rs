@@ -13,6 +13,7 @@ mod copies;
 mod counters;
 mod deadlines;
 mod deeds;
+mod deletion;
 mod deliveries;
 mod departed;
 mod devices;
