@@ -20,13 +20,15 @@ use sotto_protocol::{AccountId, ConversationId, MessageId, Timestamp};
 
 use crate::contact::ContactRow;
 use crate::records::{KeyChange, Kind, MessageState};
+use crate::search;
 use crate::store::column::{ms, stored};
 use crate::store::{Query, StoreError, Tx};
 
 use deeds::{Awaited, Named};
 pub(crate) use order::{Order, first_position, goes_on, said_at, said_here, said_on_copy, set_right};
 pub(crate) use pages::{
-    history, list, message, newest, nth_after, nth_before, page, pinned, received_after, stretch, with_contact,
+    history, list, message, newest, nth_after, nth_before, page, page_after, pinned, received_after, stretch,
+    with_contact,
 };
 pub(crate) use reading::first_unread;
 
@@ -39,7 +41,7 @@ pub(crate) struct MessageRow(pub(crate) i64);
 pub(crate) struct ConversationRow(pub(crate) i64);
 
 /// The sender column of our own messages.
-const SELF: i64 = 0;
+pub(crate) const SELF: i64 = 0;
 
 /// A message to store.
 pub(crate) struct NewMessage<'a> {
@@ -128,6 +130,7 @@ pub(crate) fn take_place(tx: &mut Tx<'_>, row: MessageRow, new: &NewMessage<'_>)
     let awaited = deeds::awaits(tx, new.conversation, sender, &new.message_id)?;
     let number = newest(tx)? + 1;
     let place = order::place(tx, new)?;
+    search::forget(tx, row)?;
     let changed = match awaited {
         Awaited::Hidden => 0,
         Awaited::Nothing | Awaited::Changed => tx.execute(
@@ -153,6 +156,7 @@ pub(crate) fn take_place(tx: &mut Tx<'_>, row: MessageRow, new: &NewMessage<'_>)
         remove(tx, row)?;
         return Ok(false);
     }
+    search::put(tx, row)?;
     // Whoever has seen the place has not seen what stands there now.
     tx.execute(
         "UPDATE conversation SET unread = unread + 1 WHERE id = ?1 AND (SELECT unread FROM message WHERE id = ?2) = 0",
@@ -183,6 +187,7 @@ pub(crate) fn remove(tx: &mut Tx<'_>, row: MessageRow) -> Result<(), StoreError>
         "UPDATE conversation SET unread = max(0, unread - (SELECT unread FROM message WHERE id = ?2)) WHERE id = ?1",
         [conversation, row.0],
     )?;
+    search::forget(tx, row)?;
     tx.execute("DELETE FROM message WHERE id = ?1", [row.0])?;
     note_last_number(tx, number)?;
     look_up_last(tx, ConversationRow(conversation))

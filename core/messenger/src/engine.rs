@@ -6,6 +6,7 @@
 //! streams     one per own relay: deliveries in, acknowledgements out (stream.rs)
 //! live        what is told and heard only while it holds (live/mod.rs)
 //! upkeep      what is due by the clock: prekeys, manifests, confirmations, things to forget (upkeep.rs)
+//! search      words of what was said go into the index (search/fill.rs)
 //! ```
 //! All of them read their work from the database, so nothing is lost with them: a wake-up is a hint. Every task ends when the engine
 //! shuts down or pauses; opening, `catch_up` and a first success are network hints, at which everything queued is due at once.
@@ -42,7 +43,7 @@ use crate::store::{Answer, Store, StoreError, Tx};
 use crate::watched::{Watched, Watcher};
 use crate::witness::{self, Witness};
 use crate::world::{Chance, Clock, Rng, SecretStore};
-use crate::{clerk, live, rebirth, receive, stream, upkeep};
+use crate::{clerk, live, rebirth, receive, search, stream, upkeep};
 
 /// Events kept for a slow listener; one that falls behind reads the database instead.
 const EVENTS: usize = 1_024;
@@ -106,6 +107,8 @@ pub(crate) struct Engine {
     outbox_changed: Notify,
     tasks_changed: Notify,
     upkeep_due: Notify,
+    search_due: Notify,
+    search_wanted: Notify,
     /// How often upkeep was asked for, and how often it had been when the last turn that is over began.
     upkeep_asked: AtomicU64,
     upkeep_done: AtomicU64,
@@ -157,6 +160,8 @@ impl Engine {
             outbox_changed: Notify::new(),
             tasks_changed: Notify::new(),
             upkeep_due: Notify::new(),
+            search_due: Notify::new(),
+            search_wanted: Notify::new(),
             upkeep_asked: AtomicU64::new(0),
             upkeep_done: AtomicU64::new(0),
             hint: Watched::new(0),
@@ -190,6 +195,7 @@ impl Engine {
         self.spawn(upkeep::run(Arc::clone(self)));
         self.spawn(live::run(Arc::clone(self)));
         self.spawn(stream::run_all(Arc::clone(self)));
+        self.spawn(search::run(Arc::clone(self)));
     }
 
     /// Runs a task until it ends, this database turns out to be a copy, or the engine pauses or shuts down.
@@ -328,6 +334,25 @@ impl Engine {
     /// Tells listeners, after the commit. That nobody listens is no failure.
     pub(crate) fn tell(&self, event: Event) {
         let _ = self.events.send(event);
+        if event == Event::MessagesChanged {
+            self.search_due.notify_one();
+        }
+    }
+
+    /// Ready when something may have been said that the search index does not have.
+    pub(crate) fn search_is_due(&self) -> impl Future<Output = ()> + '_ {
+        self.search_due.notified()
+    }
+
+    /// Somebody searches, and much is not in the index yet.
+    pub(crate) fn want_search(&self) {
+        self.search_due.notify_one();
+        self.search_wanted.notify_one();
+    }
+
+    /// Ready then.
+    pub(crate) fn search_is_wanted(&self) -> impl Future<Output = ()> + '_ {
+        self.search_wanted.notified()
     }
 
     /// Changes with every commit that changes what screens show.

@@ -9,13 +9,14 @@
 //! - `keystore`: names of secrets; `store`: the database; `state`: ratchets and secrets sealed inside it; `generation`, `witness`, `second_copy`: told from an older copy
 //! - `own`, `prekey`: this account's identity, chains and prekeys; `admission`: what relays ask of new users; `contact`, `peer`, `manifests`: others'
 //! - `handshake`: invites, requests, answers; `conversation`: what was said; `receipts`, `settings`: what is told of it, and set; `healing`: what is missing of it
+//! - `search`: the words of what was said
 //! - `outbox`, `task`: what still has to leave; `forgetful`: what a relay is told again; `receive`, `stream`: what comes in; `session`, `seal`: the keys of both
 //! - `live`: what is told and heard only while it holds
 //! - `engine`: the tasks and how they wake each other (`clerk`, `upkeep` and those of `outbox` and `stream`); `status`: what they are at; `redate`: dates of a
 //!   clock that was wrong
 //! - [`danger`]: tools for tests and benchmarks alone
 //!
-//! Not here yet: groups, attachments, expiry, search, the ceremony that adds a device to an account.
+//! Not here yet: groups, attachments, expiry, the ceremony that adds a device to an account.
 
 mod admission;
 mod clerk;
@@ -45,6 +46,7 @@ mod redate;
 mod relay_client;
 mod relay_clocks;
 mod seal;
+mod search;
 mod second_copy;
 mod session;
 mod settings;

@@ -1,11 +1,14 @@
 //! Records: plain data that crosses the API by value. What a UI draws is in here; what it may do is on `Messenger`.
 
+mod found;
+
 use sotto_protocol::{AccountId, ConversationId, DeviceId, MessageId, RelayAddress, Timestamp};
 
 pub use sotto_crypto::letter::{Meaning, Range, Style};
 
 pub use crate::contact::{ContactState, Trust};
 pub use crate::live::{AppState, Live, LiveSettings, Presence};
+pub use found::{SearchHit, SearchPage, SearchQuery, Snippet, Span};
 
 /// This account and device.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -78,6 +78,8 @@ pub async fn make(folder: &Path) -> Result<(), Error> {
         say(from, to, text).await?;
         settle(&[alice, bob]).await?;
     }
+    // The words of what was said so far stand in the search index.
+    alice.search("hello", None, 1).await?;
     bob.shut_down();
     say(alice, "bob", UNDER_WAY[0]).await?;
     alice.catch_up(PATIENCE).await?;

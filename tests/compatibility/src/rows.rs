@@ -18,11 +18,18 @@ pub fn dump(connection: &Connection) -> Result<String> {
         let value: i64 = connection.pragma_query_value(None, pragma, |row| row.get(0))?;
         write(&format!("PRAGMA {pragma} = {value};"));
     }
-    let schema = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY type = 'index', rowid";
+    // A virtual table makes the tables that it keeps its rows in.
+    let schema = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'
+        AND name NOT IN (SELECT name FROM pragma_table_list WHERE type = 'shadow') ORDER BY type = 'index', rowid";
     for sql in strings(connection, schema)? {
         write(&format!("{sql};"));
     }
-    for table in strings(connection, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY rowid")? {
+    for table in strings(connection, "SELECT name FROM pragma_table_list WHERE type = 'shadow' ORDER BY name")? {
+        write(&format!("DELETE FROM \"{table}\";"));
+    }
+    let tables = "SELECT name FROM sqlite_schema WHERE type = 'table'
+        AND name NOT IN (SELECT name FROM pragma_table_list WHERE type = 'virtual') ORDER BY rowid";
+    for table in strings(connection, tables)? {
         let columns = strings(connection, &format!("SELECT name FROM pragma_table_info('{table}')"))?;
         let quoted: Vec<_> = columns.iter().map(|column| format!("quote(\"{column}\")")).collect();
         let rows = format!("SELECT {} FROM \"{table}\"", quoted.join(" || ', ' || "));

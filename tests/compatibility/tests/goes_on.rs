@@ -73,6 +73,10 @@ async fn what_an_earlier_release_left_under_way_arrives_and_both_go_on() {
         settle(&[&bob, &alice]).await.unwrap();
         for (person, other) in [(&alice, "bob"), (&bob, "alice")] {
             assert_eq!(transcript(person, other).await.len(), before.len() + 2, "{}", folder.display());
+            let found = person.search("it", None, 10).await.unwrap();
+            let texts: Vec<_> = found.hits.iter().map(|hit| hit.message.text.as_str()).collect();
+            assert_eq!(texts, ["it all came", UNDER_WAY[1], UNDER_WAY[0]], "{}", folder.display());
+            assert_eq!(person.search("hell", None, 10).await.unwrap().hits.len(), 2, "{}", folder.display());
         }
     }
 }

@@ -122,7 +122,8 @@ impl Database {
     /// When a table cannot be read.
     #[must_use]
     pub fn dump(&self) -> BTreeMap<String, Vec<String>> {
-        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name != ?1";
+        // The search index follows what was said when it comes to it.
+        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'search%' AND name != ?1";
         let mut statement = self.0.prepare(tables).expect("the schema is read");
         let names = statement.query_map(params![COUNTING], |row| row.get::<_, String>(0)).expect("the schema is read");
         names.map(|name| name.expect("a name")).map(|name| (name.clone(), self.rows_of(&name))).collect()

@@ -21,6 +21,7 @@ use crate::contact::ContactRow;
 use crate::outbox;
 use crate::peer::{HEARD_OUT, Line};
 use crate::records::{Kind, MessageState};
+use crate::search;
 use crate::store::column::ms;
 use crate::store::{Query, StoreError, Tx};
 
@@ -374,8 +375,10 @@ fn settle(
     if let Some((edit, content)) = edit
         && let Some(text) = edited(content)
     {
+        search::forget(tx, message)?;
         let sql = "UPDATE message SET edit = ?2, text = ?3 WHERE id = ?1 AND kind = ?4";
         tx.execute(sql, params![message.0, edit, text.body, Kind::Text.code()])?;
+        search::put(tx, message)?;
     }
     tx.execute(
         "UPDATE message SET reacted = ?2, pinned = ?3 WHERE id = ?1",
@@ -404,6 +407,7 @@ fn take_back(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     outbox::take_back(tx, message, now)?;
+    search::forget(tx, message)?;
     tx.execute(
         "UPDATE conversation SET unread = max(0, unread - (SELECT unread FROM message WHERE id = ?2)) WHERE id = ?1",
         params![conversation.0, message.0],

@@ -17,6 +17,7 @@ use sotto_protocol::{MessageId, Timestamp};
 use super::{ConversationRow, MessageRow, NewMessage};
 use crate::generation;
 use crate::peer::{HEARD_OUT, Line, begins_behind};
+use crate::search;
 use crate::store::column::{counter, ms, stored, timestamp};
 use crate::store::{Query, StoreError, Tx};
 
@@ -177,7 +178,9 @@ pub(crate) fn set_right(tx: &mut Tx<'_>, latest: Timestamp) -> Result<(), StoreE
         let last = last_within(tx, conversation, end)?;
         let time = last.map_or(latest, |last| latest.max(last.next_time()));
         let Position(position) = Position::at(time, &message_id);
+        search::forget(tx, MessageRow(row))?;
         tx.execute("UPDATE message SET position = ?2 WHERE id = ?1", [row, position])?;
+        search::put(tx, MessageRow(row))?;
         say_at(tx, MessageRow(row), time)?;
     }
     Ok(())

@@ -204,6 +204,24 @@ fn stretch_query(keeps_newest: bool) -> String {
     )
 }
 
+/// The first messages of a conversation behind a position, oldest first.
+pub(crate) fn page_after(
+    view: &impl Query,
+    own: &AccountId,
+    conversation: ConversationRow,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<Message>, StoreError> {
+    messages(view, own, &page_after_query(), params![conversation.0, after, limit])
+}
+
+fn page_after_query() -> String {
+    format!(
+        "SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.conversation = ?1 AND message.position > ?2
+         ORDER BY message.position LIMIT ?3"
+    )
+}
+
 /// One message by its row.
 pub(crate) fn message(view: &impl Query, own: &AccountId, row: MessageRow) -> Result<Option<Message>, StoreError> {
     let sql = format!(
@@ -360,6 +378,7 @@ mod tests {
     fn pages_are_read_in_the_order_of_an_index_however_long_the_conversation_is() {
         for (query, index) in [
             (page_query(), "message_by_conversation"),
+            (page_after_query(), "message_by_conversation"),
             (LIST_QUERY.to_owned(), "conversation_by_time"),
             (NEXT.to_owned(), "message_by_ordinal"),
             (BEHIND.to_owned(), "message_by_ordinal"),

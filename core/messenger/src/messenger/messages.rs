@@ -252,6 +252,7 @@ impl Messenger {
     }
 }
 
+/// The conversation with a contact, or with oneself, if anything was ever said there.
 pub(crate) fn conversation_with(
     engine: &Engine,
     view: &impl Query,

@@ -1,4 +1,5 @@
-//! The public handle: make and open an account here, invite and join in `contacts.rs`, say and read in `messages.rs`, do something
+//! The public handle: make and open an account here, invite and join in `contacts.rs`, say and read in `messages.rs`, find in
+//! `search.rs`, do something
 //! to what was said in `deeds.rs`, set in `settings.rs`, compared in `verification.rs`, what holds for a moment in `live.rs`, where the
 //! account reads in `relays.rs`, its end in `deletion.rs`.
 //!
@@ -12,6 +13,7 @@ mod deletion;
 mod live;
 mod messages;
 mod relays;
+mod search;
 mod settings;
 mod verification;
 

@@ -428,6 +428,26 @@ CREATE TABLE to_tell (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX to_tell_due ON to_tell (due_at);
 
+-- The words of messages, and of each where it was said and by whom: an index alone, whose texts stand in message (search/mod.rs). Words are
+-- cut and folded before they come here: all that is left to be seen is the space between two of them.
+-- A page of it makes a row that fills a page of the database.
+CREATE VIRTUAL TABLE search USING fts5 (words, place, content = '', columnsize = 0, prefix = '1 2 3', tokenize = 'ascii');
+INSERT INTO search (search, rank) VALUES ('secure-delete', 1);
+INSERT INTO search (search, rank) VALUES ('pgsz', 3950);
+
+-- Which message a row of it is of. Its id is the time at which the message stands, in units of 16 ms, or a little later.
+CREATE TABLE search_row (
+    id      INTEGER PRIMARY KEY,
+    message INTEGER NOT NULL UNIQUE REFERENCES message (id)
+) STRICT;
+
+-- How far it has come.
+CREATE TABLE search_fill (
+    id   INTEGER PRIMARY KEY CHECK (id = 1),
+    done INTEGER NOT NULL,                    -- the last message.id that it knows
+    cut  TEXT NOT NULL                        -- what words were cut by: others could not be taken out any more
+) STRICT;
+
 -- Letters that came and could not be opened: their places in the conversation.
 CREATE TABLE unopened (
     hash        BLOB PRIMARY KEY,             -- of the inner ciphertext

@@ -54,6 +54,7 @@ mod rest;
 mod restored;
 mod said_again;
 mod seals;
+mod search;
 mod sessions;
 mod settings;
 mod subscriptions;

@@ -136,7 +136,7 @@ async fn e6_a_letter_that_was_confirmed_is_sent_again_too() {
     assert_eq!(alice.database().number("SELECT count(*) FROM outbox WHERE state <= 2"), 0);
     // Bob has lost it since.
     bob.database().change(
-        "UPDATE conversation SET last_message = NULL; DELETE FROM message WHERE text = 'kept';
+        "UPDATE conversation SET last_message = NULL; DELETE FROM search_row; DELETE FROM message WHERE text = 'kept';
          UPDATE peer_device SET received = received - 1",
     );
     says(&world, &alice, &bob, "bob", "next").await;

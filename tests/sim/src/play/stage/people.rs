@@ -202,7 +202,8 @@ impl Stage<'_> {
     }
 
     pub(super) fn forget(&self, device: usize) {
-        let last = "DELETE FROM message WHERE id = (SELECT max(id) FROM message WHERE sender != 0)";
-        self.database(device).change(last);
+        let last = "(SELECT max(id) FROM message WHERE sender != 0)";
+        self.database(device)
+            .change(&format!("DELETE FROM search_row WHERE message = {last}; DELETE FROM message WHERE id = {last};"));
     }
 }
