@@ -88,12 +88,17 @@ pub async fn remove_device(messenger: &Messenger, device: sotto_protocol::Device
 }
 
 /// Fills a profile with chats and with messages that nobody sent, as a phone has them after years: a tenth of all in one chat, the
-/// others spread evenly and interleaved. Returns the account of the long chat. For benchmarks of large profiles: nothing of it ever
-/// travelled.
+/// others spread evenly and interleaved, one every 150 s. `says` tells what message of a number says. Returns the account of the long chat. For
+/// benchmarks of large profiles: nothing of it ever travelled.
 ///
 /// # Errors
 /// [`Error::Store`].
-pub async fn fill_with_chats(messenger: &Messenger, chats: u32, messages: u32) -> Result<AccountId, Error> {
+pub async fn fill_with_chats(
+    messenger: &Messenger,
+    chats: u32,
+    messages: u32,
+    says: impl Fn(u32) -> String + Clone + Send + 'static,
+) -> Result<AccountId, Error> {
     /// Rows of a transaction: a log of a few megabytes.
     const TOGETHER: u32 = 10_000;
     let engine = messenger.engine();
@@ -105,7 +110,10 @@ pub async fn fill_with_chats(messenger: &Messenger, chats: u32, messages: u32) -
     engine.write(|_, tx| Ok::<_, Error>(tx.execute("DROP INDEX message_once", [])?)).await?;
     for first in (0..messages).step_by(TOGETHER as usize) {
         let last = first.saturating_add(TOGETHER).min(messages);
-        engine.write(move |_, tx| (first..last).try_for_each(|number| fill_message(tx, number, chats))).await?;
+        let says = says.clone();
+        let fill =
+            move |tx: &mut Tx<'_>| (first..last).try_for_each(|number| fill_message(tx, number, chats, &says(number)));
+        engine.write(move |_, tx| fill(tx)).await?;
     }
     engine
         .write(move |_, tx| {
@@ -145,9 +153,8 @@ fn fill_chat(tx: &mut Tx<'_>, chat: i64) -> Result<(), Error> {
     Ok(())
 }
 
-fn fill_message(tx: &mut Tx<'_>, number: u32, chats: u32) -> Result<(), Error> {
-    const TEXT: &str =
-        "The train is late again. I shall be there at half past six, and I bring the book that you wanted.";
+fn fill_message(tx: &mut Tx<'_>, number: u32, chats: u32, text: &str) -> Result<(), Error> {
+    const APART_MS: i64 = 150_000;
     let chat = if number.is_multiple_of(10) { 1 } else { i64::from((number - number / 10 - 1) % chats) + 1 };
     let sender = if number.is_multiple_of(3) { 0 } else { chat };
     let state = if sender == 0 { 3 } else { 10 };
@@ -156,7 +163,7 @@ fn fill_message(tx: &mut Tx<'_>, number: u32, chats: u32) -> Result<(), Error> {
     tx.execute(
         "INSERT INTO message (conversation, sender, message_id, sent_at, received_at, kind, text, content, state, position)
          VALUES (?1, ?2, ?3, ?4, ?4, 1, ?5, CAST(?5 AS BLOB), ?6, ?4 << 20)",
-        params![chat, sender, message_id, 1_700_000_000_000 + i64::from(number) * 1_000, TEXT, state],
+        params![chat, sender, message_id, 1_600_000_000_000 + i64::from(number) * APART_MS, text, state],
     )?;
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! process of its own (this binary, run again), so that its cost and ours do not mix. Every load is bounded and on loopback.
 //! - `meter`: CPU, wall time, memory; `report`: rows, budgets, verdicts
 //! - `relay_process`: the relay; `people`: engines on it; `inbox`: a device of the relay's without an engine
-//! - `send`, `receive` (with `floor`), `open`: the engine's rows
+//! - `send`, `receive` (with `floor`), `open`, `search` (of `texts`): the engine's rows
 //! - `pause`: what an app waits for before the system may stop it; `outbox`: a send behind many others; `link`: what a slow link and a relay that is gone cost, in simulated time
 //! - `plays`: what the simulation itself costs
 //! - `relay`: the relay's rows; `load`: what every server is given to do; `old_ids`: a relay's memory; `peers`: servers beside it
@@ -27,7 +27,9 @@ mod receive;
 mod relay;
 mod relay_process;
 mod report;
+mod search;
 mod send;
+mod texts;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -60,8 +62,7 @@ impl Size {
     }
 }
 
-const USAGE: &str =
-    "sotto-bench [--small] [--write FILE] [pause] [send] [outbox] [receive] [open] [link] [plays] [relay] | peers";
+const USAGE: &str = "sotto-bench [--small] [--write FILE] [pause] [send] [outbox] [receive] [open] [search [--messages N]] [link] [plays] [relay] | peers";
 
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == relay_process::WORD) {
@@ -69,20 +70,23 @@ fn main() -> ExitCode {
         return sotto_relay::shell::run(words.take(1).chain(std::env::args_os().skip(2)));
     }
     let mut names = Vec::new();
-    let (mut size, mut file) = (Size::Whole, None);
+    let (mut size, mut file, mut messages) = (Size::Whole, None, None);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--small" => size = Size::Small,
             "--write" => file = words.next().map(PathBuf::from),
-            "pause" | "send" | "outbox" | "receive" | "open" | "link" | "plays" | "relay" | "peers" => names.push(word),
+            "--messages" => messages = words.next().and_then(|count| count.parse().ok()),
+            "pause" | "send" | "outbox" | "receive" | "open" | "search" | "link" | "plays" | "relay" | "peers" => {
+                names.push(word)
+            }
             _ => {
                 println!("{USAGE}");
                 return ExitCode::from(2);
             }
         }
     }
-    match run(&names, size, file) {
+    match run(&names, size, messages, file) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("failed: {error}");
@@ -91,7 +95,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(names: &[String], size: Size, file: Option<PathBuf>) -> Outcome<()> {
+fn run(names: &[String], size: Size, messages: Option<u32>, file: Option<PathBuf>) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut report = Report::default();
     let is_wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
@@ -108,6 +112,9 @@ fn run(names: &[String], size: Size, file: Option<PathBuf>) -> Outcome<()> {
         }
         if is_wanted("open") {
             open::measure(size, &mut report).await?;
+        }
+        if is_wanted("search") {
+            search::measure(size, messages, &mut report).await?;
         }
         if is_wanted("outbox") {
             outbox::measure(size, &mut report).await?;

@@ -10,6 +10,8 @@ use crate::{Outcome, Size};
 
 /// Lines on a screen, and a few more.
 const PAGE: u32 = 30;
+/// A message of the usual length.
+const TEXT: &str = "The train is late again. I shall be there at half past six, and I bring the book that you wanted.";
 /// A cold process each time would be right; opening anew drops all that the engine holds, and leaves only the kernel's page cache.
 const TURNS: usize = 15;
 
@@ -51,7 +53,7 @@ async fn opened(chats: u32, messages: u32) -> Outcome<Opened> {
     let person = Person::create("reader", relay.address(), directory.path()).await?;
     person.catch_up().await?;
     drop(relay);
-    let longest = danger::fill_with_chats(&person.messenger, chats, messages).await?;
+    let longest = danger::fill_with_chats(&person.messenger, chats, messages, |_| TEXT.to_owned()).await?;
     let mut closed = person.shut_down().await?;
     let mut turns = Vec::new();
     for _ in 0..TURNS {

@@ -1,14 +1,19 @@
 //! People with engines on a relay process: real sockets, real files, real threads.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
+use rusqlite::Connection;
+/// Named so that SQLite finds its cryptography.
+use sotto_cipher as _;
 use sotto_core::net::HttpTransport;
 use sotto_core::protocol::{AccountId, RelayAddress};
 use sotto_core::records::{CatchUp, ContactState};
-use sotto_core::world::{SystemClock, SystemRng};
+use sotto_core::world::{SecretStore as _, SystemClock, SystemRng};
 use sotto_core::{DeviceKind, InviteOptions, Messenger, NewProfile, Threading, World};
 use sotto_sim::MemorySecrets;
 use tempfile::TempDir;
@@ -76,6 +81,16 @@ pub(crate) struct Closed {
 }
 
 impl Closed {
+    /// Bytes of each table and index of the database.
+    pub(crate) fn sizes(&self) -> Outcome<BTreeMap<String, u64>> {
+        let key = self.secrets.get("database")?.ok_or("a profile has a key")?;
+        let database = Connection::open(self.directory.path().join("sotto.db"))?;
+        database.execute_batch(&format!("PRAGMA key = \"x'{}'\"", HEXLOWER.encode(&key)))?;
+        let mut statement = database.prepare("SELECT name, sum(pgsize) FROM dbstat GROUP BY name")?;
+        let sizes = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
+        Ok(sizes.collect::<Result<_, _>>()?)
+    }
+
     /// Opens the profile.
     pub(crate) async fn open(self) -> Outcome<Person> {
         let Self { secrets, directory } = self;

@@ -83,7 +83,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        summary: "measure every budget and write docs/benchmarks.md (or only print: pause, send, receive, open, outbox, link, plays, relay; --small)",
+        summary: "measure every budget and write docs/benchmarks.md (or only print: pause, send, receive, open, search, outbox, link, plays, relay; --small)",
         run: bench::bench,
     },
     Command {
