@@ -459,3 +459,18 @@ async fn of_hundreds_of_random_messages_the_same_are_found_as_by_reading_them_al
     }
     assert!(hits > 2_000, "{hits}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_otherwise_is_found_by_its_words_of_now_and_what_was_taken_back_by_none() {
+    let (world, alice) = noted(1750, &["the trian is late", "a secret", "chatter"]).await;
+    world.wait(SOON).await;
+    let notes = alice.messenger.messages(own(&alice).await, None, 10).await.unwrap();
+    alice.clock.tick();
+    alice.messenger.edit(notes[0].number, "the train has come").await.unwrap();
+    alice.messenger.delete_for_everyone(vec![notes[1].number]).await.unwrap();
+    alice.messenger.delete_for_me(vec![notes[2].number]).await.unwrap();
+    for (typed, expected) in [("train", 1), ("come", 1), ("trian", 0), ("late", 0), ("secret", 0), ("chatter", 0)] {
+        assert_eq!(found(&alice, typed).await.len(), expected, "{typed}");
+    }
+    assert_eq!(alice.database().number("SELECT count(*) FROM search_row"), 1);
+}
