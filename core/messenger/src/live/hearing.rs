@@ -91,7 +91,7 @@ impl Hearing {
             Signal::Typing if settings.typing => heard.typing_until = at.instant + TYPING_SHOWN,
             Signal::Stopped => heard.typing_until = at.instant,
             Signal::Online if settings.presence => heard.online_until = at.instant + ONLINE_SHOWN,
-            Signal::Offline => (heard.typing_until, heard.online_until) = (at.instant, at.instant),
+            Signal::Offline => heard.online_until = at.instant,
             Signal::Typing | Signal::Online | Signal::Unknown => {}
         }
         Ok(())
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn typing_ends_by_itself_by_stopping_by_leaving_and_by_a_message() {
+    fn typing_ends_by_itself_by_stopping_and_by_a_message() {
         let mut ear = Ear::new();
         ear.hears((1, 1), Signal::Typing, 0).unwrap();
         assert_eq!((ear.live(1, 0), ear.live(1, 7), ear.live(1, 8)), ((true, false), (true, false), (false, false)));
@@ -235,7 +235,7 @@ mod tests {
         ear.hears((1, 1), Signal::Typing, 12).unwrap();
         assert_eq!(ear.live(1, 12), (true, true));
         ear.hears((1, 1), Signal::Offline, 13).unwrap();
-        assert_eq!(ear.live(1, 13), (false, false));
+        assert_eq!(ear.live(1, 13), (true, false), "each for its own");
         ear.hears((1, 1), Signal::Typing, 14).unwrap();
         ear.hears((1, 2), Signal::Typing, 14).unwrap();
         let now = ear.at(15).instant;

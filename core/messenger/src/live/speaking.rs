@@ -76,6 +76,8 @@ pub(crate) struct Speaking {
     app: AppState,
     typing: BTreeMap<AccountId, Typing>,
     here: Option<Here>,
+    /// Whoever opens and leaves the app all the time begins no round before.
+    next_round_at: Option<Instant>,
     /// Who was told that we are online, and when.
     told: BTreeMap<AccountId, Instant>,
     at_once: VecDeque<(AccountId, Signal)>,
@@ -89,6 +91,7 @@ impl Speaking {
             app: AppState::Background,
             typing: BTreeMap::new(),
             here: None,
+            next_round_at: None,
             told: BTreeMap::new(),
             at_once: VecDeque::new(),
         }
@@ -123,7 +126,8 @@ impl Speaking {
     fn come_or_go(&mut self, now: Instant) {
         let is_here = self.settings.presence && self.app == AppState::Foreground;
         if is_here && self.here.is_none() {
-            self.here = Some(Here { round_at: now, due: BTreeMap::new() });
+            let round_at = self.next_round_at.map_or(now, |at| at.max(now));
+            self.here = Some(Here { round_at, due: BTreeMap::new() });
         }
         if !is_here && self.here.take().is_some() {
             let told = std::mem::take(&mut self.told).into_iter();
@@ -177,6 +181,7 @@ impl Speaking {
         let listeners = listeners.iter().take(TOLD_MAX);
         here.due = listeners.map(|who| (*who, now + chance.duration(Duration::ZERO, ROUND))).collect();
         here.round_at = now + chance.duration(NEXT_ROUND_MIN, NEXT_ROUND_MAX);
+        self.next_round_at = Some(now + ROUND);
         self.told.retain(|_, at| now.saturating_duration_since(*at) < ONLINE_SHOWN);
     }
 
@@ -430,6 +435,21 @@ mod tests {
         }
         let told = voice.pass(ANSWER_WITHIN + STEP, |_| {});
         assert_eq!(told.into_iter().map(|(_, action)| action).collect::<Vec<_>>(), [Action::Tell(BOB, Signal::Online)]);
+    }
+
+    #[test]
+    fn who_opens_and_leaves_the_app_all_the_time_tells_no_more_of_it() {
+        let (mut voice, mut rounds) = (Voice::with(BOTH), 0);
+        for step in 0..600 {
+            let app = if step % 10 < 5 { AppState::Foreground } else { AppState::Background };
+            voice.speaking.app_is(app, voice.now);
+            if voice.said().contains(&Action::FindListeners) {
+                rounds += 1;
+                voice.speaking.round(&[BOB], voice.now, &Chance(&SystemRng));
+            }
+            voice.now += STEP;
+        }
+        assert!((5..=7).contains(&rounds), "{rounds} in a minute");
     }
 
     #[test]

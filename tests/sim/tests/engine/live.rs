@@ -595,6 +595,27 @@ async fn only_who_has_said_something_lately_hears_that_we_are_online() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_not_told_takes_nobodys_place() {
+    for (blocked, sender) in [(1, "id"), (0, "0")] {
+        let (world, _, alice, bob) = open_conversation(1631).await;
+        let now = world.now().as_ms();
+        for number in 101..=140 {
+            alice.database().change(&format!(
+                "INSERT INTO contact (id, account, name, state, blocked, relay, chain, chain_key, manifest, epoch, version, hash, manifest_read_at, created_at)
+                 VALUES ({number}, randomblob(32), 'somebody', 3, {blocked}, 'https://relay.example', randomblob(32), randomblob(32), zeroblob(400), 1, 1,
+                     randomblob(32), {now}, 1);
+                 INSERT INTO conversation (id, conversation, contact, last_at) VALUES ({number}, randomblob(32), {number}, {now} + 1000);
+                 INSERT INTO message (conversation, sender, message_id, sent_at, received_at, kind, text, content, state, position)
+                 SELECT id, {sender}, randomblob(16), {now}, {now}, 1, '', x'', 10, {now} << 20 FROM conversation WHERE id = {number}"
+            ));
+        }
+        alice.messenger.set_presence(AppState::Foreground);
+        world.wait(SECOND * 11).await;
+        assert_eq!(live(&bob, "alice").await, ONLINE);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn all_devices_of_a_contact_see_it_and_each_of_theirs_is_seen() {
     let (world, _, alice, bob) = open_conversation(1621).await;
     let (tablet, laptop) = (world.second_device(&alice).await.unwrap(), world.second_device(&bob).await.unwrap());
@@ -631,12 +652,19 @@ async fn b5_and_d3_a_conversation_that_has_rested_for_days_begins_with_a_letter_
     world.wait(SOON).await;
     let under_old_seal = fleeting_to(&world, &bob).len();
     assert_eq!(under_old_seal, 1);
-    let [alice, bob] = world.switched_off([alice, bob], SECOND * 3600 * 50).await.unwrap();
+    let read_at = |age: Duration| format!("UPDATE contact SET manifest_read_at = {}", world.now().before(age).as_ms());
+    world.wait(SECOND * 10).await;
+    alice.database().change(&read_at(SECOND * 3600 * 25));
     let calls = world.network.traffic().len();
     types(&alice, "bob").await;
     world.wait(SOON).await;
-    assert_eq!(fleeting_to(&world, &bob).len(), 1, "its list is old, and so is the seal");
+    assert_eq!(fleeting_to(&world, &bob).len(), 1, "the list is old");
     assert_eq!(world.network.traffic().len(), calls, "nothing is asked for it either");
+    let [alice, bob] = world.switched_off([alice, bob], SECOND * 3600 * 50).await.unwrap();
+    alice.database().change(&read_at(Duration::ZERO));
+    types(&alice, "bob").await;
+    world.wait(SOON).await;
+    assert_eq!(fleeting_to(&world, &bob).len(), 1, "the seal is");
     alice.say("bob", "it is me").await.unwrap();
     world.settle(&[&alice]).await.unwrap();
     let opener = world.network.envelopes_to(&bob).pop().unwrap();
@@ -735,6 +763,11 @@ async fn nothing_is_told_to_who_was_asked_again_and_has_not_answered() {
     bob.messenger.shut_down();
     alice.messenger.join(&of_bob).await.unwrap();
     world.wait(SECOND * 5).await;
+    // All else is there for it.
+    let now = world.now().as_ms();
+    alice
+        .database()
+        .change(&format!("UPDATE seal_out SET confirmed_at = {now}; UPDATE contact SET manifest_read_at = {now}"));
     types(&alice, "bob").await;
     world.wait(SOON).await;
     assert!(fleeting(&world).is_empty(), "letters go by the invite, which counts what goes by it");
