@@ -21,6 +21,7 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> Outcome<()> {
     let hung = frozen(u64::try_from(size.pick(FROZEN, 2))?).await?;
     report.table("pause() at every step: until no file of the profile and no socket is open");
     report.row("longest of all", longest(&all), "ms", Budget::AtMost(100.0));
+    report.row("95 of 100", percentile(&mut all, 95), "ms", Budget::None);
     report.row("median of all", median(all.into_iter().map(ms)), "ms", Budget::None);
     for (what, median) in rows {
         report.row(what, median, "ms", Budget::None);
@@ -28,6 +29,11 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> Outcome<()> {
     report.row("while the relay hangs: longest", longest(&hung), "ms", Budget::AtMost(100.0));
     report.note("From the moment at which the step that was met goes on: the transaction ends, its commit and the log's end are synced.");
     Ok(())
+}
+
+fn percentile(pauses: &mut [Duration], percent: usize) -> f64 {
+    pauses.sort_unstable();
+    pauses.get(pauses.len() * percent / 100).copied().map_or(0.0, ms)
 }
 
 fn longest(pauses: &[Duration]) -> f64 {

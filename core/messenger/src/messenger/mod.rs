@@ -157,7 +157,8 @@ impl Messenger {
         .await
     }
 
-    /// Opens an account. Must be called within a tokio runtime, which then runs the engine.
+    /// Opens an account. Must be called within a tokio runtime, which then runs the engine. Only what is open can pause: an app that may be
+    /// stopped meanwhile asks its system for the time that this takes.
     ///
     /// # Errors
     /// No profile, one that is in use, a wrong key, a damaged database. One that was restored from an older copy opens, and becomes a device of

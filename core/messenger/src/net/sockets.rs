@@ -3,7 +3,7 @@
 //! Whoever connects holds a place from before the first packet until the socket is dropped. [`Sockets::close_all`] ends the round: every socket
 //! of it reads and writes nothing more, which ends whoever has it (a pool keeps idle connections in tasks of their own), and it waits until
 //! all their places are free.
-//! Not here: who dials and why (`dial.rs`).
+//! Not here: who dials and why (`dial.rs`); a name that the system's resolver looks up meanwhile, on a thread that ends with its answer.
 
 use std::collections::BTreeMap;
 use std::io;
