@@ -31,7 +31,7 @@ const SOON: Duration = Duration::from_secs(2);
 /// Virtual time is free: longer than any back-off.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Writes and syncs until an account is made, and some more.
-const BEGINNING_STEPS: u64 = 360;
+const BEGINNING_STEPS: u64 = 420;
 /// More turns than a play takes to say everything.
 const TURNS_MAX: usize = 40;
 

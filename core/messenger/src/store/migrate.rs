@@ -75,7 +75,7 @@ fn walk(connection: &mut Connection, found: i64, migrations: &[&str], steps: &Fa
 mod tests {
     use super::*;
 
-    const NEW_COLUMN: &str = "ALTER TABLE message ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;";
+    const NEW_COLUMN: &str = "ALTER TABLE message ADD COLUMN added INTEGER NOT NULL DEFAULT 0;";
     /// A column that is not null and has no default: the table is made anew, and others refer to it.
     const NEW_TABLE: &str = "
         CREATE TABLE conversation_new (
@@ -120,7 +120,7 @@ mod tests {
         walk(&mut connection, 1, &[NEW_COLUMN, NEW_TABLE], &FailAt::default()).unwrap();
         assert_eq!(schema_version(&connection).unwrap(), 3);
         assert_eq!(number(&connection, WAITING), 1);
-        assert_eq!(number(&connection, "SELECT SUM(pinned) + (SELECT SUM(muted) FROM conversation) FROM message"), 0);
+        assert_eq!(number(&connection, "SELECT SUM(added) + (SELECT SUM(muted) FROM conversation) FROM message"), 0);
         assert!(connection.execute("DELETE FROM conversation", []).is_err(), "references hold again");
         // One that has walked the first of them lacks the other.
         let mut connection = first();
