@@ -2,7 +2,9 @@
 //!
 //! The cursor and the words before it are committed together: whenever the device dies, the index goes on where it was. A moment passes
 //! before it follows, so that a send is one commit and what comes together is filled together; whoever searches meanwhile has what is left
-//! filled first where it is little. A batch is small enough that those who write between two of them wait for no frame of a screen.
+//! filled first where it is little. What was filled apart stands apart in the index, and every search looks into each piece: they are made
+//! one when it has grown by a quarter, so that all of it is written a few times in its life. A batch is small enough that those who write
+//! between two of them wait for no frame of a screen.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,10 @@ use crate::store::{Query, StoreError, Tx};
 const MESSAGES_MAX: i64 = 256;
 /// Bytes of their texts; a longer text is a batch by itself.
 const BYTES_MAX: i64 = 32 * 1024;
+/// Messages that are never worth it to make the index one piece.
+const APART_MIN: i64 = 4_096;
+/// Pages of the index that are written in a transaction of that: as long as a batch takes.
+const PAGES: i64 = 256;
 /// Between what was said and the filling of it: longer than a burst of messages, shorter than anybody takes to leave a chat and search.
 const MOMENT: Duration = Duration::from_secs(5);
 
@@ -65,6 +71,24 @@ pub(crate) fn batch(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     tx.execute("UPDATE search_fill SET done = ?1", [last]).map(drop)
 }
 
+/// Whether so much was filled since the index was one piece that it is to be made one again.
+pub(super) fn is_apart(view: &impl Query) -> Result<bool, StoreError> {
+    let found =
+        view.one("SELECT done, merged FROM search_fill", [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+    Ok(found.is_some_and(|(done, merged)| done - merged > APART_MIN.max(merged / 4)))
+}
+
+/// Makes the index one piece, as far as one transaction goes.
+pub(super) fn merge(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    let before = tx.view().total_changes();
+    tx.execute("INSERT INTO search (search, rank) VALUES ('merge', ?1)", [-PAGES])?;
+    // The statement itself is one change: there was nothing to do.
+    if tx.view().total_changes() - before < 2 {
+        tx.execute("UPDATE search_fill SET merged = done", [])?;
+    }
+    Ok(())
+}
+
 /// Fills what is there, and again whenever something was said.
 pub(crate) async fn run(engine: Arc<Engine>) {
     let mut failures = Backoff::default();
@@ -90,10 +114,14 @@ pub(crate) async fn run(engine: Arc<Engine>) {
 }
 
 async fn fill(engine: &Arc<Engine>) -> Result<(), Error> {
-    while engine.read(|_, view| rest(view)).await? != Rest::None {
-        engine.write(|_, tx| batch(tx).map_err(Error::from)).await?;
+    loop {
+        let (rest, is_apart) = engine.read(|_, view| Ok::<_, Error>((rest(view)?, is_apart(view)?))).await?;
+        match rest {
+            Rest::None if !is_apart => return Ok(()),
+            Rest::None => engine.write(|_, tx| merge(tx).map_err(Error::from)).await?,
+            Rest::Little | Rest::Much => engine.write(|_, tx| batch(tx).map_err(Error::from)).await?,
+        }
         // Where the database works inline, others come in between here alone.
         tokio::task::yield_now().await;
     }
-    Ok(())
 }

@@ -5,7 +5,8 @@
 //! overwritten (`secure-delete`). A row's conversation and sender are words of a second column, so that "in this chat" and "by her" cost no
 //! more than one more word; its id grows with the time at which it was said, so that the newest come first without being sorted.
 //! - `words`: cutting texts; `query`: what a person typed; `snippet`: showing what was found
-//! - `fill`: the index follows `message` behind a cursor, so that nobody who says or receives something waits for it
+//! - `fill`: the index follows `message` behind a cursor, so that nobody who says or receives something waits for it, and is put together when it
+//!   has grown
 //!
 //! Invariants: a row of the index has its message; words of what is gone or was said otherwise are not in it. Words cut by other rules, or by
 //! other tables of Unicode, could not be taken out any more: such an index is emptied and filled anew.
@@ -67,7 +68,8 @@ fn begun(tx: &mut Tx<'_>) -> Result<i64, StoreError> {
     }
     tx.execute("INSERT INTO search (search) VALUES ('delete-all')", [])?;
     tx.execute("DELETE FROM search_row", [])?;
-    let sql = "INSERT INTO search_fill (id, done, cut) VALUES (1, 0, ?1) ON CONFLICT (id) DO UPDATE SET done = 0, cut = excluded.cut";
+    let sql = "INSERT INTO search_fill (id, done, merged, cut) VALUES (1, 0, 0, ?1)
+               ON CONFLICT (id) DO UPDATE SET done = 0, merged = 0, cut = excluded.cut";
     tx.execute(sql, [CUT.as_str()])?;
     Ok(0)
 }

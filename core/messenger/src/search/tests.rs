@@ -157,6 +157,36 @@ async fn what_changes_moves_or_goes_is_found_as_it_is_whether_the_index_has_come
 }
 
 #[tokio::test]
+async fn an_index_that_has_grown_becomes_one_piece_step_by_step_and_stays_whole() {
+    let (_place, store) = store().await;
+    for part in 0..60 {
+        let fill = move |tx: &mut Tx<'_>| {
+            for id in part * 75 + 1..=part * 75 + 75 {
+                say(tx, id, 1, 0, id * HOUR, &format!("all of number{id} 今日{id}"))?;
+            }
+            batch(tx)
+        };
+        store.write(fill).await.unwrap();
+    }
+    let pieces =
+        |view: &Connection| view.one("SELECT count(DISTINCT segid) FROM search_idx", [], |row| row.get::<_, i64>(0));
+    assert!(store.read(fill::is_apart).await.unwrap());
+    let apart = store.read(pieces).await.unwrap();
+    assert!(apart > Some(2), "{apart:?}");
+    let mut steps = 0;
+    while store.read(fill::is_apart).await.unwrap() {
+        store.write(fill::merge).await.unwrap();
+        steps += 1;
+    }
+    assert_eq!(store.read(pieces).await, Ok(Some(1)));
+    assert!((2..50).contains(&steps), "{steps}");
+    assert_eq!(found(&store, anything("number77")).await, [77].into_iter().chain(770..=779).rev().collect::<Vec<_>>());
+    check_index(&store).await;
+    store.write(|tx| forget(tx, MessageRow(77))).await.unwrap();
+    assert!(!found(&store, anything("number77")).await.contains(&77));
+}
+
+#[tokio::test]
 async fn an_index_of_other_rules_is_begun_anew() {
     let (_place, store) = store().await;
     store.write(|tx| say(tx, 1, 1, 0, HOUR, "kept").and_then(|()| batch(tx))).await.unwrap();

@@ -27,6 +27,9 @@ const LOCK_NAME: &str = "lock";
 
 /// Statements kept prepared: all of the engine's, so that a send parses no SQL.
 const STATEMENTS: usize = 256;
+/// What a reader keeps of the database in memory, in KiB: all pages that lead to others in a profile of a million messages, and what the last
+/// screens were made of. To check and decrypt a page takes longer than to read it.
+const READER_KIB: u32 = 8 * 1024;
 /// WAL pages before a checkpoint: 4 MiB, so that a batch of received letters is one.
 const CHECKPOINT_PAGES: u32 = 1_000;
 
@@ -266,7 +269,7 @@ pub(super) fn connect(
 /// A reader's connection.
 pub(super) fn connect_reader(path: &Path, key: &DatabaseKey) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    connect_with(path, key, flags, "PRAGMA query_only = ON;")
+    connect_with(path, key, flags, &format!("PRAGMA query_only = ON; PRAGMA cache_size = -{READER_KIB};"))
 }
 
 /// The only connection, on a disk without room: it reads what was committed, from the log too, and writes nothing. The index of the log,

@@ -443,9 +443,10 @@ CREATE TABLE search_row (
 
 -- How far it has come.
 CREATE TABLE search_fill (
-    id   INTEGER PRIMARY KEY CHECK (id = 1),
-    done INTEGER NOT NULL,                    -- the last message.id that it knows
-    cut  TEXT NOT NULL                        -- what words were cut by: others could not be taken out any more
+    id     INTEGER PRIMARY KEY CHECK (id = 1),
+    done   INTEGER NOT NULL,                  -- the last message.id that it knows
+    merged INTEGER NOT NULL,                  -- the same when all of it was last one piece
+    cut    TEXT NOT NULL                      -- what words were cut by: others could not be taken out any more
 ) STRICT;
 
 -- Letters that came and could not be opened: their places in the conversation.
