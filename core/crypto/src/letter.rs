@@ -6,12 +6,13 @@
 //!
 //! - `letter/binding.rs`: the binding
 //! - `letter/content.rs`: what a letter says, and on which channel it may; `letter/text.rs`: texts and their ranges;
-//!   `letter/deeds.rs`: what is done to messages;
+//!   `letter/deeds.rs`: what is done to messages; `letter/profile.rs`: what somebody wants to be seen as;
 //!   `letter/resend.rs`: what is to be sent again, and what will not be; `letter/sync.rs`: what devices of one account tell each other
 
 mod binding;
 mod content;
 mod deeds;
+mod profile;
 mod resend;
 mod sync;
 #[cfg(test)]
@@ -20,7 +21,8 @@ mod text;
 
 pub use binding::binding;
 pub use content::{Card, Channel, Content, ContentError};
-pub use deeds::{Profile, Target};
+pub use deeds::Target;
+pub use profile::Profile;
 pub use resend::{Ciphertext, Counters, GivenUp, ResendError, ResendRequest};
 pub use sync::{OwnDeviceSync, Progress, Setting, SyncedContact, SyncedState};
 pub use text::{Meaning, Range, Style, Text, TextError};

@@ -466,7 +466,7 @@ impl Engine {
         if received.settings_changed {
             self.heed_what_is_set();
         }
-        if received.waits_behind_gap {
+        if received.waits_behind_gap || received.contacts_changed {
             // Whoever waits until everything is dealt with waits for that too.
             self.look_after();
         }

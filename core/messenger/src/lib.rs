@@ -38,6 +38,7 @@ mod outbox;
 mod own;
 mod peer;
 mod prekey;
+mod profile;
 mod rebirth;
 mod receipts;
 mod receive;

@@ -32,6 +32,8 @@ pub struct Contact {
     pub name: String,
     /// The name they gave themselves.
     pub own_name: String,
+    /// What they say of themselves, on as many lines as they want; empty where they say nothing.
+    pub status: String,
     /// How far the handshake is.
     pub state: ContactState,
     /// Whether we blocked them.
@@ -46,6 +48,15 @@ pub struct Contact {
     pub is_held: bool,
     /// What was noted of them, for ourselves.
     pub note: Option<String>,
+}
+
+/// What contacts see of this account.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Profile {
+    /// What we call ourselves.
+    pub name: String,
+    /// What we say of ourselves, at most 512 bytes; may be empty.
+    pub status: String,
 }
 
 /// A line of the chat list.

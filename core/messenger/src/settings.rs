@@ -15,6 +15,7 @@ use crate::error::{Error, InputError};
 use crate::outbox;
 use crate::own::{Own, siblings};
 use crate::peer::DeviceRow;
+use crate::profile;
 use crate::store::column::{counter, stored};
 use crate::store::{Query, StoreError, Tx};
 use crate::world::Chance;
@@ -47,6 +48,8 @@ pub(crate) enum Key {
     Typing,
     /// Likewise that somebody is online.
     Presence,
+    /// What we want to be seen as: a Content.
+    Profile,
 }
 
 impl Key {
@@ -63,6 +66,7 @@ impl Key {
             Self::Receipts => 16,
             Self::Typing => 17,
             Self::Presence => 18,
+            Self::Profile => 19,
         }
     }
 }
@@ -107,7 +111,7 @@ pub(crate) fn set(
     if get(tx, of, key)? == value {
         return Ok(());
     }
-    let version = known(tx, of, key.code())?.map_or(0, |(version, _)| version).saturating_add(1);
+    let version = next_version(tx, of, key)?;
     write(tx, of, key.code(), (version, &own.party.device), value)?;
     if siblings::are_none(tx)? {
         return Ok(());
@@ -162,6 +166,11 @@ pub(crate) fn hand_over(
     Ok(())
 }
 
+/// The version that a setting gets which is set here now.
+pub(crate) fn next_version(view: &impl Query, of: Of, key: Key) -> Result<u64, StoreError> {
+    Ok(known(view, of, key.code())?.map_or(0, |(version, _)| version).saturating_add(1))
+}
+
 /// Version and author of a setting.
 fn known(view: &impl Query, of: Of, key: u32) -> Result<Option<(u64, DeviceId)>, StoreError> {
     let sql = "SELECT version, author FROM setting WHERE conversation = ?1 AND key = ?2";
@@ -180,6 +189,7 @@ fn write(
         params![of.row(), key, stored(version), author.as_ref(), value],
     )?;
     match of {
+        Of::Account if key == Key::Profile.code() => profile::settle(tx, value),
         Of::Account => Ok(()),
         Of::Conversation(conversation) => {
             listed::settle(tx, conversation)?;

@@ -21,7 +21,7 @@ use crate::redate::ListsAhead;
 use crate::status::{Doing, State};
 use crate::store::column::{ms, timestamp};
 use crate::store::{Query, StoreError, Tx};
-use crate::{contact, handshake, healing, own, peer, prekey, rebirth, receipts, receive, redate, task};
+use crate::{contact, handshake, healing, own, peer, prekey, profile, rebirth, receipts, receive, redate, task};
 
 /// Before it tries again what is due and could not be done.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -109,7 +109,9 @@ fn due_at(engine: &Engine, view: &Connection) -> Result<Timestamp, StoreError> {
     let others = others.chain(receipts::due_at(view)?);
     let others = others.chain(own::left_due_at(view)?.filter(|_| knows_the_time));
     let others = others.chain(healing::due_at(engine, view)?).chain(healing::predecessors_due_at(view)?);
-    let is_to_tell = !contact::pair_change::behind(view)?.is_empty() || !own::know_no_chain(view)?.is_empty();
+    let is_to_tell = !contact::pair_change::behind(view)?.is_empty()
+        || !own::know_no_chain(view)?.is_empty()
+        || profile::is_due(view)?;
     let others = others.chain(is_to_tell.then_some(Timestamp::EPOCH));
     let others = others.chain(prekey::due_at(view, now, knows_the_time)?);
     Ok(others.fold(own::list_due_at(view, issued_at, now)?, Timestamp::min))
@@ -138,6 +140,7 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
     healing::ask_for_predecessors(tx, now, &engine.chance())?;
     handshake::tell_successors(tx, &engine.own(), now, &mut engine.chance())?;
     own::tell_newcomers_of_chain(tx, &engine.own(), now, &mut engine.chance())?;
+    profile::tell(tx, now, &mut engine.chance())?;
     sure_now.map_or(Ok(()), |sure_now| forget_what_is_over(engine, tx, sure_now))
 }
 

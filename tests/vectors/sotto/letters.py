@@ -36,7 +36,7 @@ TEXT = {1: ("body", "string"), 2: ("ranges", [RANGE]), 3: ("reply_to", TARGET), 
 EDIT = {1: ("message_id", "bytes"), 2: ("text", TEXT)}
 REACTION = {1: ("target", TARGET), 2: ("emoji", "string")}
 PIN = {1: ("target", TARGET), 2: ("pinned", "uint")}
-PROFILE = {1: ("version", "uint"), 2: ("name", "string"), 3: ("status", "string")}
+PROFILE = {1: ("version", "uint"), 2: ("name", "string"), 3: ("status", "string"), 5: ("device", "bytes")}
 REQUEST = {
     1: ("name", "string"),
     2: ("card", CARD),
@@ -66,6 +66,7 @@ SYNCED_CONTACT = {
     8: ("pair_secret", "bytes"),
     9: ("pair_usable", "uint"),
     10: ("pair_version", "uint"),
+    11: ("profile", PROFILE),
 }
 OWN_DEVICE_SYNC = {
     1: ("said", SAID),
@@ -226,7 +227,8 @@ def check_profile(profile):
     require(1 <= profile["version"] < 1 << 62, "malformed")
     check_name(profile["name"])
     require(len(profile["status"].encode()) <= STATUS_MAX, "malformed")
-    return [("body", "profile")] + [(name, profile[name]) for name in ("version", "name", "status")]
+    exactly(16, profile["device"])
+    return [(name, profile[name]) for name in ("version", "device", "name", "status")]
 
 
 def check_text(text):
@@ -385,7 +387,8 @@ def check_synced_contact(contact):
     answer = [("body", "synced-contact"), ("account", card["account"]), ("version", contact["version"])]
     answer += [("name", contact["name"]), ("given_name", contact["given_name"]), ("flags", flags)]
     answer += [("manifest", contact["manifest"]), ("pair_secret", contact["pair_secret"])]
-    return answer + [("pair_version", contact["pair_version"])]
+    answer += [("pair_version", contact["pair_version"])]
+    return answer + (check_profile(contact["profile"]) if contact["profile"] is not None else [])
 
 
 CHECKS = {
@@ -395,7 +398,7 @@ CHECKS = {
     "reaction": check_reaction,
     "pin": check_pin,
     "nudge": lambda _: [("body", "nudge")],
-    "profile": check_profile,
+    "profile": lambda profile: [("body", "profile")] + check_profile(profile),
     "receipts": lambda receipts: [("body", "receipts")] + check_ids(receipts["read"], RECEIPTS_MAX),
     "resend_request": check_resend_request,
     "given_up": check_given_up,

@@ -9,7 +9,8 @@ use sotto_protocol::letter::content::Body;
 use sotto_protocol::limits::{CHAIN_ENTRY_BYTES_MAX, DELETED_MAX, RECEIPTS_MAX, SEALED_BYTES_MAX, TEXT_BYTES_MAX};
 use sotto_protocol::{AccountId, Bytes, ChainId, Message, MessageId, RelayAddress, identity, letter, name};
 
-use super::deeds::{self, Profile, Target};
+use super::deeds::{self, Target};
+use super::profile::Profile;
 use super::resend::{GivenUp, ResendError, ResendRequest};
 use super::sync::OwnDeviceSync;
 use super::text::{Text, TextError};

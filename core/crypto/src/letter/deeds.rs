@@ -6,11 +6,10 @@
 use std::collections::BTreeSet;
 
 use sotto_protocol::decode::DecodeError;
-use sotto_protocol::limits::{REACTION_BYTES_MAX, STATUS_BYTES_MAX};
+use sotto_protocol::limits::REACTION_BYTES_MAX;
 use sotto_protocol::{AccountId, Bytes, MessageId, letter};
 
-use super::content::{ContentError, check_name};
-use super::sync::VERSIONS_END;
+use super::content::ContentError;
 use super::text::Text;
 
 /// A message of a conversation, by who said it and its id.
@@ -20,17 +19,6 @@ pub struct Target {
     pub author: AccountId,
     /// Its id.
     pub message_id: MessageId,
-}
-
-/// What somebody wants to be seen as.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Profile {
-    /// From 1: of two the higher counts.
-    pub version: u64,
-    /// What they call themselves.
-    pub name: String,
-    /// What they say of themselves; may be empty.
-    pub status: String,
 }
 
 impl Target {
@@ -47,35 +35,6 @@ impl Target {
 
     pub(super) fn required(message: Option<&letter::Target>) -> Result<Self, DecodeError> {
         Self::from_message(message.ok_or(DecodeError::Missing { what: "target" })?)
-    }
-}
-
-impl Profile {
-    pub(super) fn to_message(&self) -> Result<letter::Profile, ContentError> {
-        self.check()?;
-        Ok(letter::Profile { version: self.version, name: self.name.clone(), status: self.status.clone() })
-    }
-
-    pub(super) fn from_message(message: letter::Profile) -> Result<Self, ContentError> {
-        let profile = Self { version: message.version, name: message.name, status: message.status };
-        profile.check()?;
-        Ok(profile)
-    }
-
-    fn check(&self) -> Result<(), ContentError> {
-        if self.version == 0 {
-            return Err(DecodeError::Missing { what: "version" }.into());
-        }
-        if self.version >= VERSIONS_END {
-            return Err(DecodeError::Malformed.into());
-        }
-        check_name(&self.name)?;
-        match self.status.len() {
-            length if length > STATUS_BYTES_MAX => {
-                Err(DecodeError::TooLong { length, length_max: STATUS_BYTES_MAX }.into())
-            }
-            _ => Ok(()),
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use sotto_protocol::{AccountId, Bytes, DeviceId, MessageId, letter};
 
 use super::content::{Card, ContentError, check_manifest, check_name};
 use super::deeds::{self, Target};
+use super::profile::Profile;
 use crate::secret::PairSecret;
 
 /// No version is as high: whoever counts goes on from any that is accepted.
@@ -180,6 +181,8 @@ pub struct SyncedContact {
     pub pair_usable: bool,
     /// Of two secrets the one of the higher counts, whichever account of the contact does.
     pub pair_version: u64,
+    /// What they want to be seen as, where they have said so: a matter of its own.
+    pub profile: Option<Profile>,
 }
 
 /// What somebody is to all devices of an account.
@@ -222,6 +225,7 @@ impl SyncedContact {
             },
             pair_usable: self.pair_usable,
             pair_version: self.pair_version,
+            profile: self.profile.as_ref().map(Profile::to_message).transpose()?,
         })
     }
 
@@ -254,6 +258,7 @@ impl SyncedContact {
             pair_secret,
             pair_usable: message.pair_usable,
             pair_version: message.pair_version,
+            profile: message.profile.map(Profile::from_message).transpose()?,
         })
     }
 }
@@ -265,7 +270,7 @@ impl OwnDeviceSync {
             Self::Said { account, content } => {
                 What::Said(letter::Said { account: (*account).into(), content: content.clone() })
             }
-            Self::Contact(contact) => What::Contact(contact.to_message()?),
+            Self::Contact(contact) => What::Contact(Box::new(contact.to_message()?)),
             Self::Hidden { account, targets } => {
                 deeds::check_apart(targets, DELETED_MAX)?;
                 let targets = targets.iter().map(|target| target.to_message()).collect();
@@ -297,7 +302,7 @@ impl OwnDeviceSync {
                     _ => said.content,
                 },
             },
-            Some(What::Contact(contact)) => Self::Contact(Box::new(SyncedContact::from_message(contact)?)),
+            Some(What::Contact(contact)) => Self::Contact(Box::new(SyncedContact::from_message(*contact)?)),
             Some(What::Hidden(hidden)) => {
                 let targets = hidden.targets.iter().map(Target::from_message).collect::<Result<Vec<_>, _>>()?;
                 deeds::check_apart(&targets, DELETED_MAX)?;

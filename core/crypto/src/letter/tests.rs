@@ -187,7 +187,12 @@ fn synced(person: &Person) -> SyncedContact {
         pair_secret: Some(PairSecret::from_bytes([4; 32])),
         pair_usable: true,
         pair_version: 2,
+        profile: Some(profile()),
     }
+}
+
+fn profile() -> Profile {
+    Profile { version: 1, device: DeviceId::from_bytes([7; 16]), name: "Zoë".to_owned(), status: "here".to_owned() }
 }
 
 fn one_of_each(person: &Person) -> [Content; 21] {
@@ -202,7 +207,7 @@ fn one_of_each(person: &Person) -> [Content; 21] {
         Content::Reaction { target, emoji: Some("👍🏽".to_owned()) },
         Content::Pin { target, pinned: true },
         Content::Nudge,
-        Content::Profile(Profile { version: 1, name: name.clone(), status: "here".to_owned() }),
+        Content::Profile(profile()),
         Content::Receipts(ids.clone()),
         Content::Confirmation,
         Content::PairReady,

@@ -14,6 +14,7 @@ use crate::error::{Error, InputError, InviteError};
 use crate::handshake::{self, Dropped, InviteOptions, join};
 use crate::outbox;
 use crate::own;
+use crate::profile;
 use crate::receive::{self, Why};
 use crate::records::{Contact, Failure, InviteLink};
 use crate::settings::{self, Key, Of};
@@ -131,6 +132,7 @@ impl Messenger {
             })
             .await?;
         engine.tell(Event::ContactsChanged);
+        engine.look_after();
         engine.after_receive(&received);
         Ok(())
     }
@@ -191,6 +193,7 @@ impl Messenger {
             })
             .await?;
         engine.tell(Event::ContactsChanged);
+        engine.look_after();
         engine.after_receive(&received);
         Ok(())
     }
@@ -259,6 +262,7 @@ fn contact_record(view: &impl Query, contact: &contact::Contact, now: Timestamp)
         id: contact.account,
         name: contact.shown_name().to_owned(),
         own_name: contact.name.clone(),
+        status: profile::known(view, contact.row)?.map_or_else(String::new, |profile| profile.status),
         state: contact.state,
         blocked: contact.blocked,
         trust: contact.trust,

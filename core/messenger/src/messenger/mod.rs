@@ -12,6 +12,7 @@ mod deeds;
 mod deletion;
 mod live;
 mod messages;
+mod profile;
 mod relays;
 mod search;
 mod settings;

@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::handshake::{self, Before, Dropped};
 use crate::outbox;
 use crate::peer::{self, DeviceRow};
+use crate::profile;
 use crate::records::Failure;
 use crate::settings;
 use crate::store::column::{counter, stored};
@@ -132,6 +133,7 @@ fn describe(view: &impl Query, contact: &Contact) -> Result<SyncedContact, Store
         pair_secret: contact.pair_secret().filter(|_| state == SyncedState::Accepted).cloned(),
         pair_usable: contact.is_pair_usable(),
         pair_version: contact::pair_version(view, contact.row)?,
+        profile: profile::known(view, contact.row)?,
     })
 }
 
@@ -190,14 +192,20 @@ pub(crate) fn take_contact(
                 return Ok(None);
             };
             let row = take_state(tx, known.as_ref(), synced, &manifest, times.network)?;
-            contact::set_name(tx, row, &synced.name)?;
+            if profile::known(tx, row)?.is_none() {
+                contact::set_name(tx, row, &synced.name)?;
+            }
             contact::set_given_name(tx, row, synced.given_name.as_deref())?;
             note_shared(tx, row, synced.version, author)?;
             row
         }
     };
+    let has_shown = match &synced.profile {
+        Some(profile) => profile::take(tx, row, profile)?,
+        None => false,
+    };
     let lost = answer_beside(tx, row, synced, times.judging)?;
-    if !take_pair(tx, row, synced, before, lost.is_some(), times.network)? && !is_news {
+    if !take_pair(tx, row, synced, before, lost.is_some(), times.network)? && !is_news && !has_shown {
         return Ok(None);
     }
     stand_by_state(tx, own, row, before, times, chance)?;

@@ -18,6 +18,7 @@ use crate::healing::{self, News};
 use crate::outbox::{self, NewLetter, Says};
 use crate::own;
 use crate::peer::{self, DeviceRow, Met, ends_at};
+use crate::profile;
 use crate::records::{Kind, MessageState};
 use crate::seal;
 use crate::session;
@@ -276,9 +277,15 @@ impl Batch<'_, '_, '_> {
             | Content::Reaction { .. }
             | Content::Pin { .. }
             | Content::Nudge
-            | Content::Profile(_)
             | Content::Unknown { .. } => {}
             Content::Receipts(ids) => self.are_read(contact, &ids)?,
+            Content::Profile(profile) => {
+                // One in whose place another has come, or that was removed, speaks for nobody any more.
+                if self.device(contact, device)?.listed && profile::take(self.tx, contact.row, &profile)? {
+                    self.forget_contact(contact.row);
+                    self.received.contacts_changed = true;
+                }
+            }
             Content::ResendRequest(request) => healing::answer(self.tx, device, &request, self.now, self.chance)?,
             Content::GivenUp(given_up) => self.take_given_up(contact, device, letter, &given_up)?,
             Content::PairReady => {

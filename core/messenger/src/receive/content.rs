@@ -10,14 +10,6 @@ use crate::contact::{Contact, ContactRow};
 pub(super) fn content_of(letter: &Letter, contact: &Contact, is_reply_alias: bool) -> Result<Content, ContentError> {
     match Content::decode(&letter.content, channel_of(contact)) {
         Err(ContentError::Misplaced) if is_reply_alias => Content::decode(&letter.content, Channel::Reply),
-        content => content.map(understood),
-    }
-}
-
-/// What is not done here yet is shown as something that is not known, and kept as it came.
-pub(super) fn understood(content: Content) -> Content {
-    match content {
-        Content::Profile(_) => Content::Unknown { fallback: String::new() },
         content => content,
     }
 }

@@ -3,7 +3,6 @@
 use sotto_crypto::letter::{Channel, Content, Letter, OwnDeviceSync};
 
 use super::apply::{into_fault, shown};
-use super::content::understood;
 use super::deeds::{Doer, Done};
 use super::{Batch, Fault};
 use crate::contact::{self, Contact, ContactRow};
@@ -26,7 +25,7 @@ impl Batch<'_, '_, '_> {
         match content {
             Content::OwnDeviceSync(OwnDeviceSync::Said { account, content }) => {
                 let Some(contact) = contact::by_account(self.tx, &account)? else { return Ok(()) };
-                let Ok(said) = Content::decode(&content, Channel::Contact).map(understood) else {
+                let Ok(said) = Content::decode(&content, Channel::Contact) else {
                     return Err(Fault::Refused("content_malformed"));
                 };
                 let conversation = self.conversation(&contact)?;

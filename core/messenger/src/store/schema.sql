@@ -158,6 +158,7 @@ CREATE TABLE contact (
     id               INTEGER PRIMARY KEY,     -- 0: this account, for its other devices
     account          BLOB NOT NULL UNIQUE,
     name             TEXT NOT NULL,           -- as they call themselves
+    profile          BLOB,                    -- a Content: what they want to be seen as, where they have said so
     given_name       TEXT,                    -- as we call them
     state            INTEGER NOT NULL,        -- 1 we asked, 2 they asked, 3 accepted, 4 removed
     blocked          INTEGER NOT NULL DEFAULT 0,
@@ -239,12 +240,14 @@ CREATE TABLE peer_device (
     spoke_at      INTEGER NOT NULL DEFAULT 0, -- when it made its latest letter, by its clock
     pair_behind   INTEGER NOT NULL DEFAULT 0, -- it may come from a copy that knows the pair before: 1 it is to be told the one in use, 2 it was
     handed_over   INTEGER NOT NULL DEFAULT 0, -- of ours: it has got all contacts from here, or has them
+    profile_untold INTEGER NOT NULL DEFAULT 1, -- of a contact's: it is to be told our profile, where there is one
     chain_untold  INTEGER NOT NULL DEFAULT 0, -- of a contact's: it may know only where our lists stood before, and is to be told
     UNIQUE (contact, device)
 ) STRICT;
 CREATE INDEX peer_device_left ON peer_device (left_at) WHERE left_at IS NOT NULL;
 CREATE INDEX peer_device_behind ON peer_device (pair_behind) WHERE pair_behind = 1;
 CREATE INDEX peer_device_untold ON peer_device (chain_untold) WHERE chain_untold = 1;
+CREATE INDEX peer_device_profile_untold ON peer_device (profile_untold) WHERE profile_untold = 1;
 CREATE INDEX peer_device_ask ON peer_device (ask_at) WHERE ask_at IS NOT NULL;
 CREATE INDEX peer_device_confirm ON peer_device (confirm_due) WHERE confirm_due IS NOT NULL;
 

@@ -41,6 +41,7 @@ mod pairs;
 mod paused;
 mod poison;
 mod prekeys;
+mod profiles;
 mod rebirth;
 mod receipts;
 mod refusals;

@@ -46,6 +46,7 @@ fn known(device: &Person, contact: i64) -> SyncedContact {
             .and_then(|secret| PairSecret::try_from(&secret[..]).ok()),
         pair_usable: number("pair_usable") > 0,
         pair_version: number("pair_version"),
+        profile: None,
     }
 }
 

@@ -295,6 +295,7 @@ fn add_contents(scenarios: &mut Scenarios) {
         pair_secret: Some(PairSecret::from_bytes([4; 32])),
         pair_usable: false,
         pair_version: 2,
+        profile: Some(profile()),
     };
     let before = PairSecret::from_bytes([4; 32]).id();
     let pair_change = Content::PairChange { pair_secret: PairSecret::from_bytes([6; 32]), epoch: 2, before };
@@ -634,7 +635,12 @@ fn edit() -> Content {
 }
 
 fn profile() -> Profile {
-    Profile { version: 2, name: "Zoë".to_owned(), status: "On a train".to_owned() }
+    Profile {
+        version: 2,
+        device: DeviceId::from_bytes([7; 16]),
+        name: "Zoë".to_owned(),
+        status: "On a train".to_owned(),
+    }
 }
 
 fn add_deeds(scenarios: &mut Scenarios) {
@@ -698,12 +704,15 @@ fn add_deeds(scenarios: &mut Scenarios) {
     scenario("pin-taken-off", "accepted", "Pinned no more.", Body::Pin(unpinned));
     scenario("pin-nothing", "malformed", "A pin without a message.", Body::Pin(letter::Pin::default()));
 
-    let shown = || letter::Profile { version: 2, name: "Zoë".to_owned(), status: String::new() };
+    let device = Bytes::from_static(&[7; 16]);
+    let shown =
+        || letter::Profile { version: 2, name: "Zoë".to_owned(), status: String::new(), device: device.clone() };
     for (name, expect, about, profile) in [
         ("profile-without-status", "accepted", "Nothing is said.", shown()),
         ("profile-version-zero", "malformed", "Versions count from 1.", letter::Profile { version: 0, ..shown() }),
         ("profile-version-endless", "malformed", "And end.", letter::Profile { version: 1 << 62, ..shown() }),
         ("profile-without-name", "bad-name", "Nobody.", letter::Profile { name: String::new(), ..shown() }),
+        ("profile-of-no-device", "malformed", "Set nowhere.", letter::Profile { device: Bytes::new(), ..shown() }),
         (
             "profile-status-as-long",
             "accepted",

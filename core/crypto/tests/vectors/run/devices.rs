@@ -3,7 +3,7 @@
 use sotto_crypto::certificate::Certificate;
 use sotto_crypto::kem::KemPrivateKey;
 use sotto_crypto::letter::{
-    Channel, Ciphertext, Content, Counters, Letter, OwnDeviceSync, Progress, SyncedState, Target, Text,
+    Channel, Ciphertext, Content, Counters, Letter, OwnDeviceSync, Profile, Progress, SyncedState, Target, Text,
     UnverifiedLetter, binding as bind,
 };
 use sotto_crypto::manifest::{Device, DeviceKind, Head, History, Known, Predecessor, VerifiedManifest, open_entry};
@@ -289,10 +289,7 @@ pub(crate) fn content(vector: &Vector) -> Outcome {
             target_of(answers.text("body", "pin"), &target).text("pinned", u8::from(pinned)).0
         }
         Content::Nudge => answers.text("body", "nudge").0,
-        Content::Profile(profile) => {
-            let answers = answers.text("body", "profile").text("version", profile.version);
-            answers.text("name", profile.name).text("status", profile.status).0
-        }
+        Content::Profile(profile) => profile_of(answers.text("body", "profile"), &profile).0,
         Content::Receipts(ids) => {
             ids.iter().fold(answers.text("body", "receipts"), |answers, id| answers.hex("message_id", id)).0
         }
@@ -334,7 +331,8 @@ pub(crate) fn content(vector: &Vector) -> Outcome {
             let answers = answers.text("flags", flags.map(|flag| if flag { "1" } else { "0" }).concat());
             let secret = contact.pair_secret.map_or_else(Vec::new, |secret| secret.as_bytes().to_vec());
             let answers = answers.hex("manifest", contact.manifest).hex("pair_secret", secret);
-            answers.text("pair_version", contact.pair_version).0
+            let answers = answers.text("pair_version", contact.pair_version);
+            contact.profile.iter().fold(answers, profile_of).0
         }
         Content::OwnDeviceSync(OwnDeviceSync::Hidden { account, targets }) => {
             targets.iter().fold(answers.text("body", "hidden").hex("account", account), target_of).0
@@ -375,6 +373,11 @@ fn state_of(answers: Answers, (id, progress): &(MessageId, Progress)) -> Answers
         Progress::Removed => 5,
     };
     answers.text("state", format!("{} {progress}", hex(id)))
+}
+
+fn profile_of(answers: Answers, profile: &Profile) -> Answers {
+    let answers = answers.text("version", profile.version).hex("device", profile.device);
+    answers.text("name", &profile.name).text("status", &profile.status)
 }
 
 fn target_of(answers: Answers, target: &Target) -> Answers {
