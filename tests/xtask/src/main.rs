@@ -61,6 +61,11 @@ const COMMANDS: &[Command] = &[
         run: sim::sim,
     },
     Command {
+        name: "model",
+        summary: "random lives of a conversation against a simple model (--seeds, --from)",
+        run: sim::model,
+    },
+    Command {
         name: "fixtures",
         summary: "make anew what this tree's release would leave behind: databases and bytes for tests/compatibility",
         run: suite::fixtures,

@@ -1,5 +1,7 @@
 //! `cargo xtask sim`: seeds of the proving ground, one process per core; and as many as fit 100 seconds as a step of `test`.
 //!
+//! `cargo xtask model`: lives of a conversation against a simple model.
+//!
 //! With `--seed` one seed is played and its story told: `--shrink` finds a shorter one that fails the same way, `--only` plays that again.
 
 use std::io::{BufRead as _, BufReader};
@@ -17,6 +19,9 @@ const SLICE_SECONDS: u64 = 100;
 const SLICE_SEEDS: u64 = 100_000;
 /// Seeds when nobody says how many.
 const SEEDS: u64 = 1_000;
+
+/// Lives of the model when nobody says how many.
+const LIVES: u64 = 50;
 
 /// What all processes together have played.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -37,14 +42,29 @@ pub(crate) fn sim(checkout: &Checkout, arguments: &[String]) -> Result<(), Failu
     if words.iter().any(|word| word == "--seed") {
         return run(checkout.command(binary).args(words)).map(drop);
     }
+    let (from, seeds) = range(words, SEEDS)?;
+    play(checkout, &binary, from, seeds, None)
+}
+
+/// `cargo xtask model [--seeds N] [--from S]`: lives of a conversation on devices that are often apart.
+pub(crate) fn model(checkout: &Checkout, arguments: &[String]) -> Result<(), Failure> {
+    let (from, seeds) = range(arguments.to_vec(), LIVES)?;
+    let mut lives = checkout.cargo();
+    lives.args(["test", "--locked", "--release", "--package", "sotto-sim", "--test", "engine"]);
+    lives.args(["--", "--nocapture", "model::"]).env("SOTTO_MODEL_SEEDS", format!("{from}..{}", from + seeds));
+    run(&mut lives).map(drop)
+}
+
+/// From which seed on, and how many.
+fn range(mut words: Vec<String>, otherwise: u64) -> Result<(u64, u64), Failure> {
     let number = |value: Option<String>, otherwise: u64| {
         value.map_or(Ok(otherwise), |value| value.parse().map_err(|_| Failure(format!("{value} is no number"))))
     };
-    let seeds = number(take(&mut words, "--seeds")?, SEEDS)?;
+    let seeds = number(take(&mut words, "--seeds")?, otherwise)?;
     let from = number(take(&mut words, "--from")?, 1)?;
     match words.first() {
         Some(word) => Err(Failure(format!("{word} is unknown"))),
-        None => play(checkout, &binary, from, seeds, None),
+        None => Ok((from, seeds)),
     }
 }
 

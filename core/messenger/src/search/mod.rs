@@ -17,6 +17,7 @@ mod query;
 mod snippet;
 mod words;
 
+use std::cmp::Reverse;
 use std::sync::LazyLock;
 
 use rusqlite::params;
@@ -214,6 +215,8 @@ pub(crate) fn find(
         let snippet = snippet::snippet(&text, &asked.phrases);
         hits.push(SearchHit { message, with: with.map_or(*own, AccountId::from_bytes), snippet });
     }
+    // Rows of one second stand as there was room for them.
+    hits.sort_by_key(|hit| Reverse(hit.message.position));
     Ok(SearchPage { hits, next, is_complete: fill::rest(view)? == Rest::None })
 }
 

@@ -32,6 +32,7 @@ mod lists;
 mod live;
 mod lost_relays;
 mod meeting;
+mod model;
 mod moved;
 mod newcomers;
 mod one_list;
