@@ -18,6 +18,7 @@
 //!
 //! Not here yet: groups, attachments, expiry, the ceremony that adds a device to an account.
 
+pub mod accounts;
 mod admission;
 mod clerk;
 mod contact;

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::records::{Chats, Conversation};
 
 /// Chats that a list keeps up to date at most: who scrolls further pages on (`Messenger::conversations`).
-const WINDOW_MAX: u32 = 2_000;
+pub(super) const WINDOW_MAX: u32 = 2_000;
 
 /// A chat list that is kept up to date for as long as this is held.
 pub struct ChatList {
@@ -45,9 +45,7 @@ impl ChatList {
         let mut said = self.said.lock().await;
         loop {
             said.moved.begin();
-            let (chats, window) = (self.chats, self.window());
-            let list =
-                self.engine.read(move |_, view| Ok::<_, Error>(conversation::list(view, chats, None, window)?)).await?;
+            let list = Self::read(&self.engine, self.chats, self.window()).await?;
             let changes = match &said.list {
                 None => vec![Change::Reset { items: list.clone() }],
                 Some(before) => between(before, &list, |chat| chat.number),
@@ -66,6 +64,10 @@ impl ChatList {
         *window = window.saturating_add(count).min(WINDOW_MAX);
         drop(window);
         self.engine.show_again();
+    }
+
+    pub(super) async fn read(engine: &Arc<Engine>, chats: Chats, window: u32) -> Result<Vec<Conversation>, Error> {
+        engine.read(move |_, view| Ok(conversation::list(view, chats, None, window)?)).await
     }
 
     fn window(&self) -> u32 {

@@ -3,15 +3,17 @@
 //! A handle holds what it said last: the first `next` is the whole list, and each one behind it the differences to what stands in the
 //! database then, as many commits as lie between. So nothing is queued for whoever is slow, and a handle that is never asked again
 //! costs its window until it is dropped. It reads on a reader's connection, and nobody waits for it.
-//! - `difference.rs`: from one list to another; `chats.rs`: a chat list; `timeline.rs`: a conversation
+//! - `difference.rs`: from one list to another; `chats.rs`: a chat list; `accounts.rs`: those of several accounts as one; `timeline.rs`: a conversation
 //!
 //! Invariant: differences applied to the list before are what a query finds at the moment of the answer.
 //! Not here: that something has changed at all (`Tx::has_changed_shown`).
 
+mod accounts;
 mod chats;
 mod difference;
 mod timeline;
 
+pub use accounts::{AccountChat, AllChats};
 pub use chats::ChatList;
 pub use difference::{Change, apply};
 pub use timeline::{Start, Timeline, TimelineChanges};

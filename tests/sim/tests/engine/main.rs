@@ -2,6 +2,7 @@
 //!
 //! A test that stands for a rule of the protocol begins with the rule's name.
 
+mod accounts;
 mod asked_again;
 mod at_once;
 mod backups;
