@@ -227,7 +227,8 @@ fn replace(tx: &mut Tx<'_>, new: &NewDeed<'_>, target: &Named) -> Result<(), Sto
         ],
         |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?.map(MessageRow))),
     )?;
-    replaced.into_iter().try_for_each(|(deed, message)| forget(tx, deed, message, new.received_at))
+    let letters = Letters::End { now: new.received_at };
+    replaced.into_iter().try_for_each(|(deed, message)| forget(tx, deed, message, letters))
 }
 
 /// The row of a message that is shown.
@@ -361,12 +362,13 @@ fn settle(
     let kinds = "SELECT DISTINCT kind FROM deed WHERE conversation = ?1 AND sender = ?2 AND target = ?3 AND holds = 1";
     let kinds: Vec<i64> = tx.all(kinds, of_message, |row| row.get(0))?;
     if kinds.contains(&DeedKind::Hide.code()) {
-        end_all(tx, conversation, named, now)?;
+        // It is gone from here alone: what was said of it goes where it was to go.
+        end_all(tx, conversation, named, Letters::GoOn)?;
         outbox::goes_on_without_message(tx, message)?;
         return super::remove(tx, message);
     }
     if kinds.contains(&DeedKind::Delete.code()) {
-        end_all(tx, conversation, named, now)?;
+        end_all(tx, conversation, named, Letters::End { now })?;
         return take_back(tx, message, conversation, now);
     }
     let edit = "SELECT message.id, message.content FROM deed JOIN message ON message.id = deed.message
@@ -419,18 +421,27 @@ fn take_back(
     Ok(())
 }
 
+/// What becomes of a deed's letters that have not arrived, where it is over.
+#[derive(Clone, Copy)]
+enum Letters {
+    /// What they say holds no more.
+    End { now: Timestamp },
+    /// It does for those whom they are for.
+    GoOn,
+}
+
 /// What was done to a message that is no more goes with it.
-fn end_all(tx: &mut Tx<'_>, conversation: ConversationRow, named: &Named, now: Timestamp) -> Result<(), StoreError> {
+fn end_all(tx: &mut Tx<'_>, conversation: ConversationRow, named: &Named, letters: Letters) -> Result<(), StoreError> {
     let deeds = tx.all(
         "SELECT id, message FROM deed WHERE conversation = ?1 AND sender = ?2 AND target = ?3 AND kind NOT IN (2, 5)",
         params![conversation.0, named.sender(), named.message_id.as_ref()],
         |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?.map(MessageRow))),
     )?;
-    deeds.into_iter().try_for_each(|(deed, message)| forget(tx, deed, message, now))
+    deeds.into_iter().try_for_each(|(deed, message)| forget(tx, deed, message, letters))
 }
 
 /// A deed is over, and what it was said in with the last that was said in it.
-fn forget(tx: &mut Tx<'_>, deed: i64, message: Option<MessageRow>, now: Timestamp) -> Result<(), StoreError> {
+fn forget(tx: &mut Tx<'_>, deed: i64, message: Option<MessageRow>, letters: Letters) -> Result<(), StoreError> {
     tx.execute("DELETE FROM deed WHERE id = ?1", [deed])?;
     let Some(message) = message else { return Ok(()) };
     let others = tx.one("SELECT 1 FROM deed WHERE message = ?1 LIMIT 1", [message.0], |_| Ok(()))?;
@@ -438,7 +449,10 @@ fn forget(tx: &mut Tx<'_>, deed: i64, message: Option<MessageRow>, now: Timestam
         return Ok(());
     }
     let number = super::newest(tx)?;
-    outbox::take_back(tx, message, now)?;
+    match letters {
+        Letters::End { now } => outbox::take_back(tx, message, now)?,
+        Letters::GoOn => outbox::goes_on_without_message(tx, message)?,
+    }
     tx.execute("DELETE FROM message WHERE id = ?1", [message.0])?;
     note_last_number(tx, number)
 }
@@ -454,7 +468,7 @@ fn bound_waiting(tx: &mut Tx<'_>, conversation: ConversationRow, now: Timestamp)
     let oldest = tx.all(oldest, [conversation.0, count - WAITING_MAX], |row| {
         Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?.map(MessageRow)))
     })?;
-    oldest.into_iter().try_for_each(|(deed, message)| forget(tx, deed, message, now))
+    oldest.into_iter().try_for_each(|(deed, message)| forget(tx, deed, message, Letters::End { now }))
 }
 
 /// What has waited for its message in vain is forgotten, and what keeps messages away that cannot come any more. What was said of the latter is
@@ -464,7 +478,7 @@ pub(crate) fn expire(tx: &mut Tx<'_>, sure_now: Timestamp) -> Result<(), StoreEr
         tx.all("SELECT id, message FROM deed WHERE ends_at IS NOT NULL AND ends_at <= ?1", [ms(sure_now)], |row| {
             Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?.map(MessageRow)))
         })?;
-    over.into_iter().try_for_each(|(deed, message)| forget(tx, deed, message, sure_now))
+    over.into_iter().try_for_each(|(deed, message)| forget(tx, deed, message, Letters::End { now: sure_now }))
 }
 
 /// The time of what is done now to a message: behind what it takes the place of.

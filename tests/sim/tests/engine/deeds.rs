@@ -297,6 +297,31 @@ async fn what_was_taken_back_before_it_left_does_not_leave() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_done_to_a_message_reaches_the_others_though_it_is_taken_from_view_before_that_has_left() {
+    let three = Three::meet(1727).await;
+    let own = three.alice.say("bob", "said").await.unwrap();
+    three.bob.say("alice", "answered").await.unwrap();
+    three.rest().await;
+    three.alice.clock.tick();
+    let answer = last(&three.alice, "bob").await.number;
+    let relay = three.alice.messenger.account().await.unwrap().relays.remove(0);
+    three.world.network.set_down(&relay, true);
+    three.alice.messenger.edit(own.number, "said better").await.unwrap();
+    three.alice.messenger.react(answer, Some("+1".to_owned())).await.unwrap();
+    three.alice.messenger.pin(answer, true).await.unwrap();
+    three.alice.messenger.delete_for_me(vec![own.number, answer]).await.unwrap();
+    three.world.network.set_down(&relay, false);
+    three.rest().await;
+    let mut seen = page(&three.bob, "alice").await;
+    seen.retain(|message| !message.text.is_empty());
+    assert_eq!(seen.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(), ["said better", "answered"]);
+    assert_eq!((seen[1].reactions.len(), seen[1].is_pinned), (1, true));
+    for device in [&three.alice, &three.tablet] {
+        assert_eq!(shown(device, "bob").await, [""; 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_taken_from_view_is_so_on_all_devices_of_the_account_and_nowhere_else() {
     let three = Three::meet(1608).await;
     three.alice.say("bob", "ours").await.unwrap();
