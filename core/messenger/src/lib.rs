@@ -66,7 +66,7 @@ pub mod world;
 pub use engine::Event;
 pub use error::{Error, InputError, InviteError};
 pub use handshake::InviteOptions;
-pub use messenger::{DeviceKind, Messenger, NewProfile, World};
+pub use messenger::{DeviceKind, Messenger, NewProfile, Salvaged, World};
 pub use relay_client::{Problem, RelayError};
 pub use sotto_crypto::safety::SafetyNumber;
 pub use sotto_protocol as protocol;

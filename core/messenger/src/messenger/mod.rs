@@ -10,13 +10,17 @@
 mod contacts;
 mod deeds;
 mod deletion;
+mod diagnostics;
 mod live;
 mod messages;
 mod profile;
 mod relays;
+mod salvage;
 mod search;
 mod settings;
 mod verification;
+
+pub use salvage::Salvaged;
 
 pub(crate) use messages::conversation_with;
 pub(crate) use relays::make_inbox;

@@ -18,7 +18,7 @@ const SCHEMA: &str = include_str!("schema.sql");
 const MIGRATIONS: &[&str] = &[];
 
 /// The schema of this release.
-pub(super) const SCHEMA_VERSION: i64 = version_after(MIGRATIONS);
+pub(crate) const SCHEMA_VERSION: i64 = version_after(MIGRATIONS);
 
 /// The first schema is 1, and each migration leads to the next. There will not be so many that a number is too small.
 #[expect(clippy::cast_possible_wrap, reason = "a constant has no other way, and a list of them is short")]

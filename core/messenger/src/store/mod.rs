@@ -15,6 +15,7 @@ pub(crate) mod column;
 mod lane;
 mod migrate;
 mod open;
+mod salvage;
 mod tx;
 
 use std::future::Future;
@@ -28,8 +29,10 @@ use tokio::sync::oneshot;
 
 use crate::danger;
 use lane::{Lane, Submitted};
+pub(crate) use migrate::SCHEMA_VERSION;
 use open::OpenMode;
 pub(crate) use open::{DatabaseKey, ProfileLock};
+pub(crate) use salvage::{SalvagedMessage, salvage};
 pub(crate) use tx::{FailAt, Query, Tx};
 pub use tx::{StepHook, StoreStep};
 

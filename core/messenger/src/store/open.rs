@@ -275,17 +275,31 @@ pub(super) fn connect_reader(path: &Path, key: &DatabaseKey) -> Result<Connectio
 /// The only connection, on a disk without room: it reads what was committed, from the log too, and writes nothing. The index of the log,
 /// which two connections would share in a file, is in memory; closing leaves the log where it is. Where there is no log none is made.
 pub(super) fn connect_only_reader(path: &Path, key: &DatabaseKey) -> Result<Connection, StoreError> {
+    let connection = connect_unchanged(path, key)?;
+    require_schema(&connection)?;
+    Ok(connection)
+}
+
+/// The only connection to a database that does not open otherwise, likewise, whatever its schema. A log that is damaged itself is left aside.
+pub(super) fn connect_damaged(path: &Path, key: &DatabaseKey) -> Result<Connection, StoreError> {
+    connect_unchanged(path, key).or_else(|_| connect_without_log(path, key))
+}
+
+fn connect_unchanged(path: &Path, key: &DatabaseKey) -> Result<Connection, StoreError> {
     let log = path.with_file_name(format!("{FILE_NAME}-wal"));
     let connection = if log.try_exists().map_err(from_io)? {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         connect_with(path, key, flags, "PRAGMA query_only = ON; PRAGMA locking_mode = EXCLUSIVE;")?
     } else {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-        connect_with(Path::new(&unchanging(path)), key, flags, "PRAGMA query_only = ON;")?
+        connect_without_log(path, key)?
     };
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    require_schema(&connection)?;
     Ok(connection)
+}
+
+fn connect_without_log(path: &Path, key: &DatabaseKey) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    connect_with(Path::new(&unchanging(path)), key, flags, "PRAGMA query_only = ON;")
 }
 
 /// The name under which SQLite opens a database that nobody changes meanwhile: the profile's lock is held.

@@ -56,6 +56,7 @@ mod resends;
 mod rest;
 mod restored;
 mod said_again;
+mod salvage;
 mod seals;
 mod search;
 mod sessions;
