@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::deeds::Deed;
+use crate::find::Search;
+
 /// Sotto: messages for the one beside you.
 ///
-/// WHO is a contact's name, an account id, or the beginning of one; `me` is yourself.
+/// WHO is a contact's name, an account id, or the beginning of one; `me` is yourself. A message is named by its number on this device,
+/// the #7 beside what it says.
 #[derive(Parser, Debug)]
 #[command(name = "sotto", version)]
 pub(crate) struct Arguments {
@@ -83,6 +87,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "60")]
         wait: Option<u32>,
     },
+    #[command(flatten)]
+    Deed(Deed),
     /// Sends what waits and fetches what came; shows what came.
     Sync {
         /// Stay for so many seconds, at most a year.
@@ -98,6 +104,13 @@ pub(crate) enum Command {
         /// The last so many.
         #[arg(long, default_value_t = 50)]
         limit: u32,
+    },
+    /// Finds what was said, the newest first.
+    Search(Search),
+    /// Shows all that is known of a message: what it said before, and which devices have it.
+    Info {
+        /// Its number.
+        message: i64,
     },
     /// Marks everything as read.
     Read {
@@ -125,6 +138,8 @@ impl Command {
             | Self::Relay { change: None | Some(RelayChange::List) }
             | Self::Chats
             | Self::Messages { .. }
+            | Self::Search(_)
+            | Self::Info { .. }
             | Self::SafetyNumber { .. } => true,
             Self::Init { .. }
             | Self::Invite { .. }
@@ -132,6 +147,7 @@ impl Command {
             | Self::Contacts { change: Some(_) }
             | Self::Relay { .. }
             | Self::Send { .. }
+            | Self::Deed(_)
             | Self::Sync { .. }
             | Self::Read { .. }
             | Self::Demo { .. } => false,

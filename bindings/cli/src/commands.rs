@@ -1,19 +1,22 @@
 //! What each command does: a call or two of the public API, and its result shown.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::json;
 use sotto_core::protocol::{AccountId, RelayAddress};
-use sotto_core::records::{Chats, Contact, ContactState, Failure, MessageState};
+use sotto_core::records::{Chats, Contact, ContactState};
 use sotto_core::{Error, InputError, InviteOptions, Messenger, NewProfile, World};
 
 use crate::arguments::{Command, ContactChange, RelayChange};
+use crate::deeds;
 use crate::failed::Failed;
+use crate::find;
+use crate::info;
 use crate::input::Lines;
 use crate::names::{MYSELF, Name, Names};
 use crate::output::Output;
 use crate::readable;
+use crate::sending;
 use crate::sync::{self, PATIENCE};
 
 /// Makes an account.
@@ -63,17 +66,21 @@ pub(crate) async fn run(
         Command::Relay { change } => change_relays(messenger, change.as_ref(), output).await,
         Command::Send { who, text, wait } => {
             let to = account(messenger, who).await?;
-            let wait = wait.map(|seconds| Duration::from_secs(seconds.into()));
             if text != "-" {
-                return send(messenger, to, text, wait, output).await;
+                let message = messenger.send_text(to, text.clone()).await?;
+                return sending::said(messenger, message, *wait, output).await;
             }
             while let Some(line) = input.next().await? {
                 if !line.is_empty() {
-                    send(messenger, to, &line, wait, output).await?;
+                    let message = messenger.send_text(to, line).await?;
+                    sending::said(messenger, message, *wait, output).await?;
                 }
             }
             Ok(())
         }
+        Command::Deed(deed) => deeds::run(messenger, deed, input, output).await,
+        Command::Search(search) => find::run(messenger, search, output).await,
+        Command::Info { message } => info::run(messenger, *message, output).await,
         Command::Sync { seconds } => sync::run(messenger, profile, *seconds, output).await,
         Command::Chats => {
             let mut names = Names::read(messenger).await?;
@@ -91,8 +98,10 @@ pub(crate) async fn run(
         Command::Messages { who, limit } => {
             let with = account(messenger, who).await?;
             let mut names = Names::read(messenger).await?;
-            for message in messenger.messages(with, None, *limit).await? {
-                output.message(&message, &names.of(messenger, &message.sender).await?);
+            let messages = messenger.messages(with, None, *limit).await?;
+            names.meet(messenger, &messages).await?;
+            for message in &messages {
+                output.message(message, &names);
             }
             Ok(())
         }
@@ -219,29 +228,7 @@ fn relay_address(typed: &str) -> Result<RelayAddress, Failed> {
     typed.parse().map_err(|_| Error::from(InputError::BadRelayAddress).into())
 }
 
-async fn send(
-    messenger: &Messenger,
-    to: AccountId,
-    text: &str,
-    wait: Option<Duration>,
-    output: &mut Output<'_>,
-) -> Result<(), Failed> {
-    let mut message = messenger.send_text(to, text.to_owned()).await?;
-    if let Some(wait) = wait {
-        message = messenger.wait_sent(message.number, wait).await?;
-    }
-    output.message(&message, &Name::myself());
-    match message.state {
-        MessageState::Queued | MessageState::Sending if wait.is_some() => {
-            Err(Failed::new("not_sent_yet", "no relay has taken it yet: it stays queued"))
-        }
-        MessageState::Failed(Failure::Expired) => Err(Failed::new("message_failed", "its time was over")),
-        MessageState::Failed(Failure::Removed) => Err(Failed::new("message_failed", "the contact was removed")),
-        _ => Ok(()),
-    }
-}
-
 /// The account that a person means.
-async fn account(messenger: &Messenger, who: &str) -> Result<AccountId, Failed> {
+pub(crate) async fn account(messenger: &Messenger, who: &str) -> Result<AccountId, Failed> {
     if who == MYSELF { Ok(messenger.account().await?.id) } else { Ok(messenger.find_contact(who).await?.id) }
 }

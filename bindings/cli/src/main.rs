@@ -1,8 +1,9 @@
 //! Sotto in the terminal: a thin client over the public API of `sotto-core`, and the door for scripts (JSON lines).
 //!
 //! - `arguments.rs`: what can be typed; `run.rs`: the engine, or the process that has it; `commands.rs`: what each command does
+//! - `deeds.rs`, `find.rs`, `info.rs`: of messages: what is done to them, which, all of one; `sending.rs`: what becomes of what was said
 //! - `sync.rs`: news, as they come; `shown.rs`: how far they were shown
-//! - `output.rs`: results and errors, for people and for programs; `names.rs`, `age.rs`, `readable.rs`: whose, when, and harmless
+//! - `output.rs`: results and errors, for people and for programs; `message.rs`: those of a message; `names.rs`, `age.rs`, `date.rs`, `readable.rs`: whose, when, and harmless
 //! - `terminal.rs`, `input.rs`, `signals.rs`: lines out, lines in, and the end
 //! - `profile.rs`: where the profile is, and that it is its user's alone; `keystore.rs`: its keys in a file
 //! - `handover.rs`: a second process hands its request to the first
@@ -11,16 +12,22 @@
 mod age;
 mod arguments;
 mod commands;
+mod date;
+mod deeds;
 mod demo;
 mod failed;
+mod find;
 mod handover;
+mod info;
 mod input;
 mod keystore;
+mod message;
 mod names;
 mod output;
 mod profile;
 mod readable;
 mod run;
+mod sending;
 mod shown;
 mod signals;
 mod sync;

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use sotto_core::Messenger;
 use sotto_core::protocol::{AccountId, name};
+use sotto_core::records::Message;
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_security::skeleton;
 
@@ -82,7 +83,20 @@ impl Names {
         Ok(self.known(account))
     }
 
-    fn known(&self, account: &AccountId) -> Name {
+    /// Learns the names of everybody who has to do with messages.
+    pub(crate) async fn meet(&mut self, messenger: &Messenger, messages: &[Message]) -> Result<(), Failed> {
+        for message in messages {
+            let quoted = message.reply_to.iter().map(|quote| &quote.author);
+            let feeling = message.reactions.iter().map(|reaction| &reaction.author);
+            for account in quoted.chain(feeling).chain([&message.sender]) {
+                self.of(messenger, account).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The name of somebody who was met, or is a contact; the beginning of their id, of anybody else.
+    pub(crate) fn known(&self, account: &AccountId) -> Name {
         if *account == self.own {
             return Name::myself();
         }

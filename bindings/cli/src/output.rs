@@ -3,14 +3,12 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sotto_core::records::{
-    CatchUp, Contact, ContactState, Conversation, Failure, KeyChange, Kind, Message, MessageState, Missing, OwnRelay,
-    Trust, Unopened,
-};
+use sotto_core::records::{CatchUp, Contact, ContactState, Conversation, Message, OwnRelay, Trust};
 
 use crate::age::Age;
 use crate::failed::Failed;
-use crate::names::{ID_SHOWN, Name};
+use crate::message;
+use crate::names::{ID_SHOWN, Name, Names};
 use crate::readable;
 use crate::terminal::Sink;
 
@@ -28,6 +26,13 @@ impl<'a> Output<'a> {
     /// One result. What others wrote must have been made [`readable`].
     pub(crate) fn show(&mut self, object: &Value, human: &str) {
         if self.json { self.sink.out(&readable::json(object)) } else { self.sink.out(human) }
+    }
+
+    /// What is to be known of the results before it, for programs only.
+    pub(crate) fn summary(&mut self, object: &Value) {
+        if self.json {
+            self.sink.out(&readable::json(object));
+        }
     }
 
     /// Something for people only.
@@ -73,45 +78,8 @@ impl<'a> Output<'a> {
         }
     }
 
-    pub(crate) fn message(&mut self, message: &Message, sender: &Name) {
-        let text = match message.kind {
-            Kind::Text => message.text.clone(),
-            Kind::Unknown if message.text.is_empty() => "(something that this version does not know)".to_owned(),
-            Kind::Unknown => message.text.clone(),
-            Kind::Unopened(_) => "(a message that cannot be opened yet: it was asked for again)".to_owned(),
-            Kind::Missing(Missing::GivenUp) => "(something is missing here: its sender no longer has it)".to_owned(),
-            Kind::Missing(Missing::Unanswered) => "(something is missing here: it was asked for in vain)".to_owned(),
-            Kind::Missing(Missing::Malformed) => "(something came that is no message)".to_owned(),
-            Kind::KeyChange(KeyChange::Replaced) => {
-                "(keys have changed: their device was restored or copied, and says so itself)".to_owned()
-            }
-            Kind::KeyChange(KeyChange::DeviceAdded) => "(keys have changed: they have another device)".to_owned(),
-            Kind::KeyChange(KeyChange::NewEpoch) => {
-                "(keys have changed: they have named the devices of their account anew)".to_owned()
-            }
-            Kind::Deleted => "(taken back)".to_owned(),
-            Kind::Nudge => "(a nudge)".to_owned(),
-        };
-        let object = json!({
-            "id": message.id.to_string(),
-            "conversation": message.conversation.to_string(),
-            "sender": message.sender.to_string(),
-            "sender_name": sender.as_str(),
-            "sent_at": message.sent_at.as_ms(),
-            "kind": kind_name(message.kind),
-            "text": message.text,
-            "state": state_name(message.state),
-            "cause": cause_name(message.kind, message.state),
-        });
-        let mark = match message.state {
-            MessageState::Received => String::new(),
-            MessageState::Failed(Failure::Expired) => "  (failed: its time was over)".to_owned(),
-            MessageState::Failed(Failure::Removed) => "  (failed: the contact was removed)".to_owned(),
-            state => format!("  ({})", state_name(state)),
-        };
-        let age = Age::of(message.sent_at);
-        let (sender, text) = (readable::line(sender.as_str()), readable::lines(&text));
-        self.show(&object, &format!("{age:>10}  {sender}: {text}{mark}"));
+    pub(crate) fn message(&mut self, said: &Message, names: &Names) {
+        self.show(&message::object(said, names), &message::human(said, names));
     }
 
     /// A relay of ours.
@@ -196,9 +164,8 @@ impl<'a> Output<'a> {
             "complete": caught_up.is_complete,
             "unreachable": unreachable.map(|(relay, code)| json!({ "relay": relay.to_string(), "code": code })).collect::<Vec<_>>(),
         });
-        if self.json {
-            self.show(&object, "");
-        } else if caught_up.waiting > 0 {
+        self.summary(&object);
+        if caught_up.waiting > 0 {
             self.note(&format!("({} still to be sent)", caught_up.waiting));
         }
     }
@@ -215,49 +182,6 @@ fn contact_object(contact: &Contact) -> Value {
         "trust": trust_name(contact.trust),
         "outdated": contact.outdated,
     })
-}
-
-const fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Text => "text",
-        Kind::Unknown => "unknown",
-        Kind::Unopened(_) => "unopened",
-        Kind::Missing(_) => "missing",
-        Kind::KeyChange(_) => "key_change",
-        Kind::Deleted => "deleted",
-        Kind::Nudge => "nudge",
-    }
-}
-
-const fn state_name(state: MessageState) -> &'static str {
-    match state {
-        MessageState::Queued => "queued",
-        MessageState::Sending => "sending",
-        MessageState::Sent => "sent",
-        MessageState::Delivered => "delivered",
-        MessageState::Read => "read",
-        MessageState::Failed(_) => "failed",
-        MessageState::Received => "received",
-    }
-}
-
-/// Why a message failed, cannot be opened, or is missing, and why keys have changed.
-const fn cause_name(kind: Kind, state: MessageState) -> Option<&'static str> {
-    match (kind, state) {
-        (Kind::Unopened(Unopened::SessionLost), _) => Some("session_lost"),
-        (Kind::Unopened(Unopened::KeyGone), _) => Some("key_gone"),
-        (Kind::Unopened(Unopened::TooFarAhead), _) => Some("too_far_ahead"),
-        (Kind::Unopened(Unopened::PrekeyGone), _) => Some("prekey_gone"),
-        (Kind::Missing(Missing::GivenUp), _) => Some("given_up"),
-        (Kind::Missing(Missing::Unanswered), _) => Some("unanswered"),
-        (Kind::Missing(Missing::Malformed), _) => Some("malformed"),
-        (Kind::KeyChange(KeyChange::Replaced), _) => Some("replaced"),
-        (Kind::KeyChange(KeyChange::DeviceAdded), _) => Some("device_added"),
-        (Kind::KeyChange(KeyChange::NewEpoch), _) => Some("new_epoch"),
-        (_, MessageState::Failed(Failure::Expired)) => Some("expired"),
-        (_, MessageState::Failed(Failure::Removed)) => Some("contact_removed"),
-        _ => None,
-    }
 }
 
 const fn trust_name(trust: Trust) -> &'static str {

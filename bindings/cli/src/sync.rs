@@ -105,8 +105,9 @@ impl News {
         loop {
             let page = messenger.received_after(self.shown, PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
+            names.meet(messenger, &page).await?;
             for message in &page {
-                output.message(message, &names.of(messenger, &message.sender).await?);
+                output.message(message, &names);
             }
             self.shown = last.arrival;
             output.shown(&self.profile, last.arrival);

@@ -121,6 +121,21 @@ impl Messenger {
             .await
     }
 
+    /// With whom a message was said: whose conversation it stands in, this account's own for a note to oneself.
+    ///
+    /// # Errors
+    /// [`InputError::NotFound`], [`Error::Store`].
+    pub async fn said_with(&self, number: i64) -> Result<AccountId, Error> {
+        self.engine()
+            .read(move |engine, view| {
+                let own = engine.own().account;
+                let message = conversation::message(view, &own, MessageRow(number))?;
+                let message = message.ok_or(InputError::NotFound { what: "message" })?;
+                Ok(said_with(view, &message)?.unwrap_or(own))
+            })
+            .await
+    }
+
     /// Messages of others that came in after a local number, in the order in which they came: of the last of them `arrival` is the number
     /// to go on from.
     ///
@@ -221,9 +236,8 @@ impl Messenger {
             if !matches!(message.state, MessageState::Failed(_)) || message.kind == Kind::Deleted {
                 return Err(InputError::WrongState { what: "has not failed" }.into());
             }
-            let sql = "SELECT contact.account FROM conversation JOIN contact ON contact.id = conversation.contact WHERE conversation = ?1";
-            let recipient = tx.one(sql, [message.conversation.as_ref()], |row| row.get(0).map(AccountId::from_bytes))?;
-            let recipient = sendable(tx, &recipient.ok_or(StoreError::Corrupt)?)?;
+            let recipient = said_with(tx, &message)?.ok_or(StoreError::Corrupt)?;
+            let recipient = sendable(tx, &recipient)?;
             details::retry(tx, MessageRow(number), recipient.row)?;
             Ok(conversation::message(tx, &own, MessageRow(number))?.ok_or(StoreError::Failed)?)
         })
@@ -265,6 +279,12 @@ pub(crate) fn conversation_with(
     }
     let contact = contact::by_account(view, with)?.ok_or(InputError::NotFound { what: "contact" })?;
     Ok(conversation::with_contact(view, contact.row)?)
+}
+
+/// The contact with whom a message was said; `None`: it is a note to oneself.
+fn said_with(view: &impl Query, message: &Message) -> Result<Option<AccountId>, StoreError> {
+    let sql = "SELECT contact.account FROM conversation JOIN contact ON contact.id = conversation.contact WHERE conversation = ?1";
+    view.one(sql, [message.conversation.as_ref()], |row| row.get(0).map(AccountId::from_bytes))
 }
 
 /// Messages are read; in which conversations any were.
