@@ -122,6 +122,8 @@ pub(crate) enum Command {
         /// With whom.
         who: String,
     },
+    /// Does what a program asks for, over standard input and output: JSON-RPC 2.0, one object a line, until its input ends.
+    Daemon,
     /// Plays a conversation between two devices over a relay that is killed on the way.
     Demo {
         /// A script of your own.
@@ -150,6 +152,7 @@ impl Command {
             | Self::Deed(_)
             | Self::Sync { .. }
             | Self::Read { .. }
+            | Self::Daemon
             | Self::Demo { .. } => false,
         }
     }

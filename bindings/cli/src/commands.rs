@@ -14,7 +14,7 @@ use crate::find;
 use crate::info;
 use crate::input::Lines;
 use crate::names::{MYSELF, Name, Names};
-use crate::output::Output;
+use crate::output::{Output, account_object, invite_object};
 use crate::readable;
 use crate::sending;
 use crate::sync::{self, PATIENCE};
@@ -29,7 +29,8 @@ pub(crate) async fn init(
     let messenger = Messenger::create(world, profile, new).await?;
     let caught_up = messenger.catch_up(PATIENCE).await?;
     let account = messenger.account().await?;
-    let object = json!({ "kind": "account", "account": account.id.to_string(), "device": account.device.to_string(), "name": account.name, "published": caught_up.is_published });
+    let mut object = account_object(&account);
+    object["published"] = caught_up.is_published.into();
     output.show(&object, &format!("{}: account {}", readable::line(&account.name), account.id));
     output.note("(invite somebody: sotto invite)");
     Ok(messenger)
@@ -49,7 +50,9 @@ pub(crate) async fn run(
     output: &mut Output<'_>,
 ) -> Result<(), Failed> {
     match command {
-        Command::Init { .. } | Command::Demo { .. } => Err(Failed::new("not_here", "this command runs on its own")),
+        Command::Init { .. } | Command::Daemon | Command::Demo { .. } => {
+            Err(Failed::new("not_here", "this command runs on its own"))
+        }
         Command::Invite { uses, expires, auto_accept, qr } => {
             let options = InviteOptions { uses: *uses, valid_for: *expires, auto_accept: *auto_accept };
             invite(messenger, options, *qr, output).await
@@ -145,8 +148,7 @@ async fn invite(
 ) -> Result<(), Failed> {
     let invite = messenger.invite(options).await?;
     let caught_up = messenger.catch_up(PATIENCE).await?;
-    let object = json!({ "kind": "invite", "link": invite.link, "expires_at": invite.expires_at.as_ms(), "uses": invite.uses, "published": caught_up.is_published });
-    output.show(&object, &invite.link);
+    output.show(&invite_object(&invite, caught_up.is_published), &invite.link);
     if qr {
         let code = qrcode::QrCode::new(&invite.link)
             .map_err(|_| Failed::new("too_long", "the link does not fit a QR code"))?;

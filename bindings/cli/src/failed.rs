@@ -9,12 +9,14 @@ use crate::signals::Caught;
 pub(crate) struct Failed {
     pub(crate) code: String,
     pub(crate) message: String,
+    /// Whether the same may succeed later, unchanged.
+    pub(crate) is_retryable: bool,
     exit_code: u8,
 }
 
 impl Failed {
     pub(crate) fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), exit_code: 1 }
+        Self { code: code.to_owned(), message: message.into(), is_retryable: false, exit_code: 1 }
     }
 
     /// The command line makes no sense.
@@ -50,7 +52,7 @@ impl Failed {
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self::new(error.code(), error.to_string())
+        Self { is_retryable: error.is_retryable(), ..Self::new(error.code(), error.to_string()) }
     }
 }
 

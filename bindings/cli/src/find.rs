@@ -86,9 +86,11 @@ async fn show(
 /// A message that was found, for programs.
 pub(crate) fn object(hit: &SearchHit, names: &Names) -> serde_json::Value {
     let matches = hit.snippet.matches.iter().map(|span| json!({ "start": span.start, "length": span.length }));
-    let mut object = message::object(&hit.message, names);
-    object["with"] = hit.with.to_string().into();
-    object["with_name"] = names.known(&hit.with).as_str().into();
-    object["snippet"] = json!({ "text": hit.snippet.text, "matches": matches.collect::<Vec<_>>() });
-    object
+    json!({
+        "kind": "hit",
+        "message": message::object(&hit.message, names),
+        "with": hit.with.to_string(),
+        "with_name": names.known(&hit.with).as_str(),
+        "snippet": { "text": hit.snippet.text, "matches": matches.collect::<Vec<_>>() },
+    })
 }

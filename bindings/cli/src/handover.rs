@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use crate::arguments::{Arguments, Command};
 use crate::commands;
 use crate::failed::Failed;
-use crate::input::{Line, Lines, StandardInput};
+use crate::input::{LINE_BYTES_MAX, Line, Lines, StandardInput};
 use crate::output::Output;
 use crate::readable;
 use crate::signals::{Caught, Signals};
@@ -41,8 +41,8 @@ const SOCKET: &str = "sotto.sock";
 const NEW_SOCKET: &str = "sotto.sock.new";
 /// What a socket's path may have on every system that we know.
 const SOCKET_PATH_BYTES_MAX: usize = 100;
-/// One line of a request: a text may have 64 KiB, and each of its bytes may be escaped.
-const LINE_BYTES_MAX: u64 = 1024 * 1024;
+/// One line of a request: a line of input whose every byte is escaped once more would be longer, and is refused.
+const REQUEST_BYTES_MAX: u64 = 2 * LINE_BYTES_MAX;
 /// Lines that wait for a slow reader before the command waits too.
 const LINES: usize = 256;
 /// How long a process that ends waits for readers.
@@ -280,7 +280,7 @@ impl Requests {
 
     /// The next; `None` when they left, or said what nobody says.
     async fn next<T: for<'a> Deserialize<'a>>(&mut self) -> Option<T> {
-        self.0.get_mut().set_limit(LINE_BYTES_MAX);
+        self.0.get_mut().set_limit(REQUEST_BYTES_MAX);
         let mut line = String::new();
         self.0.read_line(&mut line).await.ok()?;
         serde_json::from_str(&line).ok()

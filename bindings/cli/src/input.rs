@@ -3,7 +3,7 @@
 //! Invariant: a line is used once. One that was handed over to another process and not used there is given back and is the next one
 //! again, so a command that moves between processes loses none and repeats none.
 
-use std::io::BufRead as _;
+use std::io::{BufRead, Read as _};
 
 use tokio::sync::mpsc;
 
@@ -11,6 +11,8 @@ use crate::failed::Failed;
 
 /// Lines read ahead of the command.
 const AHEAD: usize = 64;
+/// One line of input: a text may have 64 KiB, and each of its bytes may be escaped.
+pub(crate) const LINE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What standard input has next.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -20,7 +22,7 @@ pub(crate) enum Line {
     Text(String),
     /// No more.
     End,
-    /// Something that is not text, or a stream that broke.
+    /// Something that is not text or has no end, or a stream that broke.
     Garbled,
 }
 
@@ -64,7 +66,7 @@ impl Line {
             Self::Text(line) => Ok(Some(line)),
             Self::End => Ok(None),
             Self::Garbled => {
-                Err(Failed::new("input_failed", "standard input is not text; what came before it was said"))
+                Err(Failed::new("input_failed", "standard input is not lines of text; what came before it was said"))
             }
         }
     }
@@ -74,8 +76,8 @@ impl Line {
 fn start() -> mpsc::Receiver<Line> {
     let (sender, receiver) = mpsc::channel(AHEAD);
     std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
-            let line = line.map_or(Line::Garbled, Line::Text);
+        let mut input = std::io::stdin().lock();
+        while let Some(line) = read_line(&mut input) {
             let is_last = line == Line::Garbled;
             if sender.blocking_send(line).is_err() || is_last {
                 return;
@@ -83,4 +85,36 @@ fn start() -> mpsc::Receiver<Line> {
         }
     });
     receiver
+}
+
+/// The next line of a stream, and never more than a line may have.
+fn read_line(input: &mut impl BufRead) -> Option<Line> {
+    let mut bytes = Vec::new();
+    match input.take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes) {
+        Ok(0) => return None,
+        Ok(length) if length as u64 == LINE_BYTES_MAX && bytes.last() != Some(&b'\n') => return Some(Line::Garbled),
+        Ok(_) => {}
+        Err(_) => return Some(Line::Garbled),
+    }
+    let line = String::from_utf8(bytes).map(|line| {
+        let line = line.strip_suffix('\n').unwrap_or(&line);
+        line.strip_suffix('\r').unwrap_or(line).to_owned()
+    });
+    Some(line.map_or(Line::Garbled, Line::Text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_up_to_their_end_and_none_is_endless() {
+        let mut input = "one\r\n\ntwo".as_bytes();
+        let lines: Vec<_> = std::iter::from_fn(|| read_line(&mut input)).collect();
+        assert_eq!(lines, ["one", "", "two"].map(|line| Line::Text(line.to_owned())));
+        let longest = vec![b'x'; LINE_BYTES_MAX as usize - 1];
+        assert!(matches!(read_line(&mut [&longest, &b"\n"[..]].concat().as_slice()), Some(Line::Text(_))));
+        assert_eq!(read_line(&mut [&longest, &b"xx\n"[..]].concat().as_slice()), Some(Line::Garbled));
+        assert_eq!(read_line(&mut &b"\xff\n"[..]), Some(Line::Garbled));
+    }
 }

@@ -7,11 +7,13 @@
 //! - `terminal.rs`, `input.rs`, `signals.rs`: lines out, lines in, and the end
 //! - `profile.rs`: where the profile is, and that it is its user's alone; `keystore.rs`: its keys in a file
 //! - `handover.rs`: a second process hands its request to the first
+//! - `daemon/`: programs ask and are told, over standard input and output
 //! - `demo/`: a relay and two devices as processes of their own, and what the relay knows
 
 mod age;
 mod arguments;
 mod commands;
+mod daemon;
 mod date;
 mod deeds;
 mod demo;

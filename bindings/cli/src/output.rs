@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sotto_core::records::{CatchUp, Contact, ContactState, Conversation, Message, OwnRelay, Trust};
+use sotto_core::records::{
+    Account, CatchUp, Contact, ContactState, Conversation, InviteLink, Message, OwnRelay, Trust,
+};
 
 use crate::age::Age;
 use crate::failed::Failed;
@@ -112,6 +114,10 @@ impl<'a> Output<'a> {
             ContactState::Removed => "removed",
         }];
         words.extend(contact.blocked.then_some("blocked"));
+        words.extend(contact.is_verified.then_some("verified"));
+        words.extend(
+            contact.is_held.then_some("has other devices than those that you verified: nothing leaves to them"),
+        );
         words.extend((contact.trust != Trust::Sound).then_some("shows two lists of devices: not to be trusted"));
         words.extend(contact.outdated.then_some("not seen for a long time"));
         let id = contact.id.to_string();
@@ -135,15 +141,7 @@ impl<'a> Output<'a> {
     }
 
     pub(crate) fn conversation(&mut self, conversation: &Conversation, name: &Name) {
-        let object = json!({
-            "kind": "chat",
-            "id": conversation.id.to_string(),
-            "contact": conversation.contact.map(|contact| contact.to_string()),
-            "name": name.as_str(),
-            "last_at": conversation.last_at.as_ms(),
-            "unread": conversation.unread,
-            "preview": conversation.preview,
-        });
+        let object = conversation_object(conversation, name);
         let preview = conversation.preview.as_deref().unwrap_or("");
         let preview: String = preview.chars().take(60).collect();
         let preview = if conversation.preview_is_own { format!("you: {preview}") } else { preview };
@@ -155,23 +153,56 @@ impl<'a> Output<'a> {
 
     /// How a `sync` that does not stay went; for people only what is not done.
     pub(crate) fn caught_up(&mut self, caught_up: &CatchUp) {
-        let unreachable = caught_up.unreachable.iter();
-        let object = json!({
-            "kind": "sync",
-            "received": caught_up.received,
-            "sent": caught_up.sent,
-            "waiting": caught_up.waiting,
-            "complete": caught_up.is_complete,
-            "unreachable": unreachable.map(|(relay, code)| json!({ "relay": relay.to_string(), "code": code })).collect::<Vec<_>>(),
-        });
-        self.summary(&object);
+        self.summary(&caught_up_object(caught_up));
         if caught_up.waiting > 0 {
             self.note(&format!("({} still to be sent)", caught_up.waiting));
         }
     }
 }
 
-fn contact_object(contact: &Contact) -> Value {
+/// A line of the chat list, for programs.
+pub(crate) fn conversation_object(conversation: &Conversation, name: &Name) -> Value {
+    json!({
+        "kind": "chat",
+        "id": conversation.id.to_string(),
+        "contact": conversation.contact.map(|contact| contact.to_string()),
+        "name": name.as_str(),
+        "last_at": conversation.last_at.as_ms(),
+        "unread": conversation.unread,
+        "marked_unread": conversation.is_marked_unread,
+        "muted_until": conversation.muted_until.map(|until| until.as_ms()),
+        "archived": conversation.is_archived,
+        "pinned": conversation.is_pinned,
+        "draft": conversation.draft,
+        "preview": conversation.preview,
+    })
+}
+
+/// How a `sync` went, for programs.
+pub(crate) fn caught_up_object(caught_up: &CatchUp) -> Value {
+    let unreachable = caught_up.unreachable.iter();
+    json!({
+        "kind": "sync",
+        "received": caught_up.received,
+        "sent": caught_up.sent,
+        "waiting": caught_up.waiting,
+        "complete": caught_up.is_complete,
+        "unreachable": unreachable.map(|(relay, code)| json!({ "relay": relay.to_string(), "code": code })).collect::<Vec<_>>(),
+    })
+}
+
+/// An account, for programs.
+pub(crate) fn account_object(account: &Account) -> Value {
+    json!({ "kind": "account", "account": account.id.to_string(), "device": account.device.to_string(), "name": account.name })
+}
+
+/// An invite, for programs. `is_published`: whether its relay has heard of it.
+pub(crate) fn invite_object(invite: &InviteLink, is_published: bool) -> Value {
+    json!({ "kind": "invite", "link": invite.link, "expires_at": invite.expires_at.as_ms(), "uses": invite.uses, "published": is_published })
+}
+
+/// A contact, for programs.
+pub(crate) fn contact_object(contact: &Contact) -> Value {
     json!({
         "kind": "contact",
         "id": contact.id.to_string(),
@@ -181,6 +212,9 @@ fn contact_object(contact: &Contact) -> Value {
         "blocked": contact.blocked,
         "trust": trust_name(contact.trust),
         "outdated": contact.outdated,
+        "verified": contact.is_verified,
+        "held": contact.is_held,
+        "note": contact.note,
     })
 }
 

@@ -3,6 +3,7 @@
 //! One engine per profile. Whoever opens it listens for others while it runs (`handover.rs`); who comes second hands its words over,
 //! and needs no passphrase for that: the socket is the same user's, and the engine behind it is open.
 //! Nothing in a profile is looked at before it is known to be this user's alone (`profile.rs`).
+//! What talks to one program for as long as that wants to (`daemon/`) is always a first process.
 //! A first process that ends just then lets the second one open the profile itself, so both are tried until one works.
 
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::arguments::{Arguments, Command};
 use crate::commands;
+use crate::daemon;
 use crate::failed::Failed;
 use crate::handover::{self, Asked};
 use crate::input::StandardInput;
@@ -76,7 +78,12 @@ async fn ask_or_open(
     let is_watching = matches!(arguments.command, Command::Sync { .. });
     let (mut closing, mut locked) = (Waiting::at_most(CLOSING_MAX), Waiting::at_most(LOCKED_MAX));
     loop {
-        match handover::ask(profile, words, &mut input, terminal).await {
+        let asked = if needs_own_engine(&arguments.command) {
+            Asked::NobodyThere
+        } else {
+            handover::ask(profile, words, &mut input, terminal).await
+        };
+        match asked {
             Asked::Answered(code) => return Ok(code),
             Asked::Interrupted(_) if asked_for.is_some() => return Ok(ExitCode::SUCCESS),
             Asked::Interrupted(caught) => return Err(Failed::interrupted(caught)),
@@ -136,6 +143,11 @@ impl Waiting {
     }
 }
 
+/// Whether a command talks for as long as somebody wants it to, and keeps what was agreed on: it does not move to another process.
+const fn needs_own_engine(command: &Command) -> bool {
+    matches!(command, Command::Daemon)
+}
+
 /// How many seconds a command is to stay.
 const fn stay(command: &mut Command) -> Option<&mut u64> {
     match command {
@@ -154,14 +166,20 @@ async fn serve(
 ) -> Result<ExitCode, Failed> {
     let mut signals = Signals::listen();
     let door = handover::Door::open(profile, messenger.clone());
-    let stays = stay(&mut arguments.command).is_some();
+    let stays = stay(&mut arguments.command).is_some() || needs_own_engine(&arguments.command);
     let mut output = Output::new(arguments.json, terminal);
     if let Err(error) = &door {
         output.note(&format!("(other sotto commands on this profile have to wait for this one: {error})"));
     }
+    let running = async {
+        match &arguments.command {
+            Command::Daemon => daemon::run(messenger, input, &mut tokio::io::stdout()).await,
+            command => commands::run(messenger, profile, command, input, &mut output).await,
+        }
+    };
     let result = tokio::select! {
         biased;
-        result = commands::run(messenger, profile, &arguments.command, input, &mut output) => result,
+        result = running => result,
         // Staying ends when somebody ends it.
         caught = signals.caught() => if stays { Ok(()) } else { Err(Failed::interrupted(caught)) },
     };

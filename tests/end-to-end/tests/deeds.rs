@@ -122,7 +122,7 @@ fn what_was_said_is_found_by_words_place_sender_and_date() {
         let mut shown = objects(&run(&alice, &[&["--json", "search"], words].concat()));
         let summary = shown.pop().unwrap();
         assert_eq!((text(&summary, "kind"), &summary["complete"]), ("search".into(), &true.into()));
-        shown.iter().map(|hit| text(hit, "text")).collect()
+        shown.iter().map(|hit| text(&hit["message"], "text")).collect()
     };
     assert_eq!(found(&["river"]).len(), 3);
     assert_eq!(found(&["stands", "river"]), ["The heron stands in the river"]);

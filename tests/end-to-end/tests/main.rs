@@ -8,6 +8,7 @@ mod end_to_end {
     mod at_rest;
     mod bad_input;
     mod begin;
+    mod daemon;
     mod deeds;
     mod demo;
     mod full_disk;
@@ -19,6 +20,7 @@ mod end_to_end {
     mod private;
     mod relays;
     mod rolled_back;
+    mod schema;
     mod stage;
     mod waiting;
 }
