@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::deeds::Deed;
+use crate::export::Export;
 use crate::find::Search;
 
 /// Sotto: messages for the one beside you.
@@ -112,6 +113,8 @@ pub(crate) enum Command {
         /// Its number.
         message: i64,
     },
+    /// Writes one conversation down, to be read in a browser or by programs.
+    Export(Export),
     /// Marks everything as read.
     Read {
         /// With whom.
@@ -142,6 +145,7 @@ impl Command {
             | Self::Messages { .. }
             | Self::Search(_)
             | Self::Info { .. }
+            | Self::Export(_)
             | Self::SafetyNumber { .. } => true,
             Self::Init { .. }
             | Self::Invite { .. }

@@ -9,6 +9,7 @@ use sotto_core::{Error, InputError, InviteOptions, Messenger, NewProfile, World}
 
 use crate::arguments::{Command, ContactChange, RelayChange};
 use crate::deeds;
+use crate::export;
 use crate::failed::Failed;
 use crate::find;
 use crate::info;
@@ -83,6 +84,7 @@ pub(crate) async fn run(
         }
         Command::Deed(deed) => deeds::run(messenger, deed, input, output).await,
         Command::Search(search) => find::run(messenger, search, output).await,
+        Command::Export(wanted) => export::run(messenger, wanted, output).await,
         Command::Info { message } => info::run(messenger, *message, output).await,
         Command::Sync { seconds } => sync::run(messenger, profile, *seconds, output).await,
         Command::Chats => {

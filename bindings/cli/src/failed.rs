@@ -105,6 +105,7 @@ fn remedy(code: &str) -> Option<&'static str> {
         "control_character" | "hidden_character" => {
             "Leave out what cannot be seen: it may have come along when the name was copied."
         }
+        "file_exists" => "Choose another name, or remove it.",
         "usage" => "See sotto help.",
         _ => return None,
     })

@@ -112,7 +112,7 @@ mod tests {
         let mut input = "one\r\n\ntwo".as_bytes();
         let lines: Vec<_> = std::iter::from_fn(|| read_line(&mut input)).collect();
         assert_eq!(lines, ["one", "", "two"].map(|line| Line::Text(line.to_owned())));
-        let longest = vec![b'x'; LINE_BYTES_MAX as usize - 1];
+        let longest = vec![b'x'; usize::try_from(LINE_BYTES_MAX).unwrap() - 1];
         assert!(matches!(read_line(&mut [&longest, &b"\n"[..]].concat().as_slice()), Some(Line::Text(_))));
         assert_eq!(read_line(&mut [&longest, &b"xx\n"[..]].concat().as_slice()), Some(Line::Garbled));
         assert_eq!(read_line(&mut &b"\xff\n"[..]), Some(Line::Garbled));

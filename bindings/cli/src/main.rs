@@ -8,6 +8,7 @@
 //! - `profile.rs`: where the profile is, and that it is its user's alone; `keystore.rs`: its keys in a file
 //! - `handover.rs`: a second process hands its request to the first
 //! - `daemon/`: programs ask and are told, over standard input and output
+//! - `export/`: a conversation to keep
 //! - `demo/`: a relay and two devices as processes of their own, and what the relay knows
 
 mod age;
@@ -17,6 +18,7 @@ mod daemon;
 mod date;
 mod deeds;
 mod demo;
+mod export;
 mod failed;
 mod find;
 mod handover;

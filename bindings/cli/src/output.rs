@@ -30,6 +30,11 @@ impl<'a> Output<'a> {
         if self.json { self.sink.out(&readable::json(object)) } else { self.sink.out(human) }
     }
 
+    /// A line of a document, the same for people and for programs. What others wrote must be harmless in it.
+    pub(crate) fn line(&mut self, line: &str) {
+        self.sink.out(line);
+    }
+
     /// What is to be known of the results before it, for programs only.
     pub(crate) fn summary(&mut self, object: &Value) {
         if self.json {

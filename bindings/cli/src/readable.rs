@@ -103,10 +103,12 @@ fn received_line(line: &str) -> String {
 /// JSON whose strings mean the same and hold nothing that a terminal obeys. Outside of strings there are only ASCII characters.
 pub(crate) fn json(value: &serde_json::Value) -> String {
     let text = value.to_string();
+    // Where a letter has more marks than it can bear, or one is hidden, all of these are written out.
+    let is_bounded = bounded(text.chars()) == text;
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
-        if steers(letter) || turns(letter) {
-            safe += &format!("\\u{:04x}", u32::from(letter));
+        if steers(letter) || turns(letter) || !is_bounded && (is_combining_mark(letter) || is_tag(letter)) {
+            safe.extend(letter.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
         } else {
             safe.push(letter);
         }
@@ -172,8 +174,11 @@ mod tests {
 
     #[test]
     fn json_says_the_same_without_what_a_terminal_obeys() {
-        let value = serde_json::json!({ "text": "a\u{1b}\u{9b}\u{7f}\u{202e}\u{2028} مرحبا 👋🏽" });
+        let zalgo = "\u{301}".repeat(50);
+        let text = format!("a\u{1b}\u{9b}\u{7f}\u{202e}\u{2028} مرحبا 👋🏽 b{zalgo} c\u{e0041}");
+        let value = serde_json::json!({ "text": text });
         let line = json(&value);
+        assert_eq!(received(&line), line, "another process hands it on as it is");
         assert!(!line.chars().any(|letter| steers(letter) || turns(letter)), "{line}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), value);
     }

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::arguments::{Arguments, Command};
 use crate::commands;
 use crate::daemon;
+use crate::export::Export;
 use crate::failed::Failed;
 use crate::handover::{self, Asked};
 use crate::input::StandardInput;
@@ -43,6 +44,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) fn run(arguments: Arguments, words: Vec<OsString>) -> ExitCode {
     let (json, mut terminal) = (arguments.json, Terminal::default());
     let done = try_run(arguments, &words, &mut terminal).and_then(|code| terminal.check().map(|()| code));
+    if done.as_ref().ok() != Some(&ExitCode::SUCCESS) {
+        terminal.undo();
+    }
     done.unwrap_or_else(|failed| {
         Output::new(json, &mut terminal).fail(&failed);
         ExitCode::from(failed.exit_code())
@@ -53,6 +57,9 @@ fn try_run(mut arguments: Arguments, words: &[OsString], terminal: &mut Terminal
     let profile = profile::real(&arguments.profile.take().map_or_else(profile::default_directory, Ok)?)?;
     if let Some(repaired) = profile::check(&profile)? {
         Output::new(arguments.json, terminal).warn("keys_were_open", &repaired.told());
+    }
+    if let Command::Export(Export { output: Some(file), .. }) = &arguments.command {
+        terminal.redirect(file)?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|_| Failed::new("runtime_failed", "the runtime does not start"))?;

@@ -1,7 +1,9 @@
-//! Where lines go: this process's standard streams, or those of the process that asked.
+//! Where lines go: this process's standard streams, a new file in the place of the output, or the process that asked.
 
-use std::io::{self, Write as _};
-use std::path::Path;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use crate::failed::Failed;
 use crate::shown;
@@ -25,11 +27,36 @@ pub(crate) trait Sink: Send {
 pub(crate) struct Terminal {
     /// Why the last line was not written.
     failure: Option<io::ErrorKind>,
+    /// Where results go instead of the standard output.
+    file: Option<(PathBuf, BufWriter<File>)>,
 }
 
 impl Terminal {
+    /// Results go to a new file from here on, for its owner alone. One that is there is left alone.
+    pub(crate) fn redirect(&mut self, path: &Path) -> Result<(), Failed> {
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let file = made.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Failed::new("file_exists", "there is such a file already"),
+            _ => Failed::new("output_failed", format!("the file cannot be made: {error}")),
+        })?;
+        self.file = Some((path.to_owned(), BufWriter::new(file)));
+        Ok(())
+    }
+
+    /// Nothing was done, or not all of it: half a file is none.
+    pub(crate) fn undo(&mut self) {
+        if let Some((path, _)) = self.file.take() {
+            let _ = fs::remove_file(path);
+        }
+    }
+
     /// What was asked for was done, and could not all be printed. A reader that had enough is no failure.
-    pub(crate) fn check(&self) -> Result<(), Failed> {
+    pub(crate) fn check(&mut self) -> Result<(), Failed> {
+        if let Some((_, file)) = &mut self.file
+            && let Err(error) = file.flush().and_then(|()| file.get_ref().sync_all())
+        {
+            self.failure.get_or_insert(error.kind());
+        }
         match self.failure {
             None | Some(io::ErrorKind::BrokenPipe) => Ok(()),
             Some(io::ErrorKind::StorageFull) => Err(Failed::new("output_failed", "no room for the results")),
@@ -41,8 +68,12 @@ impl Terminal {
 impl Sink for Terminal {
     fn out(&mut self, line: &str) {
         // A reader that went away is no reason to stop what was asked for.
-        let mut out = io::stdout().lock();
-        if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+        let mut stdout = io::stdout().lock();
+        let written = match &mut self.file {
+            Some((_, file)) => writeln!(file, "{line}"),
+            None => writeln!(stdout, "{line}").and_then(|()| stdout.flush()),
+        };
+        if let Err(error) = written {
             self.failure.get_or_insert(error.kind());
         }
     }

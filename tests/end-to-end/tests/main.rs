@@ -11,6 +11,7 @@ mod end_to_end {
     mod daemon;
     mod deeds;
     mod demo;
+    mod export;
     mod full_disk;
     mod handover;
     mod hostile;
