@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::deeds::Deed;
 use crate::export::Export;
 use crate::find::Search;
+use crate::proxy::Way;
 
 /// Sotto: messages for the one beside you.
 ///
@@ -23,6 +24,10 @@ pub(crate) struct Arguments {
     /// Results as JSON, one object a line.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Connect to nothing but a SOCKS 5 proxy, which looks up the names of relays too: socks5://[NAME:PASSWORD@]HOST:PORT. The profile that
+    /// `init` makes keeps it; `sotto proxy` changes it.
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub(crate) proxy: Option<Way>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -125,6 +130,11 @@ pub(crate) enum Command {
         /// With whom.
         who: String,
     },
+    /// Shows the proxy that all connections go through, or sets it.
+    Proxy {
+        /// Its address, or `none`; `-` reads it from standard input, where no other user of this machine can see it.
+        address: Option<String>,
+    },
     /// Does what a program asks for, over standard input and output: JSON-RPC 2.0, one object a line, until its input ends.
     Daemon,
     /// Plays a conversation between two devices over a relay that is killed on the way.
@@ -146,6 +156,7 @@ impl Command {
             | Self::Search(_)
             | Self::Info { .. }
             | Self::Export(_)
+            | Self::Proxy { address: None }
             | Self::SafetyNumber { .. } => true,
             Self::Init { .. }
             | Self::Invite { .. }
@@ -156,6 +167,7 @@ impl Command {
             | Self::Deed(_)
             | Self::Sync { .. }
             | Self::Read { .. }
+            | Self::Proxy { .. }
             | Self::Daemon
             | Self::Demo { .. } => false,
         }

@@ -16,18 +16,23 @@ use crate::info;
 use crate::input::Lines;
 use crate::names::{MYSELF, Name, Names};
 use crate::output::{Output, account_object, invite_object};
+use crate::proxy::{self, Way};
 use crate::readable;
 use crate::sending;
 use crate::sync::{self, PATIENCE};
 
-/// Makes an account.
+/// Makes an account, which goes on by the way that it was made by.
 pub(crate) async fn init(
     world: World,
     profile: &Path,
     new: NewProfile,
+    way: Option<&Way>,
     output: &mut Output<'_>,
 ) -> Result<Messenger, Failed> {
     let messenger = Messenger::create(world, profile, new).await?;
+    if way.is_some() {
+        proxy::keep(profile, way)?;
+    }
     let caught_up = messenger.catch_up(PATIENCE).await?;
     let account = messenger.account().await?;
     let mut object = account_object(&account);
@@ -51,6 +56,7 @@ pub(crate) async fn run(
     output: &mut Output<'_>,
 ) -> Result<(), Failed> {
     match command {
+        Command::Proxy { .. } => proxy::show(profile, output),
         Command::Init { .. } | Command::Daemon | Command::Demo { .. } => {
             Err(Failed::new("not_here", "this command runs on its own"))
         }

@@ -105,6 +105,8 @@ fn remedy(code: &str) -> Option<&'static str> {
         "control_character" | "hidden_character" => {
             "Leave out what cannot be seen: it may have come along when the name was copied."
         }
+        "proxy_differs" => "Wait for it to end, or end it: sotto proxy says which way is kept.",
+        "proxy_unreadable" => "Nothing was connected to. Set it again: sotto proxy ADDRESS, or sotto proxy none.",
         "file_exists" => "Choose another name, or remove it.",
         "usage" => "See sotto help.",
         _ => return None,

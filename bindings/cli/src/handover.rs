@@ -33,6 +33,7 @@ use crate::commands;
 use crate::failed::Failed;
 use crate::input::{LINE_BYTES_MAX, Line, Lines, StandardInput};
 use crate::output::Output;
+use crate::proxy::Way;
 use crate::readable;
 use crate::signals::{Caught, Signals};
 use crate::terminal::{Sink, Terminal};
@@ -162,10 +163,10 @@ pub(crate) struct Door {
 
 impl Door {
     /// Listens for others. Without a socket (a file system that has none) they are told that the profile is in use.
-    pub(crate) fn open(profile: &Path, messenger: Messenger) -> io::Result<Self> {
+    pub(crate) fn open(profile: &Path, messenger: Messenger, way: Option<Way>) -> io::Result<Self> {
         let listener = bind(profile)?;
         let ((closing, closed), (empty, emptied)) = (watch::channel(None), watch::channel(false));
-        let host = Host { messenger, profile: profile.to_owned(), closing: closed };
+        let host = Host { messenger, profile: profile.to_owned(), way, closing: closed };
         let serving = tokio::spawn(serve(listener, host, empty));
         Ok(Self { path: profile.join(SOCKET), serving, closing, emptied })
     }
@@ -209,6 +210,8 @@ fn reachable(profile: &Path, name: &str) -> io::Result<(PathBuf, Option<File>)> 
 struct Host {
     messenger: Messenger,
     profile: PathBuf,
+    /// The proxy that its connections go through.
+    way: Option<Way>,
     /// Until when readers are waited for, once the door closes.
     closing: watch::Receiver<Option<Instant>>,
 }
@@ -356,6 +359,11 @@ async fn run_arguments(host: &mut Host, arguments: &Arguments, input: &mut Remot
     let gone = sink.0.clone();
     let (messenger, profile, mut overdue) = (host.messenger.clone(), host.profile.clone(), host.clone());
     let mut output = Output::new(arguments.json, sink);
+    if arguments.proxy.is_some() && arguments.proxy != host.way {
+        let failed = Failed::new("proxy_differs", "the process that has the profile open connects by another way");
+        output.fail(&failed);
+        return Answer::Exit(failed.exit_code());
+    }
     let result = tokio::select! {
         biased;
         result = commands::run(&messenger, &profile, &arguments.command, input, &mut output) => result,

@@ -5,7 +5,7 @@
 //! - `sync.rs`: news, as they come; `shown.rs`: how far they were shown
 //! - `output.rs`: results and errors, for people and for programs; `message.rs`: those of a message; `names.rs`, `age.rs`, `date.rs`, `readable.rs`: whose, when, and harmless
 //! - `terminal.rs`, `input.rs`, `signals.rs`: lines out, lines in, and the end
-//! - `profile.rs`: where the profile is, and that it is its user's alone; `keystore.rs`: its keys in a file
+//! - `profile.rs`: where the profile is, and that it is its user's alone; `keystore.rs`: its keys in a file; `proxy.rs`: its way out
 //! - `handover.rs`: a second process hands its request to the first
 //! - `daemon/`: programs ask and are told, over standard input and output
 //! - `export/`: a conversation to keep
@@ -29,6 +29,7 @@ mod message;
 mod names;
 mod output;
 mod profile;
+mod proxy;
 mod readable;
 mod run;
 mod sending;

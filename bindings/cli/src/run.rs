@@ -27,6 +27,7 @@ use crate::input::StandardInput;
 use crate::keystore::{FileSecrets, Protection};
 use crate::output::Output;
 use crate::profile;
+use crate::proxy;
 use crate::signals::{self, Signals};
 use crate::terminal::Terminal;
 
@@ -58,6 +59,7 @@ fn try_run(mut arguments: Arguments, words: &[OsString], terminal: &mut Terminal
     if let Some(repaired) = profile::check(&profile)? {
         Output::new(arguments.json, terminal).warn("keys_were_open", &repaired.told());
     }
+    arguments.proxy = proxy::wanted(&profile, &mut arguments)?;
     if let Command::Export(Export { output: Some(file), .. }) = &arguments.command {
         terminal.redirect(file)?;
     }
@@ -150,9 +152,10 @@ impl Waiting {
     }
 }
 
-/// Whether a command talks for as long as somebody wants it to, and keeps what was agreed on: it does not move to another process.
+/// Whether a command is nothing for a process that has the profile already: it keeps what was agreed on with one program, or changes the way
+/// by which this one connects.
 const fn needs_own_engine(command: &Command) -> bool {
-    matches!(command, Command::Daemon)
+    matches!(command, Command::Daemon | Command::Proxy { address: Some(_) })
 }
 
 /// How many seconds a command is to stay.
@@ -172,8 +175,8 @@ async fn serve(
     terminal: &mut Terminal,
 ) -> Result<ExitCode, Failed> {
     let mut signals = Signals::listen();
-    let door = handover::Door::open(profile, messenger.clone());
-    let stays = stay(&mut arguments.command).is_some() || needs_own_engine(&arguments.command);
+    let door = handover::Door::open(profile, messenger.clone(), arguments.proxy.clone());
+    let stays = stay(&mut arguments.command).is_some() || matches!(arguments.command, Command::Daemon);
     let mut output = Output::new(arguments.json, terminal);
     if let Err(error) = &door {
         output.note(&format!("(other sotto commands on this profile have to wait for this one: {error})"));
@@ -181,7 +184,12 @@ async fn serve(
     let running = async {
         match &arguments.command {
             Command::Daemon => daemon::run(messenger, input, &mut tokio::io::stdout()).await,
-            command => commands::run(messenger, profile, command, input, &mut output).await,
+            command => {
+                if let Command::Proxy { address: Some(_) } = command {
+                    proxy::keep(profile, arguments.proxy.as_ref())?;
+                }
+                commands::run(messenger, profile, command, input, &mut output).await
+            }
         }
     };
     let result = tokio::select! {
@@ -220,7 +228,7 @@ async fn init(arguments: &Arguments, profile: &Path, terminal: &mut Terminal) ->
     let mut signals = Signals::listen();
     let messenger = tokio::select! {
         biased;
-        messenger = commands::init(world(secrets), profile, new, &mut output) => messenger,
+        messenger = commands::init(world(secrets, arguments), profile, new, arguments.proxy.as_ref(), &mut output) => messenger,
         caught = signals.caught() => Err(Failed::interrupted(caught)),
     };
     match messenger {
@@ -240,11 +248,11 @@ async fn open(
     arguments: &Arguments,
     terminal: &mut Terminal,
 ) -> Result<Messenger, Error> {
-    match Messenger::open(world(secrets(profile, passphrase)?), profile).await {
+    match Messenger::open(world(secrets(profile, passphrase)?, arguments), profile).await {
         Err(error) if error.code() == "disk_full" && arguments.command.only_reads() => {}
         opened => return opened,
     }
-    let messenger = Messenger::open_to_read(world(secrets(profile, passphrase)?), profile).await?;
+    let messenger = Messenger::open_to_read(world(secrets(profile, passphrase)?, arguments), profile).await?;
     let told = "the disk is full: what is here can be read, and nothing is sent or fetched until there is room";
     Output::new(arguments.json, terminal).warn("disk_full", told);
     Ok(messenger)
@@ -262,9 +270,10 @@ fn secrets(profile: &Path, passphrase: &mut Option<Zeroizing<String>>) -> Result
     Ok(FileSecrets::open(profile, &protection)?)
 }
 
-fn world(secrets: FileSecrets) -> World {
+fn world(secrets: FileSecrets, arguments: &Arguments) -> World {
+    let way = arguments.proxy.as_ref();
     World {
-        transport: Arc::new(HttpTransport::new()),
+        transport: Arc::new(way.map_or_else(HttpTransport::new, |way| HttpTransport::through(way.proxy()))),
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),
         secrets: Arc::new(secrets),

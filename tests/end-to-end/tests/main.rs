@@ -19,6 +19,7 @@ mod end_to_end {
     mod names;
     mod passphrase;
     mod private;
+    mod proxy;
     mod relays;
     mod rolled_back;
     mod schema;

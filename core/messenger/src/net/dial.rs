@@ -1,4 +1,7 @@
-//! From a relay's address to a connection: TCP by whichever of its addresses answers first, and TLS where the address wants it.
+//! From a relay's address to a connection: TCP by whichever of its addresses answers first, or what a proxy makes of a connection to it, and
+//! TLS where the address wants it.
+//!
+//! Invariant: with a tunnel, nothing but the proxy is looked up or connected to.
 
 use std::io;
 use std::sync::Arc;
@@ -14,11 +17,14 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service as _;
 
 use super::sockets::{Socket, Sockets};
+use super::socks::Tunnel;
 use super::tls;
 use crate::world::TransportError;
 
 /// A phone on a bad network needs a few seconds for TCP and TLS; after that another relay is the better bet.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A proxy may have to build a circuit through half the world first.
+const TUNNEL_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Bytes in both directions.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -31,13 +37,15 @@ pub(super) struct Line {
     pub(super) is_http2: bool,
 }
 
-/// Connects, with TLS as `config` says, or without any.
+/// Connects, with TLS as `config` says, or without any; through a proxy, where there is one.
 pub(super) async fn dial(
     relay: &RelayAddress,
     config: Option<Arc<ClientConfig>>,
     sockets: &Sockets,
+    tunnel: Option<&Tunnel>,
 ) -> Result<Line, TransportError> {
-    let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect(relay, config, sockets)).await;
+    let patience = if tunnel.is_some() { TUNNEL_TIMEOUT } else { CONNECT_TIMEOUT };
+    let connected = tokio::time::timeout(patience, connect(relay, config, sockets, tunnel)).await;
     connected.unwrap_or(Err(TransportError::TimedOut))
 }
 
@@ -45,9 +53,29 @@ async fn connect(
     relay: &RelayAddress,
     config: Option<Arc<ClientConfig>>,
     sockets: &Sockets,
+    tunnel: Option<&Tunnel>,
 ) -> Result<Line, TransportError> {
     let uri: Uri = relay.base_url().parse().map_err(|_| TransportError::Unreachable)?;
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let socket = match tunnel {
+        None => connect_tcp(uri, sockets).await?,
+        Some(tunnel) => {
+            let port = uri.port_u16().unwrap_or(if config.is_some() { 443 } else { 80 });
+            let proxy = format!("http://{}", tunnel.proxy).parse().map_err(|_| TransportError::Unreachable)?;
+            let mut socket = connect_tcp(proxy, sockets).await?;
+            tunnel.open(&mut socket, &host, port).await?;
+            socket
+        }
+    };
+    let Some(config) = config else { return Ok(Line { io: Box::new(socket), is_http2: false }) };
+    let server_name = ServerName::try_from(host).map_err(|_| TransportError::WrongCertificate)?;
+    let tls = TlsConnector::from(config).connect(server_name, socket).await.map_err(|error| classify(&error))?;
+    let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok(Line { io: Box::new(tls), is_http2 })
+}
+
+/// Connects to the host and port of an address.
+async fn connect_tcp(uri: Uri, sockets: &Sockets) -> Result<Socket, TransportError> {
     let mut held = sockets.hold();
     let mut tcp = HttpConnector::new();
     // That is about the scheme: it connects, and speaks nothing.
@@ -58,12 +86,7 @@ async fn connect(
         () = held.over() => return Err(TransportError::Broken),
         tcp = tcp.call(uri) => tcp.map_err(|_| TransportError::Unreachable)?,
     };
-    let socket = Socket::new(tcp.into_inner(), held);
-    let Some(config) = config else { return Ok(Line { io: Box::new(socket), is_http2: false }) };
-    let server_name = ServerName::try_from(host).map_err(|_| TransportError::WrongCertificate)?;
-    let tls = TlsConnector::from(config).connect(server_name, socket).await.map_err(|error| classify(&error))?;
-    let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-    Ok(Line { io: Box::new(tls), is_http2 })
+    Ok(Socket::new(tcp.into_inner(), held))
 }
 
 fn classify(error: &io::Error) -> TransportError {

@@ -20,6 +20,7 @@ use sotto_protocol::{Bytes, PROTOCOL_VERSION, RelayAddress};
 
 use super::dial::{Duplex, Line, dial};
 use super::sockets::Sockets;
+use super::socks::{Proxy, Tunnel};
 use super::{tls, websocket};
 use crate::world::{Answer, BoxFuture, Call, Isolation, RelayStream, Transport, TransportError};
 
@@ -37,6 +38,7 @@ const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub struct HttpTransport {
     clients: Mutex<Clients>,
     sockets: Sockets,
+    proxy: Option<Proxy>,
 }
 
 /// One pool of connections.
@@ -55,6 +57,12 @@ impl HttpTransport {
         Self::default()
     }
 
+    /// Likewise, and every connection goes through a proxy, which looks up the names of relays too: nothing else is connected to.
+    #[must_use]
+    pub fn through(proxy: Proxy) -> Self {
+        Self { proxy: Some(proxy), ..Self::default() }
+    }
+
     fn client(&self, relay: &RelayAddress, isolation: Isolation) -> Result<Pool, TransportError> {
         let mut clients = self.clients.lock().map_err(|_| TransportError::Broken)?;
         clients.uses += 1;
@@ -70,9 +78,14 @@ impl HttpTransport {
                 clients.by_route.remove(&route);
             }
         }
-        let client = build_client(relay, &self.sockets)?;
+        let client = build_client(relay, &self.sockets, self.tunnel())?;
         clients.by_route.insert((relay.clone(), isolation), (client.clone(), use_number));
         Ok(client)
+    }
+
+    /// A way of its own for each pool and each stream.
+    fn tunnel(&self) -> Option<Tunnel> {
+        self.proxy.as_ref().map(Proxy::tunnel)
     }
 
     async fn post(&self, call: Call) -> Result<Answer, TransportError> {
@@ -109,7 +122,7 @@ impl Transport for HttpTransport {
     fn stream(&self, relay: &RelayAddress) -> BoxFuture<'_, Result<Box<dyn RelayStream>, TransportError>> {
         let relay = relay.clone();
         Box::pin(async move {
-            let connected = websocket::connect(&relay, &self.sockets).await;
+            let connected = websocket::connect(&relay, &self.sockets, self.tunnel().as_ref()).await;
             connected.map(|stream| Box::new(stream) as Box<dyn RelayStream>)
         })
     }
@@ -126,7 +139,7 @@ impl Transport for HttpTransport {
     }
 }
 
-fn build_client(relay: &RelayAddress, sockets: &Sockets) -> Result<Pool, TransportError> {
+fn build_client(relay: &RelayAddress, sockets: &Sockets, tunnel: Option<Tunnel>) -> Result<Pool, TransportError> {
     let config = match relay.tls() {
         Tls::Absent => None,
         protected => {
@@ -135,7 +148,7 @@ fn build_client(relay: &RelayAddress, sockets: &Sockets) -> Result<Pool, Transpo
             Some(Arc::new(config))
         }
     };
-    let dialler = Dialler { relay: relay.clone(), config, sockets: sockets.clone() };
+    let dialler = Dialler { relay: relay.clone(), config, sockets: sockets.clone(), tunnel };
     Ok(Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
@@ -158,6 +171,7 @@ struct Dialler {
     relay: RelayAddress,
     config: Option<Arc<ClientConfig>>,
     sockets: Sockets,
+    tunnel: Option<Tunnel>,
 }
 
 impl tower_service::Service<Uri> for Dialler {
@@ -170,9 +184,9 @@ impl tower_service::Service<Uri> for Dialler {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let Self { relay, config, sockets } = self.clone();
+        let Self { relay, config, sockets, tunnel } = self.clone();
         // On a task of its own: a caller who looks no more after their call must not keep a socket half open.
-        let dialling = tokio::spawn(async move { dial(&relay, config, &sockets).await });
+        let dialling = tokio::spawn(async move { dial(&relay, config, &sockets, tunnel.as_ref()).await });
         Box::pin(async move {
             let Line { io, is_http2 } = dialling.await.unwrap_or(Err(TransportError::Broken))?;
             Ok(Dialled { io: TokioIo::new(io), is_http2 })

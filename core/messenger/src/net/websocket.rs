@@ -17,6 +17,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::dial::{Duplex, Line, dial};
 use super::sockets::Sockets;
+use super::socks::Tunnel;
 use super::tls;
 use crate::relay_client::Problem;
 use crate::world::{BoxFuture, RelayStream, TransportError};
@@ -33,12 +34,16 @@ pub(super) struct Connected(WebSocketStream<Box<dyn Duplex>>);
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects and upgrades.
-pub(super) async fn connect(relay: &RelayAddress, sockets: &Sockets) -> Result<Connected, TransportError> {
+pub(super) async fn connect(
+    relay: &RelayAddress,
+    sockets: &Sockets,
+    tunnel: Option<&Tunnel>,
+) -> Result<Connected, TransportError> {
     let config = match relay.tls() {
         Tls::Absent => None,
         protected => Some(Arc::new(tls::client_config(protected).map_err(|_| TransportError::Broken)?)),
     };
-    let line = dial(relay, config, sockets).await?;
+    let line = dial(relay, config, sockets, tunnel).await?;
     let upgraded = tokio::time::timeout(UPGRADE_TIMEOUT, upgrade(relay, line)).await;
     upgraded.unwrap_or(Err(TransportError::TimedOut))
 }
@@ -116,7 +121,7 @@ mod tests {
                 socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
                 String::from_utf8(asked).unwrap().to_lowercase()
             };
-            let (connected, asked) = tokio::join!(connect(&relay, &sockets), answer);
+            let (connected, asked) = tokio::join!(connect(&relay, &sockets, None), answer);
             assert_eq!(connected.map(drop), Err(TransportError::Versions(gap)));
             assert!(asked.contains(&format!("{VERSION_HEADER}: {PROTOCOL_VERSION}\r\n")), "{asked}");
         }
