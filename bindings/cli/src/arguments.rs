@@ -9,6 +9,7 @@ use crate::deeds::Deed;
 use crate::export::Export;
 use crate::find::Search;
 use crate::proxy::Way;
+use crate::settings::Setting;
 
 /// Sotto: messages for the one beside you.
 ///
@@ -95,6 +96,8 @@ pub(crate) enum Command {
     },
     #[command(flatten)]
     Deed(Deed),
+    #[command(flatten)]
+    Setting(Setting),
     /// Sends what waits and fetches what came; shows what came.
     Sync {
         /// Stay for so many seconds, at most a year.
@@ -129,6 +132,9 @@ pub(crate) enum Command {
     SafetyNumber {
         /// With whom.
         who: String,
+        /// Show a QR code too, for them to scan.
+        #[arg(long)]
+        qr: bool,
     },
     /// Shows the proxy that all connections go through, or sets it.
     Proxy {
@@ -165,6 +171,7 @@ impl Command {
             | Self::Relay { .. }
             | Self::Send { .. }
             | Self::Deed(_)
+            | Self::Setting(_)
             | Self::Sync { .. }
             | Self::Read { .. }
             | Self::Proxy { .. }
@@ -224,7 +231,7 @@ pub(crate) enum RelayChange {
     },
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|letter: char| !letter.is_ascii_digit()).ok_or("a number and a unit: 90m, 12h, 7d")?;
     let (number, unit) = text.split_at(split);
     let number: u64 = number.parse().map_err(|_| "not a number")?;

@@ -19,6 +19,7 @@ use crate::output::{Output, account_object, invite_object};
 use crate::proxy::{self, Way};
 use crate::readable;
 use crate::sending;
+use crate::settings;
 use crate::sync::{self, PATIENCE};
 
 /// Makes an account, which goes on by the way that it was made by.
@@ -89,6 +90,7 @@ pub(crate) async fn run(
             Ok(())
         }
         Command::Deed(deed) => deeds::run(messenger, deed, input, output).await,
+        Command::Setting(setting) => settings::run(messenger, setting, input, output).await,
         Command::Search(search) => find::run(messenger, search, output).await,
         Command::Export(wanted) => export::run(messenger, wanted, output).await,
         Command::Info { message } => info::run(messenger, *message, output).await,
@@ -121,16 +123,22 @@ pub(crate) async fn run(
             let unread = unread(messenger, with).await?;
             Ok(messenger.mark_read(unread).await?)
         }
-        Command::SafetyNumber { who } => {
+        Command::SafetyNumber { who, qr } => {
             let with = account(messenger, who).await?;
             let number = messenger.safety_number(with).await?;
-            output.show(
-                &json!({ "kind": "safety_number", "contact": with.to_string(), "safety_number": number.digits() }),
-                &number.to_string(),
-            );
-            Ok(())
+            let code = messenger.verification_code(with).await?;
+            let object = json!({ "kind": "safety_number", "contact": with.to_string(), "safety_number": number.digits(), "code": code });
+            output.show(&object, &number.to_string());
+            if *qr { picture(&code, output) } else { Ok(()) }
         }
     }
+}
+
+/// A QR code, for people.
+fn picture(content: &str, output: &mut Output<'_>) -> Result<(), Failed> {
+    let code = qrcode::QrCode::new(content).map_err(|_| Failed::new("too_long", "this does not fit a QR code"))?;
+    output.picture(&code.render::<qrcode::render::unicode::Dense1x2>().build());
+    Ok(())
 }
 
 /// What of somebody's was not read yet.
@@ -158,9 +166,7 @@ async fn invite(
     let caught_up = messenger.catch_up(PATIENCE).await?;
     output.show(&invite_object(&invite, caught_up.is_published), &invite.link);
     if qr {
-        let code = qrcode::QrCode::new(&invite.link)
-            .map_err(|_| Failed::new("too_long", "the link does not fit a QR code"))?;
-        output.picture(&code.render::<qrcode::render::unicode::Dense1x2>().build());
+        picture(&invite.link, output)?;
     }
     if !caught_up.is_published {
         output.note("(your relay could not be reached: the link works after the next sotto sync that does)");

@@ -33,6 +33,11 @@ pub(crate) enum Deed {
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "60")]
         wait: Option<u32>,
     },
+    /// Nudges somebody: look here, and no words.
+    Nudge {
+        /// Whom.
+        who: String,
+    },
     /// Says a message of yours otherwise; what it said before stays in its history.
     Edit {
         /// Its number.
@@ -88,7 +93,7 @@ pub(crate) async fn run(
     match deed {
         Deed::Reply { message, text, wait } => {
             let to = messenger.said_with(*message).await?;
-            let text = NewText { reply_to: Some(*message), ..typed(text, input).await?.into() };
+            let text = NewText { reply_to: Some(*message), ..input.typed(text).await?.into() };
             let said = messenger.send_text(to, text).await?;
             sending::said(messenger, said, *wait, output).await
         }
@@ -97,8 +102,12 @@ pub(crate) async fn run(
             let said = messenger.forward(*message, to).await?;
             sending::said(messenger, said, *wait, output).await
         }
+        Deed::Nudge { who } => {
+            let to = account(messenger, who).await?;
+            sending::show(messenger, &messenger.nudge(to).await?, output).await
+        }
         Deed::Edit { message, text } => {
-            let text = typed(text, input).await?;
+            let text = input.typed(text).await?;
             let ranges = Vec::new();
             let edited = messenger.edit(*message, NewText { body: text, ranges, reply_to: None }).await?;
             sending::show(messenger, &edited, output).await
@@ -118,9 +127,4 @@ pub(crate) async fn run(
         Deed::Unpin { message } => sending::show(messenger, &messenger.pin(*message, false).await?, output).await,
         Deed::Retry { message } => sending::show(messenger, &messenger.retry(*message).await?, output).await,
     }
-}
-
-/// What is to be said: as it was typed, or a line of standard input.
-async fn typed(text: &str, input: &mut impl Lines) -> Result<String, Failed> {
-    if text == "-" { Ok(input.next().await?.unwrap_or_default()) } else { Ok(text.to_owned()) }
 }

@@ -107,6 +107,12 @@ fn remedy(code: &str) -> Option<&'static str> {
         }
         "proxy_differs" => "Wait for it to end, or end it: sotto proxy says which way is kept.",
         "proxy_unreadable" => "Nothing was connected to. Set it again: sotto proxy ADDRESS, or sotto proxy none.",
+        "keys_changed" => {
+            "Compare: sotto safety-number WHO. If all is well: sotto accept-keys WHO. If not: sotto contacts remove WHO."
+        }
+        "wrong_code" => {
+            "It is not them, or not the code that they show to you. Compare the digits: sotto safety-number WHO."
+        }
         "file_exists" => "Choose another name, or remove it.",
         "usage" => "See sotto help.",
         _ => return None,

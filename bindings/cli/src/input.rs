@@ -30,6 +30,11 @@ pub(crate) enum Line {
 pub(crate) trait Lines: Send {
     /// The next line; `None` at the end.
     fn next(&mut self) -> impl Future<Output = Result<Option<String>, Failed>> + Send;
+
+    /// What is to be said: as it was typed, or for `-` a line of standard input, where no other user of the machine sees it.
+    fn typed(&mut self, text: &str) -> impl Future<Output = Result<String, Failed>> + Send {
+        async move { if text == "-" { Ok(self.next().await?.unwrap_or_default()) } else { Ok(text.to_owned()) } }
+    }
 }
 
 /// This process's standard input.

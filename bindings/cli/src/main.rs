@@ -2,6 +2,7 @@
 //!
 //! - `arguments.rs`: what can be typed; `run.rs`: the engine, or the process that has it; `commands.rs`: what each command does
 //! - `deeds.rs`, `find.rs`, `info.rs`: of messages: what is done to them, which, all of one; `sending.rs`: what becomes of what was said
+//! - `settings.rs`: of conversations, contacts and the account
 //! - `sync.rs`: news, as they come; `shown.rs`: how far they were shown
 //! - `output.rs`: results and errors, for people and for programs; `message.rs`: those of a message; `names.rs`, `age.rs`, `date.rs`, `readable.rs`: whose, when, and harmless
 //! - `terminal.rs`, `input.rs`, `signals.rs`: lines out, lines in, and the end
@@ -33,6 +34,7 @@ mod proxy;
 mod readable;
 mod run;
 mod sending;
+mod settings;
 mod shown;
 mod signals;
 mod sync;

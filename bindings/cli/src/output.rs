@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sotto_core::records::{
     Account, CatchUp, Contact, ContactState, Conversation, InviteLink, Message, OwnRelay, Trust,
 };
+use sotto_core::world::{Clock as _, SystemClock};
 
 use crate::age::Age;
 use crate::failed::Failed;
@@ -126,7 +127,10 @@ impl<'a> Output<'a> {
         words.extend((contact.trust != Trust::Sound).then_some("shows two lists of devices: not to be trusted"));
         words.extend(contact.outdated.then_some("not seen for a long time"));
         let id = contact.id.to_string();
-        let human = format!("{}  {}…  {}", readable::line(name.as_str()), &id[..ID_SHOWN], words.join(", "));
+        let mut human = format!("{}  {}…  {}", readable::line(name.as_str()), &id[..ID_SHOWN], words.join(", "));
+        if let Some(note) = &contact.note {
+            human.push_str(&format!("\n            {}", readable::lines(note)));
+        }
         self.show(&contact_object(contact), &human);
     }
 
@@ -150,10 +154,22 @@ impl<'a> Output<'a> {
         let preview = conversation.preview.as_deref().unwrap_or("");
         let preview: String = preview.chars().take(60).collect();
         let preview = if conversation.preview_is_own { format!("you: {preview}") } else { preview };
-        let unread = if conversation.unread > 0 { format!("  [{} new]", conversation.unread) } else { String::new() };
+        let unread = match conversation.unread {
+            0 if conversation.is_marked_unread => "  [unread]".to_owned(),
+            0 => String::new(),
+            count => format!("  [{count} new]"),
+        };
+        let is_muted = conversation.muted_until.is_some_and(|until| until > SystemClock.now());
+        let marks = [
+            (conversation.is_pinned, "pinned"),
+            (is_muted, "muted"),
+            (conversation.is_archived, "archived"),
+            (conversation.draft.is_some(), "draft"),
+        ];
+        let marks: String = marks.iter().filter(|(is_so, _)| *is_so).map(|(_, mark)| format!("  ({mark})")).collect();
         let age = Age::of(conversation.last_at);
         let (name, preview) = (readable::line(name.as_str()), readable::line(&preview));
-        self.show(&object, &format!("{age:>10}  {name}{unread}  {preview}"));
+        self.show(&object, &format!("{age:>10}  {name}{unread}  {preview}{marks}"));
     }
 
     /// How a `sync` that does not stay went; for people only what is not done.

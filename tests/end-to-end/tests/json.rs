@@ -36,7 +36,26 @@ fn every_command_prints_objects_with_the_promised_fields() {
     assert_eq!(text(&accepted[0], "state"), "accepted");
     run(&bob, &["--json", "sync"]);
     run(&alice, &["--json", "sync"]);
-    let message = ["id", "conversation", "sender", "sender_name", "sent_at", "kind", "text", "state", "cause"];
+    let message = [
+        "number",
+        "id",
+        "conversation",
+        "sender",
+        "sender_name",
+        "sent_at",
+        "kind",
+        "text",
+        "ranges",
+        "reply_to",
+        "forwarded",
+        "edited_at",
+        "reactions",
+        "pinned",
+        "unread",
+        "deleted",
+        "state",
+        "cause",
+    ];
     let sent = objects(&run(&alice, &["--json", "send", "--wait", "bob", "-5"]));
     has(&sent[0], &message);
     assert_eq!((text(&sent[0], "text"), text(&sent[0], "state")), ("-5".into(), "sent".into()));

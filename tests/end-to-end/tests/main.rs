@@ -23,6 +23,7 @@ mod end_to_end {
     mod relays;
     mod rolled_back;
     mod schema;
+    mod settings;
     mod stage;
     mod waiting;
 }
