@@ -110,7 +110,13 @@ pub(crate) enum Command {
     Messages {
         /// With whom.
         who: String,
-        /// The last so many.
+        /// Those around this one, by its number, and not the last.
+        #[arg(long, value_name = "MESSAGE", conflicts_with = "pinned")]
+        around: Option<i64>,
+        /// Those that are pinned, and no others.
+        #[arg(long)]
+        pinned: bool,
+        /// So many at most.
         #[arg(long, default_value_t = 50)]
         limit: u32,
     },

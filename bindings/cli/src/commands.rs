@@ -108,10 +108,22 @@ pub(crate) async fn run(
             }
             Ok(())
         }
-        Command::Messages { who, limit } => {
+        Command::Messages { who, around, pinned, limit } => {
             let with = account(messenger, who).await?;
             let mut names = Names::read(messenger).await?;
-            let messages = messenger.messages(with, None, *limit).await?;
+            let mut messages = match around {
+                Some(number) => {
+                    if messenger.said_with(*number).await? != with {
+                        return Err(Error::from(InputError::NotFound { what: "message" }).into());
+                    }
+                    let position = messenger.message(*number).await?.position;
+                    messenger.messages_around(with, position, *limit).await?
+                }
+                None if *pinned => messenger.pinned(with, None, *limit).await?,
+                None => messenger.messages(with, None, *limit).await?,
+            };
+            // Oldest first, however they were found.
+            messages.sort_by_key(|message| message.position);
             names.meet(messenger, &messages).await?;
             for message in &messages {
                 output.message(message, &names);

@@ -256,7 +256,9 @@ fn the_bot_of_the_guide_says_everything_back() {
     let (program, _) = program.split_once("```").expect("its end");
     assert!(program.lines().count() <= 10);
     let (_stage, alice, bob) = Stage::contacts();
-    let path = std::env::join_paths([binary().parent().unwrap(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    let elsewhere = std::env::var_os("PATH").unwrap();
+    let directories = [binary().parent().unwrap().to_owned()].into_iter().chain(std::env::split_paths(&elsewhere));
+    let path = std::env::join_paths(directories).unwrap();
     let mut command = Command::new("python3");
     command.args(["-c", program]).env("PATH", path).env("SOTTO_PROFILE", alice.directory());
     let mut bot = Process::start(&mut command).unwrap();

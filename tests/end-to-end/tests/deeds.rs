@@ -46,12 +46,15 @@ fn what_is_done_to_a_message_shows_on_both_sides() {
         ("👍".into(), "me".into())
     );
     assert_eq!(one(&bob, &["pin", &number(&theirs)])["pinned"], true);
+    run(&bob, &["send", "me", "elsewhere"]);
     let answer = one(&bob, &["reply", &number(&theirs), "-5 degrees? No."]);
     assert_eq!(
         (text(&answer["reply_to"], "author_name"), &answer["reply_to"]["number"]),
         ("alice".into(), &theirs["number"])
     );
     sync(&[&bob, &alice, &bob]);
+    assert_eq!(one(&alice, &["messages", "bob", "--pinned"])["id"], theirs["id"]);
+    assert_eq!(one(&alice, &["messages", "bob", "--around", &number(&asked), "--limit", "1"])["id"], theirs["id"]);
 
     let (at_alice, at_bob) = (all(&alice, "bob"), all(&bob, "alice"));
     for (mine, theirs) in at_alice.iter().zip(&at_bob) {
@@ -160,6 +163,7 @@ fn what_cannot_be_done_to_a_message_is_told_and_changes_nothing() {
         (vec!["reply", "99", "x"], "not_found"),
         (vec!["forward", &theirs, "nobody"], "not_found"),
         (vec!["info", "99"], "not_found"),
+        (vec!["messages", "me", "--around", &theirs], "not_found"),
         (vec!["pin", "first"], "usage"),
         (vec!["search"], "empty"),
         (vec!["search", "x", "--after", "yesterday"], "usage"),

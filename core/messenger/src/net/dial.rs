@@ -92,3 +92,23 @@ async fn connect_tcp(uri: Uri, sockets: &Sockets) -> Result<Socket, TransportErr
 fn classify(error: &io::Error) -> TransportError {
     if tls::is_refused_certificate(error) { TransportError::WrongCertificate } else { TransportError::Broken }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::super::socks::Proxy;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_proxy_that_says_nothing_is_given_up_and_nothing_else_is_tried() {
+        let [silent, direct] =
+            [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
+        let proxy: Proxy = format!("socks5://{}", silent.local_addr().unwrap()).parse().unwrap();
+        let relay: RelayAddress = format!("http://{}", direct.local_addr().unwrap()).parse().unwrap();
+        let dialled = dial(&relay, None, &Sockets::default(), Some(&proxy.tunnel())).await;
+        assert_eq!(dialled.err(), Some(TransportError::TimedOut));
+        let asked = std::pin::pin!(direct.accept());
+        assert!(futures_util::poll!(asked).is_pending(), "nobody came");
+    }
+}
