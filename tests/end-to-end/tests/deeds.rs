@@ -174,3 +174,21 @@ fn what_cannot_be_done_to_a_message_is_told_and_changes_nothing() {
     let piped = bob.run_with_input(&["--json", "reply", &theirs, "-"], "nobody sees it\n").unwrap();
     assert_eq!(text(&objects(&piped)[0], "text"), "nobody sees it");
 }
+
+#[test]
+fn what_has_failed_is_tried_again_once_it_can_arrive() {
+    let (mut stage, alice, bob) = Stage::contacts();
+    stage.relay.kill().unwrap();
+    let said = number(&one(&alice, &["send", "bob", "late"]));
+    assert_eq!(fails(&alice, &["retry", &said]), "wrong_state");
+    run(&alice, &["contacts", "remove", "bob"]);
+    let failed = one(&alice, &["info", &said]);
+    assert_eq!((text(&failed, "state"), text(&failed, "cause")), ("failed".into(), "contact_removed".into()));
+    assert_eq!(text(&failed["deliveries"][0], "state"), "failed");
+    assert_eq!(fails(&alice, &["retry", &said]), "not_found", "nobody is there");
+    stage.relay.restart().unwrap();
+    Stage::introduce(&bob, &alice);
+    assert_eq!(text(&one(&alice, &["retry", &said]), "state"), "queued");
+    sync(&[&alice, &bob]);
+    assert_eq!(all(&bob, "alice").iter().map(|message| text(message, "text")).collect::<Vec<_>>(), ["late"]);
+}
