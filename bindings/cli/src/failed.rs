@@ -100,7 +100,7 @@ fn remedy(code: &str) -> Option<&'static str> {
         "invite_garbage" => "Copy the whole link, from https:// to its end, and put it between quotes.",
         "invite_expired" | "invite_used_up" => "Ask for a new invite.",
         "already_contact" => "See sotto contacts.",
-        "not_found" => "See sotto contacts for names and ids.",
+        "not_found" => "See sotto contacts for names and ids, and sotto messages WHO for the numbers of messages.",
         "ambiguous" => "Give more of the id, as sotto contacts shows it.",
         "control_character" | "hidden_character" => {
             "Leave out what cannot be seen: it may have come along when the name was copied."

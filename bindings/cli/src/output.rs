@@ -152,7 +152,8 @@ impl<'a> Output<'a> {
     pub(crate) fn conversation(&mut self, conversation: &Conversation, name: &Name) {
         let object = conversation_object(conversation, name);
         let preview = conversation.preview.as_deref().unwrap_or("");
-        let preview: String = preview.chars().take(60).collect();
+        let one_line = preview.chars().map(|letter| if letter == '\n' { ' ' } else { letter });
+        let preview: String = one_line.take(60).collect();
         let preview = if conversation.preview_is_own { format!("you: {preview}") } else { preview };
         let unread = match conversation.unread {
             0 if conversation.is_marked_unread => "  [unread]".to_owned(),

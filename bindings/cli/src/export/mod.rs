@@ -80,6 +80,6 @@ pub(crate) async fn run(messenger: &Messenger, export: &Export, output: &mut Out
         Format::Html => html::END,
         Format::Json => "]}",
     });
-    output.note(&format!("({count} messages)"));
+    output.note(&format!("({count} {})", if count == 1 { "message" } else { "messages" }));
     Ok(())
 }
