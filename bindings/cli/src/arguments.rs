@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::deeds::Deed;
 use crate::export::Export;
 use crate::find::Search;
+use crate::own::{Salvage, Shown};
 use crate::proxy::Way;
 use crate::settings::Setting;
 
@@ -142,6 +143,12 @@ pub(crate) enum Command {
         #[arg(long)]
         qr: bool,
     },
+    /// Shows what contacts see of you, or changes it.
+    Profile(Shown),
+    /// A report for whoever helps: what waits and what fails, and nothing of what anybody said, of whom, or where.
+    Diagnostics,
+    /// Saves what can be read of the messages of a profile that does not open: a JSON object a line.
+    Salvage(Salvage),
     /// Shows the proxy that all connections go through, or sets it.
     Proxy {
         /// Its address, or `none`; `-` reads it from standard input, where no other user of this machine can see it.
@@ -168,9 +175,12 @@ impl Command {
             | Self::Search(_)
             | Self::Info { .. }
             | Self::Export(_)
+            | Self::Diagnostics
             | Self::Proxy { address: None }
             | Self::SafetyNumber { .. } => true,
+            Self::Profile(shown) => shown.only_shows(),
             Self::Init { .. }
+            | Self::Salvage(_)
             | Self::Invite { .. }
             | Self::Join { .. }
             | Self::Contacts { change: Some(_) }

@@ -16,6 +16,7 @@ use crate::info;
 use crate::input::Lines;
 use crate::names::{MYSELF, Name, Names};
 use crate::output::{Output, account_object, invite_object};
+use crate::own;
 use crate::proxy::{self, Way};
 use crate::readable;
 use crate::sending;
@@ -58,7 +59,7 @@ pub(crate) async fn run(
 ) -> Result<(), Failed> {
     match command {
         Command::Proxy { .. } => proxy::show(profile, output),
-        Command::Init { .. } | Command::Daemon | Command::Demo { .. } => {
+        Command::Init { .. } | Command::Salvage(_) | Command::Daemon | Command::Demo { .. } => {
             Err(Failed::new("not_here", "this command runs on its own"))
         }
         Command::Invite { uses, expires, auto_accept, qr } => {
@@ -93,6 +94,8 @@ pub(crate) async fn run(
         Command::Setting(setting) => settings::run(messenger, setting, input, output).await,
         Command::Search(search) => find::run(messenger, search, output).await,
         Command::Export(wanted) => export::run(messenger, wanted, output).await,
+        Command::Profile(shown) => own::profile(messenger, shown, output).await,
+        Command::Diagnostics => own::diagnostics(messenger, output).await,
         Command::Info { message } => info::run(messenger, *message, output).await,
         Command::Sync { seconds } => sync::run(messenger, profile, *seconds, output).await,
         Command::Chats => {

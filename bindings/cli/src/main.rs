@@ -29,6 +29,7 @@ mod keystore;
 mod message;
 mod names;
 mod output;
+mod own;
 mod profile;
 mod proxy;
 mod readable;

@@ -128,6 +128,9 @@ impl<'a> Output<'a> {
         words.extend(contact.outdated.then_some("not seen for a long time"));
         let id = contact.id.to_string();
         let mut human = format!("{}  {}…  {}", readable::line(name.as_str()), &id[..ID_SHOWN], words.join(", "));
+        if !contact.status.is_empty() {
+            human.push_str(&format!("\n            {}", readable::lines(&contact.status)));
+        }
         if let Some(note) = &contact.note {
             human.push_str(&format!("\n            {}", readable::lines(note)));
         }
@@ -230,6 +233,7 @@ pub(crate) fn contact_object(contact: &Contact) -> Value {
         "id": contact.id.to_string(),
         "name": contact.name,
         "own_name": contact.own_name,
+        "status": contact.status,
         "state": contact_state_name(contact.state),
         "blocked": contact.blocked,
         "trust": trust_name(contact.trust),

@@ -26,6 +26,7 @@ use crate::handover::{self, Asked};
 use crate::input::StandardInput;
 use crate::keystore::{FileSecrets, Protection};
 use crate::output::Output;
+use crate::own::{self, Salvage};
 use crate::profile;
 use crate::proxy;
 use crate::signals::{self, Signals};
@@ -60,7 +61,9 @@ fn try_run(mut arguments: Arguments, words: &[OsString], terminal: &mut Terminal
         Output::new(arguments.json, terminal).warn("keys_were_open", &repaired.told());
     }
     arguments.proxy = proxy::wanted(&profile, &mut arguments)?;
-    if let Command::Export(Export { output: Some(file), .. }) = &arguments.command {
+    if let Command::Export(Export { output: Some(file), .. }) | Command::Salvage(Salvage { output: Some(file) }) =
+        &arguments.command
+    {
         terminal.redirect(file)?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -69,6 +72,11 @@ fn try_run(mut arguments: Arguments, words: &[OsString], terminal: &mut Terminal
         signals::outlive_file_limits();
         if matches!(arguments.command, Command::Init { .. }) {
             return init(&arguments, &profile, terminal).await;
+        }
+        if matches!(arguments.command, Command::Salvage(_)) {
+            let secrets = secrets(&profile, &mut None)?;
+            own::salvage(&secrets, &profile, &mut Output::new(arguments.json, terminal))?;
+            return Ok(ExitCode::SUCCESS);
         }
         ask_or_open(&profile, &mut arguments, words, terminal).await
     });

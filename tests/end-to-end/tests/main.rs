@@ -17,6 +17,7 @@ mod end_to_end {
     mod hostile;
     mod json;
     mod names;
+    mod own;
     mod passphrase;
     mod private;
     mod proxy;
