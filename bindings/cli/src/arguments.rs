@@ -130,6 +130,11 @@ pub(crate) enum Command {
     },
     /// Writes one conversation down, to be read in a browser or by programs.
     Export(Export),
+    /// Shows a conversation on the whole terminal, to write and to read in: F1 shows the keys.
+    Chat {
+        /// With whom.
+        who: String,
+    },
     /// Marks everything as read.
     Read {
         /// With whom.
@@ -189,6 +194,7 @@ impl Command {
             | Self::Deed(_)
             | Self::Setting(_)
             | Self::Sync { .. }
+            | Self::Chat { .. }
             | Self::Read { .. }
             | Self::Proxy { .. }
             | Self::Daemon

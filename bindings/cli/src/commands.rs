@@ -59,7 +59,7 @@ pub(crate) async fn run(
 ) -> Result<(), Failed> {
     match command {
         Command::Proxy { .. } => proxy::show(profile, output),
-        Command::Init { .. } | Command::Salvage(_) | Command::Daemon | Command::Demo { .. } => {
+        Command::Init { .. } | Command::Salvage(_) | Command::Daemon | Command::Chat { .. } | Command::Demo { .. } => {
             Err(Failed::new("not_here", "this command runs on its own"))
         }
         Command::Invite { uses, expires, auto_accept, qr } => {

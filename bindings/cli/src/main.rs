@@ -3,8 +3,9 @@
 //! - `arguments.rs`: what can be typed; `run.rs`: the engine, or the process that has it; `commands.rs`: what each command does
 //! - `deeds.rs`, `find.rs`, `info.rs`: of messages: what is done to them, which, all of one; `sending.rs`: what becomes of what was said
 //! - `settings.rs`: of conversations, contacts and the account
+//! - `own.rs`: what the account is to others, and what is the matter with it; `chat/`: one conversation on the whole terminal
 //! - `sync.rs`: news, as they come; `shown.rs`: how far they were shown
-//! - `output.rs`: results and errors, for people and for programs; `message.rs`: those of a message; `names.rs`, `age.rs`, `date.rs`, `readable.rs`: whose, when, and harmless
+//! - `output.rs`: results and errors, for people and for programs; `message.rs`: those of a message; `names.rs`, `age.rs`, `date.rs`, `readable.rs`, `wording.rs`: whose, when, harmless, and what stands where words would
 //! - `terminal.rs`, `input.rs`, `signals.rs`: lines out, lines in, and the end
 //! - `profile.rs`: where the profile is, and that it is its user's alone; `keystore.rs`: its keys in a file; `proxy.rs`: its way out
 //! - `handover.rs`: a second process hands its request to the first
@@ -14,6 +15,7 @@
 
 mod age;
 mod arguments;
+mod chat;
 mod commands;
 mod daemon;
 mod date;
@@ -40,6 +42,7 @@ mod shown;
 mod signals;
 mod sync;
 mod terminal;
+mod wording;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

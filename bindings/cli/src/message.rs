@@ -11,6 +11,7 @@ use sotto_core::records::{
 use crate::age::Age;
 use crate::names::Names;
 use crate::readable;
+use crate::wording;
 
 /// How much of a text is shown where it is only mentioned.
 const MENTIONED_LETTERS: usize = 60;
@@ -82,7 +83,7 @@ fn range(range: &Range) -> Option<Value> {
 /// For people: who said what and how far it is, and below it what it answers and what is felt about it.
 pub(crate) fn human(message: &Message, names: &Names) -> String {
     let sender = readable::line(names.known(&message.sender).as_str());
-    let text = readable::lines(&words(message.kind, &message.text));
+    let text = readable::lines(wording::shown(message.kind, &message.text));
     let marks: String = marks(message).iter().map(|mark| format!("  ({mark})")).collect();
     let mut lines = format!("{:>10}  #{} {sender}: {text}{marks}", Age::of(message.sent_at), message.number);
     if let Some(quote) = &message.reply_to {
@@ -96,28 +97,6 @@ pub(crate) fn human(message: &Message, names: &Names) -> String {
         lines.push_str(&format!("\n      reactions: {}", felt.join(", ")));
     }
     lines
-}
-
-/// What a message says; of one without words, what it is.
-pub(crate) fn words(kind: Kind, text: &str) -> String {
-    let instead = match kind {
-        Kind::Unknown if text.is_empty() => "(something that this version does not know)",
-        Kind::Text | Kind::Unknown => return text.to_owned(),
-        Kind::Unopened(_) => "(a message that cannot be opened yet: it was asked for again)",
-        Kind::Missing(Missing::GivenUp) => "(something is missing here: its sender no longer has it)",
-        Kind::Missing(Missing::Unanswered) => "(something is missing here: it was asked for in vain)",
-        Kind::Missing(Missing::Malformed) => "(something came that is no message)",
-        Kind::KeyChange(KeyChange::Replaced) => {
-            "(keys have changed: their device was restored or copied, and says so itself)"
-        }
-        Kind::KeyChange(KeyChange::DeviceAdded) => "(keys have changed: they have another device)",
-        Kind::KeyChange(KeyChange::NewEpoch) => {
-            "(keys have changed: they have named the devices of their account anew)"
-        }
-        Kind::Deleted => "(taken back)",
-        Kind::Nudge => "(a nudge)",
-    };
-    instead.to_owned()
 }
 
 /// What is to be known of a message besides its words.
@@ -140,7 +119,7 @@ fn mentioned(quote: &Quote, names: &Names) -> String {
     let author = readable::line(names.known(&quote.author).as_str());
     match &quote.here {
         Some(here) => {
-            let text = words(here.kind, &here.text);
+            let text = wording::shown(here.kind, &here.text);
             let mut letters = text.chars().map(|letter| if letter == '\n' { ' ' } else { letter });
             let beginning: String = letters.by_ref().take(MENTIONED_LETTERS).collect();
             let more = if letters.next().is_some() { "…" } else { "" };

@@ -46,7 +46,13 @@ const fn is_right_to_left(letter: char) -> bool {
 
 /// One line of somebody's: line ends are control characters too.
 pub(crate) fn line(text: &str) -> String {
-    isolated(bounded(text.chars().map(visible)))
+    isolated(letters(text).map(|(_, letter)| letter).collect())
+}
+
+/// The letters of one line of somebody's, each with its place among those of the text: for whoever draws them one by one, and isolates each
+/// row by itself.
+pub(crate) fn letters(text: &str) -> impl Iterator<Item = (usize, char)> {
+    bounded(text.chars().map(visible).enumerate())
 }
 
 /// A text that may have several lines: all but the first are set in, so that none looks like one of ours.
@@ -55,9 +61,9 @@ pub(crate) fn lines(text: &str) -> String {
 }
 
 /// With no more marks on a letter than it can bear, and no hidden letters.
-fn bounded(letters: impl Iterator<Item = char>) -> String {
+fn bounded(letters: impl Iterator<Item = (usize, char)>) -> impl Iterator<Item = (usize, char)> {
     let (mut marks, mut is_flag) = (0_usize, false);
-    let bear = |letter| {
+    let mut bear = move |letter| {
         is_flag = letter == BLACK_FLAG || is_flag && is_tag(letter);
         if is_tag(letter) && !is_flag {
             return Some(char::REPLACEMENT_CHARACTER);
@@ -73,14 +79,15 @@ fn bounded(letters: impl Iterator<Item = char>) -> String {
             Ordering::Equal | Ordering::Greater => None,
         }
     };
-    letters.filter_map(bear).collect()
+    letters.filter_map(move |(place, letter)| Some((place, bear(letter)?)))
 }
 
 fn visible(letter: char) -> char {
     if steers(letter) || turns(letter) { char::REPLACEMENT_CHARACTER } else { letter }
 }
 
-fn isolated(text: String) -> String {
+/// What reads from right to left, so that it turns nothing beside it.
+pub(crate) fn isolated(text: String) -> String {
     if text.chars().any(is_right_to_left) { format!("{ISOLATE}{text}{END_OF_ISOLATE}") } else { text }
 }
 
@@ -97,14 +104,15 @@ fn received_line(line: &str) -> String {
         open >= 0
     }) && open == 0;
     let is_kept = |letter| is_balanced && matches!(letter, ISOLATE | END_OF_ISOLATE);
-    bounded(line.chars().map(|letter| if is_kept(letter) { letter } else { visible(letter) }))
+    let letters = line.chars().map(|letter| if is_kept(letter) { letter } else { visible(letter) });
+    bounded(letters.enumerate()).map(|(_, letter)| letter).collect()
 }
 
 /// JSON whose strings mean the same and hold nothing that a terminal obeys. Outside of strings there are only ASCII characters.
 pub(crate) fn json(value: &serde_json::Value) -> String {
     let text = value.to_string();
     // Where a letter has more marks than it can bear, or one is hidden, all of these are written out.
-    let is_bounded = bounded(text.chars()) == text;
+    let is_bounded = bounded(text.chars().enumerate()).map(|(_, letter)| letter).eq(text.chars());
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
         if steers(letter) || turns(letter) || !is_bounded && (is_combining_mark(letter) || is_tag(letter)) {

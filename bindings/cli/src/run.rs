@@ -18,6 +18,7 @@ use sotto_core::{DeviceKind, Error, Messenger, NewProfile, StoreError, Threading
 use zeroize::Zeroizing;
 
 use crate::arguments::{Arguments, Command};
+use crate::chat;
 use crate::commands;
 use crate::daemon;
 use crate::export::Export;
@@ -160,10 +161,10 @@ impl Waiting {
     }
 }
 
-/// Whether a command is nothing for a process that has the profile already: it keeps what was agreed on with one program, or changes the way
-/// by which this one connects.
+/// Whether a command is nothing for a process that has the profile already: it keeps what was agreed on with one program, has the
+/// terminal of this one, or changes the way by which this one connects.
 const fn needs_own_engine(command: &Command) -> bool {
-    matches!(command, Command::Daemon | Command::Proxy { address: Some(_) })
+    matches!(command, Command::Daemon | Command::Chat { .. } | Command::Proxy { address: Some(_) })
 }
 
 /// How many seconds a command is to stay.
@@ -189,22 +190,27 @@ async fn serve(
     if let Err(error) = &door {
         output.note(&format!("(other sotto commands on this profile have to wait for this one: {error})"));
     }
-    let running = async {
-        match &arguments.command {
-            Command::Daemon => daemon::run(messenger, input, &mut tokio::io::stdout()).await,
-            command => {
-                if let Command::Proxy { address: Some(_) } = command {
-                    proxy::keep(profile, arguments.proxy.as_ref())?;
+    let result = if let Command::Chat { who } = &arguments.command {
+        // It hears signals itself, and ends in order.
+        chat::run(messenger, who, &mut signals).await
+    } else {
+        let running = async {
+            match &arguments.command {
+                Command::Daemon => daemon::run(messenger, input, &mut tokio::io::stdout()).await,
+                command => {
+                    if let Command::Proxy { address: Some(_) } = command {
+                        proxy::keep(profile, arguments.proxy.as_ref())?;
+                    }
+                    commands::run(messenger, profile, command, input, &mut output).await
                 }
-                commands::run(messenger, profile, command, input, &mut output).await
             }
+        };
+        tokio::select! {
+            biased;
+            result = running => result,
+            // Staying ends when somebody ends it.
+            caught = signals.caught() => if stays { Ok(()) } else { Err(Failed::interrupted(caught)) },
         }
-    };
-    let result = tokio::select! {
-        biased;
-        result = running => result,
-        // Staying ends when somebody ends it.
-        caught = signals.caught() => if stays { Ok(()) } else { Err(Failed::interrupted(caught)) },
     };
     if let Ok(door) = door {
         door.close().await;

@@ -29,6 +29,11 @@ impl Process {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map(Self)
     }
 
+    /// One that was started elsewhere.
+    pub(crate) fn of(child: Child) -> Self {
+        Self(child)
+    }
+
     /// Its number.
     #[must_use]
     pub fn id(&self) -> u32 {

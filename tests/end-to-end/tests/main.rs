@@ -8,6 +8,7 @@ mod end_to_end {
     mod at_rest;
     mod bad_input;
     mod begin;
+    mod chat;
     mod daemon;
     mod deeds;
     mod demo;

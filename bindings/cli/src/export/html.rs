@@ -7,9 +7,10 @@ use sotto_core::protocol::Timestamp;
 use sotto_core::records::{Message, MessageState, Quote};
 
 use crate::date;
-use crate::message::{marks, words};
+use crate::message::marks;
 use crate::names::Names;
 use crate::readable;
+use crate::wording;
 
 /// The page's end.
 pub(super) const END: &str = "</body>\n</html>";
@@ -51,7 +52,7 @@ pub(super) fn message(said: &Message, names: &Names) -> String {
     let sender = text(names.known(&said.sender).as_str());
     let marks: String = marks(said).iter().map(|mark| format!(" · {}", text(mark))).collect();
     let quote = said.reply_to.as_ref().map(|quoted| quote(quoted, names)).unwrap_or_default();
-    let words = text(&words(said.kind, &said.text));
+    let words = text(wording::shown(said.kind, &said.text));
     let felt = said.reactions.iter().map(|reaction| {
         let (emoji, author) = (text(&reaction.emoji), text(names.known(&reaction.author).as_str()));
         format!("<bdi>{emoji}</bdi> <bdi>{author}</bdi>")
@@ -69,7 +70,7 @@ pub(super) fn message(said: &Message, names: &Names) -> String {
 fn quote(quote: &Quote, names: &Names) -> String {
     let author = text(names.known(&quote.author).as_str());
     let (place, said) = match &quote.here {
-        Some(here) => (format!(" href=\"#m{}\"", here.number), text(&words(here.kind, &here.text))),
+        Some(here) => (format!(" href=\"#m{}\"", here.number), text(wording::shown(here.kind, &here.text))),
         None => (String::new(), "(a message that is not here)".to_owned()),
     };
     format!("<blockquote dir=\"auto\"><a{place}><bdi>{author}</bdi></a>: {said}</blockquote>\n")

@@ -1,0 +1,1 @@
+//! What others send is drawn and never obeyed.
