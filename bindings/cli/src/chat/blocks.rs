@@ -95,10 +95,11 @@ impl Model {
         }
     }
 
-    fn centred(&self, words: &str, style: Style) -> Line<'static> {
+    /// Words in the middle of a row.
+    pub(super) fn centred(&self, words: &str, style: Style) -> Line<'static> {
         let width = usize::from(self.size.width);
         let words = clipped(words, width);
-        let before = width.saturating_sub(Line::raw(words.as_str()).width()) / 2;
+        let before = width.saturating_sub(glyphs::columns(&words)) / 2;
         Line::from(vec![Span::raw(" ".repeat(before)), Span::styled(words, style)])
     }
 
@@ -106,7 +107,7 @@ impl Model {
     pub(super) fn rule(&self, word: &str, style: Style) -> Line<'static> {
         let width = usize::from(self.size.width);
         let word = format!(" {} ", clipped(word, width.saturating_sub(4)));
-        let rest = width.saturating_sub(Line::raw(word.as_str()).width());
+        let rest = width.saturating_sub(glyphs::columns(&word));
         Line::from(Span::styled(format!("{}{word}{}", "─".repeat(rest / 2), "─".repeat(rest - rest / 2)), style))
     }
 

@@ -5,12 +5,16 @@
 
 use std::ops::Range;
 
-use ratatui::buffer::CellWidth as _;
+use ratatui::buffer::{Buffer, CellWidth as _};
+use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use unicode_segmentation::UnicodeSegmentation as _;
 
 use crate::readable;
+
+const ISOLATE: &str = "\u{2068}";
+const END_OF_ISOLATE: &str = "\u{2069}";
 
 /// Letters of one glyph: the longest that people write have half as many. What somebody piles up behind that is drawn beside it.
 const LETTERS_MAX: usize = 24;
@@ -78,6 +82,61 @@ pub(super) fn line(glyphs: &[Glyph]) -> Line<'static> {
         Span::styled(readable::isolated(text), run[0].style)
     });
     Line::from(spans.collect::<Vec<_>>())
+}
+
+/// Columns that a text takes. Not what its library says of the whole: that counts some letters as drawn in one another, which terminals do not.
+pub(super) fn columns(text: &str) -> usize {
+    text.graphemes(true).map(|grapheme| usize::from(grapheme.cell_width())).sum()
+}
+
+/// Columns that a row takes.
+pub(super) fn columns_of(line: &Line<'_>) -> usize {
+    line.spans.iter().map(|span| columns(&span.content)).sum()
+}
+
+/// Draws a row as far as there is room for it. What is isolated ends where it is cut.
+pub(super) fn put(line: &Line<'_>, area: Rect, buffer: &mut Buffer) {
+    let area = area.intersection(buffer.area);
+    if area.is_empty() {
+        return;
+    }
+    // Zero columns before the first letter wait for it.
+    let (mut x, mut waiting, mut open) = (area.x, String::new(), 0_usize);
+    for grapheme in line.styled_graphemes(line.style) {
+        let symbol = grapheme.symbol;
+        let width = symbol.cell_width();
+        if x + width > area.right() {
+            break;
+        }
+        match symbol {
+            ISOLATE => open += 1,
+            END_OF_ISOLATE => open = open.saturating_sub(1),
+            _ => {}
+        }
+        // What ends belongs to the letter before it, what begins to the one behind it.
+        if width == 0 && (symbol == ISOLATE || x == area.x) {
+            waiting.push_str(symbol);
+        } else if width == 0 {
+            append(symbol, x - 1, area, buffer);
+        } else {
+            waiting.push_str(symbol);
+            buffer[(x, area.y)].set_symbol(&waiting).set_style(grapheme.style);
+            (x + 1..x + width).for_each(|hidden| buffer[(hidden, area.y)].reset());
+            waiting.clear();
+            x += width;
+        }
+    }
+    if x > area.x && open > 0 && waiting.is_empty() {
+        append(&END_OF_ISOLATE.repeat(open), x - 1, area, buffer);
+    }
+}
+
+/// Adds what takes no columns to the letter that is drawn in a column or before it.
+fn append(symbol: &str, column: u16, area: Rect, buffer: &mut Buffer) {
+    let is_hidden = |at: &u16| *at > area.x && buffer[(*at - 1, area.y)].symbol().cell_width() > 1;
+    let column = if is_hidden(&column) { column - 1 } else { column };
+    let letter = format!("{}{symbol}", buffer[(column, area.y)].symbol());
+    buffer[(column, area.y)].set_symbol(&letter);
 }
 
 /// A text of any length, with its lines joined, in at most so many columns; an ellipsis says that something was cut.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sotto_core::Messenger;
 use sotto_core::protocol::AccountId;
-use sotto_core::records::{NewText, SearchQuery};
+use sotto_core::records::SearchQuery;
 use sotto_core::subscriptions::{Start, Timeline};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -159,9 +159,8 @@ async fn change_all(
     events: mpsc::Sender<Event>,
 ) {
     while let Some(command) = wanted.recv().await {
-        let unsaid = words_of(&command);
-        if let Err(error) = change(&messenger, with, command).await {
-            let _ = events.send(Event::Failed(failure(&error.into(), unsaid))).await;
+        if let Err(error) = change(&messenger, with, command.clone()).await {
+            let _ = events.send(Event::Failed(failure(&error.into(), Some(command)))).await;
         }
     }
 }
@@ -191,20 +190,11 @@ async fn change(messenger: &Messenger, with: AccountId, command: Command) -> Res
     }
 }
 
-/// The words that are lost when a command is not done.
-fn words_of(command: &Command) -> Option<NewText> {
-    match command {
-        Command::Send(text) => Some(text.clone()),
-        Command::Edit(_, words) => Some(words.clone().into()),
-        _ => None,
-    }
-}
-
 fn too_much(command: Command) -> Failure {
-    Failure { why: "Too much waits to be done: repeat it in a moment.".to_owned(), unsaid: words_of(&command) }
+    Failure { why: "Too much waits to be done: repeat it in a moment.".to_owned(), undone: Some(command) }
 }
 
-fn failure(failed: &Failed, unsaid: Option<NewText>) -> Failure {
+fn failure(failed: &Failed, undone: Option<Command>) -> Failure {
     let remedy = failed.remedy().unwrap_or_default();
-    Failure { why: format!("{} ({}) {remedy}", failed.message, failed.code), unsaid }
+    Failure { why: format!("{} ({}) {remedy}", failed.message, failed.code), undone }
 }

@@ -2,7 +2,7 @@
 
 use ratatui::text::{Line, Span};
 
-use super::glyphs::clipped;
+use super::glyphs::{self, clipped};
 use super::model::{Mode, Model, Notice, Purpose};
 
 /// Before what is felt.
@@ -89,7 +89,7 @@ fn keys(keys: &[(&'static str, &'static str)], width: usize, model: &Model) -> L
             Span::styled(*key, model.look.here()),
             Span::styled(format!(" {meaning} "), model.look.quiet()),
         ];
-        if line.width() + spans.iter().map(Span::width).sum::<usize>() > width {
+        if glyphs::columns_of(&line) + spans.iter().map(|span| glyphs::columns(&span.content)).sum::<usize>() > width {
             break;
         }
         line.spans.extend(spans);

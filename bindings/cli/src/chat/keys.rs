@@ -105,7 +105,8 @@ impl Model {
 
     /// Words are other than they were: whoever may know is told that somebody types.
     fn wrote(&self) -> Vec<Command> {
-        vec![Command::Typing(!self.composer.is_empty() && !matches!(self.purpose, Purpose::Edit { .. }))]
+        let is_saying = !self.composer.is_empty() && !matches!(self.purpose, Purpose::Edit { .. });
+        self.typing(is_saying).into_iter().collect()
     }
 
     /// Takes back what the words are for; or goes back from what was found.

@@ -58,8 +58,8 @@ pub(super) struct Details {
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) why: String,
-    /// Words that would be lost.
-    pub(super) unsaid: Option<NewText>,
+    /// What it was, where somebody asked for it.
+    pub(super) undone: Option<Command>,
 }
 
 /// What is to be done.

@@ -54,7 +54,7 @@ pub(super) fn draw(model: &Model, history: Rect, frame: &mut Frame<'_>) {
 
 /// Lines in a box in the middle; what is too much is cut.
 fn boxed(title: &'static str, lines: Vec<Line<'static>>, area: Rect, frame: &mut Frame<'_>, model: &Model) {
-    let wide = lines.iter().map(Line::width).max().unwrap_or(0).max(20);
+    let wide = lines.iter().map(glyphs::columns_of).max().unwrap_or(0).max(20);
     let fit = |length: usize, most: u16| u16::try_from(length).unwrap_or(u16::MAX).min(most);
     let (width, height) = (fit(wide + 4, area.width), fit(lines.len() + 2, area.height));
     let place = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
@@ -63,7 +63,7 @@ fn boxed(title: &'static str, lines: Vec<Line<'static>>, area: Rect, frame: &mut
     let inner = frame_of.inner(place);
     frame.render_widget(frame_of, place);
     for (line, y) in lines.iter().zip(inner.y..inner.bottom()) {
-        frame.render_widget(line, Rect { y, height: 1, ..inner });
+        view::put(line, Rect { y, height: 1, ..inner }, frame);
     }
 }
 
@@ -129,7 +129,7 @@ fn draw_search(model: &Model, search: &Search, area: Rect, frame: &mut Frame<'_>
     let mut words = search.words.lines(usize::MAX).into_iter().next().unwrap_or_default();
     words.spans.insert(0, Span::styled(format!(" {SEARCH}"), model.look.here()));
     let line = Rect { height: 1, ..area };
-    frame.render_widget(&words, line);
+    view::put(&words, line, frame);
     view::show_cursor(frame, line, SEARCH.len() + 1 + search.words.cursor(usize::MAX).0, 0);
     let list = Rect { y: area.y + 1, height: area.height - 1, ..area };
     if search.hits.is_empty() {
@@ -139,17 +139,14 @@ fn draw_search(model: &Model, search: &Search, area: Rect, frame: &mut Frame<'_>
             (false, false) if search.is_complete => "Nothing was found.",
             (false, false) => "Nothing was found yet: not everything was looked through.",
         };
-        frame.render_widget(
-            Line::styled(format!(" {words}"), model.look.quiet()),
-            Rect { height: list.height.min(1), ..list },
-        );
+        view::put(&Line::styled(format!(" {words}"), model.look.quiet()), list, frame);
         return;
     }
     let height = usize::from(list.height);
     let first = (search.chosen + 1).saturating_sub(height);
     for ((at, hit), y) in search.hits.iter().enumerate().skip(first).zip(list.y..list.bottom()) {
         let row = hit_line(model, hit, at == search.chosen);
-        frame.render_widget(&row, Rect { y, height: 1, ..list });
+        view::put(&row, Rect { y, height: 1, ..list }, frame);
     }
 }
 

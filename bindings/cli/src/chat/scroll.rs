@@ -115,8 +115,9 @@ impl Model {
     /// Messages that are shown to their end.
     pub(super) fn shown(&self) -> Vec<i64> {
         let visible = self.visible(self.history_height());
-        let ends = visible.iter().filter(|(at, row)| *row + 1 == self.height_of(*at));
-        ends.map(|(at, _)| self.messages[*at].number).collect()
+        let of_each = visible.chunk_by(|one, other| one.0 == other.0).filter_map(|rows| rows.last());
+        let ended = of_each.filter(|(at, row)| *row + 1 == self.height_of(*at));
+        ended.map(|(at, _)| self.messages[*at].number).collect()
     }
 
     /// Which more to ask for: whether older ones, whether newer ones.

@@ -4,7 +4,7 @@ use sotto_core::protocol::Timestamp;
 use sotto_core::records::{Kind, Message, MessageState, NewText, SearchPage};
 use sotto_core::subscriptions::{self, Start, TimelineChanges};
 
-use super::composer::Composer;
+use super::composer::{Composer, Step};
 use super::model::{Command, Event, Failure, Mode, Model, Notice, Purpose, Wanted};
 use super::scroll::{PAGE, Place};
 
@@ -93,9 +93,12 @@ impl Model {
 
     /// What is to be done before this ends.
     pub(super) fn last_words(&mut self) -> Vec<Command> {
-        let mut commands = vec![Command::Typing(false)];
-        commands.extend(self.keep_draft());
-        commands
+        self.typing(false).into_iter().chain(self.keep_draft()).collect()
+    }
+
+    /// Whoever may know is told that somebody types, or has stopped.
+    pub(super) fn typing(&self, is_typing: bool) -> Option<Command> {
+        (self.own != self.with).then_some(Command::Typing(is_typing))
     }
 
     pub(super) fn keep_draft(&mut self) -> Option<Command> {
@@ -122,12 +125,19 @@ impl Model {
         self.hold_choice();
         if let Some(wanted) = self.wanted.take() {
             self.go_to(wanted);
-        } else if was_loaded && self.unread_line.is_none() && !(was_at_end && self.is_focused) {
-            // Something has come that nobody has seen come.
-            let is_new = |message: &&Message| message.is_unread && Some(message.position) > newest;
-            self.unread_line = self.messages.iter().find(is_new).map(|message| message.number);
+        } else if was_loaded && !(was_at_end && self.is_focused) {
+            self.draw_unread_line(newest);
         }
         self.settle();
+    }
+
+    /// Above what has come and nobody has seen come, unless there is such a line still.
+    fn draw_unread_line(&mut self, newest: Option<i64>) {
+        if self.unread_line.and_then(|number| self.message(number)).is_some_and(|message| message.is_unread) {
+            return;
+        }
+        let is_new = |message: &&Message| message.is_unread && Some(message.position) > newest;
+        self.unread_line = self.messages.iter().find(is_new).map(|message| message.number).or(self.unread_line);
     }
 
     /// Goes where somebody wanted to be, now that it is there.
@@ -218,12 +228,20 @@ impl Model {
     /// Says what went wrong, and loses no words.
     fn take_failure(&mut self, failure: Failure) {
         self.notice = Some(Notice::Failed(failure.why));
-        let Some(unsaid) = failure.unsaid else { return };
-        if self.draft().body.is_empty() && matches!(self.purpose, Purpose::Say) {
-            self.composer = Composer::with(&unsaid.body);
-            self.purpose = unsaid.reply_to.map_or(Purpose::Say, Purpose::Reply);
-        } else {
-            self.composer.insert(&format!("{}\n", unsaid.body));
+        let is_writing = !self.composer.is_empty() || self.purpose != Purpose::Say;
+        match failure.undone {
+            Some(Command::Send(unsaid)) if !is_writing => self.resume_writing(&unsaid),
+            Some(Command::Edit(number, words)) if !is_writing => {
+                self.purpose = Purpose::Edit { number, waiting: NewText::default() };
+                self.composer = Composer::with(&words);
+            }
+            // Before what has been begun meanwhile.
+            Some(Command::Send(NewText { body: words, .. }) | Command::Edit(_, words)) => {
+                self.composer.go(Step::Start);
+                self.composer.insert(&format!("{words}\n"));
+                self.composer.go(Step::End);
+            }
+            _ => {}
         }
     }
 
@@ -233,13 +251,12 @@ impl Model {
         if words.trim().is_empty() {
             return Vec::new();
         }
-        let composer = std::mem::take(&mut self.composer);
+        self.composer = Composer::default();
         let mut commands = Vec::new();
         match std::mem::replace(&mut self.purpose, Purpose::Say) {
             Purpose::Say => commands.push(Command::Send(words.into())),
             Purpose::Reply(number) => commands.push(Command::Send(NewText { reply_to: Some(number), ..words.into() })),
             Purpose::Edit { number, waiting } => {
-                drop(composer);
                 commands.push(Command::Edit(number, words));
                 self.resume_writing(&waiting);
                 return commands;

@@ -6,7 +6,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use sotto_core::records::{ContactState, Presence, Trust};
 
-use super::glyphs::clipped;
+use super::glyphs::{self, clipped};
 use super::model::{Mode, Model, Purpose};
 use super::{hints, overlay};
 use crate::wording;
@@ -76,12 +76,12 @@ impl Model {
 /// Draws all of it.
 pub(super) fn draw(model: &Model, frame: &mut Frame<'_>) {
     let regions = model.regions();
-    frame.render_widget(title(model), regions.title);
+    put(&title(model), regions.title, frame);
     history(model, regions.history, frame);
-    frame.render_widget(rule(model), regions.rule);
-    frame.render_widget(purpose(model), regions.purpose);
+    put(&rule(model), regions.rule, frame);
+    put(&purpose(model), regions.purpose, frame);
     composer(model, regions.composer, frame);
-    frame.render_widget(hints::line(model), regions.hints);
+    put(&hints::line(model), regions.hints, frame);
     overlay::draw(model, regions.history, frame);
     if let Mode::React(composer) = &model.mode {
         let place = hints::REACT.len() + composer.cursor(usize::MAX).0;
@@ -113,8 +113,8 @@ fn title(model: &Model) -> Line<'static> {
     known.extend(model.trouble.map(|code| Span::styled(format!("no connection ({code})"), model.look.alarm())));
     let known: Vec<Span<'static>> = known.into_iter().flat_map(|word| [word, Span::raw("  ")]).collect();
     let known = Line::from(known);
-    let name = clipped(&model.name, width.saturating_sub(known.width() + 3).max(width / 3));
-    let gap = width.saturating_sub(Line::raw(name.as_str()).width() + known.width() + 1);
+    let name = clipped(&model.name, width.saturating_sub(glyphs::columns_of(&known) + 3).max(width / 3));
+    let gap = width.saturating_sub(glyphs::columns(&name) + glyphs::columns_of(&known) + 1);
     let mut title = vec![Span::raw(" "), Span::styled(name, model.look.theirs()), Span::raw(" ".repeat(gap))];
     title.extend(known.spans);
     Line::from(title)
@@ -125,7 +125,7 @@ fn history(model: &Model, area: Rect, frame: &mut Frame<'_>) {
     if model.messages.is_empty() {
         let words = if model.is_loaded { "Nothing was said here yet." } else { "…" };
         let middle = Rect { y: area.y + area.height / 2, height: area.height.min(1), ..area };
-        frame.render_widget(Line::styled(words, model.look.quiet()).centered(), middle);
+        put(&model.centred(words, model.look.quiet()), middle, frame);
         return;
     }
     // What does not fill the screen stands at its foot, where the next word will.
@@ -134,7 +134,7 @@ fn history(model: &Model, area: Rect, frame: &mut Frame<'_>) {
     for of_one in visible.chunk_by(|one, other| one.0 == other.0) {
         let block = model.block(of_one[0].0);
         for (_, row) in of_one {
-            frame.render_widget(&block[*row], Rect { y, height: 1, ..area });
+            put(&block[*row], Rect { y, height: 1, ..area }, frame);
             y += 1;
         }
     }
@@ -154,7 +154,7 @@ fn rule(model: &Model) -> Line<'static> {
         }
     };
     let (typing, below) = (typing.unwrap_or_default(), below.unwrap_or_default());
-    let rest = width.saturating_sub(Line::raw(typing.as_str()).width() + Line::raw(below.as_str()).width() + 4);
+    let rest = width.saturating_sub(glyphs::columns(&typing) + glyphs::columns(&below) + 4);
     let quiet = model.look.quiet();
     Line::from(vec![
         Span::styled("──", quiet),
@@ -188,22 +188,27 @@ fn composer(model: &Model, area: Rect, frame: &mut Frame<'_>) {
     }
     let is_writing = matches!(model.mode, Mode::Write);
     let prompt = Line::styled(" ❯ ", if is_writing { model.look.here() } else { model.look.quiet() });
-    frame.render_widget(prompt, Rect { height: 1, ..area });
+    put(&prompt, area, frame);
     let words = Rect { x: area.x + PROMPT.min(area.width), width: area.width.saturating_sub(PROMPT), ..area };
     if model.composer.is_empty() {
         let whose = if model.own == model.with { "Write to yourself" } else { "Write a message" };
-        frame.render_widget(Line::styled(whose, model.look.quiet()), Rect { height: 1, ..words });
+        put(&Line::styled(whose, model.look.quiet()), words, frame);
     }
     let width = model.composer_width();
     let (column, row) = model.composer.cursor(width);
     let first = (row + 1).saturating_sub(usize::from(area.height));
     let lines = model.composer.lines(width);
     for (line, y) in lines.iter().skip(first).zip(words.y..words.bottom()) {
-        frame.render_widget(line, Rect { y, height: 1, ..words });
+        put(line, Rect { y, height: 1, ..words }, frame);
     }
     if is_writing {
         show_cursor(frame, words, column, row - first);
     }
+}
+
+/// Draws a row at the top of an area.
+pub(super) fn put(line: &Line<'_>, area: Rect, frame: &mut Frame<'_>) {
+    glyphs::put(line, area, frame.buffer_mut());
 }
 
 /// Shows the cursor in an area, at its edge where it would be beyond.
