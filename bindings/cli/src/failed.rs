@@ -72,6 +72,7 @@ fn remedy(code: &str) -> Option<&'static str> {
             "Is that relay coming back? Then wait: sotto sync tries again now. If it is gone for good, and this device holds the root key: sotto relay remove ADDRESS."
         }
         "device_replaced" => "Use that copy. What is here can still be read.",
+        "no_terminal" => "Scripts use sotto send, sotto messages and sotto sync.",
         "not_sent_yet" => "It leaves by itself while sotto runs: sotto sync.",
         "relay_asks_for_code" => "Ask who runs it, and give it: --relay-code CODE.",
         "relay_refused" => "It takes nobody new, the code is wrong, or it does not know you any more: ask who runs it.",

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -53,7 +54,8 @@ impl Terminal {
             .stdout(line.try_clone()?)
             .stderr(line.try_clone()?)
             .env("TERM", "xterm-256color");
-        let process = Process::of(command.spawn()?);
+        // A job of its own, as a shell would start it: whoever stops it stops nobody else.
+        let process = Process::of(command.process_group(0).spawn()?);
         let parser = vt100::Parser::new(one_at_least(rows), one_at_least(columns), 0);
         let screen = Mutex::new(Seen { parser, written: Vec::new() });
         let shared = Arc::new(Shared { screen, changed: Condvar::new() });

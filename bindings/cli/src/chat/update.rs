@@ -113,7 +113,8 @@ impl Model {
     fn tick(&mut self, now: Timestamp) -> Vec<Command> {
         self.now = now;
         self.ticks_idle = self.ticks_idle.saturating_add(1);
-        if self.ticks_idle == DRAFT_TICKS { self.keep_draft().into_iter().collect() } else { Vec::new() }
+        let draft = if self.ticks_idle == DRAFT_TICKS { self.keep_draft() } else { None };
+        draft.into_iter().chain(self.look_again()).collect()
     }
 
     fn take_changes(&mut self, changes: TimelineChanges) {
@@ -209,6 +210,16 @@ impl Model {
             return None;
         }
         Some(self.open(Start::Around(position), Wanted::Place(place)))
+    }
+
+    /// Where not everything was looked through, the same search may find more by now.
+    fn look_again(&mut self) -> Option<Command> {
+        let Mode::Search(search) = &mut self.mode else { return None };
+        if search.is_complete || search.is_waiting || search.words.is_empty() || search.chosen > 0 {
+            return None;
+        }
+        (search.is_waiting, search.is_first_page) = (true, true);
+        Some(Command::Search(self.search, search.words.text().to_owned(), None))
     }
 
     fn take_found(&mut self, search: u32, page: SearchPage) {

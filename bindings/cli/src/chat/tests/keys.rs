@@ -178,6 +178,21 @@ fn who_searches_goes_there_from_one_to_the_next_and_back_again() {
 }
 
 #[test]
+fn what_was_not_looked_through_yet_is_looked_through_again() {
+    let mut model = chat(many(1));
+    let second = |model: &mut Model| model.update(Event::Tick(MORNING));
+    press(&mut model, "/m");
+    assert_eq!(second(&mut model), [], "the first answer has not come");
+    let page = |is_complete| SearchPage { hits: Vec::new(), next: None, is_complete };
+    model.update(Event::Found(1, page(false)));
+    assert!(seen(&model, "not everything was looked through"));
+    assert_eq!(second(&mut model), [Command::Search(1, "m".to_owned(), None)]);
+    model.update(Event::Found(1, page(true)));
+    assert!(seen(&model, "Nothing was found."));
+    assert_eq!(second(&mut model), []);
+}
+
+#[test]
 fn a_message_may_begin_with_the_keys_of_search_and_help() {
     let mut model = chat(many(1));
     assert_eq!(press(&mut model, "//home<Enter>"), [Command::Send("/home".into())]);
