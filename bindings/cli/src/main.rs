@@ -45,6 +45,7 @@ mod terminal;
 mod wording;
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -76,7 +77,10 @@ fn run_words(words: Vec<OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return misused(&words, &error),
     };
-    start_log();
+    // Its lines would stand in the middle of a chat's screen.
+    if !(matches!(arguments.command, Command::Chat { .. }) && std::io::stderr().is_terminal()) {
+        start_log();
+    }
     match arguments.command {
         Command::Demo { script } => demo::run(script.as_deref(), arguments.json),
         _ => run::run(arguments, words),

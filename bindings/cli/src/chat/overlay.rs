@@ -58,12 +58,24 @@ fn boxed(title: &'static str, lines: Vec<Line<'static>>, area: Rect, frame: &mut
     let fit = |length: usize, most: u16| u16::try_from(length).unwrap_or(u16::MAX).min(most);
     let (width, height) = (fit(wide + 4, area.width), fit(lines.len() + 2, area.height));
     let place = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
+    cut_wide_letters(place, frame);
     frame.render_widget(Clear, place);
     let frame_of = Block::bordered().title(title).border_style(model.look.quiet()).padding(Padding::horizontal(1));
     let inner = frame_of.inner(place);
     frame.render_widget(frame_of, place);
     for (line, y) in lines.iter().zip(inner.y..inner.bottom()) {
         view::put(line, Rect { y, height: 1, ..inner }, frame);
+    }
+}
+
+/// A letter of two columns, of which one is about to be covered, goes: its half would hide the edge.
+fn cut_wide_letters(place: Rect, frame: &mut Frame<'_>) {
+    let Some(before) = place.x.checked_sub(1) else { return };
+    for y in place.y..place.bottom() {
+        let cell = &mut frame.buffer_mut()[(before, y)];
+        if glyphs::columns(cell.symbol()) > 1 {
+            cell.set_symbol(" ");
+        }
     }
 }
 

@@ -18,6 +18,9 @@ const PROMPT: u16 = 3;
 /// Below this a screen has no rules and no hints.
 const LOW: u16 = 9;
 
+/// From here on there is room for a rule below the title.
+const HIGH: u16 = 20;
+
 /// Where everything stands.
 struct Regions {
     title: Rect,
@@ -34,7 +37,7 @@ impl Model {
     fn regions(&self) -> Regions {
         let Size { width, height } = self.size;
         let is_low = height < LOW;
-        let title = u16::from(height >= 4);
+        let title = u16::from(height >= 4) + u16::from(height >= HIGH);
         let hints = u16::from(!is_low || self.needs_hints());
         let rule = u16::from(!is_low);
         let purpose = u16::from(self.purpose != Purpose::Say && height >= 5);
@@ -77,6 +80,10 @@ impl Model {
 pub(super) fn draw(model: &Model, frame: &mut Frame<'_>) {
     let regions = model.regions();
     put(&title(model), regions.title, frame);
+    if regions.title.height > 1 {
+        let below = Rect { y: regions.title.y + 1, height: 1, ..regions.title };
+        put(&Line::styled("─".repeat(usize::from(below.width)), model.look.quiet()), below, frame);
+    }
     history(model, regions.history, frame);
     put(&rule(model), regions.rule, frame);
     put(&purpose(model), regions.purpose, frame);

@@ -86,7 +86,7 @@ fn what_was_done_to_messages_stands_with_them() {
         &model,
         "
  Bob
-────────────────────────── Today ───────────────────────────
+────────────────────────────────────────────────────────────
           Bob
  08:00    First line
           and another (edited) ⚑ pinned
@@ -354,7 +354,7 @@ fn the_keys_can_be_looked_up() {
         &model,
         "
  Bob
-
+────────────────────────────────────────────────────────────────────────────────
 
   ┌ Keys ────────────────────────────────────────────────────────────────────┐
   │ Writing                                                                  │
@@ -444,5 +444,19 @@ fn a_small_screen_shows_what_there_is_room_for() {
             screen(&model);
             model.drawn();
         }
+    }
+}
+
+#[test]
+fn a_box_stands_whole_over_wide_letters() {
+    let mut model = chat((1..=12).map(|number| theirs(number, 0, &"漢字".repeat(12))).collect());
+    press(&mut model, "<Up>");
+    for width in 50..54 {
+        model.update(Event::Resize(Size::new(width, 16)));
+        model.mode = super::super::model::Mode::Help;
+        let rows = screen(&model);
+        assert_eq!(rows.iter().filter(|row| row.contains('┌') || row.contains('└')).count(), 2, "{}", rows.join("\n"));
+        let bars = rows.iter().filter(|row| row.matches('│').count() == 2).count();
+        assert_eq!(bars, 13, "{}", rows.join("\n"));
     }
 }
