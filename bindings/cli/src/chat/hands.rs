@@ -101,14 +101,30 @@ impl Hands {
         });
     }
 
-    /// Finishes what was begun.
-    pub(super) async fn rest(self) {
-        if let Some((_, watching)) = self.timeline {
+    /// Finishes what was begun; says what was not done of it.
+    pub(super) async fn rest(self, mut events: mpsc::Receiver<Event>) -> Result<(), Failed> {
+        let Self { changes, mut changing, timeline, .. } = self;
+        if let Some((_, watching)) = timeline {
             watching.abort();
         }
-        drop(self.changes);
-        drop(self.events);
-        let _ = self.changing.await;
+        drop(changes);
+        let mut undone = Ok(());
+        let mut note = |event| {
+            if let Event::Failed(Failure { why, undone: Some(_) }) = event {
+                undone = Err(Failed::new("not_done", why));
+            }
+        };
+        loop {
+            tokio::select! {
+                biased;
+                Some(event) = events.recv() => note(event),
+                _ = &mut changing => break,
+            }
+        }
+        while let Ok(event) = events.try_recv() {
+            note(event);
+        }
+        undone
     }
 
     fn ask(&self, question: impl Future<Output = Result<Event, Failed>> + Send + 'static) {

@@ -68,18 +68,20 @@ pub(crate) async fn run(messenger: &Messenger, who: &str, signals: &mut Signals)
     if let Some(draft) = messenger.draft(with).await? {
         model.take_draft(draft);
     }
-    let (sender, events) = mpsc::channel(EVENTS_MAX);
+    let (sender, mut events) = mpsc::channel(EVENTS_MAX);
     let hands = Hands::new(messenger, with, sender);
     // What somebody presses from here on is heard, and nothing that was pressed before a passphrase was asked for.
     let screen = Screen::take()?;
     messenger.set_presence(AppState::Foreground);
     let mut chat = Chat { model, screen, hands, is_over: false };
-    let result = chat.go_on(messenger, events, signals).await;
+    let result = chat.go_on(messenger, &mut events, signals).await;
     let last = chat.model.last_words();
-    chat.carry_out(last).await?;
+    let last = chat.carry_out(last).await;
     messenger.set_presence(AppState::Background);
-    chat.hands.rest().await;
-    result
+    let Chat { screen, hands, .. } = chat;
+    // Nobody looks at a screen on which nothing happens any more.
+    drop(screen);
+    result.and(last).and(hands.rest(events).await)
 }
 
 struct Chat {
@@ -103,7 +105,7 @@ impl Chat {
     async fn go_on(
         &mut self,
         messenger: &Messenger,
-        mut events: mpsc::Receiver<Event>,
+        events: &mut mpsc::Receiver<Event>,
         signals: &mut Signals,
     ) -> Result<(), Failed> {
         let mut news = messenger.events();

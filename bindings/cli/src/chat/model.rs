@@ -208,8 +208,8 @@ pub(super) struct Model {
     pub(super) search: u32,
     pub(super) composer: Composer,
     pub(super) purpose: Purpose,
-    /// The draft as it is kept.
-    pub(super) kept: NewText,
+    /// The draft as it is kept; `None`: it may not be.
+    pub(super) kept: Option<NewText>,
     /// How long nobody has written, in ticks.
     pub(super) ticks_idle: u32,
     pub(super) notice: Option<Notice>,
@@ -246,7 +246,7 @@ impl Model {
             search: 0,
             composer: Composer::default(),
             purpose: Purpose::Say,
-            kept: NewText::default(),
+            kept: Some(NewText::default()),
             ticks_idle: 0,
             notice: None,
         }
@@ -256,7 +256,7 @@ impl Model {
     pub(super) fn take_draft(&mut self, draft: NewText) {
         self.composer = Composer::with(&draft.body);
         self.purpose = draft.reply_to.map_or(Purpose::Say, Purpose::Reply);
-        self.kept = draft;
+        self.kept = Some(draft);
     }
 
     /// What is being written, as it is to be kept.

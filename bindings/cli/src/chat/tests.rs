@@ -1,5 +1,6 @@
 //! The model driven by events, and its screens as text.
 
+mod boxes;
 mod hostile;
 mod keys;
 mod screens;

@@ -103,10 +103,10 @@ impl Model {
 
     pub(super) fn keep_draft(&mut self) -> Option<Command> {
         let draft = self.draft();
-        if draft == self.kept {
+        if self.kept.as_ref() == Some(&draft) {
             return None;
         }
-        self.kept = draft.clone();
+        self.kept = Some(draft.clone());
         Some(Command::SaveDraft(if draft.body.is_empty() { None } else { Some(draft) }))
     }
 
@@ -252,6 +252,8 @@ impl Model {
                 self.composer.insert(&format!("{words}\n"));
                 self.composer.go(Step::End);
             }
+            // It is kept at the next pause, or at the end.
+            Some(Command::SaveDraft(_)) => self.kept = None,
             _ => {}
         }
     }

@@ -227,6 +227,9 @@ fn a_draft_is_kept_when_somebody_pauses_and_when_they_leave() {
     assert_eq!(second(&mut model), [Command::SaveDraft(Some(reply(1, "Half a word")))]);
     assert_eq!(second(&mut model), []);
     assert_eq!(press(&mut model, "<Enter>"), [Command::Send(reply(1, "Half a word")), Command::SaveDraft(None)]);
+    let undone = Some(Command::SaveDraft(None));
+    model.update(Event::Failed(Failure { why: "the disk is full".to_owned(), undone }));
+    assert_eq!(model.last_words(), [Command::Typing(false), Command::SaveDraft(None)], "once more");
     press(&mut model, "Next");
     assert_eq!(model.last_words(), [Command::Typing(false), Command::SaveDraft(Some("Next".into()))]);
 }

@@ -1,10 +1,7 @@
 //! What a person sees.
 
 use sotto_core::protocol::MessageId;
-use sotto_core::records::{
-    Failure, KeyChange, Live, Missing, Presence, Quote, Quoted, Reaction, SearchHit, SearchPage, Snippet, Span,
-    Unopened,
-};
+use sotto_core::records::{Failure, KeyChange, Live, Missing, Presence, Quote, Quoted, Reaction, Unopened};
 
 use super::*;
 
@@ -325,101 +322,6 @@ fn a_chosen_message_has_a_bar_and_says_what_can_be_done() {
 }
 
 #[test]
-fn what_is_felt_is_chosen_in_the_lowest_row() {
-    let mut model = chat(vec![theirs(1, 0, "Hello")]);
-    (model.size.width, model.size.height) = (80, 9);
-    press(&mut model, "<Up>+");
-    assert_screen(
-        &model,
-        "
- Bob
-
-                            This is where it begins.
-──────────────────────────────────── Today ─────────────────────────────────────
-          Bob
-▌08:00    Hello
-────────────────────────────────────────────────────────────────────────────────
- ❯ Write a message
- React:    1 👍 2 ❤️ 3 😂 4 😮 5 😢 6 🙏   0 none   or type one, Enter
-",
-    );
-}
-
-#[test]
-fn the_keys_can_be_looked_up() {
-    let mut model = chat(vec![theirs(1, 0, "Hello")]);
-    model.size = Size::new(80, 28);
-    press(&mut model, "?");
-    assert_screen(
-        &model,
-        "
- Bob
-────────────────────────────────────────────────────────────────────────────────
-
-  ┌ Keys ────────────────────────────────────────────────────────────────────┐
-  │ Writing                                                                  │
-  │ Enter            send; Alt+Enter or Ctrl+J begins a new line             │
-  │ ↑                choose a message, from the first row of what is written │
-  │ PageUp PageDown  scroll; Esc goes back to the newest                     │
-  │ Ctrl+F, or /     search; // begins a message with /                      │
-  │ F1, or ?         these keys; ?? begins a message with ?                  │
-  │ Ctrl+W U K       delete the word, to the beginning, to the end           │
-  │ Ctrl+L  Ctrl+Z   draw anew; pause in the shell's background              │
-  │ Ctrl+C           leave; what is written is kept                          │
-  │ With a chosen message                                                    │
-  │ ↑ ↓  Home End    another one; the first, the last                        │
-  │ r  +  e          reply, react, edit                                      │
-  │ d  p  t          delete, pin, try again to send                          │
-  │ i  y             what there is to know about it; copy its number         │
-  │ n  N             the next and the last of what was found                 │
-  │ Esc              write again                                             │
-  │ Signs                                                                    │
-  │ ⋯  ⇡  ✓          waits, is being sent, is at a relay                     │
-──│ ✓✓  ✔✔  ✗        has arrived, was read, was not sent                     │──
-  └──────────────────────────────────────────────────────────────────────────┘
- 08:00    Hello
-────────────────────────────────────────────────────────────────────────────────
- ❯ Write a message
- Esc back
-",
-    );
-}
-
-#[test]
-fn what_was_found_stands_in_a_list() {
-    let mut model = chat(vec![theirs(1, 0, "Hello")]);
-    press(&mut model, "/boat");
-    let hit = |number, text: &str| SearchHit {
-        message: theirs(number, 0, text),
-        with: BOB,
-        snippet: Snippet { text: text.to_owned(), matches: vec![Span { start: 4, length: 4 }] },
-    };
-    let hits = vec![hit(9, "The boat leaves"), hit(3, "Our boat, remember?")];
-    model.update(Event::Found(model.search, SearchPage { hits, next: None, is_complete: true }));
-    assert_screen(
-        &model,
-        "
- Bob
- Search: boat
-▌08:00      Bob: The boat leaves
- 08:00      Bob: Our boat, remember?
-
-
-
-
-
-
-
-
-
-────────────────────────────────────────────────────────────
- ❯ Write a message
- ↑ ↓ choose  Enter go there  Esc back
-",
-    );
-}
-
-#[test]
 fn a_small_screen_shows_what_there_is_room_for() {
     let mut model = chat(vec![theirs(1, 0, "Hello, how are you?"), ours(2, 0, "Fine", MessageState::Sent)]);
     model.size = Size::new(20, 8);
@@ -444,19 +346,5 @@ fn a_small_screen_shows_what_there_is_room_for() {
             screen(&model);
             model.drawn();
         }
-    }
-}
-
-#[test]
-fn a_box_stands_whole_over_wide_letters() {
-    let mut model = chat((1..=12).map(|number| theirs(number, 0, &"漢字".repeat(12))).collect());
-    press(&mut model, "<Up>");
-    for width in 50..54 {
-        model.update(Event::Resize(Size::new(width, 16)));
-        model.mode = super::super::model::Mode::Help;
-        let rows = screen(&model);
-        assert_eq!(rows.iter().filter(|row| row.contains('┌') || row.contains('└')).count(), 2, "{}", rows.join("\n"));
-        let bars = rows.iter().filter(|row| row.matches('│').count() == 2).count();
-        assert_eq!(bars, 13, "{}", rows.join("\n"));
     }
 }
