@@ -59,7 +59,7 @@ fn two_people_talk_answer_and_think_better_of_it() {
     // As a terminal pastes it.
     at_alice.press("\u{1b}[200~Shall we take the boat out?\n漢字 👋🏽\u{1b}[201~").unwrap();
     at_alice.press(ENTER).unwrap();
-    see(&at_bob, &["Shall we take the boat out?", "漢字 👋🏽"]);
+    see(&at_bob, &["Shall we take the boat out?", "漢字 👋🏽", &"─".repeat(120)]);
     at_bob.press(&format!("{UP}rYes, at nine{ENTER}")).unwrap();
     see(&at_alice, &["│ you: Shall we take the boat out?", "Yes, at nine"]);
     at_alice.press(&format!("{UP}+1")).unwrap();

@@ -185,6 +185,10 @@ mod tests {
         composer.go(Step::Left);
         composer.delete(Step::Right);
         assert!(composer.is_empty());
+        composer.insert("🇪");
+        composer.go(Step::Left);
+        composer.insert("🇩");
+        assert_eq!(composer.cursor(10), (2, 0), "two letters made one flag, and the cursor is behind it");
     }
 
     #[test]

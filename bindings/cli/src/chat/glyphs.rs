@@ -184,6 +184,8 @@ mod tests {
         let widths = |text| glyphs(text, |_| Style::new()).iter().map(|glyph| glyph.width).collect::<Vec<_>>();
         assert_eq!(widths("e\u{301}👩‍👩‍👧x"), [1, 2, 1]);
         assert_eq!(widths("🇩🇪❤\u{fe0f}"), [2, 2]);
+        let endless = glyphs(&"👩\u{200d}".repeat(1000), |_| Style::new());
+        assert!(endless.iter().all(|glyph| glyph.text.chars().count() <= LETTERS_MAX), "and no cell holds all of it");
     }
 
     #[test]

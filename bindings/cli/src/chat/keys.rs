@@ -150,7 +150,7 @@ impl Model {
         let at = self.messages.iter().position(|message| message.number == number).unwrap_or_default();
         match key.code {
             KeyCode::Up | KeyCode::Char('k') => self.choose_above(at),
-            KeyCode::Down | KeyCode::Char('j') if at + 1 == self.messages.len() && !self.has_newer => {
+            KeyCode::Down | KeyCode::Char('j') if at + 1 == self.messages.len() && self.is_at_end() => {
                 self.place = Place::End;
                 self.write();
             }

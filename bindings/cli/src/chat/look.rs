@@ -1,5 +1,7 @@
 //! How things look: few colours, those of the terminal's own palette, and nothing that colour alone tells.
 
+use std::ffi::OsStr;
+
 use ratatui::style::{Color, Modifier, Style};
 use sotto_core::records::MessageState;
 
@@ -12,7 +14,11 @@ pub(super) struct Look {
 impl Look {
     /// Without colours where their user does not want any (`NO_COLOR`).
     pub(super) fn of_the_environment() -> Self {
-        Self { has_colour: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) }
+        Self::wanted(std::env::var_os("NO_COLOR").as_deref())
+    }
+
+    fn wanted(no_colour: Option<&OsStr>) -> Self {
+        Self { has_colour: no_colour.is_none_or(OsStr::is_empty) }
     }
 
     #[cfg(test)]
@@ -75,5 +81,22 @@ impl Look {
             MessageState::Failed(_) => ("✗", self.alarm()),
             MessageState::Received => ("", Style::new()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_left_out_where_nobody_wants_them() {
+        let is_coloured = |no_colour: Option<&str>| {
+            let look = Look::wanted(no_colour.map(OsStr::new));
+            let sign = look.sign(MessageState::Read).1;
+            let styles =
+                [look.own(), look.theirs(), look.here(), look.fresh(), look.alarm(), look.quiet(), look.marked(), sign];
+            styles.iter().any(|style| style.fg.is_some() || style.bg.is_some())
+        };
+        assert_eq!([None, Some(""), Some("1"), Some("0")].map(is_coloured), [true, true, false, false]);
     }
 }

@@ -101,6 +101,19 @@ fn messages_are_read_once_they_were_drawn_to_their_end_before_somebody() {
 }
 
 #[test]
+fn a_long_message_is_read_when_its_end_is_reached() {
+    let long = (1..=30).map(|line| format!("Line {line}")).collect::<Vec<_>>().join("\n");
+    let mut model = chat(vec![unread(theirs(1, 0, &long))]);
+    assert!(seen(&model, "Line 8") && !seen(&model, "Line 10"));
+    assert_eq!(model.drawn(), []);
+    press(&mut model, "<Up><Down><Down>");
+    assert_eq!(model.drawn(), []);
+    press(&mut model, "<PageDown><PageDown>");
+    assert!(seen(&model, "Line 30"));
+    assert_eq!(model.drawn(), [Command::MarkRead(vec![1])]);
+}
+
+#[test]
 fn what_comes_while_nobody_looks_is_below_a_line() {
     let mut model = chat(many(3));
     let fourth = unread(theirs(4, 4, "Seen at once"));

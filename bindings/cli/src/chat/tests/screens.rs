@@ -176,7 +176,12 @@ fn it_opens_at_what_is_new_and_says_how_much_there_is_below() {
 
 #[test]
 fn days_begin_with_their_names() {
-    let mut model = chat(vec![theirs(1, 0, "Thursday"), theirs(2, 24 * 60, "Friday"), theirs(3, 48 * 60, "Saturday")]);
+    let midnight = 16 * 60;
+    let mut model = chat(vec![
+        theirs(1, midnight - 1, "Friday"),
+        theirs(2, midnight + 1, "Saturday"),
+        theirs(3, midnight + 24 * 60, "Sunday"),
+    ]);
     model.now = MORNING.after(Duration::from_secs(48 * 3600));
     assert_screen(
         &model,
@@ -187,13 +192,13 @@ fn days_begin_with_their_names() {
                   This is where it begins.
 ───────────────── Friday, 15 January 2027 ──────────────────
           Bob
- 08:00    Thursday
+ 23:59    Friday
 ──────────────────────── Yesterday ─────────────────────────
           Bob
- 08:00    Friday
+ 00:01    Saturday
 ────────────────────────── Today ───────────────────────────
           Bob
- 08:00    Saturday
+ 00:00    Sunday
 ────────────────────────────────────────────────────────────
  ❯ Write a message
  Enter send  ↑ choose  Ctrl+F search  F1 help  Ctrl+C leave
