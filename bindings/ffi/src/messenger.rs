@@ -1,16 +1,17 @@
-//! The handle: each method is one of the core's, with its arguments and results translated.
+//! The handle: made, opened, paused and ended here. What else it can do is in a file for each concept, where every method is one of the
+//! core's, with its arguments and results translated.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sotto_core::net::HttpTransport;
-use sotto_core::protocol::AccountId;
+use sotto_core::protocol::RelayAddress;
 use sotto_core::world::{SystemClock, SystemRng};
-use sotto_core::{Error, InputError, Threading, World};
+use sotto_core::{Error, Threading, World};
 
 use crate::error::SottoError;
-use crate::records::{CatchUp, Contact, Deleted, InviteLink, InviteOptions, Message, NewProfile};
+use crate::records::{Account, CatchUp, Deleted, NewProfile, OwnRelay, list};
 use crate::runtime::{drop_elsewhere, run, run_blocking};
 use crate::secrets::{Foreign, SecretStore};
 
@@ -26,8 +27,18 @@ impl Messenger {
         Arc::new(Self { core: Some(core) })
     }
 
-    fn core(&self) -> sotto_core::Messenger {
+    pub(crate) fn core(&self) -> sotto_core::Messenger {
         self.core.clone().expect("only drop takes it, and nobody calls a method then")
+    }
+
+    /// A call of the core's, which runs to its end once it was begun.
+    pub(crate) async fn run<T, F>(&self, call: impl FnOnce(sotto_core::Messenger) -> F) -> Result<T, SottoError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let answer = call(self.core());
+        run(async move { Ok(answer.await?) }).await
     }
 }
 
@@ -49,8 +60,7 @@ pub async fn create_messenger(
     secrets: Arc<dyn SecretStore>,
 ) -> Result<Arc<Messenger>, SottoError> {
     run(async move {
-        let core =
-            sotto_core::Messenger::create(world(secrets), &PathBuf::from(directory), profile.try_into()?).await?;
+        let core = sotto_core::Messenger::create(world(secrets), &PathBuf::from(directory), profile.into()).await?;
         Ok(Messenger::of(core))
     })
     .await
@@ -69,6 +79,23 @@ pub async fn open_messenger(directory: String, secrets: Arc<dyn SecretStore>) ->
     .await
 }
 
+/// Opens an account on a disk without room, where [`open_messenger`] answers `disk_full`: what is there can be read, nothing is sent or fetched,
+/// and whatever would write answers `disk_full` until it is opened anew.
+///
+/// # Errors
+/// As of [`open_messenger`].
+#[uniffi::export]
+pub async fn open_messenger_to_read(
+    directory: String,
+    secrets: Arc<dyn SecretStore>,
+) -> Result<Arc<Messenger>, SottoError> {
+    run(async move {
+        let core = sotto_core::Messenger::open_to_read(world(secrets), &PathBuf::from(directory)).await?;
+        Ok(Messenger::of(core))
+    })
+    .await
+}
+
 /// Deletes the profile in a directory that nobody has open, on this device alone: its keys first, then its files.
 ///
 /// # Errors
@@ -82,52 +109,37 @@ pub async fn wipe_profile(directory: String, secrets: Arc<dyn SecretStore>) -> R
 
 #[uniffi::export]
 impl Messenger {
-    /// Makes an invite. The link works once the relays have its tokens, which [`Messenger::catch_up`] waits for.
-    ///
-    /// # Errors
-    /// [`SottoError::Input`], [`SottoError::Device`].
-    pub async fn invite(&self, options: InviteOptions) -> Result<InviteLink, SottoError> {
-        let core = self.core();
-        run(async move { Ok(core.invite(options.into()).await?.into()) }).await
-    }
-
-    /// Uses an invite. Returns the account of who made it.
-    ///
-    /// # Errors
-    /// [`SottoError::Invite`], [`SottoError::Relay`], [`SottoError::Peer`]. Nothing was changed then.
-    pub async fn join(&self, link: String) -> Result<String, SottoError> {
-        let core = self.core();
-        run(async move { Ok(core.join(&link).await?.to_string()) }).await
-    }
-
-    /// All contacts that were not removed.
+    /// This account and device.
     ///
     /// # Errors
     /// [`SottoError::Device`].
-    pub async fn contacts(&self) -> Result<Vec<Contact>, SottoError> {
-        let core = self.core();
-        run(async move { Ok(core.contacts().await?.into_iter().map(Contact::from).collect()) }).await
+    pub async fn account(&self) -> Result<Account, SottoError> {
+        self.run(|core| async move { core.account().await.map(Account::from) }).await
     }
 
-    /// Says something to an account. Returns once it is stored and queued, offline too.
+    /// Where this account reads, the preferred relay first; those that were left last.
     ///
     /// # Errors
-    /// [`SottoError::Input`], [`SottoError::Device`].
-    pub async fn send_text(&self, to: String, text: String) -> Result<Message, SottoError> {
-        let core = self.core();
-        run(async move { Ok(core.send_text(account(&to)?, text).await?.into()) }).await
+    /// [`SottoError::Device`].
+    pub async fn relays(&self) -> Result<Vec<OwnRelay>, SottoError> {
+        self.run(|core| async move { core.relays().await.map(list) }).await
     }
 
-    /// The newest messages with an account before the position `before`, oldest first.
+    /// Reads at one more relay, behind those that there are; `relay_code` is what its operator wants to see of new users, or nothing.
+    /// [`Messenger::catch_up`] waits until others hear of it.
     ///
     /// # Errors
-    /// [`SottoError::Input`], [`SottoError::Device`].
-    pub async fn messages(&self, with: String, before: Option<i64>, limit: u32) -> Result<Vec<Message>, SottoError> {
-        let core = self.core();
-        run(async move {
-            Ok(core.messages(account(&with)?, before, limit).await?.into_iter().map(Message::from).collect())
-        })
-        .await
+    /// [`SottoError::Input`] for a fifth relay, [`SottoError::Relay`], [`SottoError::RolledBack`].
+    pub async fn add_relay(&self, relay: RelayAddress, relay_code: String) -> Result<(), SottoError> {
+        self.run(|core| async move { core.add_relay(relay, relay_code).await }).await
+    }
+
+    /// Reads at a relay no more, once those who write there have heard of it.
+    ///
+    /// # Errors
+    /// [`SottoError::Input`]: not one of ours, or the only one. [`SottoError::Keystore`], [`SottoError::RolledBack`].
+    pub async fn remove_relay(&self, relay: RelayAddress) -> Result<(), SottoError> {
+        self.run(|core| async move { core.remove_relay(relay).await }).await
     }
 
     /// The system is about to stop the app: call this before. When it returns no file of the profile and no socket is open. What was under way
@@ -137,8 +149,7 @@ impl Messenger {
     /// # Errors
     /// [`SottoError::Internal`].
     pub async fn pause(&self) -> Result<(), SottoError> {
-        let core = self.core();
-        run(async move {
+        self.run(|core| async move {
             core.pause().await;
             Ok(())
         })
@@ -151,8 +162,16 @@ impl Messenger {
     /// # Errors
     /// [`SottoError::Keystore`], [`SottoError::Device`]: it still pauses, or all goes on, as before, and it may be called again. [`SottoError::ShutDown`].
     pub async fn resume(&self) -> Result<(), SottoError> {
-        let core = self.core();
-        run(async move { Ok(core.resume().await?) }).await
+        self.run(|core| async move { core.resume().await }).await
+    }
+
+    /// The network may be back: everything queued is tried at once.
+    ///
+    /// # Errors
+    /// [`SottoError::Internal`].
+    pub fn network_hint(&self) -> Result<(), SottoError> {
+        self.core().network_hint();
+        Ok(())
     }
 
     /// Tries everything that waits here and at the relays, at once, and waits until it is dealt with; at most `deadline_ms`.
@@ -160,8 +179,8 @@ impl Messenger {
     /// # Errors
     /// [`SottoError::RolledBack`], [`SottoError::Device`]. An unreachable relay is no error but part of the result.
     pub async fn catch_up(&self, deadline_ms: u64) -> Result<CatchUp, SottoError> {
-        let core = self.core();
-        run(async move { Ok(core.catch_up(Duration::from_millis(deadline_ms)).await?.into()) }).await
+        let deadline = Duration::from_millis(deadline_ms);
+        self.run(|core| async move { core.catch_up(deadline).await.map(CatchUp::from) }).await
     }
 
     /// Deletes what the account has at its relays, for at most `deadline_ms`. From then on the profile can only be read; it may be called again for
@@ -170,8 +189,8 @@ impl Messenger {
     /// # Errors
     /// [`SottoError::RolledBack`], [`SottoError::DeviceReplaced`]: another goes on in this one's place. [`SottoError::Device`].
     pub async fn delete_at_relays(&self, deadline_ms: u64) -> Result<Deleted, SottoError> {
-        let core = self.core();
-        run(async move { Ok(core.delete_at_relays(Duration::from_millis(deadline_ms)).await?.into()) }).await
+        let deadline = Duration::from_millis(deadline_ms);
+        self.run(|core| async move { core.delete_at_relays(deadline).await.map(Deleted::from) }).await
     }
 
     /// Deletes the account on this device: at its relays for at most `deadline_ms` (0: not at all), and then, whatever came of that, its keys and
@@ -180,8 +199,8 @@ impl Messenger {
     /// # Errors
     /// [`SottoError::Keystore`]: the profile stands. [`SottoError::Device`]: its keys are gone, and a file could not be removed.
     pub async fn delete_account(&self, deadline_ms: u64) -> Result<Deleted, SottoError> {
-        let core = self.core();
-        run(async move { Ok(core.delete_account(Duration::from_millis(deadline_ms)).await?.into()) }).await
+        let deadline = Duration::from_millis(deadline_ms);
+        self.run(|core| async move { core.delete_account(deadline).await.map(Deleted::from) }).await
     }
 
     /// Ends the engine: its tasks stop, and the database closes behind the transaction under way. Later calls answer
@@ -193,10 +212,6 @@ impl Messenger {
         let core = self.core();
         run_blocking(move || core.shut_down()).await
     }
-}
-
-fn account(id: &str) -> Result<AccountId, Error> {
-    id.parse().map_err(|_| InputError::NotFound { what: "contact" }.into())
 }
 
 fn world(secrets: Arc<dyn SecretStore>) -> World {

@@ -1,12 +1,12 @@
 //! The library's own tokio runtime: the engine's tasks and all asynchronous exports run here.
 //!
 //! A foreign executor polls an exported future on whatever thread it likes, and Kotlin drops the future when its coroutine is
-//! cancelled. So exports only hand their work over and wait: dropping the wait leaves the work alone.
+//! cancelled. So exports only hand their work over and wait: dropping the wait leaves the work alone, but where the work is nothing but waiting.
 
-use std::future::Future;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::AbortHandle;
 
 use crate::error::SottoError;
 
@@ -19,6 +19,21 @@ pub(crate) async fn run<T: Send + 'static>(
 ) -> Result<T, SottoError> {
     let task = runtime()?.spawn(work);
     // Nothing aborts these tasks: the only way to lose one is a panic inside.
+    task.await.unwrap_or_else(|_| Err(SottoError::panicked()))
+}
+
+/// As [`run`], for work that changes nothing and may wait for ever: it ends with whoever waits for it.
+pub(crate) async fn run_while_awaited<T: Send + 'static>(
+    work: impl Future<Output = Result<T, SottoError>> + Send + 'static,
+) -> Result<T, SottoError> {
+    struct Ends(AbortHandle);
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            self.0.abort();
+        }
+    }
+    let task = runtime()?.spawn(work);
+    let _ends = Ends(task.abort_handle());
     task.await.unwrap_or_else(|_| Err(SottoError::panicked()))
 }
 

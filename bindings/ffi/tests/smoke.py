@@ -1,121 +1,26 @@
 """A conversation between two messengers in Python: what the library exports, called over the C interface.
 
-Usage: smoke.py LIBRARY. Beside the library must stand `uniffi-bindgen`, which writes the Python side from it, and a relay
+Usage: smoke.py LIBRARY. Beside the library must stand `uniffi-bindgen`, which writes the bindings from it, and a relay
 (`sotto-relay`, or `sotto`, which can be one): `cargo build --workspace` makes all of them. Needs nothing but Python's own library.
 """
 
 import asyncio
-import importlib
 import os
-import shutil
-import subprocess
+import re
 import sys
 import tempfile
 import threading
 from pathlib import Path
 
-# Longer than any step takes on a busy machine: it bounds a test that hangs, and nothing waits for it.
-DEADLINE_MS = 60_000
+from conversation import Conversation
+from stage import DEADLINE_MS, Relay, generate, keystore, load, refused
+
+# What phones load stays small enough to be learnt (DESIGN 11).
+FUNCTIONS_MAX = 150
 
 
-class Relay:
-    """A relay process on loopback, gone when the test is."""
-
-    def __init__(self, built: Path, data: Path):
-        relay, sotto = built / "sotto-relay", built / "sotto"
-        command = [relay] if relay.exists() else [sotto, "demo-relay"]
-        options = ["--dev", "--listen", "127.0.0.1:0", "--data", data]
-        self.process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
-        line = self.process.stdout.readline().strip()
-        self.address = line.removeprefix("listening on ")
-        if self.address == line:
-            raise RuntimeError("the relay did not start")
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
-
-
-def generate(built: Path, library: Path, into: Path):
-    """Writes the bindings and puts the library beside them, where they look for it."""
-    bindgen = built / "uniffi-bindgen"
-    subprocess.run([bindgen, "generate", "--no-format", "--language", "python", "--out-dir", into, library], check=True)
-    shutil.copy(library, into / library.name)
-    sys.path.insert(0, str(into))
-    return importlib.import_module("sotto")
-
-
-def keystore(sotto):
-    class Keystore(sotto.SecretStore):
-        """The platform's part: it counts its calls and can be locked."""
-
-        def __init__(self):
-            self.entries, self.calls, self.failure = {}, [], None
-
-        def called(self, call):
-            self.calls.append((call, threading.get_ident()))
-            if self.failure:
-                raise self.failure
-
-        def get(self, name):
-            self.called("get")
-            return self.entries.get(name)
-
-        def put(self, name, secret):
-            self.called("put")
-            self.entries[name] = bytes(secret)
-
-        def delete(self, name):
-            self.called("delete")
-            self.entries.pop(name, None)
-
-        def list(self):
-            self.called("list")
-            return list(self.entries)
-
-    return Keystore()
-
-
-async def refused(call):
-    """What the call was refused with."""
-    try:
-        await call
-    except Exception as error:  # Whatever it is, the check looks at it.
-        return error
-    return None
-
-
-class Conversation:
-    """Two people, a relay, and the checks on the way, in order: each builds on the ones before."""
-
-    def __init__(self, sotto, relay: Relay, directory: Path):
-        self.sotto, self.relay, self.directory = sotto, relay, directory
-        self.alice_keys, self.bob_keys = keystore(sotto), keystore(sotto)
-
-    def profile(self, name, relay=None):
-        kind = self.sotto.DeviceKind.PHONE
-        return self.sotto.NewProfile(name=name, relays=[relay or self.relay.address], kind=kind)
-
-    def place(self, name):
-        return str(self.directory / name)
-
-    async def until(self, is_so):
-        """Both catch up until something is so: what one has handed to the relay may still be on its way to the other."""
-        while not await is_so():
-            for person in (self.alice, self.bob):
-                caught_up = await person.catch_up(DEADLINE_MS)
-                assert caught_up.is_complete, caught_up
-
-    async def are_contacts(self):
-        accepted = self.sotto.ContactState.ACCEPTED
-        contacts = await self.alice.contacts() + await self.bob.contacts()
-        return [contact.state for contact in contacts] == [accepted, accepted]
-
-    async def has_text(self, reader, other, text):
-        return text in [message.text for message in await reader.messages(other, None, 100)]
-
-    async def texts(self, reader, other):
-        return [(message.sender, message.text) for message in await reader.messages(other, None, 100)]
+class Life(Conversation):
+    """Two accounts from their beginning to their end. `CHECKS` is the order."""
 
     async def accounts_are_made_and_their_keys_go_to_the_platforms_keystore(self):
         create = self.sotto.create_messenger
@@ -126,6 +31,11 @@ class Conversation:
         assert self.alice_keys.entries["database"] != self.bob_keys.entries["database"]
         here = threading.get_ident()
         assert all(thread != here for _, thread in self.alice_keys.calls), "the keystore was asked on the caller's thread"
+
+    async def are_contacts(self):
+        accepted = self.sotto.ContactState.ACCEPTED
+        contacts = await self.alice.contacts() + await self.bob.contacts()
+        return [contact.state for contact in contacts] == [accepted, accepted]
 
     async def an_invite_makes_two_people_contacts(self):
         options = self.sotto.InviteOptions(uses=1, valid_for_ms=86_400_000, auto_accept=True)
@@ -141,10 +51,10 @@ class Conversation:
         assert (bobs.id, bobs.name, alices.name) == (self.alice_id, "alice", "bob"), (bobs, alices)
 
     async def a_message_each_way_arrives_once_and_in_order(self):
-        queued = await self.alice.send_text(self.bob_id, "Grüße, 世界 🌍")
+        queued = await self.alice.send_text(self.bob_id, self.text("Grüße, 世界 🌍"))
         assert queued.text == "Grüße, 世界 🌍" and queued.state == self.sotto.MessageState.QUEUED, queued
         await self.until(lambda: self.has_text(self.bob, self.alice_id, "Grüße, 世界 🌍"))
-        await self.bob.send_text(self.alice_id, "hello")
+        await self.bob.send_text(self.alice_id, self.text("hello"))
         await self.until(lambda: self.has_text(self.alice, self.bob_id, "hello"))
         said = [(self.alice_id, "Grüße, 世界 🌍"), (self.bob_id, "hello")]
         assert await self.texts(self.alice, self.bob_id) == said
@@ -159,14 +69,14 @@ class Conversation:
         failures = self.sotto.SottoError
         expected = [
             (self.alice.join("not a link"), failures.Invite, "invite_garbage", False),
-            (self.alice.send_text(self.bob_id, ""), failures.Input, "empty", False),
-            (self.alice.send_text("00" * 32, "hello"), failures.Input, "not_found", False),
+            (self.alice.send_text(self.bob_id, self.text("")), failures.Input, "empty", False),
+            (self.alice.send_text("00" * 32, self.text("hello")), failures.Input, "not_found", False),
             (self.alice.messages("nobody", None, 1), failures.Input, "not_found", False),
             (self.open("alice", self.alice_keys), failures.Device, "profile_in_use", True),
             (self.open("nobody", self.alice_keys), failures.Device, "no_profile", False),
-            (self.create("carol", "nonsense"), failures.Input, "bad_relay_address", False),
+            (self.create("dave", "nonsense"), failures.Input, "bad_relay_address", False),
             # Nobody listens on port 1.
-            (self.create("carol", "http://127.0.0.1:1"), failures.Relay, "relay_unreachable", True),
+            (self.create("dave", "http://127.0.0.1:1"), failures.Relay, "relay_unreachable", True),
         ]
         for call, kind, code, is_retryable in expected:
             error = await refused(call)
@@ -174,17 +84,11 @@ class Conversation:
             assert (error.code, error.is_retryable) == (code, is_retryable), error
             assert error.retry_after_ms is None or error.retry_after_ms >= 0, error
 
-    def open(self, name, keys):
-        return self.sotto.open_messenger(self.place(name), keys)
-
     async def reopen(self):
         self.alice = await self.open("alice", self.alice_keys)
 
-    def create(self, name, relay):
-        return self.sotto.create_messenger(self.place(name), self.profile(name, relay), keystore(self.sotto))
-
     async def a_cancelled_call_still_runs_to_its_end(self):
-        call = asyncio.ensure_future(self.alice.send_text(self.bob_id, "cancelled, and said"))
+        call = asyncio.ensure_future(self.alice.send_text(self.bob_id, self.text("cancelled, and said")))
         # Once round the loop: the library has been called, and its answer is not there yet.
         await asyncio.sleep(0)
         call.cancel()
@@ -195,7 +99,7 @@ class Conversation:
     async def a_paused_messenger_has_nothing_open_says_so_and_goes_on(self):
         await self.alice.pause()
         await self.alice.pause()
-        error = await refused(self.alice.send_text(self.bob_id, "while it pauses"))
+        error = await refused(self.alice.send_text(self.bob_id, self.text("while it pauses")))
         assert isinstance(error, self.sotto.SottoError.Paused), error
         assert (error.code, error.is_retryable) == ("paused", True), error
         if Path("/proc/self/fd").exists():
@@ -206,10 +110,16 @@ class Conversation:
         await self.until(lambda: self.has_text(self.alice, self.bob_id, "cancelled, and said"))
 
     async def after_shutdown_every_call_says_so(self):
+        self.said = await self.messages(self.alice, self.bob_id)
+        chats = self.alice.chat_list(self.sotto.Chats.MAIN, 10)
+        await chats.next()
+        waiting = asyncio.ensure_future(chats.next())
+        await asyncio.sleep(0)
         await self.alice.shutdown()
         await self.alice.shutdown()
-        error = await refused(self.alice.contacts())
-        assert isinstance(error, self.sotto.SottoError.ShutDown) and error.code == "shut_down", error
+        for call in (self.alice.contacts(), waiting, chats.next()):
+            error = await refused(call)
+            assert isinstance(error, self.sotto.SottoError.ShutDown) and error.code == "shut_down", error
 
     async def a_locked_or_failing_keystore_is_told_from_an_empty_one(self):
         locked = self.sotto.SecretStoreError.Locked
@@ -227,8 +137,7 @@ class Conversation:
         self.alice = None
         while (error := await refused(self.reopen())) is not None:
             assert (error.code, error.is_retryable) == ("profile_in_use", True), error
-        texts = [text for _, text in await self.texts(self.alice, self.bob_id)]
-        assert texts == ["Grüße, 世界 🌍", "hello", "cancelled, and said"], texts
+        assert await self.messages(self.alice, self.bob_id) == self.said
         await self.bob.shutdown()
 
     async def a_deleted_account_leaves_no_key_and_no_file(self):
@@ -242,33 +151,50 @@ class Conversation:
         assert error is None or error.code == "profile_in_use", error
         assert self.bob_keys.entries == {}
 
+    CHECKS = [
+        accounts_are_made_and_their_keys_go_to_the_platforms_keystore,
+        an_invite_makes_two_people_contacts,
+        a_message_each_way_arrives_once_and_in_order,
+        *Conversation.CHECKS,
+        errors_carry_a_code_and_whether_to_try_again,
+        a_cancelled_call_still_runs_to_its_end,
+        a_paused_messenger_has_nothing_open_says_so_and_goes_on,
+        after_shutdown_every_call_says_so,
+        a_locked_or_failing_keystore_is_told_from_an_empty_one,
+        a_profile_opens_again_with_everything_said,
+        a_deleted_account_leaves_no_key_and_no_file,
+    ]
 
-CHECKS = [
-    Conversation.accounts_are_made_and_their_keys_go_to_the_platforms_keystore,
-    Conversation.an_invite_makes_two_people_contacts,
-    Conversation.a_message_each_way_arrives_once_and_in_order,
-    Conversation.errors_carry_a_code_and_whether_to_try_again,
-    Conversation.a_cancelled_call_still_runs_to_its_end,
-    Conversation.a_paused_messenger_has_nothing_open_says_so_and_goes_on,
-    Conversation.after_shutdown_every_call_says_so,
-    Conversation.a_locked_or_failing_keystore_is_told_from_an_empty_one,
-    Conversation.a_profile_opens_again_with_everything_said,
-    Conversation.a_deleted_account_leaves_no_key_and_no_file,
-]
 
-
-async def converse(conversation):
+async def live(life):
     passed, failed = 0, 0
-    for check in CHECKS:
+    for check in Life.CHECKS:
         name = check.__name__.replace("_", " ")
         try:
-            await asyncio.wait_for(check(conversation), DEADLINE_MS / 1000)
+            await asyncio.wait_for(check(life), DEADLINE_MS / 1000)
             passed += 1
             print(f"passed  {name}")
         except Exception as error:
             failed += 1
             print(f"FAILED  {name}: {type(error).__name__}: {error}")
     return passed, failed
+
+
+def check_bindings(built, library, directory):
+    """Bindings for every platform are written, and speak of no more functions than there may be."""
+    for language in ("python", "kotlin", "swift"):
+        generate(language, built, library, directory / language)
+    [kotlin] = (directory / "kotlin").rglob("*.kt")
+    [swift] = (directory / "swift").rglob("*.swift")
+    names = [(kotlin, "suspend fun `deleteForMe`("), (swift, "func deleteForMe(numbers: [Int64]) async throws")]
+    for written, words in names:
+        if words not in written.read_text():
+            sys.exit(f"{written.name} has no {words}")
+    exported = r"uniffi_sotto_ffi_checksum_((?:func|constructor|method)_\w+)"
+    functions = set(re.findall(exported, (directory / "python" / "sotto.py").read_text()))
+    print(f"{len(functions)} functions of at most {FUNCTIONS_MAX}")
+    if not 0 < len(functions) <= FUNCTIONS_MAX:
+        sys.exit("these are more than a person learns" if functions else "no function is counted")
 
 
 def main():
@@ -281,10 +207,11 @@ def main():
         sys.exit(f"beside the library there is no {' and no '.join(missing)}: run cargo build --workspace")
     with tempfile.TemporaryDirectory() as directory:
         directory = Path(directory)
-        sotto = generate(built, library, directory / "bindings")
+        check_bindings(built, library, directory)
+        sotto = load(library, directory / "python")
         relay = Relay(built, directory / "relay")
         try:
-            passed, failed = asyncio.run(converse(Conversation(sotto, relay, directory)))
+            passed, failed = asyncio.run(live(Life(sotto, relay, directory)))
         finally:
             relay.stop()
     print(f"{passed} passed, {failed} failed")
