@@ -79,6 +79,10 @@ impl SottoError {
         Self::Internal { code: "panicked".to_owned(), is_retryable: false, retry_after_ms: None }
     }
 
+    pub(crate) fn log_taken() -> Self {
+        Self::Internal { code: "log_taken".to_owned(), is_retryable: false, retry_after_ms: None }
+    }
+
     pub(crate) fn without_threads() -> Self {
         Self::Device { code: "no_threads".to_owned(), is_retryable: true, retry_after_ms: None }
     }

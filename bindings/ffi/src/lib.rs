@@ -8,7 +8,7 @@
 //! - `messenger`: the handle, from its making to its end; `contacts`, `messages`, `deeds`, `settings`, `verification`, `live`, `search`: what it can do
 //! - `subscriptions`: lists that are kept up to date, and events
 //! - `records`, `ids`: data that crosses by value; `error`: what can go wrong
-//! - `secrets`: the platform's keystore; `runtime`: where everything runs
+//! - `secrets`: the platform's keystore; `log`: what the library says of its own working; `runtime`: where everything runs
 //!
 //! Not here yet: the notification peek.
 
@@ -17,6 +17,7 @@ mod deeds;
 mod error;
 mod ids;
 mod live;
+mod log;
 mod messages;
 mod messenger;
 mod records;
@@ -29,6 +30,7 @@ mod verification;
 
 pub use error::SottoError;
 pub use live::{AppState, LiveSettings, LiveState, Presence};
+pub use log::{LogLevel, LogRecord, LogSink, LogSinkError, set_log_sink};
 pub use messenger::{Messenger, create_messenger, open_messenger, open_messenger_to_read, wipe_profile};
 pub use records::{
     Account, CatchUp, ChatPlace, Chats, Contact, ContactState, Conversation, Deleted, Delivery, DeliveryState,

@@ -73,6 +73,21 @@ def keystore(sotto):
     return Keystore()
 
 
+def log_sink(sotto):
+    class Sink(sotto.LogSink):
+        """Keeps what it is given, but for what it is made to fail at."""
+
+        def __init__(self):
+            self.records, self.failures = [], []
+
+        def log(self, record):
+            if self.failures:
+                raise self.failures.pop()
+            self.records.append(record)
+
+    return Sink()
+
+
 async def refused(call):
     """What the call was refused with."""
     try:

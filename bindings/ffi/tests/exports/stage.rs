@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sotto_core::protocol::{AccountId, RelayAddress, RelayName, Timestamp};
 use sotto_ffi::{
     Contact, ContactState, DeviceKind, InviteOptions, Message, Messenger, NewProfile, NewText, SecretStore,
-    SecretStoreError, create_messenger,
+    SecretStoreError, SottoError, create_messenger, open_messenger,
 };
 use sotto_relay::limits::ShellLimits;
 use sotto_relay::shell::Server;
@@ -18,9 +18,10 @@ use sotto_relay::store::{SqliteOptions, SqliteStore};
 use sotto_relay::{Relay, RelayConfig};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 
 /// Longer than anything takes on a busy machine: it bounds a test that hangs, and nothing waits for it.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 const DEADLINE_MS: u64 = 60_000;
 
 /// More messages than are said.
@@ -94,20 +95,36 @@ impl Person {
 pub(crate) struct Stage {
     directory: TempDir,
     pub(crate) relays: [RelayAddress; 2],
+    serving: Mutex<Option<Runtime>>,
     pub(crate) alice: Person,
     pub(crate) bob: Person,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.stop_relays();
+    }
 }
 
 impl Stage {
     pub(crate) async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let relays = [relay(&directory.path().join("first")).await, relay(&directory.path().join("second")).await];
+        let serving = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let relays = ["first", "second"].map(|name| relay(&serving, &directory.path().join(name)));
+        let serving = Mutex::new(Some(serving));
         let alice = person(directory.path(), "alice", &relays[..1]).await;
         let bob = person(directory.path(), "bob", &relays[..1]).await;
         bob.join(alice.link(true).await).await.unwrap();
-        let stage = Self { directory, relays, alice, bob };
+        let stage = Self { directory, relays, serving, alice, bob };
         stage.are_contacts(&stage.alice, &stage.bob).await;
         stage
+    }
+
+    /// Nobody is there any more, at either of them, and nobody holds a connection.
+    pub(crate) fn stop_relays(&self) {
+        if let Some(serving) = self.serving.lock().unwrap().take() {
+            serving.shutdown_background();
+        }
     }
 
     pub(crate) fn place(&self, name: &str) -> String {
@@ -152,6 +169,29 @@ impl Stage {
     }
 }
 
+/// Ends the use of a profile; answers once it is free.
+pub(crate) async fn close(person: Person) -> (String, Arc<Keystore>) {
+    let Person { messenger, keys, place, .. } = person;
+    messenger.shutdown().await.unwrap();
+    drop(messenger);
+    until(async || is_free(&place).await).await;
+    (place, keys)
+}
+
+/// Whether nobody has a profile open that is there.
+pub(crate) async fn is_free(place: &str) -> bool {
+    code_of_opening(place).await == "wrong_key"
+}
+
+/// What opening says to whoever has no key.
+pub(crate) async fn code_of_opening(place: &str) -> String {
+    match open_messenger(place.to_owned(), Arc::<Keystore>::default()).await {
+        Err(SottoError::Device { code, .. }) => code,
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("it opened without a key"),
+    }
+}
+
 /// Asks again and again until it is so.
 pub(crate) async fn until(is_so: impl AsyncFn() -> bool) {
     let asking = async {
@@ -181,15 +221,18 @@ async fn person(directory: &Path, name: &str, relays: &[RelayAddress]) -> Person
     Person { messenger, id, keys, place }
 }
 
-/// A relay that is there until the test's runtime ends.
-async fn relay(file: &Path) -> RelayAddress {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+/// A relay that is there until its runtime ends.
+fn relay(serving: &Runtime, file: &Path) -> RelayAddress {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let _serving = serving.enter();
+    let listener = TcpListener::from_std(listener).unwrap();
     let name = RelayName::parse(&address.to_string(), 80).unwrap();
     let store = SqliteStore::open(SqliteOptions::file(file.with_extension("sqlite"))).unwrap();
     let now = Timestamp::EPOCH.after(SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
     let relay = Relay::new(Arc::new(store), RelayConfig::open(name), now);
     let server = Server { relay, listener, metrics: None, tls: None, limits: ShellLimits::default(), witness: None };
-    tokio::spawn(server.serve(pending()));
+    serving.spawn(server.serve(pending()));
     format!("http://{address}").parse().unwrap()
 }

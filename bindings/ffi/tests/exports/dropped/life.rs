@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sotto_ffi::{SottoError, create_messenger, open_messenger, open_messenger_to_read, wipe_profile};
 
 use super::{Play, polled};
-use crate::stage::{Keystore, Person, Stage, until, words};
+use crate::stage::{Keystore, Person, Stage, close, code_of_opening, is_free, until, words};
 
 const DEADLINE_MS: u64 = 60_000;
 
@@ -102,7 +102,7 @@ pub(crate) async fn end(play: &Play) {
     .await;
     play.change_apart(
         "wipe_profile",
-        async |polls| closed(stage, &format!("is wiped {polls}")).await,
+        async |polls| close(stage.person(&format!("is wiped {polls}")).await).await,
         async |(place, keys)| wipe_profile(place.clone(), keys.clone()).await,
         async |(place, keys)| is_gone(place, keys),
     )
@@ -115,30 +115,7 @@ async fn paused(stage: &Stage, name: &str) -> Person {
     person
 }
 
-/// A profile that nobody has open.
-async fn closed(stage: &Stage, name: &str) -> (String, Arc<Keystore>) {
-    let Person { messenger, keys, place, .. } = stage.person(name).await;
-    messenger.shutdown().await.unwrap();
-    drop(messenger);
-    until(async || is_free(&place).await).await;
-    (place, keys)
-}
-
 /// Neither keys nor files are left.
 fn is_gone(place: &str, keys: &Keystore) -> usize {
     usize::from(keys.0.lock().unwrap().is_empty() && !Path::new(place).exists())
-}
-
-/// Whether nobody has a profile open that is there.
-async fn is_free(place: &str) -> bool {
-    code_of_opening(place).await == "wrong_key"
-}
-
-/// What opening says to whoever has no key.
-async fn code_of_opening(place: &str) -> String {
-    match open_messenger(place.to_owned(), Arc::<Keystore>::default()).await {
-        Err(SottoError::Device { code, .. }) => code,
-        Err(error) => panic!("{error}"),
-        Ok(_) => panic!("it opened without a key"),
-    }
 }
