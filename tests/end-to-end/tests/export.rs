@@ -35,6 +35,7 @@ fn a_page_needs_nothing_but_itself_and_runs_nothing_whatever_was_said() {
         .collect();
     run(&alice, &["reply", &numbers[0], "<b>no</b>"]);
     run(&alice, &["react", &numbers[0], "<x>"]);
+    run(&alice, &["sync"]);
     let page = run(&alice, &["export", "<script>bob</script>"]).out;
     let policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'sha256-";
     assert!(page.contains(policy), "{page}");
