@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use rusqlite::params;
-use sotto_protocol::AccountId;
+use sotto_protocol::{AccountId, Timestamp};
 
 use crate::store::{Query as _, Tx};
 pub use crate::store::{StepHook, StoreStep};
@@ -136,6 +136,17 @@ pub fn passed_over(messenger: &Messenger) -> std::collections::BTreeMap<&'static
     messenger.engine().live.refusals()
 }
 
+/// When message `number` of a profile that was [filled](fill_with_chats) was said.
+#[must_use]
+pub fn filled_at(number: u32) -> Timestamp {
+    Timestamp::from_ms(filled_at_ms(number).unsigned_abs())
+}
+
+fn filled_at_ms(number: u32) -> i64 {
+    const APART_MS: i64 = 150_000;
+    1_600_000_000_000 + i64::from(number) * APART_MS
+}
+
 fn filled_account(chat: i64) -> [u8; 32] {
     let mut account = [0x5f; 32];
     account[..8].copy_from_slice(&chat.to_be_bytes());
@@ -154,7 +165,6 @@ fn fill_chat(tx: &mut Tx<'_>, chat: i64) -> Result<(), Error> {
 }
 
 fn fill_message(tx: &mut Tx<'_>, number: u32, chats: u32, text: &str) -> Result<(), Error> {
-    const APART_MS: i64 = 150_000;
     let chat = if number.is_multiple_of(10) { 1 } else { i64::from((number - number / 10 - 1) % chats) + 1 };
     let sender = if number.is_multiple_of(3) { 0 } else { chat };
     let state = if sender == 0 { 3 } else { 10 };
@@ -163,7 +173,7 @@ fn fill_message(tx: &mut Tx<'_>, number: u32, chats: u32, text: &str) -> Result<
     tx.execute(
         "INSERT INTO message (conversation, sender, message_id, sent_at, received_at, kind, text, content, state, position)
          VALUES (?1, ?2, ?3, ?4, ?4, 1, ?5, CAST(?5 AS BLOB), ?6, ?4 << 20)",
-        params![chat, sender, message_id, 1_600_000_000_000 + i64::from(number) * APART_MS, text, state],
+        params![chat, sender, message_id, filled_at_ms(number), text, state],
     )?;
     Ok(())
 }

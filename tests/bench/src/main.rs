@@ -5,7 +5,7 @@
 //! process of its own (this binary, run again), so that its cost and ours do not mix. Every load is bounded and on loopback.
 //! - `meter`: CPU, wall time, memory; `report`: rows, budgets, verdicts
 //! - `relay_process`: the relay; `people`: engines on it; `inbox`: a device of the relay's without an engine
-//! - `send`, `receive` (with `floor`), `open`, `search` (of `texts`): the engine's rows
+//! - `send`, `receive` (with `floor`): the engine's rows; `large` (of `texts`): a large profile, for `open`, `screens`, `search` and `memory`
 //! - `pause`: what an app waits for before the system may stop it; `outbox`: a send behind many others; `link`: what a slow link and a relay that is gone cost, in simulated time
 //! - `plays`: what the simulation itself costs
 //! - `relay`: the relay's rows; `load`: what every server is given to do; `old_ids`: a relay's memory; `peers`: servers beside it
@@ -13,8 +13,10 @@
 
 mod floor;
 mod inbox;
+mod large;
 mod link;
 mod load;
+mod memory;
 mod meter;
 mod old_ids;
 mod open;
@@ -27,6 +29,7 @@ mod receive;
 mod relay;
 mod relay_process;
 mod report;
+mod screens;
 mod search;
 mod send;
 mod texts;
@@ -62,12 +65,15 @@ impl Size {
     }
 }
 
-const USAGE: &str = "sotto-bench [--small] [--write FILE] [pause] [send] [outbox] [receive] [open] [search [--messages N]] [link] [plays] [relay] | peers";
+const USAGE: &str = "sotto-bench [--small] [--write FILE] [pause] [send] [outbox] [receive] [open] [screens] [search] [memory] [--messages N] [link] [plays] [relay] | peers";
 
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == relay_process::WORD) {
         let words = std::env::args_os();
         return sotto_relay::shell::run(words.take(1).chain(std::env::args_os().skip(2)));
+    }
+    if std::env::args_os().nth(1).is_some_and(|word| word == memory::WORD) {
+        return ended(runtime().and_then(|runtime| runtime.block_on(memory::read(std::env::args_os().skip(2)))));
     }
     let mut names = Vec::new();
     let (mut size, mut file, mut messages) = (Size::Whole, None, None);
@@ -77,16 +83,19 @@ fn main() -> ExitCode {
             "--small" => size = Size::Small,
             "--write" => file = words.next().map(PathBuf::from),
             "--messages" => messages = words.next().and_then(|count| count.parse().ok()),
-            "pause" | "send" | "outbox" | "receive" | "open" | "search" | "link" | "plays" | "relay" | "peers" => {
-                names.push(word)
-            }
+            "pause" | "send" | "outbox" | "receive" | "open" | "screens" | "search" | "memory" | "link" | "plays"
+            | "relay" | "peers" => names.push(word),
             _ => {
                 println!("{USAGE}");
                 return ExitCode::from(2);
             }
         }
     }
-    match run(&names, size, messages, file) {
+    ended(run(&names, size, messages, file))
+}
+
+fn ended(outcome: Outcome<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("failed: {error}");
@@ -95,8 +104,12 @@ fn main() -> ExitCode {
     }
 }
 
+fn runtime() -> Outcome<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+}
+
 fn run(names: &[String], size: Size, messages: Option<u32>, file: Option<PathBuf>) -> Outcome<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = runtime()?;
     let mut report = Report::default();
     let is_wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     runtime.block_on(async {
@@ -110,11 +123,8 @@ fn run(names: &[String], size: Size, messages: Option<u32>, file: Option<PathBuf
         if is_wanted("receive") {
             receive::measure(size, &mut report).await?;
         }
-        if is_wanted("open") {
-            open::measure(size, &mut report).await?;
-        }
-        if is_wanted("search") {
-            search::measure(size, messages, &mut report).await?;
+        if large::PARTS.into_iter().any(is_wanted) {
+            large::measure(size, messages, is_wanted, &mut report).await?;
         }
         if is_wanted("outbox") {
             outbox::measure(size, &mut report).await?;

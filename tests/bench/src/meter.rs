@@ -61,8 +61,17 @@ pub(crate) async fn cpu_at_rest(process: u32) -> Outcome<Duration> {
 
 /// Memory of a process that is in RAM, in KiB.
 pub(crate) fn resident_kib(process: u32) -> Outcome<f64> {
+    status_kib(process, "VmRSS:")
+}
+
+/// The part of it that no file holds, in KiB.
+pub(crate) fn anonymous_kib(process: u32) -> Outcome<f64> {
+    status_kib(process, "RssAnon:")
+}
+
+fn status_kib(process: u32, name: &str) -> Outcome<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
     Ok(line.trim().trim_end_matches("kB").trim().parse()?)
 }
 

@@ -1,17 +1,12 @@
 //! Opening a profile and drawing its first two screens, with few and with many messages.
 
-use sotto_core::danger;
-
+use crate::Outcome;
+use crate::large::Large;
 use crate::meter::{Meter, median, ms};
-use crate::people::Person;
-use crate::relay_process::RelayProcess;
 use crate::report::{Budget, Report};
-use crate::{Outcome, Size};
 
 /// Lines on a screen, and a few more.
 const PAGE: u32 = 30;
-/// A message of the usual length.
-const TEXT: &str = "The train is late again. I shall be there at half past six, and I bring the book that you wanted.";
 /// A cold process each time would be right; opening anew drops all that the engine holds, and leaves only the kernel's page cache.
 const TURNS: usize = 15;
 
@@ -25,10 +20,9 @@ struct Opened {
     cpu: f64,
 }
 
-pub(crate) async fn measure(size: Size, report: &mut Report) -> Outcome<()> {
-    let chats = u32::try_from(size.pick(10_000, 100))?;
-    let few = opened(chats, u32::try_from(size.pick(10_000, 400))?).await?;
-    let many = opened(chats, u32::try_from(size.pick(1_000_000, 2_000))?).await?;
+pub(crate) async fn measure(few: Large, many: Large, report: &mut Report) -> Outcome<Large> {
+    let (_, few) = opened(few).await?;
+    let (large, many) = opened(many).await?;
     report.table("Open + first chat list page + first timeline page, 10,000 chats");
     report.row("1 M messages: wall, median", many.in_all, "ms", Budget::AtMost(50.0));
     report.row("10 k messages: wall, median", few.in_all, "ms", Budget::None);
@@ -44,17 +38,11 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> Outcome<()> {
         "Nothing is due, the relay is down, pages hold {PAGE} rows. A tenth of all messages stand in one chat, the others are spread \
          evenly and interleaved. The file is in the kernel's page cache."
     ));
-    Ok(())
+    Ok(large)
 }
 
-async fn opened(chats: u32, messages: u32) -> Outcome<Opened> {
-    let directory = tempfile::tempdir()?;
-    let relay = RelayProcess::plain(&directory.path().join("relay"))?;
-    let person = Person::create("reader", relay.address(), directory.path()).await?;
-    person.catch_up().await?;
-    drop(relay);
-    let longest = danger::fill_with_chats(&person.messenger, chats, messages, |_| TEXT.to_owned()).await?;
-    let mut closed = person.shut_down().await?;
+async fn opened(large: Large) -> Outcome<(Large, Opened)> {
+    let Large { mut closed, texts, messages, chats, longest } = large;
     let mut turns = Vec::new();
     for _ in 0..TURNS {
         let meter = Meter::start();
@@ -76,5 +64,6 @@ async fn opened(chats: u32, messages: u32) -> Outcome<Opened> {
         turns.push([whole.wall, open.wall, listed.wall - open.wall, whole.wall - listed.wall, long.wall, whole.cpu]);
     }
     let of = |index: usize| median(turns.iter().filter_map(|turn| turn.get(index)).map(|wall| ms(*wall)));
-    Ok(Opened { in_all: of(0), open: of(1), chats: of(2), timeline: of(3), longest: of(4), cpu: of(5) })
+    let opened = Opened { in_all: of(0), open: of(1), chats: of(2), timeline: of(3), longest: of(4), cpu: of(5) };
+    Ok((Large { closed, texts, messages, chats, longest }, opened))
 }

@@ -15,7 +15,7 @@ use sotto_core::protocol::{AccountId, RelayAddress};
 use sotto_core::records::{CatchUp, ContactState};
 use sotto_core::world::{SecretStore as _, SystemClock, SystemRng};
 use sotto_core::{DeviceKind, InviteOptions, Messenger, NewProfile, Threading, World};
-use sotto_sim::MemorySecrets;
+use sotto_sim::{FileSecrets, MemorySecrets};
 use tempfile::TempDir;
 
 use crate::Outcome;
@@ -81,6 +81,21 @@ pub(crate) struct Closed {
 }
 
 impl Closed {
+    /// Where its files are.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Puts the keystore into files, for another process.
+    pub(crate) fn secrets_to(&self, directory: &Path) -> Outcome<()> {
+        let files = FileSecrets::at(directory.to_path_buf());
+        for name in self.secrets.list()? {
+            let secret = self.secrets.get(&name)?.ok_or("an entry is gone")?;
+            files.put(&name, &secret)?;
+        }
+        Ok(())
+    }
+
     /// Bytes of each table and index of the database.
     pub(crate) fn sizes(&self) -> Outcome<BTreeMap<String, u64>> {
         let key = self.secrets.get("database")?.ok_or("a profile has a key")?;

@@ -1,18 +1,15 @@
 //! Searching a large profile, and what being found costs on the disk.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
-use sotto_core::danger;
 use sotto_core::protocol::AccountId;
 use sotto_core::records::SearchQuery;
 
+use crate::Outcome;
+use crate::large::Large;
 use crate::meter::{Meter, median, ms, quantile};
-use crate::people::Person;
-use crate::relay_process::RelayProcess;
 use crate::report::{Budget, Report};
 use crate::texts::Texts;
-use crate::{Outcome, Size};
 
 /// A screen of hits.
 const PAGE: u32 = 30;
@@ -20,9 +17,6 @@ const PAGE: u32 = 30;
 const TURNS: usize = 11;
 /// Searches that are reported one by one.
 const SLOWEST: usize = 5;
-/// How long filling may take.
-const PATIENCE: Duration = Duration::from_secs(3_600);
-
 /// Where a search looks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum In {
@@ -74,33 +68,14 @@ const MIX: &[(&str, In, &[&str])] = &[
     ("inside a short chat", In::ShortChat, &["the", "wombat", "a", "nicht", "明月", "и"]),
 ];
 
-pub(crate) async fn measure(size: Size, messages: Option<u32>, report: &mut Report) -> Outcome<()> {
-    let texts = Texts::read()?;
-    let messages = messages.unwrap_or(u32::try_from(size.pick(1_000_000, 5_000))?);
-    let chats = u32::try_from(size.pick(10_000, 50))?.min(messages / 10);
-    let directory = tempfile::tempdir()?;
-    let relay = RelayProcess::plain(&directory.path().join("relay"))?;
-    let person = Person::create("reader", relay.address(), directory.path()).await?;
-    person.catch_up().await?;
-    drop(relay);
-    let said = texts.clone();
-    let longest =
-        danger::fill_with_chats(&person.messenger, chats, messages, move |number| said.of(number).to_owned()).await?;
-    let begun = Instant::now();
-    while !person.messenger.search("a", None, 1).await?.is_complete {
-        if begun.elapsed() > PATIENCE {
-            return Err("the index is not filled".into());
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    // Then it is made one piece, which nobody is told.
-    loop {
-        let meter = Meter::start();
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        if meter.stop().cpu < Duration::from_millis(5) {
-            break;
-        }
-    }
+/// Each of them once.
+pub(crate) fn typed() -> impl Iterator<Item = &'static str> {
+    MIX.iter().flat_map(|(_, _, words)| words.iter().copied())
+}
+
+pub(crate) async fn measure(large: Large, report: &mut Report) -> Outcome<Large> {
+    let Large { closed, texts, messages, chats, longest } = large;
+    let person = closed.open().await?;
     let short = person
         .messenger
         .conversations(sotto_core::records::Chats::Main, None, 2)
@@ -157,7 +132,7 @@ pub(crate) async fn measure(size: Size, messages: Option<u32>, report: &mut Repo
         texts.count(),
         TURNS - 1
     ));
-    Ok(())
+    Ok(Large { closed, texts, messages, chats, longest })
 }
 
 fn query(typed: &str, place: In, longest: AccountId, short: AccountId) -> SearchQuery {

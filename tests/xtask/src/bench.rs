@@ -38,7 +38,7 @@ pub(crate) fn bench_peers(checkout: &Checkout, wanted: &[String]) -> Result<(), 
 /// Optimised as it ships, but for the minutes that linking everything as one would take. Some of the measurements alone when they are
 /// named, and the page is left as it is then.
 pub(crate) fn bench(checkout: &Checkout, wanted: &[String]) -> Result<(), Failure> {
-    if wanted.is_empty() || wanted.iter().any(|name| name == "search") {
+    if wanted.is_empty() || wanted.iter().any(|name| ["open", "screens", "search", "memory"].contains(&name.as_str())) {
         machine::install(checkout, TEXTS)?;
     }
     let mut command = checkout.cargo();
