@@ -59,8 +59,16 @@ async fn contacts_see_it_and_so_does_whoever_becomes_one_and_every_device_that_c
     let tablet = world.second_device(&bob).await.unwrap();
     rest(&world, &[&alice, &bob, &tablet]).await;
     assert_eq!(seen(&tablet).await, shown("Alice L.", "on a train"));
+    let slate = world.second_device(&alice).await.unwrap();
+    rest(&world, &[&alice, &slate, &bob, &tablet]).await;
+    let queued = "SELECT count(*) FROM outbox WHERE message IS NULL AND peer_device IN (SELECT id FROM peer_device WHERE contact != 0)";
+    let before = slate.database().number(queued);
     set(&alice, "Alice", "").await;
-    rest(&world, &[&alice, &bob, &tablet]).await;
+    rest(&world, &[&alice, &slate, &bob, &tablet]).await;
+    // Who learns of it from another device of theirs leaves the telling to that one.
+    let untold = "SELECT count(*) FROM peer_device WHERE profile_untold = 1 AND listed = 1 AND contact != 0";
+    assert_eq!(slate.database().number(untold), 0);
+    assert_eq!(slate.database().number(queued), before);
     for device in [&bob, &tablet] {
         assert_eq!(seen(device).await, shown("Alice", ""));
     }
@@ -68,7 +76,7 @@ async fn contacts_see_it_and_so_does_whoever_becomes_one_and_every_device_that_c
 
 #[tokio::test(start_paused = true)]
 async fn whoever_asks_is_blocked_removed_or_has_shown_two_lists_hears_nothing_and_the_unblocked_hears_it_then() {
-    for case in ["asks", "blocked", "removed", "two lists"] {
+    for case in ["asks", "blocked", "removed", "two lists", "no device"] {
         let world = World::seeded(1901);
         let relay = world.network.add_relay("relay");
         let alice = world.person("alice", std::slice::from_ref(&relay)).await.unwrap();
@@ -88,10 +96,13 @@ async fn whoever_asks_is_blocked_removed_or_has_shown_two_lists_hears_nothing_an
             "blocked" => alice.messenger.block(bobs).await.unwrap(),
             "removed" => alice.messenger.remove(bobs).await.unwrap(),
             "two lists" => alice.database().change("UPDATE contact SET trust = 1"),
+            "no device" => alice.database().change("UPDATE peer_device SET listed = 0 WHERE contact != 0"),
             _ => {}
         }
         rest(&world, &[&alice, &bob]).await;
         assert!(!hears_of(&world, &bob, &alice, async || set(&alice, "Alice", "here").await).await, "{case}");
+        // Not held back until then: they hear what it is by then.
+        assert_eq!(alice.database().number("SELECT count(*) FROM outbox WHERE state < 2"), 0, "{case}");
         if case == "blocked" {
             alice.messenger.unblock(bobs).await.unwrap();
             world.wait(DAY).await;
@@ -99,6 +110,23 @@ async fn whoever_asks_is_blocked_removed_or_has_shown_two_lists_hears_nothing_an
             assert_eq!(seen(&bob).await, shown("Alice", "here"));
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_has_not_heard_of_a_contacts_name_takes_it_from_no_other_that_has() {
+    let (world, _, alice, bob) = World::contacts(1905).await;
+    let tablet = world.second_device(&alice).await.unwrap();
+    set(&bob, "Bob", "").await;
+    rest(&world, &[&alice, &tablet, &bob]).await;
+    set(&bob, "Robert", "").await;
+    rest(&world, &[&alice, &bob]).await;
+    let bobs = bob.messenger.account().await.unwrap().id;
+    tablet.messenger.rename(bobs, Some("my brother".to_owned())).await.unwrap();
+    rest(&world, &[&tablet, &alice]).await;
+    let seen_here = alice.messenger.contacts().await.unwrap();
+    assert_eq!(seen_here[0].name, "my brother");
+    assert_eq!(seen(&alice).await, shown("Robert", ""));
+    assert_eq!(seen(&tablet).await, shown("Robert", ""));
 }
 
 #[tokio::test(start_paused = true)]
