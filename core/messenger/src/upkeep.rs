@@ -106,7 +106,7 @@ fn due_at(engine: &Engine, view: &Connection) -> Result<Timestamp, StoreError> {
     )?;
     let others = [confirm_at.flatten(), dies_at.flatten()].into_iter().flatten().map(timestamp);
     let others = others.chain(outbox::unanswered::due_at(view, now)?).chain(outbox::again::due_at(view, now)?);
-    let others = others.chain(receipts::due_at(view)?);
+    let others = others.chain(receipts::due_at(view)?).chain(own::readers_due_at(view)?);
     let others = others.chain(own::left_due_at(view)?.filter(|_| knows_the_time));
     let others = others.chain(healing::due_at(engine, view)?).chain(healing::predecessors_due_at(view)?);
     let is_to_tell = !contact::pair_change::behind(view)?.is_empty()
@@ -126,6 +126,8 @@ fn upkeep(engine: &Engine, tx: &mut Tx<'_>) -> Result<(), Error> {
         lists_ahead = redate::set_right(tx, times.judging)?;
     }
     prekey::upkeep(tx, &engine.own(), task::new_batch(tx)?, times, sure_now, &mut engine.chance())?;
+    // Before anything else is written where they read.
+    own::lead_readers_on(tx, &engine.own(), times, &mut engine.chance())?;
     let issued_at =
         tx.one("SELECT issued_at FROM account", [], |row| row.get(0))?.map(timestamp).ok_or(StoreError::Corrupt)?;
     if lists_ahead == ListsAhead::Some || now >= own::list_due_at(tx, issued_at, now)? {

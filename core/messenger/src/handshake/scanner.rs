@@ -278,7 +278,8 @@ pub(crate) fn answered(
     tell_of_chain(tx, own, row, Some(batch), times.network, chance)
 }
 
-/// Tells a contact where our lists stand, unless they were told: behind the answer, where one is waited for.
+/// Tells a contact where our lists stand, unless they were told: behind the answer, where one is waited for. Whoever is blocked is told when that
+/// is over.
 pub(crate) fn tell_of_chain(
     tx: &mut Tx<'_>,
     own: &Own,
@@ -289,7 +290,8 @@ pub(crate) fn tell_of_chain(
 ) -> Result<(), Error> {
     let contact = contact::by_row(tx, row)?;
     let (card, _) = own::contacts_card(tx, own)?;
-    if contact.state != ContactState::Accepted || contact.is_asked() || contact::was_told_chain(tx, row, &card.chain)? {
+    let may_hear = contact.state == ContactState::Accepted && !contact.is_asked() && !contact.blocked;
+    if !may_hear || contact::was_told_chain(tx, row, &card.chain)? {
         return Ok(());
     }
     contact::has_told_chain(tx, row, &card.chain)?;

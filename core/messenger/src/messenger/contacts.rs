@@ -180,6 +180,7 @@ impl Messenger {
                 contact::set_blocked(tx, contact.row, false)?;
                 if contact.state != ContactState::Removed {
                     handshake::restore_tokens(tx, &engine.own(), &contact, engine.judging_now())?;
+                    own::knows_no_chain(tx, &engine.own(), contact.row)?;
                 }
                 share(engine, tx, contact.row)?;
                 Ok(receive::retry_waiting(

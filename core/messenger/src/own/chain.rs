@@ -25,10 +25,10 @@ use crate::world::Chance;
 
 pub(crate) use behind::{begin_behind, end_of_chain, ends_of_chains};
 pub(crate) use ends::{chain_is_gone, delete};
-pub(super) use ends::{close_former, forget_retired};
+pub(super) use ends::{close_contacts_before, close_former, forget_retired};
 pub(crate) use told::{
-    contacts_card, contacts_manifest, head_for, is_told_of_chain, know_no_chain, newcomers_know_no_chain,
-    tell_newcomers_of_chain,
+    contacts_card, contacts_manifest, head_for, is_told_of_chain, know_no_chain, knows_no_chain,
+    newcomers_know_no_chain, tell_newcomers_of_chain,
 };
 
 /// Who reads a chain that we write.
@@ -331,8 +331,8 @@ pub(super) fn at(view: &impl Query, relay: &RelayAddress) -> Result<Vec<Chain>, 
     codes.into_iter().map(Chain::from_code).collect()
 }
 
-/// An audience's chain moves to another relay: the new one goes on from the manifest at the head of the old one, which is written to until
-/// nobody is waited for any longer who has not heard of it.
+/// An audience is led to another chain: it goes on from the manifest at the head of the old one, which is written to, unless that is closed,
+/// until nobody is waited for any longer who has not heard of it.
 pub(super) fn move_chain(
     tx: &mut Tx<'_>,
     batch: i64,

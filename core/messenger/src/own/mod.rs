@@ -12,6 +12,7 @@ mod epoch;
 mod heads;
 mod holdings;
 mod list;
+mod readers;
 mod relays;
 mod removal;
 pub(crate) mod siblings;
@@ -42,12 +43,13 @@ pub(crate) use birth::{
 };
 pub(crate) use chain::{
     Chain, begin_behind, begin_chain, chain_is_gone, contacts_card, contacts_manifest, delete as delete_chain,
-    end_of_chain, ends_of_chains, head_for, is_told_of_chain, know_no_chain, newcomers_know_no_chain, renew_manifest,
-    signed, tell_newcomers_of_chain, write_key,
+    end_of_chain, ends_of_chains, head_for, is_told_of_chain, know_no_chain, knows_no_chain, newcomers_know_no_chain,
+    renew_manifest, signed, tell_newcomers_of_chain, write_key,
 };
 pub(crate) use heads::{read_others as read_other_chains, read_own_list};
 pub(crate) use holdings::{Holding, holdings};
 pub(crate) use list::list_due_at;
+pub(crate) use readers::{due_at as readers_due_at, lead_on as lead_readers_on};
 pub(crate) use relays::{
     add_relay, forget_left, former_owner_key, home, is_deleted, is_joined, is_listed, is_to_join, left_due_at,
     remove_relay, to_join, will_not_be_read,

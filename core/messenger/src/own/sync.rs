@@ -375,6 +375,7 @@ fn take_blocking(
     } else {
         // None, where they were removed: those were dropped for good.
         handshake::restore_tokens(tx, own, &contact, times.judging)?;
+        super::knows_no_chain(tx, own, row)?;
     }
     Ok(())
 }

@@ -210,6 +210,7 @@ CREATE TABLE contact (
     sync_version     INTEGER NOT NULL DEFAULT 0,  -- of what our devices share of them; 0: nothing yet
     sync_author      BLOB                     -- the device of ours whose word that is
 ) STRICT;
+CREATE INDEX contact_reads_no_more ON contact (told_chain) WHERE blocked = 1 OR state = 4;
 
 CREATE TABLE peer_device (
     id            INTEGER PRIMARY KEY AUTOINCREMENT, -- never given again: messages name lines

@@ -44,6 +44,7 @@ mod paused;
 mod poison;
 mod prekeys;
 mod profiles;
+mod readers;
 mod rebirth;
 mod receipts;
 mod refusals;

@@ -19,6 +19,15 @@ pub(in crate::own) fn close_former(tx: &mut Tx<'_>, epoch: u32) -> Result<(), St
     Ok(())
 }
 
+/// Whoever reads a chain from which contacts are led away learns of nothing behind what stands there.
+pub(in crate::own) fn close_contacts_before(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE own_chain SET last_epoch = min(coalesce(last_epoch, epoch), epoch) WHERE audience = ?1",
+        [Chain::ContactsBefore.code()],
+    )
+    .map(drop)
+}
+
 /// Deletes chains that were retired long enough ago, and gives up those whose relay has not deleted them since.
 pub(in crate::own) fn forget_retired(
     tx: &mut Tx<'_>,

@@ -6,7 +6,7 @@ use sotto_crypto::secret::ChainKey;
 use sotto_protocol::{Bytes, ChainId, Timestamp};
 
 use super::{Chain, Own};
-use crate::contact::ContactRow;
+use crate::contact::{self, ContactRow};
 use crate::error::Error;
 use crate::outbox;
 use crate::peer::{self, DeviceRow};
@@ -78,11 +78,21 @@ pub(crate) fn newcomers_know_no_chain(
     Ok(())
 }
 
+/// A contact was not told where our lists stand while they were blocked: they are, once they may be.
+pub(crate) fn knows_no_chain(tx: &mut Tx<'_>, own: &Own, contact: ContactRow) -> Result<(), StoreError> {
+    let chain = contacts_card(tx, own)?.0.chain;
+    if contact::was_told_chain(tx, contact, &chain)? {
+        return Ok(());
+    }
+    contact::has_told_chain(tx, contact, &chain)?;
+    tx.execute("UPDATE peer_device SET chain_untold = 1 WHERE contact = ?1", [contact.0]).map(drop)
+}
+
 /// Devices of contacts that are to be told where our lists stand, once they do. In this order: as a rule there is none, and it is looked at
 /// with every wake-up.
 const KNOW_NO_CHAIN: &str = "
     SELECT peer_device.id FROM peer_device CROSS JOIN contact ON contact.id = peer_device.contact
-    WHERE chain_untold = 1 AND listed = 1 AND contact.state = 3 AND contact.claim IS NULL
+    WHERE chain_untold = 1 AND listed = 1 AND contact.state = 3 AND contact.blocked = 0 AND contact.claim IS NULL
     AND NOT EXISTS (SELECT 1 FROM own_chain CROSS JOIN relay_task ON relay_task.relay = own_chain.relay AND relay_task.subject = own_chain.chain
         WHERE audience = ?1)
     ORDER BY peer_device.id";
