@@ -32,7 +32,7 @@ use crate::contact::ContactRow;
 use crate::conversation::MessageRow;
 use crate::error::Error;
 use crate::generation::Standing;
-use crate::live::LiveState;
+use crate::live::{LiveSettings, LiveState};
 use crate::outbox::dispatcher;
 use crate::outbox::post::Post;
 use crate::outbox::reach::Reach;
@@ -275,19 +275,38 @@ impl Engine {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        self.write_then(work, |_, _| ())
+    }
+
+    /// As [`Self::write`]. Behind the commit `then` wakes who has work now and tells listeners, whatever has become of the caller. Other writes
+    /// wait for it.
+    pub(crate) fn write_then<T, E>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self, &mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        then: impl FnOnce(&Arc<Self>, &T) + Send + 'static,
+    ) -> Answer<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
         let (engine, after) = (Arc::clone(self), Arc::clone(self));
         let work = move |tx: &mut Tx<'_>| {
             let value = work(&engine, tx)?;
             let own = tx.has_changed_own().then(|| own::load(tx, engine.own().seal.clone())).transpose()?;
-            Ok((value, own, tx.has_changed_shown()))
+            let live = tx.has_changed_live().then(|| LiveSettings::load(tx)).transpose()?;
+            Ok((value, own, live, tx.has_changed_shown()))
         };
-        self.store.write_then(work, move |(value, own, has_changed_shown)| {
+        self.store.write_then(work, move |(value, own, live, has_changed_shown)| {
             if let Some(own) = own {
                 after.own.change(|now| *now = Arc::new(own));
+            }
+            if let Some(live) = live {
+                after.heed_live_settings(live);
             }
             if has_changed_shown {
                 after.show_again();
             }
+            then(&after, &value);
             value
         })
     }
@@ -462,9 +481,6 @@ impl Engine {
         self.status.received(received.messages.len() + received.own_messages);
         for contact in &received.stale {
             self.read_again(*contact);
-        }
-        if received.settings_changed {
-            self.heed_what_is_set();
         }
         if received.waits_behind_gap || received.contacts_changed {
             // Whoever waits until everything is dealt with waits for that too.

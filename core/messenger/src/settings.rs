@@ -122,26 +122,25 @@ pub(crate) fn set(
     outbox::queue_content(tx, ContactRow::OWN, &content, None, None, now, chance)
 }
 
-/// Another device of ours has set something. Says whether that is news.
-pub(crate) fn take(tx: &mut Tx<'_>, own: &Own, author: &DeviceId, setting: &Setting) -> Result<bool, StoreError> {
+/// Another device of ours has set something.
+pub(crate) fn take(tx: &mut Tx<'_>, own: &Own, author: &DeviceId, setting: &Setting) -> Result<(), StoreError> {
     let of = match &setting.account {
         None => Of::Account,
         Some(account) if *account == own.account => Of::Conversation(conversation::note_to_self(tx, account)?),
         Some(account) => match contact::by_account(tx, account)? {
             Some(contact) => Of::Conversation(ConversationRow(contact::conversation(tx, &own.account, &contact)?)),
-            None => return Ok(false),
+            None => return Ok(()),
         },
     };
     let (version, before) = known(tx, of, setting.key)?.unwrap_or((0, DeviceId::from_bytes([0; 16])));
     if setting.version > version.saturating_add(VERSIONS_AHEAD_MAX) {
         tracing::warn!("another device of this account leaves no version of a setting to the others");
-        return Ok(false);
+        return Ok(());
     }
     if !SyncedContact::order((setting.version, author), (version, &before)).is_gt() {
-        return Ok(false);
+        return Ok(());
     }
-    write(tx, of, setting.key, (setting.version, author), &setting.value)?;
-    Ok(true)
+    write(tx, of, setting.key, (setting.version, author), &setting.value)
 }
 
 /// Devices of ours that are new hear of everything that is set.
@@ -189,6 +188,10 @@ fn write(
         params![of.row(), key, stored(version), author.as_ref(), value],
     )?;
     match of {
+        Of::Account if [Key::Typing.code(), Key::Presence.code()].contains(&key) => {
+            tx.changes_live();
+            Ok(())
+        }
         Of::Account if key == Key::Profile.code() => profile::settle(tx, value),
         Of::Account => Ok(()),
         Of::Conversation(conversation) => {

@@ -27,7 +27,7 @@ use crate::own::{Own, OwnInbox};
 use crate::relay_client::{Problem, RelayError};
 use crate::status::Doing;
 use crate::store::column::ms;
-use crate::store::{Query, StoreError};
+use crate::store::{Query, StoreError, Tx};
 use crate::watched::Watcher;
 use crate::witness::Word;
 use crate::world::{BoxFuture, RelayStream, TransportError};
@@ -412,13 +412,11 @@ fn rows_at(own: &Own, relay: &RelayAddress) -> Vec<i64> {
 }
 
 async fn take_deliveries(engine: &Arc<Engine>, own_inbox: i64, deliveries: Vec<relay::Delivery>) -> Result<(), Error> {
-    let received = engine
-        .write(move |engine, tx| -> Result<_, Error> {
-            engine.refuse_if_rolled_back()?;
-            Ok(receive::receive(tx, &engine.own(), own_inbox, &deliveries, engine.times(), &mut engine.chance())?)
-        })
-        .await?;
-    engine.after_receive(&received);
+    let receive = move |engine: &Engine, tx: &mut Tx<'_>| -> Result<_, Error> {
+        engine.refuse_if_rolled_back()?;
+        Ok(receive::receive(tx, &engine.own(), own_inbox, &deliveries, engine.times(), &mut engine.chance())?)
+    };
+    let received = engine.write_then(receive, Engine::after_receive).await?;
     live::messages_came(engine, &received.messages).await;
     Ok(())
 }

@@ -44,20 +44,23 @@ async fn read_invite(engine: &Arc<Engine>, invite: Invite) -> Result<Reading, Er
     let manifest = manifests::first_contact(&invite.account, &part, engine.judging_now())?;
     catch_up_with(engine, &manifest).await?;
     let (id, expires_at, secret) = (chain.chain, invite.expires_at, invite.secret.clone());
-    let introduced = engine
-        .write(move |engine, tx| -> Result<_, StoreError> {
-            // The same link was used twice at once, and the other was faster: nothing more is claimed.
-            let known = contact::by_account(tx, manifest.account())?;
-            if known.is_some_and(|contact| contact.was_asked_under(&secret)) {
-                return Ok(Err(InviteError::AlreadyContact.into()));
-            }
-            Ok(match believe(engine, tx, &manifest)? {
-                Ok(()) => Ok((manifest, remember_claim(tx, &id, expires_at, &engine.chance())?)),
-                Err(error) => Err(error),
-            })
+    let introduce = move |engine: &Engine, tx: &mut Tx<'_>| -> Result<_, StoreError> {
+        // The same link was used twice at once, and the other was faster: nothing more is claimed.
+        let known = contact::by_account(tx, manifest.account())?;
+        if known.is_some_and(|contact| contact.was_asked_under(&secret)) {
+            return Ok(Err(Error::from(InviteError::AlreadyContact)));
+        }
+        Ok(match believe(engine, tx, &manifest)? {
+            Ok(()) => Ok((manifest, remember_claim(tx, &id, expires_at, &engine.chance())?)),
+            Err(error) => Err(error),
         })
-        .await?;
-    let (manifest, claims) = introduced.inspect_err(|_| engine.tell(Event::ContactsChanged))?;
+    };
+    let introduced = engine.write_then(introduce, |engine, introduced| {
+        if introduced.is_err() {
+            engine.tell(Event::ContactsChanged);
+        }
+    });
+    let (manifest, claims) = introduced.await??;
     Ok(Reading { chain, chain_next: part.next, manifest, claims, invite })
 }
 
@@ -130,16 +133,13 @@ async fn ask_under(
     claimed: Vec<(DeviceId, relay::PrekeyClaimed)>,
 ) -> Result<(), Error> {
     let read = Arc::clone(reading);
-    let stored = engine.write(move |engine, tx| store(engine, tx, &read, &claim, &claimed)).await;
-    match stored {
-        Ok(Ok(received)) => {
-            engine.after_receive(&received);
-            Ok(())
-        }
-        Ok(Err(unbelieved)) => {
-            engine.tell(Event::ContactsChanged);
-            Err(unbelieved)
-        }
+    let store = move |engine: &Engine, tx: &mut Tx<'_>| store(engine, tx, &read, &claim, &claimed);
+    let stored = engine.write_then(store, |engine, stored| match stored {
+        Ok(received) => engine.after_receive(received),
+        Err(_) => engine.tell(Event::ContactsChanged),
+    });
+    match stored.await {
+        Ok(stored) => stored.map(drop),
         Err(error @ Error::Peer { .. }) => {
             let chain = reading.chain.chain;
             engine.write(move |engine, tx| refuse_claim(tx, &chain, &claim, &engine.chance())).await?;

@@ -6,6 +6,7 @@ use super::are_drained;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::receive;
+use crate::store::Tx;
 
 /// Opens what waits behind gaps, where it is time. Asked every turn of upkeep, which is at least hourly.
 pub(crate) async fn open_gaps(engine: &Arc<Engine>) -> Result<(), Error> {
@@ -13,13 +14,11 @@ pub(crate) async fn open_gaps(engine: &Arc<Engine>) -> Result<(), Error> {
     let is_due =
         engine.read(move |engine, view| receive::are_gaps_over(view, are_drained, engine.judging_now())).await?;
     if is_due {
-        let received = engine
-            .write(move |engine, tx| -> Result<_, Error> {
-                engine.refuse_if_rolled_back()?;
-                Ok(receive::open_gaps(tx, &engine.own(), are_drained, engine.times(), &mut engine.chance())?)
-            })
-            .await?;
-        engine.after_receive(&received);
+        let open = move |engine: &Engine, tx: &mut Tx<'_>| -> Result<_, Error> {
+            engine.refuse_if_rolled_back()?;
+            Ok(receive::open_gaps(tx, &engine.own(), are_drained, engine.times(), &mut engine.chance())?)
+        };
+        engine.write_then(open, Engine::after_receive).await?;
     }
     Ok(())
 }

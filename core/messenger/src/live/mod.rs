@@ -283,17 +283,6 @@ impl Engine {
         self.live.changed.notify_one();
     }
 
-    /// Another device of ours has set something: these may be among it.
-    pub(crate) fn heed_what_is_set(self: &Arc<Self>) {
-        let engine = Arc::clone(self);
-        self.spawn(async move {
-            match engine.read(|_, view| LiveSettings::load(view)).await {
-                Ok(settings) => engine.heed_live_settings(settings),
-                Err(error) => tracing::warn!(%error, "what is set could not be read"),
-            }
-        });
-    }
-
     /// Somebody types in the conversation with a contact, or does not any more.
     pub(crate) fn types_to(&self, with: AccountId, is_typing: bool) {
         let (now, chance) = (self.clock.instant(), self.chance());

@@ -1,5 +1,7 @@
 //! Who is reached: invites made and used, requests accepted, contacts renamed, blocked, removed, compared.
 
+use std::sync::Arc;
+
 use sotto_crypto::manifest::VerifiedManifest;
 use sotto_crypto::safety::SafetyNumber;
 use sotto_protocol::decode::DecodeError;
@@ -15,7 +17,7 @@ use crate::handshake::{self, Dropped, InviteOptions, join};
 use crate::outbox;
 use crate::own;
 use crate::profile;
-use crate::receive::{self, Why};
+use crate::receive::{self, Received, Why};
 use crate::records::{Contact, Failure, InviteLink};
 use crate::settings::{self, Key, Of};
 use crate::store::{Query, StoreError, Tx};
@@ -28,15 +30,11 @@ impl Messenger {
     pub async fn invite(&self, options: InviteOptions) -> Result<InviteLink, Error> {
         options.check()?;
         self.refuse_if_rolled_back()?;
-        let made = self
-            .engine()
-            .write(move |engine, tx| {
-                handshake::invite(tx, &engine.own(), &options, engine.network_now(), &mut engine.chance())
-                    .map(|(link, _)| link)
-            })
-            .await?;
-        self.engine().wake();
-        Ok(made)
+        let make = move |engine: &Engine, tx: &mut Tx<'_>| {
+            handshake::invite(tx, &engine.own(), &options, engine.network_now(), &mut engine.chance())
+                .map(|(link, _)| link)
+        };
+        self.engine().write_then(make, |engine, _| engine.wake()).await
     }
 
     /// Uses an invite: reads who made it, claims their prekeys, and asks them. Returns their account.
@@ -107,34 +105,33 @@ impl Messenger {
     /// [`InputError::NotFound`], [`InputError::WrongState`] for somebody who has not asked, asked so long ago that they would not hear the
     /// answer, or is blocked; [`Error::RolledBack`].
     pub async fn accept(&self, account: AccountId) -> Result<(), Error> {
-        let engine = self.engine();
-        let received = engine
-            .write(move |engine, tx| -> Result<_, Error> {
-                engine.refuse_if_rolled_back()?;
-                let contact = known_contact(tx, &account)?;
-                if contact.blocked {
-                    return Err(InputError::WrongState { what: "is blocked" }.into());
-                }
-                let is_asking = contact.state == ContactState::Asking;
-                if is_asking && !handshake::can_be_answered(tx, contact.row, engine.network_now())? {
-                    return Err(InputError::WrongState { what: "has asked too long ago" }.into());
-                }
-                handshake::accept(tx, &engine.own(), contact.row, engine.times(), &mut engine.chance())?;
-                let waited_for = [Why::NotAnswered];
-                Ok(receive::retry_waiting(
-                    tx,
-                    &engine.own(),
-                    contact.row,
-                    &waited_for,
-                    engine.times(),
-                    &mut engine.chance(),
-                )?)
-            })
-            .await?;
-        engine.tell(Event::ContactsChanged);
-        engine.look_after();
-        engine.after_receive(&received);
-        Ok(())
+        self.engine()
+            .write_then(
+                move |engine, tx| -> Result<_, Error> {
+                    engine.refuse_if_rolled_back()?;
+                    let contact = known_contact(tx, &account)?;
+                    if contact.blocked {
+                        return Err(InputError::WrongState { what: "is blocked" }.into());
+                    }
+                    let is_asking = contact.state == ContactState::Asking;
+                    if is_asking && !handshake::can_be_answered(tx, contact.row, engine.network_now())? {
+                        return Err(InputError::WrongState { what: "has asked too long ago" }.into());
+                    }
+                    handshake::accept(tx, &engine.own(), contact.row, engine.times(), &mut engine.chance())?;
+                    let waited_for = [Why::NotAnswered];
+                    Ok(receive::retry_waiting(
+                        tx,
+                        &engine.own(),
+                        contact.row,
+                        &waited_for,
+                        engine.times(),
+                        &mut engine.chance(),
+                    )?)
+                },
+                contact_may_speak,
+            )
+            .await
+            .map(drop)
     }
 
     /// Calls a contact by another name, on this account only; `None` calls them by their own.
@@ -168,35 +165,34 @@ impl Messenger {
     /// # Errors
     /// [`InputError::NotFound`], [`InputError::WrongState`] for somebody who is not blocked.
     pub async fn unblock(&self, account: AccountId) -> Result<(), Error> {
-        let engine = self.engine();
-        let received = engine
-            .write(move |engine, tx| -> Result<_, Error> {
-                // What has waited is opened: ratchets move.
-                engine.refuse_if_rolled_back()?;
-                let contact = contact::known(tx, &account)?.ok_or(InputError::NotFound { what: "contact" })?;
-                if !contact.blocked {
-                    return Err(InputError::WrongState { what: "is not blocked" }.into());
-                }
-                contact::set_blocked(tx, contact.row, false)?;
-                if contact.state != ContactState::Removed {
-                    handshake::restore_tokens(tx, &engine.own(), &contact, engine.judging_now())?;
-                    own::knows_no_chain(tx, &engine.own(), contact.row)?;
-                }
-                share(engine, tx, contact.row)?;
-                Ok(receive::retry_waiting(
-                    tx,
-                    &engine.own(),
-                    contact.row,
-                    &[Why::Blocked],
-                    engine.times(),
-                    &mut engine.chance(),
-                )?)
-            })
-            .await?;
-        engine.tell(Event::ContactsChanged);
-        engine.look_after();
-        engine.after_receive(&received);
-        Ok(())
+        self.engine()
+            .write_then(
+                move |engine, tx| -> Result<_, Error> {
+                    // What has waited is opened: ratchets move.
+                    engine.refuse_if_rolled_back()?;
+                    let contact = contact::known(tx, &account)?.ok_or(InputError::NotFound { what: "contact" })?;
+                    if !contact.blocked {
+                        return Err(InputError::WrongState { what: "is not blocked" }.into());
+                    }
+                    contact::set_blocked(tx, contact.row, false)?;
+                    if contact.state != ContactState::Removed {
+                        handshake::restore_tokens(tx, &engine.own(), &contact, engine.judging_now())?;
+                        own::knows_no_chain(tx, &engine.own(), contact.row)?;
+                    }
+                    share(engine, tx, contact.row)?;
+                    Ok(receive::retry_waiting(
+                        tx,
+                        &engine.own(),
+                        contact.row,
+                        &[Why::Blocked],
+                        engine.times(),
+                        &mut engine.chance(),
+                    )?)
+                },
+                contact_may_speak,
+            )
+            .await
+            .map(drop)
     }
 
     /// Removes a contact: they can no longer reach us, and what was still to leave to them fails. What was said stays; what a relay has
@@ -218,18 +214,19 @@ impl Messenger {
         account: AccountId,
         change: impl FnOnce(&Engine, &mut Tx<'_>, &contact::Contact) -> Result<(), Error> + Send + 'static,
     ) -> Result<(), Error> {
+        let change = move |engine: &Engine, tx: &mut Tx<'_>| {
+            let contact = known_contact(tx, &account)?;
+            change(engine, tx, &contact)?;
+            share(engine, tx, contact.row)
+        };
         self.engine()
-            .write(move |engine, tx| {
-                let contact = known_contact(tx, &account)?;
-                change(engine, tx, &contact)?;
-                share(engine, tx, contact.row)
+            .write_then(change, |engine, ()| {
+                engine.wake();
+                // Messages may have failed: our other devices hear of it.
+                engine.look_after();
+                engine.tell(Event::ContactsChanged);
             })
-            .await?;
-        self.engine().wake();
-        // Messages may have failed: our other devices hear of it.
-        self.engine().look_after();
-        self.engine().tell(Event::ContactsChanged);
-        Ok(())
+            .await
     }
 
     /// What both compare to know that nobody stands between them.
@@ -244,6 +241,13 @@ impl Messenger {
             })
             .await
     }
+}
+
+/// A contact is heard who was not before, and what they had said.
+fn contact_may_speak(engine: &Arc<Engine>, received: &Received) {
+    engine.tell(Event::ContactsChanged);
+    engine.look_after();
+    engine.after_receive(received);
 }
 
 /// Our other devices hear what became of a contact here.

@@ -176,11 +176,23 @@ impl Messenger {
         &self,
         work: impl FnOnce(&Engine, &mut Tx<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        self.change_and(work, |_| ()).await
+    }
+
+    /// Likewise; something else hears of it too.
+    pub(super) async fn change_and<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Engine, &mut Tx<'_>) -> Result<T, Error> + Send + 'static,
+        also: impl FnOnce(&Engine) + Send + 'static,
+    ) -> Result<T, Error> {
         self.refuse_if_replaced()?;
-        let changed = self.engine().write(work).await?;
-        self.engine().wake_couriers();
-        self.engine().tell(Event::MessagesChanged);
-        Ok(changed)
+        self.engine()
+            .write_then(work, |engine, _| {
+                also(engine);
+                engine.wake_couriers();
+                engine.tell(Event::MessagesChanged);
+            })
+            .await
     }
 }
 

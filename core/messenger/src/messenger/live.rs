@@ -4,8 +4,10 @@ use sotto_protocol::AccountId;
 
 use super::Messenger;
 use crate::contact;
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::live::{AppState, Live, LiveSettings};
+use crate::store::Tx;
 
 impl Messenger {
     /// What contacts are told of what we do, and we see of them. Everything is off unless switched on.
@@ -22,12 +24,10 @@ impl Messenger {
     /// [`Error::DeviceReplaced`], [`Error::Store`].
     pub async fn set_live_settings(&self, settings: LiveSettings) -> Result<(), Error> {
         self.refuse_if_replaced()?;
-        self.engine()
-            .write(move |engine, tx| settings.store(tx, &engine.own(), engine.network_now(), &mut engine.chance()))
-            .await?;
-        self.engine().wake_couriers();
-        self.engine().heed_live_settings(settings);
-        Ok(())
+        let store = move |engine: &Engine, tx: &mut Tx<'_>| {
+            settings.store(tx, &engine.own(), engine.network_now(), &mut engine.chance())
+        };
+        self.engine().write_then(store, |engine, ()| engine.wake_couriers()).await
     }
 
     /// Our user types to a contact: to be called with each key pressed, or has stopped. How often it is told is decided here; not at all unless it is

@@ -12,7 +12,7 @@ use super::contacts::known_contact;
 use super::settings::unmark;
 use crate::contact::{self, ContactRow, ContactState, Trust};
 use crate::conversation::{self, Arrivals, ConversationRow, MessageRow, NewMessage, reading};
-use crate::engine::{Engine, Event};
+use crate::engine::Engine;
 use crate::error::{Error, InputError};
 use crate::outbox::{self, NewLetter, Says, details};
 use crate::receipts::{self, Shown};
@@ -73,12 +73,7 @@ impl Messenger {
         to: AccountId,
         work: impl FnOnce(&Engine, &mut Tx<'_>) -> Result<Message, Error> + Send + 'static,
     ) -> Result<Message, Error> {
-        self.refuse_if_replaced()?;
-        let said = self.engine().write(work).await?;
-        self.engine().types_to(to, false);
-        self.engine().wake_couriers();
-        self.engine().tell(Event::MessagesChanged);
-        Ok(said)
+        self.change_and(work, move |engine| engine.types_to(to, false)).await
     }
 
     /// A page of a chat list: the conversations that stand above the others, and then those that moved last, before the place of the last one
@@ -202,12 +197,7 @@ impl Messenger {
         &self,
         work: impl FnOnce(&Engine, &mut Tx<'_>) -> Result<(), Error> + Send + 'static,
     ) -> Result<(), Error> {
-        self.refuse_if_replaced()?;
-        self.engine().write(work).await?;
-        self.engine().look_after();
-        self.engine().wake_couriers();
-        self.engine().tell(Event::MessagesChanged);
-        Ok(())
+        self.change_and(work, Engine::look_after).await
     }
 
     /// How far a message of ours that was said on this device is with each device that it is for; nothing of what is long over.

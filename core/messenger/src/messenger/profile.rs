@@ -3,11 +3,12 @@
 use sotto_protocol::limits::STATUS_BYTES_MAX;
 
 use super::{Messenger, check_name};
-use crate::engine::Event;
+use crate::engine::{Engine, Event};
 use crate::error::{Error, InputError};
 use crate::own;
 use crate::profile;
 use crate::records::Profile;
+use crate::store::Tx;
 
 impl Messenger {
     /// What contacts see of this account.
@@ -34,13 +35,14 @@ impl Messenger {
             return Err(InputError::TooLong { what: "the status", bytes_max: STATUS_BYTES_MAX }.into());
         }
         self.refuse_if_replaced()?;
+        let set = move |engine: &Engine, tx: &mut Tx<'_>| {
+            profile::set(tx, &engine.own(), name, status, engine.network_now(), &mut engine.chance())
+        };
         self.engine()
-            .write(move |engine, tx| {
-                profile::set(tx, &engine.own(), name, status, engine.network_now(), &mut engine.chance())
+            .write_then(set, |engine, ()| {
+                engine.wake_couriers();
+                engine.tell(Event::ContactsChanged);
             })
-            .await?;
-        self.engine().wake_couriers();
-        self.engine().tell(Event::ContactsChanged);
-        Ok(())
+            .await
     }
 }

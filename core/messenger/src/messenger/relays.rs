@@ -5,6 +5,7 @@ use sotto_protocol::{DeviceId, Message as _, RelayAddress};
 
 use super::{Empty, Messenger};
 use crate::admission;
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::generation::Standing;
 use crate::keystore::root_key;
@@ -13,6 +14,7 @@ use crate::rebirth;
 use crate::records::OwnRelay;
 use crate::relay_client::RelayClient;
 use crate::status::{Doing, State};
+use crate::store::Tx;
 use crate::world::Isolation;
 
 impl Messenger {
@@ -58,14 +60,11 @@ impl Messenger {
             // There is nothing that it could remember of us.
             engine.witness.begins(&relay);
         }
-        engine
-            .write(move |engine, tx| {
-                own::is_joined(tx, &inbox.relay)?;
-                own::add_relay(engine, tx, &inbox)
-            })
-            .await?;
-        engine.wake();
-        Ok(())
+        let add = move |engine: &Engine, tx: &mut Tx<'_>| {
+            own::is_joined(tx, &inbox.relay)?;
+            own::add_relay(engine, tx, &inbox)
+        };
+        engine.write_then(add, |engine, _| engine.wake()).await
     }
 
     /// Reads at a relay no more, once those who write there have heard of it: it leaves our list now, and is read for another 37 days. Works
@@ -83,23 +82,18 @@ impl Messenger {
             return rebirth::leave_home(engine, &relay, root.ok_or(Error::NeedsRootKey)?).await;
         }
         self.refuse_if_rolled_back()?;
-        engine.write(move |engine, tx| own::remove_relay(engine, tx, &relay, root.as_ref())).await?;
-        engine.wake();
-        Ok(())
+        let remove = move |engine: &Engine, tx: &mut Tx<'_>| own::remove_relay(engine, tx, &relay, root.as_ref());
+        engine.write_then(remove, |engine, _| engine.wake()).await
     }
 
     /// Takes another device off the account (`own/removal.rs`).
     pub(crate) async fn remove_device(&self, device: DeviceId) -> Result<(), Error> {
         let root = root_key(&*self.secrets)?.ok_or(Error::NeedsRootKey)?;
-        let engine = self.engine();
-        engine
-            .write(move |engine, tx| {
-                engine.refuse_if_rolled_back()?;
-                own::remove_device(engine, tx, &device, &root)
-            })
-            .await?;
-        engine.wake();
-        Ok(())
+        let remove = move |engine: &Engine, tx: &mut Tx<'_>| {
+            engine.refuse_if_rolled_back()?;
+            own::remove_device(engine, tx, &device, &root)
+        };
+        self.engine().write_then(remove, |engine, _| engine.wake()).await
     }
 }
 

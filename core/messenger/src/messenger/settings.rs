@@ -10,7 +10,7 @@ use super::messages::{conversation_with, target};
 use crate::contact;
 use crate::conversation::deeds::{self, Named};
 use crate::conversation::{self, ConversationRow, listed};
-use crate::engine::{Engine, Event};
+use crate::engine::Engine;
 use crate::error::{Error, InputError};
 use crate::records::NewText;
 use crate::settings::{self, Key, Of};
@@ -114,15 +114,11 @@ impl Messenger {
     /// [`Error::DeviceReplaced`], [`Error::Store`].
     pub async fn set_receipts(&self, are_given: bool) -> Result<(), Error> {
         self.refuse_if_replaced()?;
-        self.engine()
-            .write(move |engine, tx| {
-                let (own, now) = (engine.own(), engine.network_now());
-                let value = settings::flag(are_given);
-                settings::set(tx, &own, Of::Account, Key::Receipts, &value, now, &mut engine.chance())
-            })
-            .await?;
-        self.engine().wake_couriers();
-        Ok(())
+        let set = move |engine: &Engine, tx: &mut Tx<'_>| {
+            let (own, now) = (engine.own(), engine.network_now());
+            settings::set(tx, &own, Of::Account, Key::Receipts, &settings::flag(are_given), now, &mut engine.chance())
+        };
+        self.engine().write_then(set, |engine, ()| engine.wake_couriers()).await
     }
 
     /// Whether they do.
@@ -140,19 +136,14 @@ impl Messenger {
         key: Key,
         value: impl FnOnce(&Engine, &Tx<'_>, ConversationRow) -> Result<Vec<u8>, Error> + Send + 'static,
     ) -> Result<(), Error> {
-        self.refuse_if_replaced()?;
-        self.engine()
-            .write(move |engine, tx| {
-                let row = conversation_of(engine, tx, &with)?;
-                let value = value(engine, tx, row)?;
-                settings::check(&value)?;
-                let (own, now) = (engine.own(), engine.network_now());
-                settings::set(tx, &own, Of::Conversation(row), key, &value, now, &mut engine.chance())
-            })
-            .await?;
-        self.engine().wake_couriers();
-        self.engine().tell(Event::MessagesChanged);
-        Ok(())
+        self.change(move |engine, tx| {
+            let row = conversation_of(engine, tx, &with)?;
+            let value = value(engine, tx, row)?;
+            settings::check(&value)?;
+            let (own, now) = (engine.own(), engine.network_now());
+            settings::set(tx, &own, Of::Conversation(row), key, &value, now, &mut engine.chance())
+        })
+        .await
     }
 }
 

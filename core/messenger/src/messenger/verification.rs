@@ -66,18 +66,19 @@ impl Messenger {
         decide: impl FnOnce(&Engine, &mut Tx<'_>, &Contact) -> Result<(), Error> + Send + 'static,
     ) -> Result<(), Error> {
         self.refuse_if_replaced()?;
+        let decide = move |engine: &Engine, tx: &mut Tx<'_>| {
+            let contact = known_contact(tx, &account)?;
+            if contact.state != ContactState::Accepted {
+                return Err(InputError::WrongState { what: "is no contact yet" }.into());
+            }
+            decide(engine, tx, &contact)
+        };
         self.engine()
-            .write(move |engine, tx| {
-                let contact = known_contact(tx, &account)?;
-                if contact.state != ContactState::Accepted {
-                    return Err(InputError::WrongState { what: "is no contact yet" }.into());
-                }
-                decide(engine, tx, &contact)
+            .write_then(decide, |engine, ()| {
+                engine.wake();
+                engine.tell(Event::ContactsChanged);
             })
-            .await?;
-        self.engine().wake();
-        self.engine().tell(Event::ContactsChanged);
-        Ok(())
+            .await
     }
 }
 

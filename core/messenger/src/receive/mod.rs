@@ -64,8 +64,6 @@ pub(crate) struct Received {
     pub(crate) contacts_changed: bool,
     /// Contacts who have become that: what they said behind their answer may wait.
     pub(crate) answered: Vec<ContactRow>,
-    /// Whether another device of ours has set something.
-    pub(crate) settings_changed: bool,
     /// Whether letters wait that skip too much, until all relays of ours are drained.
     pub(crate) waits_behind_gap: bool,
 }
@@ -77,7 +75,6 @@ impl Received {
         self.stale.extend(more.stale);
         self.contacts_changed |= more.contacts_changed;
         self.answered.extend(more.answered);
-        self.settings_changed |= more.settings_changed;
         self.waits_behind_gap |= more.waits_behind_gap;
     }
 }

@@ -63,7 +63,7 @@ impl Batch<'_, '_, '_> {
             Content::OwnDeviceSync(OwnDeviceSync::Setting(setting)) => {
                 self.write_arrivals()?;
                 let author = peer::device_by_row(self.tx, device)?.device;
-                self.received.settings_changed |= settings::take(self.tx, self.own, &author, &setting)?;
+                settings::take(self.tx, self.own, &author, &setting)?;
             }
             Content::OwnDeviceSync(OwnDeviceSync::Contact(synced)) => {
                 let author = peer::device_by_row(self.tx, device)?.device;

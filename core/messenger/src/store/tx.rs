@@ -78,6 +78,7 @@ pub(crate) struct Tx<'a> {
     transaction: Transaction<'a>,
     fail_at: FailAt,
     changes_own: bool,
+    changes_live: bool,
     changes_shown: Arc<AtomicBool>,
 }
 
@@ -95,7 +96,7 @@ impl<'a> Tx<'a> {
             }
         }))?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        Ok(Self { transaction, fail_at: fail_at.clone(), changes_own: false, changes_shown })
+        Ok(Self { transaction, fail_at: fail_at.clone(), changes_own: false, changes_live: false, changes_shown })
     }
 
     pub(super) fn commit(self) -> Result<(), StoreError> {
@@ -124,6 +125,16 @@ impl<'a> Tx<'a> {
     /// Whether [`Self::changes_own`] was said.
     pub(crate) const fn has_changed_own(&self) -> bool {
         self.changes_own
+    }
+
+    /// What is told and seen only while it holds is switched here: it is heeded from the commit on.
+    pub(crate) fn changes_live(&mut self) {
+        self.changes_live = true;
+    }
+
+    /// Whether [`Self::changes_live`] was said.
+    pub(crate) const fn has_changed_live(&self) -> bool {
+        self.changes_live
     }
 
     /// Whether rows changed that screens show.

@@ -19,6 +19,7 @@ mod deliveries;
 mod departed;
 mod devices;
 mod diverted;
+mod dropped;
 mod failover;
 mod first_contact;
 mod first_messages;
