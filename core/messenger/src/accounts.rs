@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::error::{Error, InputError};
 use crate::world::{SecretStore, SecretStoreError};
 
-pub use crate::subscriptions::{AccountChat, AllChats};
+pub use crate::subscriptions::{AccountChat, AccountFailure, AllChats, AllChatsChanges};
 
 /// Characters of a name of a part.
 const NAME_MAX: usize = 64;

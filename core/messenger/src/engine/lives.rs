@@ -109,8 +109,7 @@ impl Engine {
         if !self.store.is_only_read() {
             self.start();
         }
-        self.tell(Event::ContactsChanged);
-        self.tell(Event::MessagesChanged);
+        self.all_may_have_changed();
         Ok(())
     }
 
@@ -216,6 +215,12 @@ impl Engine {
         self.status.all_ended();
         self.change_standing(Standing::Copy, Standing::One);
         self.start_life();
+        self.all_may_have_changed();
+    }
+
+    /// Whoever shows or keeps anything reads it again.
+    fn all_may_have_changed(&self) {
+        self.show_again();
         self.tell(Event::ContactsChanged);
         self.tell(Event::MessagesChanged);
     }

@@ -40,12 +40,14 @@ impl ChatList {
     /// The list, and each time behind that what has changed of it since: waits until something has. Dropping it early loses nothing.
     ///
     /// # Errors
-    /// [`Error::Store`]; it may be asked again.
+    /// [`Error::Store`], [`Error::Paused`], once each: asked again, it waits until something has changed, or the app goes on. That the engine was shut
+    /// down is answered at once.
     pub async fn next(&self) -> Result<Vec<Change<Conversation>>, Error> {
         let mut said = self.said.lock().await;
         loop {
-            said.moved.begin();
-            let list = Self::read(&self.engine, self.chats, self.window()).await?;
+            said.moved.begin().await;
+            let list = Self::read(&self.engine, self.chats, self.window()).await;
+            let list = said.moved.note(list)?;
             let changes = match &said.list {
                 None => vec![Change::Reset { items: list.clone() }],
                 Some(before) => between(before, &list, |chat| chat.number),

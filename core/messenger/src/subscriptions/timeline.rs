@@ -101,14 +101,14 @@ impl Timeline {
     /// The window, and each time behind that what has changed of it since: waits until something has. Dropping it early loses nothing.
     ///
     /// # Errors
-    /// [`InputError::NotFound`](crate::InputError::NotFound), [`Error::Store`]; it may be asked again.
+    /// [`InputError::NotFound`](crate::InputError::NotFound), and as of [`ChatList::next`](super::ChatList::next).
     pub async fn next(&self) -> Result<TimelineChanges, Error> {
         let mut said = self.said.lock().await;
         loop {
-            said.moved.begin();
+            said.moved.begin().await;
             let (with, window, asked) = (self.with, said.window, self.asked());
-            let (window, shown) =
-                self.engine.read(move |engine, view| look(engine, view, &with, window, asked)).await?;
+            let looked = self.engine.read(move |engine, view| look(engine, view, &with, window, asked)).await;
+            let (window, shown) = said.moved.note(looked)?;
             self.is_shown(asked);
             let changes = match &said.shown {
                 None => vec![Change::Reset { items: shown.messages.clone() }],

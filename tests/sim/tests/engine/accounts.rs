@@ -5,14 +5,16 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sotto_core::accounts::{AccountChat, AccountSecrets, AllChats};
+use sotto_core::accounts::{AccountChat, AccountFailure, AccountSecrets, AllChats};
 use sotto_core::records::Chats;
 use sotto_core::subscriptions::apply;
 use sotto_core::world::SecretStore;
-use sotto_core::{Error, InputError, InviteOptions, Messenger, NewProfile};
-use sotto_protocol::RelayAddress;
+use sotto_core::{Error, InputError, InviteOptions, Messenger, NewProfile, StoreError};
+use sotto_protocol::{AccountId, RelayAddress};
 use sotto_sim::{MemorySecrets, Person, World};
 use tempfile::TempDir;
+
+use crate::subscriptions::now;
 
 /// A person with an account at work and one at home, on one phone.
 struct Phone {
@@ -69,7 +71,11 @@ async fn draw(chats: &AllChats, list: &mut Vec<AccountChat>) {
     loop {
         tokio::select! {
             biased;
-            changes = chats.next() => apply(list, changes.expect("a list")),
+            changes = chats.next() => {
+                let changes = changes.expect("a list");
+                assert_eq!(changes.failing, []);
+                apply(list, changes.changes);
+            }
             () = ready(()) => return,
         }
     }
@@ -126,6 +132,55 @@ async fn the_chats_of_several_accounts_are_one_list_that_is_kept_up_to_date() {
     chats.more(1);
     draw(&chats, &mut short).await;
     assert_eq!(short, list[..2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_fails_hides_none_of_the_others() {
+    let world = World::seeded(1952);
+    let relay = world.network.add_relay("relay");
+    let phone = Phone::new(&world, &relay).await;
+    let bob = world.person("bob", std::slice::from_ref(&relay)).await.unwrap();
+    let [work, home] = &phone.accounts;
+    for (account, to) in [(work, "work"), (home, "home")] {
+        meet(&world, account, &bob).await;
+        bob.say(to, "before").await.unwrap();
+    }
+    phone.settle(&world, &[&bob]).await;
+    let chats = AllChats::new(&[work, home], Chats::Main, 10);
+    let mut list = Vec::new();
+    draw(&chats, &mut list).await;
+    let (at_work, at_home) = (work.account().await.unwrap().id, home.account().await.unwrap().id);
+    let preview = |list: &[AccountChat], of: AccountId| {
+        let line = list.iter().find(|line| line.account == of);
+        line.and_then(|line| line.chat.preview.clone()).unwrap_or_default()
+    };
+    work.pause().await;
+    bob.say("home", "at home").await.unwrap();
+    bob.say("work", "at work").await.unwrap();
+    bob.catch_up().await.unwrap();
+    home.catch_up(Duration::from_secs(60)).await.unwrap();
+    let changes = chats.next().await.unwrap();
+    assert_eq!(changes.failing, [AccountFailure { account: at_work, error: Error::Paused }]);
+    apply(&mut list, changes.changes);
+    assert_eq!([at_work, at_home].map(|of| preview(&list, of)), ["before", "at home"]);
+    for _ in 0..3 {
+        assert!(now(chats.next()).await.is_none(), "and that is said once");
+    }
+    work.resume().await.unwrap();
+    let changes = chats.next().await.unwrap();
+    assert_eq!(changes.failing, []);
+    apply(&mut list, changes.changes);
+    phone.settle(&world, &[&bob]).await;
+    draw(&chats, &mut list).await;
+    assert_eq!([at_work, at_home].map(|of| preview(&list, of)), ["at work", "at home"]);
+    work.shut_down();
+    let changes = chats.next().await.unwrap();
+    assert_eq!((changes.changes.len(), changes.failing.len()), (0, 1));
+    assert!(now(chats.next()).await.is_none());
+    home.shut_down();
+    for _ in 0..2 {
+        assert_eq!(chats.next().await, Err(Error::Store(StoreError::Closed)), "the last one has ended");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use sotto_core::records::{Chats, Conversation, Message};
 use sotto_core::subscriptions::{Change, ChatList, Start, Timeline, TimelineChanges, apply};
+use sotto_core::{Error, StoreError};
 use sotto_sim::{Person, World};
 
 use crate::rebirth::rest;
 
 /// What there is to say now, if anything.
-async fn now<T>(next: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn now<T>(next: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
         next = next => Some(next),
@@ -276,6 +277,32 @@ async fn a_next_that_is_dropped_loses_nothing_and_what_is_elsewhere_says_nothing
     assert!(now(timeline.next()).await.is_none());
     alice.say("bob", "here").await.unwrap();
     assert!(matches!(&timeline.next().await.unwrap().changes[..], [Change::Insert { .. }]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_said_once_and_then_it_waits_until_the_app_goes_on() {
+    let (world, _, alice, bob) = World::contacts(1906).await;
+    bob.say("alice", "one").await.unwrap();
+    rest(&world, &[&bob, &alice]).await;
+    let contact = alice.contact("bob").await.unwrap().id;
+    let (chats, timeline) =
+        (alice.messenger.chat_list(Chats::Main, 5), alice.messenger.timeline(contact, Start::Newest, 5));
+    alice.messenger.pause().await;
+    assert_eq!(now(chats.next()).await, Some(Err(Error::Paused)));
+    assert_eq!(now(timeline.next()).await.map(|next| next.unwrap_err()), Some(Error::Paused));
+    for _ in 0..3 {
+        assert!(now(chats.next()).await.is_none() && now(timeline.next()).await.is_none());
+    }
+    alice.messenger.resume().await.unwrap();
+    let (list, window) = (now(chats.next()).await, now(timeline.next()).await);
+    assert!(matches!(&list.unwrap().unwrap()[..], [Change::Reset { items }] if items.len() == 1));
+    assert!(matches!(&window.unwrap().unwrap().changes[..], [Change::Reset { items }] if items.len() == 1));
+    alice.messenger.shut_down();
+    for _ in 0..3 {
+        let over = Error::Store(StoreError::Closed);
+        assert_eq!(now(chats.next()).await, Some(Err(over.clone())));
+        assert_eq!(now(timeline.next()).await, Some(Err(over)));
+    }
 }
 
 #[tokio::test(start_paused = true)]
