@@ -178,26 +178,21 @@ const NTH_BEFORE: &str =
 const NTH_AFTER: &str =
     "SELECT position FROM message WHERE conversation = ?1 AND position > ?2 ORDER BY position LIMIT 1 OFFSET ?3";
 
-/// The messages of a conversation between two positions, both included, oldest first: the newest of them, or the oldest, where there are more
-/// than `limit`.
+/// The messages of a conversation between two positions, both included: from the newest of them back, or from the oldest on.
 pub(crate) fn stretch(
     view: &impl Query,
     own: &AccountId,
     conversation: ConversationRow,
     (first, last): (Option<i64>, Option<i64>),
     limit: u32,
-    keeps_newest: bool,
+    from_newest: bool,
 ) -> Result<Vec<Message>, StoreError> {
     let named = params![conversation.0, first.unwrap_or(i64::MIN), last.unwrap_or(i64::MAX), limit];
-    let mut messages = messages(view, own, &stretch_query(keeps_newest), named)?;
-    if keeps_newest {
-        messages.reverse();
-    }
-    Ok(messages)
+    messages(view, own, &stretch_query(from_newest), named)
 }
 
-fn stretch_query(keeps_newest: bool) -> String {
-    let order = if keeps_newest { "DESC" } else { "ASC" };
+fn stretch_query(from_newest: bool) -> String {
+    let order = if from_newest { "DESC" } else { "ASC" };
     format!(
         "SELECT {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE message.conversation = ?1 AND message.position >= ?2 AND message.position <= ?3
          ORDER BY message.position {order} LIMIT ?4"

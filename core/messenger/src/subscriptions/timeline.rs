@@ -1,7 +1,8 @@
 //! A conversation, around the place at which somebody reads it.
 //!
 //! The window is a stretch of positions, which may be open at either end: what is placed into it comes, wherever in it that is. It grows as
-//! somebody scrolls, up to a bound; then what is furthest from where it grew goes, and comes again when somebody scrolls back.
+//! somebody scrolls, up to a bound of messages and one of bytes; then what is furthest from where it grew goes, and comes again when somebody
+//! scrolls back. A screen stays, however long its messages are.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,11 +14,17 @@ use crate::conversation::{self, ConversationRow};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::messenger::conversation_with;
-use crate::records::Message;
+use crate::records::{Meaning, Message, Range};
 use crate::store::Query;
 
-/// Messages that a window holds at most: many screens, and a few megabytes of the longest ones that people write.
+/// Messages that a window holds at most: many screens.
 const WINDOW_MAX: u32 = 1_000;
+/// Bytes of their words that it holds at most: that many messages of a page each.
+const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Messages that it holds however long they are: a screen, and what is half seen above and below.
+const SCREEN: usize = 32;
+/// Messages that are read at a time: what is too much is found out early.
+const AT_ONCE: u32 = 64;
 
 /// Where a window begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -165,7 +172,7 @@ fn look(
         return Ok((window, Shown { messages: Vec::new(), has_older: false, has_newer: false }));
     };
     let (first, last, grew) = match window {
-        Window::From { start, count } => begin(view, row, start, count)?,
+        Window::From { start, count } => begin(view, &engine.own().account, row, start, count)?,
         Window::Between { first, last, grew } => (first, last, grew),
     };
     let grew = match asked {
@@ -173,22 +180,15 @@ fn look(
         Asked { older: 0, .. } => End::Newer,
         Asked { .. } => End::Older,
     };
-    let (mut first, mut last) =
-        (stretched_back(view, row, first, asked.older)?, stretched_on(view, row, last, asked.newer)?);
     let own = &engine.own().account;
+    let mut first = stretched(view, own, row, first, End::Older, asked.older)?;
+    let mut last = stretched(view, own, row, last, End::Newer, asked.newer)?;
     // What is too much goes at the other end.
-    let mut messages = conversation::stretch(view, own, row, (first, last), WINDOW_MAX + 1, grew == End::Newer)?;
-    if messages.len() > WINDOW_MAX as usize {
-        match grew {
-            End::Newer => {
-                messages.remove(0);
-                first = messages.first().map(|message| message.position);
-            }
-            End::Older => {
-                messages.pop();
-                last = messages.last().map(|message| message.position);
-            }
-        }
+    let (messages, are_all) = fill(view, own, row, (first, last), grew, Room::OF_ALL)?;
+    match grew {
+        End::Newer if !are_all => first = messages.first().map(|message| message.position),
+        End::Older if !are_all => last = messages.last().map(|message| message.position),
+        End::Newer | End::Older => {}
     }
     let has_older = match first {
         Some(first) => conversation::nth_before(view, row, first, 1)?.is_some(),
@@ -206,6 +206,7 @@ fn look(
 /// The window that somebody begins with.
 fn begin(
     view: &impl Query,
+    own: &AccountId,
     row: ConversationRow,
     start: Start,
     count: u32,
@@ -219,29 +220,83 @@ fn begin(
     Ok(match middle {
         None => (conversation::nth_before(view, row, i64::MAX, count)?, None, End::Newer),
         Some(middle) => {
-            let before = conversation::nth_before(view, row, middle, count / 2)?;
+            let before = stretched(view, own, row, Some(middle), End::Older, count / 2)?;
             (before, conversation::nth_after(view, row, middle.saturating_sub(1), count - count / 2)?, End::Older)
         }
     })
 }
 
-/// The first position of a window with so many more before it.
-fn stretched_back(
+/// The end of a window with so many more messages there, as far as they leave room for those at which somebody reads.
+fn stretched(
     view: &impl Query,
+    own: &AccountId,
     row: ConversationRow,
-    first: Option<i64>,
+    end: Option<i64>,
+    to: End,
     more: u32,
 ) -> Result<Option<i64>, Error> {
-    match first {
-        Some(first) if more > 0 => Ok(conversation::nth_before(view, row, first, more)?),
-        first => Ok(first),
-    }
+    let Some(position) = end.filter(|_| more > 0) else { return Ok(end) };
+    let room = Room { messages: more as usize, ..Room::OF_MORE };
+    let (found, are_all) = match to {
+        End::Older => fill(view, own, row, (None, Some(position.saturating_sub(1))), End::Newer, room)?,
+        End::Newer => fill(view, own, row, (Some(position.saturating_add(1)), None), End::Older, room)?,
+    };
+    let furthest = if to == End::Older { found.first() } else { found.last() };
+    Ok(furthest.map(|message| message.position).filter(|_| !are_all))
 }
 
-/// The last position of a window with so many more behind it.
-fn stretched_on(view: &impl Query, row: ConversationRow, last: Option<i64>, more: u32) -> Result<Option<i64>, Error> {
-    match last {
-        Some(last) if more > 0 => Ok(conversation::nth_after(view, row, last, more)?),
-        last => Ok(last),
+/// How much is taken of a conversation.
+#[derive(Clone, Copy)]
+struct Room {
+    messages: usize,
+    bytes: usize,
+    /// Messages that are taken however long they are.
+    screen: usize,
+}
+
+impl Room {
+    const OF_ALL: Self = Self { messages: WINDOW_MAX as usize, bytes: BYTES_MAX, screen: SCREEN };
+    /// What comes at one end.
+    const OF_MORE: Self = Self { bytes: BYTES_MAX / 2, screen: SCREEN / 2, ..Self::OF_ALL };
+}
+
+/// The messages between two positions, both included, oldest first, and whether these are all: of more than there is room for those at an end.
+fn fill(
+    view: &impl Query,
+    own: &AccountId,
+    row: ConversationRow,
+    (mut first, mut last): (Option<i64>, Option<i64>),
+    at: End,
+    room: Room,
+) -> Result<(Vec<Message>, bool), Error> {
+    let (mut messages, mut bytes) = (Vec::new(), 0);
+    let are_all = 'filled: loop {
+        let found = conversation::stretch(view, own, row, (first, last), AT_ONCE, at == End::Newer)?;
+        let is_last = found.len() < AT_ONCE as usize;
+        for message in found {
+            bytes += weight(&message);
+            if messages.len() >= room.messages || (messages.len() >= room.screen && bytes > room.bytes) {
+                break 'filled false;
+            }
+            match at {
+                End::Newer => last = message.position.checked_sub(1),
+                End::Older => first = message.position.checked_add(1),
+            }
+            messages.push(message);
+        }
+        if is_last {
+            break true;
+        }
+    };
+    if at == End::Newer {
+        messages.reverse();
     }
+    Ok((messages, are_all))
+}
+
+/// The bytes of all words that come with a message.
+fn weight(message: &Message) -> usize {
+    let quoted = message.reply_to.as_ref().and_then(|quote| quote.here.as_ref()).map_or(0, |here| here.text.len());
+    let link = |range: &Range| if let Meaning::Link(link) = &range.meaning { link.len() } else { 0 };
+    message.text.len() + quoted + message.ranges.iter().map(|range| size_of::<Range>() + link(range)).sum::<usize>()
 }

@@ -246,6 +246,49 @@ async fn a_window_is_bounded_and_lets_go_at_the_end_that_nobody_reads() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_window_of_long_texts_is_bounded_in_bytes_and_keeps_what_is_read() {
+    const LENGTH: usize = 64 * 1024;
+    let (_, _, alice, _) = World::contacts(1907).await;
+    let own = alice.messenger.account().await.unwrap().id;
+    let say = async |number: usize| {
+        alice.clock.tick();
+        let text = format!("{number:03}{}", "x".repeat(LENGTH - 3));
+        alice.messenger.send_text(own, text).await.unwrap().position
+    };
+    let mut positions = Vec::new();
+    for number in 0..150 {
+        positions.push(say(number).await);
+    }
+    let seen = |shown: &[Message]| {
+        let bytes: usize = shown.iter().map(|message| message.text.len()).sum();
+        assert!(bytes <= 4 * 1024 * 1024 && shown.len() >= 32, "{bytes} bytes of {} messages", shown.len());
+        let number = |message: Option<&Message>| message.unwrap().text[..3].parse::<usize>().unwrap();
+        (number(shown.first()), number(shown.last()))
+    };
+    let notes = alice.messenger.timeline(own, Start::Newest, 200);
+    let mut shown: Vec<Message> = Vec::new();
+    let next = notes.next().await.unwrap();
+    apply(&mut shown, next.changes);
+    assert_eq!((seen(&shown), next.has_older, next.has_newer), ((86, 149), true, false));
+    // What comes pushes out what is furthest away.
+    say(150).await;
+    apply(&mut shown, notes.next().await.unwrap().changes);
+    assert_eq!(seen(&shown), (87, 150));
+    // Who scrolls back keeps what they see at the top, however much they ask for.
+    notes.older(500);
+    let next = notes.next().await.unwrap();
+    apply(&mut shown, next.changes);
+    assert_eq!((seen(&shown), next.has_older, next.has_newer), ((55, 118), true, true));
+    notes.newer(500);
+    apply(&mut shown, notes.next().await.unwrap().changes);
+    assert_eq!(seen(&shown), (87, 150));
+    let middle = alice.messenger.timeline(own, Start::Around(positions[70]), 1_000);
+    let mut shown: Vec<Message> = Vec::new();
+    apply(&mut shown, middle.next().await.unwrap().changes);
+    assert_eq!(seen(&shown), (38, 101));
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_does_not_listen_queues_nothing_and_gets_it_all_at_once() {
     let (world, _, alice, bob) = World::contacts(1903).await;
     let mut screen = Screen::of(&alice, "bob", Start::Newest, 50).await;
