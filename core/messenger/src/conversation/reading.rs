@@ -56,6 +56,17 @@ pub(crate) fn unread(
     view.all(UNREAD, params![conversation.0, limit], |row| row.get(0).map(MessageRow))
 }
 
+/// The first messages of a conversation that are unread, of those that have a number up to that one.
+pub(crate) fn unread_up_to(
+    view: &impl Query,
+    conversation: ConversationRow,
+    number: i64,
+    limit: u32,
+) -> Result<Vec<MessageRow>, StoreError> {
+    let sql = "SELECT id FROM message WHERE conversation = ?1 AND unread = 1 AND id <= ?2 ORDER BY position LIMIT ?3";
+    view.all(sql, params![conversation.0, number, limit], |row| row.get(0).map(MessageRow))
+}
+
 /// Where the first message of a conversation stands that is unread.
 pub(crate) fn first_unread(view: &impl Query, conversation: ConversationRow) -> Result<Option<i64>, StoreError> {
     let sql = "SELECT min(position) FROM message WHERE conversation = ?1 AND unread = 1";

@@ -180,7 +180,7 @@ impl Engine {
 
     /// Goes on also where whoever began it is ended meanwhile, by others who have found out the same, or does not wait for it. Nothing comes of what
     /// panicked, or where nobody runs any more.
-    async fn to_the_end<T, F>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>) -> F) -> Option<T>
+    pub(crate) async fn to_the_end<T, F>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>) -> F) -> Option<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,

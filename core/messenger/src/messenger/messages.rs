@@ -19,6 +19,9 @@ use crate::receipts::{self, Shown};
 use crate::records::{ChatPlace, Chats, Conversation, Delivery, Kind, Meaning, Message, MessageState, NewText};
 use crate::store::{Query, StoreError, Tx};
 
+/// Messages that are read in one transaction: a pause, and whoever writes, waits for no more.
+const READ_AT_ONCE: u32 = 256;
+
 impl Messenger {
     /// Says something to a contact, or to oneself. Returns once it is stored and queued, offline too.
     ///
@@ -165,18 +168,32 @@ impl Messenger {
         .await
     }
 
-    /// Everything in the conversation with a contact counts as read, shown or not. Its sender does not hear of it.
+    /// Everything in the conversation with a contact counts as read, shown or not. Its sender does not hear of it. Very much is read in portions:
+    /// where that fails or the app pauses meanwhile, what was read so far stays so, and this may be called again.
     ///
     /// # Errors
-    /// [`InputError::NotFound`], [`Error::DeviceReplaced`], [`Error::Store`].
+    /// [`InputError::NotFound`], [`Error::DeviceReplaced`], [`Error::Store`], [`Error::Paused`].
     pub async fn mark_all_read(&self, with: AccountId) -> Result<(), Error> {
-        self.read_by(move |engine, tx| {
-            let Some(conversation) = conversation_with(engine, tx, &with)? else { return Ok(()) };
-            let messages = reading::unread(tx, conversation, u32::MAX)?;
+        let this = self.clone();
+        let newest = self.newest().await?;
+        let reading = self.engine().to_the_end(|_| async move {
+            while this.read_portion(with, newest).await? {}
+            Ok(())
+        });
+        reading.await.unwrap_or(Err(StoreError::Failed.into()))
+    }
+
+    /// Reads some of what is unread and came up to then. Says whether there may be more.
+    async fn read_portion(&self, with: AccountId, newest: i64) -> Result<bool, Error> {
+        let work = move |engine: &Engine, tx: &mut Tx<'_>| {
+            let Some(conversation) = conversation_with(engine, tx, &with)? else { return Ok(false) };
+            let messages = reading::unread_up_to(tx, conversation, newest, READ_AT_ONCE)?;
+            let may_be_more = messages.len() == READ_AT_ONCE as usize;
             read(engine, tx, messages, Shown::No)?;
-            unmark(engine, tx, conversation)
-        })
-        .await
+            unmark(engine, tx, conversation)?;
+            Ok(may_be_more)
+        };
+        self.change_and(work, Engine::look_after).await
     }
 
     /// The first message of a conversation that was not read, if any.

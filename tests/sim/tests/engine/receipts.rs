@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use sotto_core::danger;
 use sotto_core::records::{Chats, Message, MessageState};
 use sotto_crypto::letter::Content;
 use sotto_protocol::MessageId;
@@ -11,6 +12,28 @@ use sotto_sim::{Envelope, HeldPost, Person, World, hex};
 use crate::rebirth::rest;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[tokio::test(start_paused = true)]
+async fn very_much_is_read_in_portions_and_what_was_read_when_it_died_stays_read() {
+    const MANY: i64 = 300;
+    let (world, _, alice, bob) = World::contacts(1350).await;
+    for number in 0..MANY {
+        bob.clock.tick();
+        bob.say("alice", &number.to_string()).await.unwrap();
+    }
+    rest(&world, &[&bob, &alice]).await;
+    assert_eq!(i64::from(unread(&alice).await), MANY);
+    let bobs = alice.contact("bob").await.unwrap().id;
+    // Behind the writes of the first portion, and before those of the last.
+    danger::fail_writes_from(&alice.messenger, 550);
+    alice.messenger.mark_all_read(bobs).await.unwrap_err();
+    let alice = world.reopen(alice).await.unwrap();
+    let left = i64::from(unread(&alice).await);
+    assert!((1..MANY).contains(&left), "{left} are unread");
+    assert_eq!(alice.database().number("SELECT count(*) FROM message WHERE unread = 1"), left);
+    alice.messenger.mark_all_read(bobs).await.unwrap();
+    assert_eq!((unread(&alice).await, alice.messenger.first_unread(bobs).await.unwrap()), (0, None));
+}
 
 async fn page(person: &Person, with: &str) -> Vec<Message> {
     let contact = person.contact(with).await.expect("they know each other");
