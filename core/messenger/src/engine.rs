@@ -18,7 +18,7 @@ mod readings;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -101,7 +101,8 @@ pub(crate) struct Engine {
     pub(crate) secrets: Arc<dyn SecretStore>,
     pub(crate) status: Status,
     pub(crate) runtime: Handle,
-    events: broadcast::Sender<Event>,
+    /// None: nothing is told any more.
+    events: Mutex<Option<broadcast::Sender<Event>>>,
     /// Counts commits that changed what screens show.
     shown: Watched<u64>,
     outbox_changed: Notify,
@@ -155,7 +156,7 @@ impl Engine {
             reach: Reach::default(),
             status: Status::default(),
             runtime,
-            events: broadcast::channel(EVENTS).0,
+            events: Mutex::new(Some(broadcast::channel(EVENTS).0)),
             shown: Watched::new(0),
             outbox_changed: Notify::new(),
             tasks_changed: Notify::new(),
@@ -239,6 +240,7 @@ impl Engine {
         self.store.close();
         // Whoever waits for something to show hears that nothing will come.
         self.show_again();
+        drop(self.events().take());
     }
 
     pub(crate) fn chance(&self) -> Chance<'_> {
@@ -346,13 +348,21 @@ impl Engine {
         self.store.read_after_write(work)
     }
 
-    pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+    /// What is told from now on; it ends with the engine.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Event> {
+        self.events().as_ref().map_or_else(|| broadcast::channel(1).1, broadcast::Sender::subscribe)
+    }
+
+    /// No change ends halfway: what a panic leaves is whole.
+    fn events(&self) -> MutexGuard<'_, Option<broadcast::Sender<Event>>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells listeners, after the commit. That nobody listens is no failure.
     pub(crate) fn tell(&self, event: Event) {
-        let _ = self.events.send(event);
+        if let Some(events) = &*self.events() {
+            let _ = events.send(event);
+        }
         if event == Event::MessagesChanged {
             self.search_due.notify_one();
         }

@@ -68,6 +68,10 @@ fn report(engine: &Engine, view: &Connection) -> Result<Vec<Line>, StoreError> {
         Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
     })?;
     lines.extend(refusals.into_iter().map(|(code, count)| line(&format!("refused as {code}"), count.to_string())));
+    let live = engine.live.refusals().into_iter();
+    lines.extend(
+        live.map(|(code, count)| line(&format!("of what holds for a moment, refused as {code}"), count.to_string())),
+    );
     lines.extend(of_relays(engine));
     Ok(lines)
 }

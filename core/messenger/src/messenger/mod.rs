@@ -260,10 +260,11 @@ impl Messenger {
             .await
     }
 
-    /// Something changed; read it. A listener that falls behind misses events and reads the database instead.
+    /// Something changed; read it. A listener that falls behind misses events and reads the database instead. They end when the engine is shut
+    /// down.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.engine().events()
+        self.engine().listen()
     }
 
     /// A chat list that is kept up to date: its first `count` chats, and more as they are asked for.

@@ -8,6 +8,7 @@ use sotto_core::records::{AppState, LiveSettings, Presence, Profile};
 use sotto_core::{Error, Event};
 use sotto_sim::{Person, World};
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::TryRecvError;
 
 use crate::meeting::link;
 use crate::rebirth::rest;
@@ -89,6 +90,18 @@ async fn whatever_is_changed_and_dropped_is_told() {
     is_told(Event::ContactsChanged);
     world.wait(SOON).await;
     assert_eq!(carol.contact("alice").await.unwrap().state, sotto_core::records::ContactState::Accepted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_end_with_the_engine() {
+    let (_, _, alice, _) = World::contacts(4103).await;
+    let bobs = alice.contact("bob").await.unwrap().id;
+    let mut events = alice.messenger.events();
+    alice.messenger.mute(bobs, None).await.unwrap();
+    alice.messenger.shut_down();
+    assert_eq!(events.recv().await, Ok(Event::MessagesChanged), "what was told before comes before");
+    assert_eq!(events.try_recv(), Err(TryRecvError::Closed));
+    assert_eq!(alice.messenger.events().try_recv(), Err(TryRecvError::Closed));
 }
 
 #[tokio::test(start_paused = true)]

@@ -743,6 +743,8 @@ async fn a_flood_costs_little_and_stalls_nobody() {
     types(&alice, "bob").await;
     world.wait(SOON).await;
     assert_eq!(live(&bob, "alice").await, TYPING, "when it is over");
+    let report = bob.messenger.diagnostics().await.unwrap();
+    assert!(report.contains("of what holds for a moment, refused as too_many: "), "{report}");
     // Who sees nothing does not look at any.
     bob.messenger.set_live_settings(LiveSettings::default()).await.unwrap();
     let before = danger::passed_over(&bob.messenger);
