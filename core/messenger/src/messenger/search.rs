@@ -34,8 +34,13 @@ impl Messenger {
         let engine = self.engine();
         match engine.read(|_, view| search::rest(view)).await? {
             Rest::None => {}
-            // What cannot be filled now is missing, and the page says so.
-            Rest::Little => drop(engine.write(|_, tx| search::batch(tx)).await),
+            // What cannot be filled now is missing, and the page says so: it is filled soon.
+            Rest::Little => {
+                let filled = engine.write(|_, tx| search::batch(tx).and_then(|()| search::rest(tx)));
+                if filled.await != Ok(Rest::None) {
+                    engine.want_search();
+                }
+            }
             Rest::Much => engine.want_search(),
         }
         engine

@@ -474,3 +474,21 @@ async fn what_was_said_otherwise_is_found_by_its_words_of_now_and_what_was_taken
     }
     assert_eq!(alice.database().number("SELECT count(*) FROM search_row"), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_little_that_is_more_than_a_search_fills_is_filled_behind_it() {
+    let (_, _, alice, _) = World::contacts(1790).await;
+    let own = alice.messenger.account().await.unwrap().id;
+    for number in 0..5 {
+        alice.clock.tick();
+        alice.messenger.send_text(own, format!("{number} needle {}", "hay ".repeat(7_500))).await.unwrap();
+    }
+    let page = alice.messenger.search("needle", None, 10).await.unwrap();
+    assert!(!page.is_complete && page.hits.len() < 5, "{} hits", page.hits.len());
+    // No time passes, and others have their turn.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let page = alice.messenger.search("needle", None, 10).await.unwrap();
+    assert_eq!((page.is_complete, page.hits.len()), (true, 5));
+}
