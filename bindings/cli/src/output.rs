@@ -121,9 +121,9 @@ impl<'a> Output<'a> {
         }];
         words.extend(contact.blocked.then_some("blocked"));
         words.extend(contact.is_verified.then_some("verified"));
-        words.extend(
-            contact.is_held.then_some("has other devices than those that you verified: nothing leaves to them"),
-        );
+        let other_devices =
+            format!("has other devices (list {}) than those that you verified: nothing leaves to them", contact.keys);
+        words.extend(contact.is_held.then_some(other_devices.as_str()));
         words.extend((contact.trust != Trust::Sound).then_some("shows two lists of devices: not to be trusted"));
         words.extend(contact.outdated.then_some("not seen for a long time"));
         let id = contact.id.to_string();
@@ -240,6 +240,7 @@ pub(crate) fn contact_object(contact: &Contact) -> Value {
         "outdated": contact.outdated,
         "verified": contact.is_verified,
         "held": contact.is_held,
+        "keys": contact.keys,
         "note": contact.note,
     })
 }

@@ -91,6 +91,8 @@ pub(crate) enum Setting {
     AcceptKeys {
         /// Whose.
         who: String,
+        /// As far as this list of theirs, by the number that `contacts` shows. Without it: the one known now.
+        keys: Option<u64>,
     },
     /// Shows what others are told of you, or changes it.
     Settings(Told),
@@ -135,7 +137,7 @@ pub(crate) async fn run(
         | Setting::Draft { who, .. }
         | Setting::Note { who, .. }
         | Setting::Verify { who, .. }
-        | Setting::AcceptKeys { who } => account(messenger, who).await?,
+        | Setting::AcceptKeys { who, .. } => account(messenger, who).await?,
     };
     match setting {
         Setting::Mute { duration, .. } => {
@@ -155,7 +157,13 @@ pub(crate) async fn run(
         }
         Setting::Verify { code: Some(code), .. } => messenger.verify_by_code(with, code).await?,
         Setting::Verify { take_back, .. } => messenger.set_verified(with, !take_back).await?,
-        Setting::AcceptKeys { .. } => messenger.accept_keys(with).await?,
+        Setting::AcceptKeys { keys, .. } => {
+            let shown = match keys {
+                Some(keys) => *keys,
+                None => messenger.find_contact(&with.to_string()).await?.keys,
+            };
+            messenger.accept_keys(with, shown).await?;
+        }
         Setting::Settings(_) => {}
     }
     match setting {

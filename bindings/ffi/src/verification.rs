@@ -50,11 +50,12 @@ impl Messenger {
         self.run(|core| async move { core.set_verified(contact, is_verified).await }).await
     }
 
-    /// A verified contact's devices are others than before, and that is all right: what waits leaves.
+    /// A verified contact's devices are others than before, and that is all right as far as the list that was shown, which is `Contact.keys`:
+    /// what waits leaves, unless another list has come since.
     ///
     /// # Errors
-    /// As of [`Messenger::set_verified`].
-    pub async fn accept_keys(&self, contact: AccountId) -> Result<(), SottoError> {
-        self.run(|core| async move { core.accept_keys(contact).await }).await
+    /// As of [`Messenger::set_verified`], and `out_of_range` for a list that has not come yet.
+    pub async fn accept_keys(&self, contact: AccountId, keys: u64) -> Result<(), SottoError> {
+        self.run(move |core| async move { core.accept_keys(contact, keys).await }).await
     }
 }

@@ -209,7 +209,8 @@ class Conversation(Stage):
         error = await refused(self.alice.verify_by_code(self.bob_id, await self.alice.verification_code(self.bob_id)))
         assert (error.code, error.is_retryable) == ("wrong_code", False), error
         await self.alice.verify_by_code(self.bob_id, shown)
-        await self.alice.accept_keys(self.bob_id)
+        [contact] = await self.alice.contacts()
+        await self.alice.accept_keys(self.bob_id, contact.keys)
         [contact] = await self.alice.contacts()
         assert contact.is_verified and not contact.is_held, contact
         await self.alice.set_verified(self.bob_id, False)

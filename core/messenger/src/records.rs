@@ -46,6 +46,8 @@ pub struct Contact {
     pub is_verified: bool,
     /// Whether nothing leaves to them, because they are verified and have other devices than when that was decided last.
     pub is_held: bool,
+    /// Which list of their devices this was: what [`accept_keys`](crate::Messenger::accept_keys) is about. It grows with every list of theirs.
+    pub keys: u64,
     /// What was noted of them, for ourselves.
     pub note: Option<String>,
 }

@@ -58,6 +58,8 @@ record! {
         is_verified: bool = contact.is_verified,
         /// Whether nothing leaves to them, because they are verified and have other devices than when that was decided last.
         is_held: bool = contact.is_held,
+        /// Which list of their devices this was: what [`accept_keys`](crate::Messenger::accept_keys) is about.
+        keys: u64 = contact.keys,
         /// What was noted of them, for ourselves.
         note: Option<String> = contact.note,
     }

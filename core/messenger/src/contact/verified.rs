@@ -12,9 +12,14 @@ use crate::conversation::ConversationRow;
 use crate::settings::{self, Key, Of};
 use crate::store::{Query, StoreError, Tx};
 
-/// A list up to which changes of keys were decided, as it is set.
-pub(crate) fn up_to(head: &Head) -> [u8; 8] {
-    (u64::from(head.epoch) << 32 | u64::from(head.version)).to_be_bytes()
+/// Where a list stands among all of its account.
+pub(crate) fn place(head: &Head) -> u64 {
+    u64::from(head.epoch) << 32 | u64::from(head.version)
+}
+
+/// The list up to which changes of a contact's keys were decided.
+pub(crate) fn decided(view: &impl Query, conversation: ConversationRow) -> Result<u64, StoreError> {
+    Ok(settings::number(&settings::get(view, Of::Conversation(conversation), Key::KeysUpTo)?))
 }
 
 /// A contact's keys have changed, as that list of theirs says.
@@ -37,8 +42,7 @@ pub(crate) fn settle(tx: &mut Tx<'_>, conversation: ConversationRow) -> Result<(
     let Some((row, changed)) = found else { return Ok(()) };
     let of = Of::Conversation(conversation);
     let is_verified = settings::get(tx, of, Key::Verified)? == settings::flag(true);
-    let decided = settings::number(&settings::get(tx, of, Key::KeysUpTo)?);
-    let is_held = is_verified && changed > decided;
+    let is_held = is_verified && changed > decided(tx, conversation)?;
     let sql = "UPDATE contact SET verified = ?2, held = ?3 WHERE id = ?1 AND (verified != ?2 OR held != ?3)";
     tx.execute(sql, params![row, is_verified, is_held]).map(drop)
 }

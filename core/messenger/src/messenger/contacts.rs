@@ -274,6 +274,7 @@ fn contact_record(view: &impl Query, contact: &contact::Contact, now: Timestamp)
         outdated: !manifest.is_fresh(now),
         is_verified: contact.verified,
         is_held: contact.held,
+        keys: contact::verified::place(&contact.head),
         note: note_of(view, contact.row)?,
     })
 }

@@ -28,7 +28,8 @@ impl Messenger {
             .await
     }
 
-    /// Compares what a contact's screen shows: they are verified, here and on our other devices, where it is theirs and for us.
+    /// Compares what a contact's screen shows: they are verified, here and on our other devices, where it is theirs and for us. Devices that are held
+    /// back from are a matter of [`Self::accept_keys`]: the code says whose account it is, which a thief of its list key cannot change.
     ///
     /// # Errors
     /// [`InputError::WrongCode`] for any other code: then it is not them, or not the code that they show to us. [`InputError::NotFound`],
@@ -52,12 +53,13 @@ impl Messenger {
         self.decide(account, move |engine, tx, contact| set_verified(engine, tx, contact, is_verified)).await
     }
 
-    /// A verified contact's devices are others than before, and that is all right: what waits leaves.
+    /// A verified contact's devices are others than before, and that is all right as far as the list that was shown, which is
+    /// [`Contact::keys`](crate::records::Contact::keys): what waits leaves, unless another list has come since.
     ///
     /// # Errors
-    /// As [`Self::set_verified`].
-    pub async fn accept_keys(&self, account: AccountId) -> Result<(), Error> {
-        self.decide(account, accept_keys).await
+    /// As [`Self::set_verified`], and [`InputError::OutOfRange`] for a list that has not come yet.
+    pub async fn accept_keys(&self, account: AccountId, keys: u64) -> Result<(), Error> {
+        self.decide(account, move |engine, tx, contact| accept_keys(engine, tx, contact, keys)).await
     }
 
     async fn decide(
@@ -83,15 +85,22 @@ impl Messenger {
 }
 
 fn set_verified(engine: &Engine, tx: &mut Tx<'_>, contact: &Contact, is_verified: bool) -> Result<(), Error> {
-    if is_verified {
-        // Whoever compares has the devices of now before them.
-        accept_keys(engine, tx, contact)?;
+    if is_verified && !contact.verified {
+        // From here on changes are told. What is compared is the root key, which says nothing of devices that are held back from.
+        accept_keys(engine, tx, contact, verified::place(&contact.head))?;
     }
     set(engine, tx, contact, Key::Verified, &settings::flag(is_verified))
 }
 
-fn accept_keys(engine: &Engine, tx: &mut Tx<'_>, contact: &Contact) -> Result<(), Error> {
-    set(engine, tx, contact, Key::KeysUpTo, &verified::up_to(&contact.head))
+fn accept_keys(engine: &Engine, tx: &mut Tx<'_>, contact: &Contact, keys: u64) -> Result<(), Error> {
+    if keys > verified::place(&contact.head) {
+        return Err(InputError::OutOfRange { what: "the list of their devices" }.into());
+    }
+    let conversation = conversation_of(engine, tx, &contact.account)?;
+    if keys <= verified::decided(tx, conversation)? {
+        return Ok(());
+    }
+    set(engine, tx, contact, Key::KeysUpTo, &keys.to_be_bytes())
 }
 
 fn set(engine: &Engine, tx: &mut Tx<'_>, contact: &Contact, key: Key, value: &[u8]) -> Result<(), Error> {

@@ -66,7 +66,20 @@ async fn b3_nothing_leaves_to_a_verified_contact_with_other_devices_until_somebo
             "I have a new phone",
             "what they say is heard"
         );
-        tablet.messenger.accept_keys(bobs).await.unwrap();
+        // What compares their root key says nothing of their devices.
+        let alices = bob.contact("alice").await.unwrap().id;
+        let code = bob.messenger.verification_code(alices).await.unwrap();
+        alice.messenger.verify_by_code(bobs, &code).await.unwrap();
+        tablet.messenger.set_verified(bobs, true).await.unwrap();
+        rest(&world, &[&tablet, &alice]).await;
+        assert_eq!(is_verified(&alice, "bob").await, (true, true));
+        // Nor does who has seen a list before the last one.
+        let shown = tablet.contact("bob").await.unwrap().keys;
+        tablet.messenger.accept_keys(bobs, shown - 1).await.unwrap();
+        assert_eq!(is_verified(&tablet, "bob").await, (true, true));
+        let beyond = tablet.messenger.accept_keys(bobs, shown + 1).await;
+        assert!(matches!(beyond, Err(Error::Input(InputError::OutOfRange { .. }))), "{beyond:?}");
+        tablet.messenger.accept_keys(bobs, shown).await.unwrap();
         rest(&world, &[&tablet, &alice]).await;
         for device in [&alice, &tablet] {
             assert_eq!(is_verified(device, "bob").await, (true, false));
