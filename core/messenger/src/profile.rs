@@ -47,15 +47,21 @@ pub(crate) fn set(
     let profile = Content::Profile(Profile { version, device: own.party.device, name, status });
     let profile = profile.encode().map_err(|_| StoreError::Failed)?;
     settings::set(tx, own, Of::Account, Key::Profile, &profile, now, chance)?;
-    tx.execute("UPDATE peer_device SET profile_untold = 1 WHERE contact != 0", [])?;
+    nobody_is_told(tx)?;
     tell(tx, now, chance)
 }
 
-/// Ours was set, here or on another device, which tells whom it can.
+/// Ours was set, here or on another device, which tells whom it can. Whoever may not hear it now hears it when they may, from any device of ours.
 pub(crate) fn settle(tx: &mut Tx<'_>, profile: &[u8]) -> Result<(), StoreError> {
     let Some(profile) = read(profile.to_vec()) else { return Ok(()) };
     tx.execute("UPDATE account SET name = ?1", [profile.name])?;
+    nobody_is_told(tx)?;
     are_told(tx, &untold(tx)?)
+}
+
+/// Everybody is told by this device: it was set here, or whoever has set it may be gone without having told anybody.
+pub(crate) fn nobody_is_told(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    tx.execute("UPDATE peer_device SET profile_untold = 1 WHERE contact != 0", []).map(drop)
 }
 
 /// Whether somebody is to be told.

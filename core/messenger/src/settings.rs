@@ -117,13 +117,15 @@ pub(crate) fn set(
         return Ok(());
     }
     let account = account_of(tx, own, of)?;
-    let setting = Setting { account, key: key.code(), version, value: Bytes::copy_from_slice(value) };
+    let (device, value) = (own.party.device, Bytes::copy_from_slice(value));
+    let setting = Setting { account, key: key.code(), version, device, value };
     let content = Content::OwnDeviceSync(OwnDeviceSync::Setting(setting));
     outbox::queue_content(tx, ContactRow::OWN, &content, None, None, now, chance)
 }
 
 /// Another device of ours has set something.
-pub(crate) fn take(tx: &mut Tx<'_>, own: &Own, author: &DeviceId, setting: &Setting) -> Result<(), StoreError> {
+pub(crate) fn take(tx: &mut Tx<'_>, own: &Own, setting: &Setting) -> Result<(), StoreError> {
+    let author = &setting.device;
     let of = match &setting.account {
         None => Of::Account,
         Some(account) if *account == own.account => Of::Conversation(conversation::note_to_self(tx, account)?),
@@ -151,14 +153,17 @@ pub(crate) fn hand_over(
     now: Timestamp,
     chance: &mut Chance<'_>,
 ) -> Result<(), Error> {
-    let all =
-        tx.all("SELECT conversation, key, version, value FROM setting ORDER BY conversation, key", [], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?, counter(row.get(2)?), row.get::<_, Vec<u8>>(3)?))
-        })?;
-    for (row, key, version, value) in all {
+    let all = tx.all(
+        "SELECT conversation, key, version, author, value FROM setting ORDER BY conversation, key",
+        [],
+        |row| {
+            let device = DeviceId::from_bytes(row.get(3)?);
+            Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?, counter(row.get(2)?), device, row.get::<_, Vec<u8>>(4)?))
+        },
+    )?;
+    for (row, key, version, device, value) in all {
         let of = if row == 0 { Of::Account } else { Of::Conversation(ConversationRow(row)) };
-        // Whose word it is they hear from whoever set it, where that device is there: theirs and this one say the same.
-        let setting = Setting { account: account_of(tx, own, of)?, key, version, value: value.into() };
+        let setting = Setting { account: account_of(tx, own, of)?, key, version, device, value: value.into() };
         let content = Content::OwnDeviceSync(OwnDeviceSync::Setting(setting));
         outbox::queue_content_to(tx, devices, &content, None, None, now, chance)?;
     }

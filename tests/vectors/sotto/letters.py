@@ -74,7 +74,7 @@ OWN_DEVICE_SYNC = {
     3: ("hidden", {1: ("account", "bytes"), 2: ("targets", [TARGET])}),
     4: ("read", {1: ("account", "bytes"), 2: ("message_ids", ["bytes"])}),
     5: ("states", {1: ("account", "bytes"), 2: ("states", [{1: ("message_id", "bytes"), 2: ("progress", "uint")}])}),
-    6: ("setting", {1: ("account", "bytes"), 2: ("key", "uint"), 3: ("version", "uint"), 4: ("value", "bytes")}),
+    6: ("setting", {1: ("account", "bytes"), 2: ("key", "uint"), 3: ("version", "uint"), 4: ("value", "bytes"), 5: ("device", "bytes")}),
 }
 CONTENT = {
     1: ("fallback", "string"),
@@ -367,7 +367,8 @@ def check_setting(setting):
     require(len(setting["account"]) in (0, 32), "malformed")
     require(1 <= setting["version"] < 1 << 62, "malformed")
     require(len(setting["value"]) <= SETTING_MAX, "malformed")
-    return [("key", setting["key"]), ("version", setting["version"]), ("value", setting["value"])]
+    exactly(16, setting["device"])
+    return [(name, setting[name]) for name in ("key", "version", "device", "value")]
 
 
 SYNCS = {"hidden": check_hidden, "read": check_read, "states": check_states, "setting": check_setting}

@@ -81,6 +81,8 @@ pub struct Setting {
     pub key: u32,
     /// From 1: of two the higher counts, and of one that of the device with the higher id.
     pub version: u64,
+    /// Which device of the account has set it: whoever hands it over to a new one says so.
+    pub device: DeviceId,
     /// To what; empty: as if nobody had set it.
     pub value: Bytes,
 }
@@ -126,6 +128,7 @@ impl Setting {
             key: self.key,
             version: self.version,
             value: self.value.clone(),
+            device: self.device.into(),
         })
     }
 
@@ -134,7 +137,8 @@ impl Setting {
             [] => None,
             account => Some(AccountId::try_from(account)?),
         };
-        let setting = Self { account, key: message.key, version: message.version, value: message.value };
+        let device = DeviceId::try_from(&*message.device)?;
+        let setting = Self { account, key: message.key, version: message.version, device, value: message.value };
         setting.check()?;
         Ok(setting)
     }

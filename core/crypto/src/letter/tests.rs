@@ -242,7 +242,13 @@ fn one_of_each(person: &Person) -> [Content; 21] {
 }
 
 fn setting() -> Setting {
-    Setting { account: None, key: 5, version: 1, value: Bytes::from_static(b"a draft") }
+    Setting {
+        account: None,
+        key: 5,
+        version: 1,
+        device: DeviceId::from_bytes([7; 16]),
+        value: Bytes::from_static(b"a draft"),
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::error::{Error, InputError};
 use crate::store::{StoreError, Tx};
 use crate::task::{self, Subject};
 use crate::world::Chance;
-use crate::{handshake, peer};
+use crate::{handshake, peer, profile};
 
 /// Takes another device off the account's list, for good.
 pub(crate) fn remove_device(engine: &Engine, tx: &mut Tx<'_>, device: &DeviceId, root: &RootKey) -> Result<(), Error> {
@@ -53,6 +53,8 @@ pub(crate) fn remove_device(engine: &Engine, tx: &mut Tx<'_>, device: &DeviceId,
     handshake::end_invites(tx, &own, times.judging)?;
     handshake::change_pairs(tx, &own, times, chance)?;
     handshake::tell_all_of_chain(tx, &own, batch, times.network, chance)?;
+    // What it has set may have come to us alone.
+    profile::nobody_is_told(tx)?;
     tx.changes_own();
     Ok(())
 }

@@ -62,8 +62,7 @@ impl Batch<'_, '_, '_> {
             }
             Content::OwnDeviceSync(OwnDeviceSync::Setting(setting)) => {
                 self.write_arrivals()?;
-                let author = peer::device_by_row(self.tx, device)?.device;
-                settings::take(self.tx, self.own, &author, &setting)?;
+                settings::take(self.tx, self.own, &setting)?;
             }
             Content::OwnDeviceSync(OwnDeviceSync::Contact(synced)) => {
                 let author = peer::device_by_row(self.tx, device)?.device;

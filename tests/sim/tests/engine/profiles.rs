@@ -199,3 +199,24 @@ async fn what_nobody_can_be_called_is_refused_and_changes_nothing() {
     assert_eq!(alice.messenger.set_profile(profile).await.unwrap_err(), Error::Input(too_long));
     assert_eq!(alice.messenger.profile().await.unwrap(), before);
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_may_hear_it_later_hears_it_from_a_device_that_has_not_set_it() {
+    let (world, _, alice, bob) = World::contacts(1906).await;
+    set(&alice, "Alice", "before").await;
+    let tablet = world.second_device(&alice).await.unwrap();
+    rest(&world, &[&alice, &tablet, &bob]).await;
+    assert_eq!(seen(&bob).await, shown("Alice", "before"));
+    let bobs = alice.contact("bob").await.unwrap().id;
+    alice.messenger.block(bobs).await.unwrap();
+    rest(&world, &[&alice, &tablet]).await;
+    set(&alice, "Alice", "behind").await;
+    rest(&world, &[&alice, &tablet]).await;
+    // Nothing is heard of the device that has set it any more.
+    alice.messenger.shut_down();
+    tablet.messenger.unblock(bobs).await.unwrap();
+    rest(&world, &[&tablet, &bob]).await;
+    world.wait(DAY).await;
+    rest(&world, &[&tablet, &bob]).await;
+    assert_eq!(seen(&bob).await, shown("Alice", "behind"));
+}

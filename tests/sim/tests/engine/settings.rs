@@ -142,10 +142,18 @@ async fn a_device_that_is_new_knows_what_is_set() {
     // As one that comes without any copy would.
     tablet.database().change("DELETE FROM setting; UPDATE conversation SET pinned = 0");
     alice.database().change("UPDATE peer_device SET handed_over = 0 WHERE contact = 0");
+    // As it was another device that has set it.
+    alice.database().change("UPDATE setting SET author = x'01020304050607080102030405060708'");
     let watch = world.second_device(&alice).await.unwrap();
     rest(&world, &[&alice, &tablet, &watch, &bob]).await;
     assert!(list(&tablet, Chats::Main).await[0].is_pinned);
     assert!(!tablet.messenger.receipts().await.unwrap());
+    // Of two of one version all devices settle for the same: whoever hands one over is not who has set it.
+    let others = "SELECT count(*) FROM setting WHERE author != x'01020304050607080102030405060708'";
+    assert_eq!(
+        (tablet.database().number("SELECT count(*) > 1 FROM setting"), tablet.database().number(others)),
+        (1, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -217,7 +217,14 @@ fn states() -> OwnDeviceSync {
 }
 
 fn setting() -> Setting {
-    Setting { account: Some(Person::new(2).account()), key: 5, version: 7, value: Bytes::from_static(b"a draft") }
+    let device = DeviceId::from_bytes([7; 16]);
+    Setting {
+        account: Some(Person::new(2).account()),
+        key: 5,
+        version: 7,
+        device,
+        value: Bytes::from_static(b"a draft"),
+    }
 }
 
 /// A content that comes on a channel.
@@ -236,8 +243,15 @@ fn refused_syncs(scenarios: &mut Scenarios) {
     let read = |message_ids| What::Read(letter::Read { account: account.clone(), message_ids });
     let states = |states| What::States(letter::States { account: account.clone(), states });
     let setting = |version, value| {
-        What::Setting(letter::Setting { account: Bytes::new(), key: 5, version, value: Bytes::from(value) })
+        What::Setting(letter::Setting {
+            account: Bytes::new(),
+            key: 5,
+            version,
+            value: Bytes::from(value),
+            device: id(7),
+        })
     };
+    let of_nobody = letter::Setting { key: 5, version: 1, ..letter::Setting::default() };
     for (scenario, expect, about, what) in [
         ("hidden-nothing", "malformed", "What is hidden is named.", hidden(vec![])),
         ("hidden-twice", "malformed", "And once.", hidden(vec![target(3), target(3)])),
@@ -248,6 +262,7 @@ fn refused_syncs(scenarios: &mut Scenarios) {
         ("states-twice", "malformed", "Of one message twice.", states(vec![state(3), state(3)])),
         ("setting-version-zero", "malformed", "Versions count from 1.", setting(0, vec![])),
         ("setting-version-endless", "malformed", "And end at 2^62.", setting(1 << 62, vec![])),
+        ("setting-of-no-device", "malformed", "Whoever has set it is named.", What::Setting(of_nobody)),
         ("setting-of-the-account", "accepted", "Of no conversation.", setting(1, vec![1])),
     ] {
         let body = letter::content::Body::OwnDeviceSync(letter::OwnDeviceSync { what: Some(what) });

@@ -348,7 +348,11 @@ pub(crate) fn content(vector: &Vector) -> Outcome {
         Content::OwnDeviceSync(OwnDeviceSync::Setting(setting)) => {
             let account = setting.account.map_or_else(Vec::new, |account| account.as_bytes().to_vec());
             let answers = answers.text("body", "setting").hex("account", account).text("key", setting.key);
-            answers.text("version", setting.version).hex("value", setting.value).0
+            answers
+                .text("version", setting.version)
+                .hex("device", setting.device.as_bytes())
+                .hex("value", setting.value)
+                .0
         }
         Content::OwnDeviceSync(OwnDeviceSync::Unknown) => answers.text("body", "own-device-sync").0,
         Content::CardChange(card) => {
