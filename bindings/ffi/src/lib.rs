@@ -5,7 +5,8 @@
 //! Invariants: what an asynchronous export begins is begun with the first poll, and then runs on this library's own runtime to its end, even when
 //! the caller's side of it is dropped (a subscription's `next` changes nothing, and ends with whoever waits for it); the platform's keystore is
 //! asked on one of that runtime's threads, never on the caller's; nothing is called `close`, which the generated classes keep for themselves.
-//! - `messenger`: the handle, from its making to its end; `contacts`, `messages`, `deeds`, `settings`, `verification`, `live`, `search`: what it can do
+//! - `messenger`: the handle, from its making to its end; `contacts`, `messages`, `deeds`, `settings`, `verification`, `profile`, `live`, `search`: what it
+//!   can do
 //! - `subscriptions`: lists that are kept up to date, and events
 //! - `records`, `ids`: data that crosses by value; `error`: what can go wrong
 //! - `secrets`: the platform's keystore; `log`: what the library says of its own working; `runtime`: where everything runs
@@ -20,6 +21,7 @@ mod live;
 mod log;
 mod messages;
 mod messenger;
+mod profile;
 mod records;
 mod runtime;
 mod search;
@@ -35,7 +37,7 @@ pub use messenger::{Messenger, create_messenger, open_messenger, open_messenger_
 pub use records::{
     Account, CatchUp, ChatPlace, Chats, Contact, ContactState, Conversation, Deleted, Delivery, DeliveryState,
     DeviceKind, InviteLink, InviteOptions, Meaning, Message, MessageKind, MessageState, MessageVersion, NewProfile,
-    NewText, OwnRelay, Quote, Quoted, Reaction, TextRange, TextSpan, TextStyle, Trust, UnreachableRelay,
+    NewText, OwnRelay, Profile, Quote, Quoted, Reaction, TextRange, TextSpan, TextStyle, Trust, UnreachableRelay,
 };
 pub use search::{SearchHit, SearchPage, SearchQuery, Snippet};
 pub use secrets::{SecretStore, SecretStoreError};

@@ -117,6 +117,15 @@ impl Messenger {
         self.run(|core| async move { core.account().await.map(Account::from) }).await
     }
 
+    /// A report without anybody's words, names or keys, a line for each fact, in English: for a file that its user looks at before they send it to
+    /// anybody.
+    ///
+    /// # Errors
+    /// [`SottoError::Device`].
+    pub async fn diagnostics(&self) -> Result<String, SottoError> {
+        self.run(|core| async move { core.diagnostics().await }).await
+    }
+
     /// Where this account reads, the preferred relay first; those that were left last.
     ///
     /// # Errors

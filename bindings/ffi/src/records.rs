@@ -12,7 +12,7 @@ mod delivery;
 mod message;
 mod text;
 
-pub use account::{Account, CatchUp, Deleted, DeviceKind, NewProfile, OwnRelay, UnreachableRelay};
+pub use account::{Account, CatchUp, Deleted, DeviceKind, NewProfile, OwnRelay, Profile, UnreachableRelay};
 pub use chat::{ChatPlace, Chats, Conversation};
 pub use contact::{Contact, ContactState, InviteLink, InviteOptions, Trust};
 pub use delivery::{Delivery, DeliveryState};

@@ -180,6 +180,9 @@ class Conversation(Stage):
         [chat] = await self.alice.conversations(chats.ARCHIVED, None, 10)
         assert await self.alice.conversations(chats.ARCHIVED, chat.place, 10) == []
         await self.alice.archive(self.bob_id, False)
+        await self.alice.set_profile(self.sotto.Profile(name="Alice", status="on a train"))
+        assert (await self.alice.profile()).status == "on a train"
+        assert "on a train" not in await self.alice.diagnostics()
         assert await self.alice.receipts()
         await self.alice.set_receipts(False)
         assert not await self.alice.receipts()

@@ -26,6 +26,27 @@ impl From<NewProfile> for sotto_core::NewProfile {
     }
 }
 
+/// What contacts see of this account.
+#[derive(Clone, PartialEq, Eq, Debug, uniffi::Record)]
+pub struct Profile {
+    /// What we call ourselves.
+    pub name: String,
+    /// What we say of ourselves, at most 512 bytes; may be empty.
+    pub status: String,
+}
+
+impl From<records::Profile> for Profile {
+    fn from(records::Profile { name, status }: records::Profile) -> Self {
+        Self { name, status }
+    }
+}
+
+impl From<Profile> for records::Profile {
+    fn from(Profile { name, status }: Profile) -> Self {
+        Self { name, status }
+    }
+}
+
 /// What a device is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, uniffi::Enum)]
 pub enum DeviceKind {

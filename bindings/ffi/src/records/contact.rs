@@ -46,6 +46,8 @@ record! {
         name: String = contact.name,
         /// The name they gave themselves.
         own_name: String = contact.own_name,
+        /// What they say of themselves, on as many lines as they want; empty where they say nothing.
+        status: String = contact.status,
         /// How far the handshake is.
         state: ContactState = contact.state.into(),
         /// Whether we blocked them.

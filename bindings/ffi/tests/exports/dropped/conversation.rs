@@ -1,7 +1,7 @@
 //! What two people say, do to it, and set.
 
 use sotto_core::protocol::AccountId;
-use sotto_ffi::{Chats, Conversation, LiveSettings, Message, MessageKind, SottoError};
+use sotto_ffi::{Chats, Conversation, LiveSettings, Message, MessageKind, Profile, SottoError};
 
 use super::Play;
 use crate::stage::{ALL, Person, words};
@@ -130,6 +130,13 @@ pub(crate) async fn set(play: &Play) {
         async |polls| format!("likes tea {polls}"),
         async |note| alice.set_note(with, Some(note.clone())).await,
         async |note| usize::from(alice.contact(bob).await.unwrap().note.as_ref() == Some(note)),
+    )
+    .await;
+    play.change(
+        "set_profile",
+        async |polls| Profile { name: "Alice".to_owned(), status: format!("here {polls}") },
+        async |profile| alice.set_profile(profile.clone()).await,
+        async |profile| usize::from(alice.profile().await.unwrap() == *profile),
     )
     .await;
     play.change(
