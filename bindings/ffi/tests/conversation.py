@@ -261,7 +261,7 @@ class Conversation(Stage):
         [relay] = await self.alice.relays()
         assert (relay.address, relay.is_home, relay.is_left) == (self.relay.address, True, False), relay
         account = await self.alice.account()
-        assert (account.id, account.name, account.relays) == (self.alice_id, "alice", [self.relay.address]), account
+        assert (account.id, account.name, account.relays) == (self.alice_id, "Alice", [self.relay.address]), account
         last = await self.bob.newest()
         assert await self.bob.received_after(last, 10) == []
         assert (await self.bob.received_after(last - 1, 10))[0].arrival == last
