@@ -55,7 +55,9 @@ pub(crate) async fn run(
                     Event::MessageReceived(_)
                     | Event::MessagesChanged
                     | Event::ContactsChanged
-                    | Event::LiveChanged(_),
+                    | Event::LiveChanged(_)
+                    | Event::ConnectionsChanged
+                    | Event::SearchIndexed,
                 ) => {}
                 // Fallen behind: what is new is read from the database anyway.
                 Err(RecvError::Lagged(_)) => {}

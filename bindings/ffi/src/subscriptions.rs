@@ -137,6 +137,10 @@ pub enum Event {
         /// Who.
         account: AccountId,
     },
+    /// A relay of ours is in trouble otherwise than before, or no longer: see `relays`.
+    ConnectionsChanged,
+    /// Everything that was said is in the search index again: a search that was not complete can be made once more.
+    SearchIndexed,
     /// More has happened than was kept for a listener this slow: read everything.
     Missed,
 }
@@ -148,6 +152,8 @@ impl From<sotto_core::Event> for Event {
             sotto_core::Event::MessagesChanged => Self::MessagesChanged,
             sotto_core::Event::ContactsChanged => Self::ContactsChanged,
             sotto_core::Event::LiveChanged(account) => Self::LiveChanged { account },
+            sotto_core::Event::ConnectionsChanged => Self::ConnectionsChanged,
+            sotto_core::Event::SearchIndexed => Self::SearchIndexed,
         }
     }
 }

@@ -18,11 +18,11 @@ mod readings;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use sotto_protocol::{AccountId, RelayAddress, Timestamp};
+use sotto_protocol::{RelayAddress, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast};
 
@@ -31,6 +31,7 @@ pub(crate) use gate::Gate;
 use crate::contact::ContactRow;
 use crate::conversation::MessageRow;
 use crate::error::Error;
+use crate::events::{Event, Events};
 use crate::generation::Standing;
 use crate::live::{LiveSettings, LiveState};
 use crate::outbox::dispatcher;
@@ -45,9 +46,6 @@ use crate::witness::{self, Witness};
 use crate::world::{Chance, Clock, Rng, SecretStore};
 use crate::{clerk, live, rebirth, receive, search, stream, upkeep};
 
-/// Events kept for a slow listener; one that falls behind reads the database instead.
-const EVENTS: usize = 1_024;
-
 /// What waits could not be looked at: it is looked at again, though nobody queues anything more.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -58,19 +56,6 @@ pub(crate) struct Times {
     pub(crate) network: Timestamp,
     /// What others signed is judged by this one.
     pub(crate) judging: Timestamp,
-}
-
-/// Something changed; read it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// A message came in, with its local number.
-    MessageReceived(i64),
-    /// A message of ours moved on, or conversations changed.
-    MessagesChanged,
-    /// Contacts changed.
-    ContactsChanged,
-    /// What a contact does right now: nothing that was stored.
-    LiveChanged(AccountId),
 }
 
 /// Whether it moves.
@@ -101,8 +86,7 @@ pub(crate) struct Engine {
     pub(crate) secrets: Arc<dyn SecretStore>,
     pub(crate) status: Status,
     pub(crate) runtime: Handle,
-    /// None: nothing is told any more.
-    events: Mutex<Option<broadcast::Sender<Event>>>,
+    events: Arc<Events>,
     /// Counts commits that changed what screens show.
     shown: Watched<u64>,
     outbox_changed: Notify,
@@ -143,6 +127,7 @@ impl Engine {
         phase: Watched<Phase>,
     ) -> Arc<Self> {
         let life = Watched::new(0);
+        let events = Arc::new(Events::default());
         Arc::new(Self {
             post: Post::new(client.clone(), runtime.clone(), phase.watcher(), life.clone()),
             witness: Witness::new(own.inboxes.iter().map(|inbox| inbox.relay.clone())),
@@ -154,9 +139,9 @@ impl Engine {
             rng,
             secrets,
             reach: Reach::default(),
-            status: Status::default(),
+            status: Status::new(Arc::clone(&events)),
             runtime,
-            events: Mutex::new(Some(broadcast::channel(EVENTS).0)),
+            events,
             shown: Watched::new(0),
             outbox_changed: Notify::new(),
             tasks_changed: Notify::new(),
@@ -240,7 +225,7 @@ impl Engine {
         self.store.close();
         // Whoever waits for something to show hears that nothing will come.
         self.show_again();
-        drop(self.events().take());
+        self.events.end();
     }
 
     pub(crate) fn chance(&self) -> Chance<'_> {
@@ -350,19 +335,12 @@ impl Engine {
 
     /// What is told from now on; it ends with the engine.
     pub(crate) fn listen(&self) -> broadcast::Receiver<Event> {
-        self.events().as_ref().map_or_else(|| broadcast::channel(1).1, broadcast::Sender::subscribe)
+        self.events.listen()
     }
 
-    /// No change ends halfway: what a panic leaves is whole.
-    fn events(&self) -> MutexGuard<'_, Option<broadcast::Sender<Event>>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tells listeners, after the commit. That nobody listens is no failure.
+    /// Tells listeners, after the commit.
     pub(crate) fn tell(&self, event: Event) {
-        if let Some(events) = &*self.events() {
-            let _ = events.send(event);
-        }
+        self.events.tell(event);
         if event == Event::MessagesChanged {
             self.search_due.notify_one();
         }

@@ -26,6 +26,7 @@ mod conversation;
 pub mod danger;
 mod engine;
 pub mod error;
+mod events;
 mod forgetful;
 mod generation;
 mod handshake;
@@ -63,8 +64,8 @@ mod watched;
 mod witness;
 pub mod world;
 
-pub use engine::Event;
 pub use error::{Error, InputError, InviteError};
+pub use events::Event;
 pub use handshake::InviteOptions;
 pub use messenger::{DeviceKind, Messenger, NewProfile, Salvaged, World};
 pub use relay_client::{Problem, RelayError};

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use sotto_protocol::RelayAddress;
 use tokio::sync::Notify;
 
 use crate::contact::ContactRow;
 use crate::error::RELAY_REFUSED;
+use crate::events::{Event, Events};
 use crate::peer::DeviceRow;
 use crate::records::LETTER_REFUSED;
 
@@ -28,9 +29,11 @@ pub(crate) enum Doing {
 }
 
 /// What every task is at, and how much has moved.
-#[derive(Default)]
 pub(crate) struct Status {
     doing: Mutex<BTreeMap<Doing, State>>,
+    /// Why our relays are not read, each until it answers again: trying again is no end of the trouble.
+    troubles: Mutex<BTreeMap<RelayAddress, &'static str>>,
+    events: Arc<Events>,
     changed: Notify,
     received: AtomicU64,
     sent: AtomicU64,
@@ -47,7 +50,23 @@ pub(crate) enum State {
 }
 
 impl Status {
+    pub(crate) fn new(events: Arc<Events>) -> Self {
+        Self {
+            doing: Mutex::default(),
+            troubles: Mutex::default(),
+            events,
+            changed: Notify::new(),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+        }
+    }
+
     fn set(&self, doing: Doing, state: Option<State>) {
+        match (&doing, state) {
+            (Doing::Stream(relay), Some(State::Failing(code))) => self.is_in_trouble(relay, code),
+            (Doing::Stream(relay), None) => self.is_well(relay),
+            _ => {}
+        }
         if let Ok(mut all) = self.doing.lock() {
             match state {
                 Some(state) => all.insert(doing, state),
@@ -73,6 +92,25 @@ impl Status {
         self.set(doing, None);
     }
 
+    fn is_in_trouble(&self, relay: &RelayAddress, code: &'static str) {
+        let before = self.troubles.lock().ok().and_then(|mut all| all.insert(relay.clone(), code));
+        if before != Some(code) {
+            self.events.tell(Event::ConnectionsChanged);
+        }
+    }
+
+    /// A relay of ours answers, or is no longer read.
+    pub(crate) fn is_well(&self, relay: &RelayAddress) {
+        if self.troubles.lock().is_ok_and(|mut all| all.remove(relay).is_some()) {
+            self.events.tell(Event::ConnectionsChanged);
+        }
+    }
+
+    /// Why a relay of ours is not read.
+    pub(crate) fn trouble(&self, relay: &RelayAddress) -> Option<&'static str> {
+        self.troubles.lock().ok().and_then(|all| all.get(relay).copied())
+    }
+
     /// What failed before a hint is tried again, and not failing until it fails again. What a relay said it has said until its stream
     /// begins anew.
     pub(crate) fn new_round(&self) {
@@ -85,6 +123,9 @@ impl Status {
     pub(crate) fn all_ended(&self) {
         if let Ok(mut all) = self.doing.lock() {
             all.clear();
+        }
+        if self.troubles.lock().is_ok_and(|mut all| !std::mem::take(&mut *all).is_empty()) {
+            self.events.tell(Event::ConnectionsChanged);
         }
         self.progressed();
     }

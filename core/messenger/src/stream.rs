@@ -200,6 +200,7 @@ impl<'a> Connection<'a> {
             self.own.inboxes_at(self.relay).map(|own| attach(own, &name, &bytes)).collect();
         self.not_drained = attaches.len();
         self.engine.status.ended(Doing::Witness(self.relay.clone()));
+        self.engine.status.is_well(self.relay);
         self.counted = self.engine.read(|_, view| forgetful::counted(view)).await?;
         for attach in attaches {
             self.send(client_frame::Frame::Attach(attach)).await?;

@@ -113,10 +113,9 @@ impl Chat {
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         let failed = |_| Failed::new("signals_failed", "signals cannot be heard");
         let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
-        if self.model.with != self.model.own {
-            self.hands.look_up();
-            self.hands.look_at();
-        }
+        self.look_up();
+        self.hands.look_at();
+        self.hands.look_for_trouble();
         let open = self.model.open(Start::FirstUnread, model::Wanted::Unread);
         self.carry_out(vec![open]).await?;
         while !self.is_over {
@@ -151,6 +150,13 @@ impl Chat {
         Ok(())
     }
 
+    /// Nobody needs to be told who they are.
+    fn look_up(&self) {
+        if self.model.with != self.model.own {
+            self.hands.look_up();
+        }
+    }
+
     async fn take(&mut self, came: Came) -> Result<(), Failed> {
         let event = match came {
             Came::Event(event) => event,
@@ -160,18 +166,22 @@ impl Chat {
                 }
                 return Ok(());
             }
-            Came::News(News::ContactsChanged) | Came::Anything => {
-                if self.model.with != self.model.own {
-                    self.hands.look_up();
-                }
+            Came::News(News::ContactsChanged) => {
+                self.look_up();
                 return Ok(());
             }
-            // The timeline tells.
-            Came::News(News::MessageReceived(_) | News::MessagesChanged) => return Ok(()),
-            Came::Second => {
+            Came::News(News::ConnectionsChanged) => {
                 self.hands.look_for_trouble();
-                Event::Tick(SystemClock.now())
+                return Ok(());
             }
+            Came::Anything => {
+                self.look_up();
+                self.hands.look_for_trouble();
+                return Ok(());
+            }
+            // The timeline tells, and a search is made again each second.
+            Came::News(News::MessageReceived(_) | News::MessagesChanged | News::SearchIndexed) => return Ok(()),
+            Came::Second => Event::Tick(SystemClock.now()),
             Came::End => {
                 self.is_over = true;
                 return Ok(());

@@ -110,7 +110,11 @@ impl Daemon<'_> {
 const fn concerns(event: Event) -> bool {
     match event {
         Event::MessageReceived(_) => true,
-        Event::MessagesChanged | Event::ContactsChanged | Event::LiveChanged(_) => false,
+        Event::MessagesChanged
+        | Event::ContactsChanged
+        | Event::LiveChanged(_)
+        | Event::ConnectionsChanged
+        | Event::SearchIndexed => false,
     }
 }
 

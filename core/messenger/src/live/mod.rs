@@ -26,8 +26,9 @@ use tokio::sync::Notify;
 
 use crate::contact::{Contact, ContactState, Trust};
 use crate::conversation::MessageRow;
-use crate::engine::{Engine, Event};
+use crate::engine::Engine;
 use crate::error::Error;
+use crate::events::Event;
 use crate::own::Own;
 use crate::settings::{self, Key, Of};
 use crate::store::{Query, StoreError, Tx};

@@ -38,8 +38,9 @@ use tokio::sync::broadcast;
 
 pub use sotto_crypto::manifest::DeviceKind;
 
-use crate::engine::{Engine, Event, Gate, Phase, Times};
+use crate::engine::{Engine, Gate, Phase, Times};
 use crate::error::{Error, InputError};
+use crate::events::Event;
 use crate::generation::Standing;
 use crate::own::{self, NewAccount};
 use crate::records::{Account, CatchUp, Chats, LETTER_REFUSED};

@@ -3,8 +3,9 @@
 use sotto_protocol::limits::STATUS_BYTES_MAX;
 
 use super::{Messenger, check_name};
-use crate::engine::{Engine, Event};
+use crate::engine::Engine;
 use crate::error::{Error, InputError};
+use crate::events::Event;
 use crate::own;
 use crate::profile;
 use crate::records::Profile;

@@ -13,7 +13,6 @@ use crate::own::{self, OwnInbox};
 use crate::rebirth;
 use crate::records::OwnRelay;
 use crate::relay_client::RelayClient;
-use crate::status::{Doing, State};
 use crate::store::Tx;
 use crate::world::Isolation;
 
@@ -33,10 +32,7 @@ impl Messenger {
                 address: inbox.relay.clone(),
                 is_home: inbox.relay == home,
                 is_left: inbox.is_leaving,
-                trouble: match engine.status.of(&Doing::Stream(inbox.relay.clone())) {
-                    Some(State::Failing(code)) => Some(code),
-                    _ => None,
-                },
+                trouble: engine.status.trouble(&inbox.relay),
             })
             .collect();
         relays.sort_by_key(|relay| relay.is_left);

@@ -6,8 +6,9 @@ use super::Messenger;
 use super::contacts::known_contact;
 use super::settings::conversation_of;
 use crate::contact::{Contact, ContactState, verified};
-use crate::engine::{Engine, Event};
+use crate::engine::Engine;
 use crate::error::{Error, InputError};
+use crate::events::Event;
 use crate::settings::{self, Key, Of};
 use crate::store::Tx;
 

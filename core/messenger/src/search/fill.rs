@@ -15,6 +15,7 @@ use super::{Entry, add, begun, done, entry};
 use crate::conversation::MessageRow;
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::events::Event;
 use crate::outbox::backoff::Backoff;
 use crate::store::{Query, StoreError, Tx};
 
@@ -114,12 +115,20 @@ pub(crate) async fn run(engine: Arc<Engine>) {
 }
 
 async fn fill(engine: &Arc<Engine>) -> Result<(), Error> {
+    let mut has_filled = false;
     loop {
         let (rest, is_apart) = engine.read(|_, view| Ok::<_, Error>((rest(view)?, is_apart(view)?))).await?;
         match rest {
+            Rest::None if has_filled => {
+                engine.tell(Event::SearchIndexed);
+                has_filled = false;
+            }
             Rest::None if !is_apart => return Ok(()),
             Rest::None => engine.write(|_, tx| merge(tx).map_err(Error::from)).await?,
-            Rest::Little | Rest::Much => engine.write(|_, tx| batch(tx).map_err(Error::from)).await?,
+            Rest::Little | Rest::Much => {
+                engine.write(|_, tx| batch(tx).map_err(Error::from)).await?;
+                has_filled = true;
+            }
         }
         // Where the database works inline, others come in between here alone.
         tokio::task::yield_now().await;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use sotto_core::{Error, InputError, danger};
+use sotto_core::{Error, Event, InputError, danger};
 use sotto_protocol::RelayAddress;
 use sotto_protocol::request::path;
 use sotto_sim::{Fate, Person, World};
 
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -377,4 +378,32 @@ async fn who_comes_back_to_a_relay_finds_the_inbox_that_was_left_there() {
     world.settle(&[&alice, &bob]).await.unwrap();
     assert_eq!(alice.inboxes(), inboxes);
     assert_eq!(listed(&alice).await.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_listens_hears_when_a_relay_of_ours_is_in_trouble_and_when_it_is_well_again() {
+    let (world, relay, alice, _bob) = World::contacts(771).await;
+    let trouble = || async { alice.messenger.relays().await.unwrap()[0].trouble };
+    let mut events = alice.messenger.events();
+    let mut told =
+        || std::iter::from_fn(|| events.try_recv().ok()).filter(|event| *event == Event::ConnectionsChanged).count();
+    alice.messenger.network_hint();
+    world.wait(MINUTE).await;
+    assert_eq!((trouble().await, told()), (None, 0), "it is read");
+    world.network.set_down(&relay, true);
+    world.wait(MINUTE).await;
+    assert_eq!((trouble().await, told()), (Some("relay_unreachable"), 2), "it was lost, and then it was not reached");
+    world.wait(HOUR).await;
+    assert_eq!(told(), 0, "however often it is called");
+    alice.messenger.network_hint();
+    assert_eq!(trouble().await, Some("relay_unreachable"), "to try again is no end of it");
+    world.network.set_down(&relay, false);
+    alice.messenger.network_hint();
+    world.wait(MINUTE).await;
+    assert_eq!((trouble().await, told()), (None, 1));
+    world.network.set_down(&relay, true);
+    world.wait(MINUTE).await;
+    assert_eq!(told(), 2);
+    alice.messenger.pause().await;
+    assert_eq!(told(), 1, "whoever pauses reads nothing, and nothing is in trouble");
 }

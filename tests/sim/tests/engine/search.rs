@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use sotto_core::records::{Message, SearchPage, SearchQuery};
-use sotto_core::{Error, InputError, danger};
+use sotto_core::{Error, Event, InputError, danger};
 use sotto_protocol::{AccountId, Timestamp};
 use sotto_sim::{Person, World};
 
@@ -270,12 +270,18 @@ async fn where_much_came_at_once_a_page_says_so_until_it_is_filled() {
          INSERT INTO message (id, conversation, sender, message_id, sent_at, received_at, kind, text, content, state, position)
          SELECT n, 1, 0, randomblob(16), n, n, 1, 'the last ' || n, x'', 2, n << 32 FROM number",
     );
+    let mut events = alice.messenger.events();
+    let mut told =
+        || std::iter::from_fn(|| events.try_recv().ok()).filter(|event| *event == Event::SearchIndexed).count();
     let page = search(&alice, "the").await;
-    assert_eq!((page.hits.len(), page.is_complete), (1, false));
+    assert_eq!((page.hits.len(), page.is_complete, told()), (1, false, 0));
     world.wait(SECOND).await;
+    assert_eq!(told(), 1, "it can be searched once more");
     let page = search(&alice, "the").await;
     assert_eq!((page.hits.len(), page.is_complete), (PAGE as usize, true));
     assert_eq!(found(&alice, "\"last 700\"").await.len(), 1);
+    world.wait(SOON).await;
+    assert_eq!(told(), 0, "there was nothing to fill");
 }
 
 #[tokio::test(start_paused = true)]
