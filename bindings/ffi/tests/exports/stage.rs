@@ -5,7 +5,7 @@ use std::future::pending;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sotto_core::protocol::{AccountId, RelayAddress, RelayName, Timestamp};
 use sotto_ffi::{
@@ -91,13 +91,37 @@ impl Person {
     }
 }
 
+/// Where all of them keep their files. A process must not end while a database is open (see `sotto-cipher`): this waits until none is.
+struct Place(TempDir);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let given_up = Instant::now() + DEADLINE;
+        while !std::thread::panicking() && self.is_in_use() {
+            assert!(Instant::now() < given_up, "somebody holds a file open");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Place {
+    /// Whether this process has anything open there.
+    fn is_in_use(&self) -> bool {
+        // Some other descriptor may be closed while it is looked at.
+        let open =
+            std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|link| std::fs::read_link(link.ok()?.path()).ok());
+        open.into_iter().any(|file| file.starts_with(self.0.path()))
+    }
+}
+
 /// Two contacts, Alice and Bob, two relays of which they read at the first, and room for more people.
 pub(crate) struct Stage {
-    directory: TempDir,
     pub(crate) relays: [RelayAddress; 2],
     serving: Mutex<Option<Runtime>>,
     pub(crate) alice: Person,
     pub(crate) bob: Person,
+    /// Dropped last.
+    place: Place,
 }
 
 impl Drop for Stage {
@@ -115,7 +139,7 @@ impl Stage {
         let alice = person(directory.path(), "alice", &relays[..1]).await;
         let bob = person(directory.path(), "bob", &relays[..1]).await;
         bob.join(alice.link(true).await).await.unwrap();
-        let stage = Self { directory, relays, serving, alice, bob };
+        let stage = Self { relays, serving, alice, bob, place: Place(directory) };
         stage.are_contacts(&stage.alice, &stage.bob).await;
         stage
     }
@@ -128,7 +152,7 @@ impl Stage {
     }
 
     pub(crate) fn place(&self, name: &str) -> String {
-        place(self.directory.path(), name)
+        place(self.place.0.path(), name)
     }
 
     pub(crate) fn profile(&self, name: &str) -> NewProfile {
@@ -140,7 +164,7 @@ impl Stage {
     }
 
     pub(crate) async fn person_at(&self, name: &str, relays: &[RelayAddress]) -> Person {
-        person(self.directory.path(), name, relays).await
+        person(self.place.0.path(), name, relays).await
     }
 
     /// Both have accepted each other.
