@@ -44,8 +44,8 @@ static CUT: LazyLock<String> = LazyLock::new(|| {
 const POSITION_BITS: u32 = 24;
 /// Ids of about a second. Where an id is taken the row stands behind all others of its second.
 const SECOND: i64 = 64;
-/// How far behind the id of its time a row is looked for: further only where a thousand messages bear one second.
-const MOVED_MAX: i64 = 16 * SECOND;
+/// How far behind the id of its time a row may stand without a note of that: further only where a thousand messages bear one second.
+const MOVED: i64 = 16 * SECOND;
 
 /// What to look for.
 pub(crate) struct Asked {
@@ -69,6 +69,7 @@ fn begun(tx: &mut Tx<'_>) -> Result<i64, StoreError> {
     }
     tx.execute("INSERT INTO search (search) VALUES ('delete-all')", [])?;
     tx.execute("DELETE FROM search_row", [])?;
+    tx.execute("DELETE FROM meta WHERE key = 'search_moved'", [])?;
     let sql = "INSERT INTO search_fill (id, done, merged, cut) VALUES (1, 0, 0, ?1)
                ON CONFLICT (id) DO UPDATE SET done = 0, merged = 0, cut = excluded.cut";
     tx.execute(sql, [CUT.as_str()])?;
@@ -146,7 +147,9 @@ fn add(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), StoreError> {
     if entry.words.is_empty() {
         return Ok(());
     }
-    let id = free(tx, entry.position >> POSITION_BITS)?;
+    let meant = entry.position >> POSITION_BITS;
+    let id = free(tx, meant)?;
+    note_moved(tx, id - meant)?;
     tx.execute("INSERT INTO search_row (id, message) VALUES (?1, ?2)", [id, entry.message])?;
     let sql = "INSERT INTO search (rowid, words, place) VALUES (?1, ?2, ?3)";
     tx.execute(sql, params![id, entry.words, entry.place]).map(drop)
@@ -161,6 +164,21 @@ fn free(view: &impl Query, mut id: i64) -> Result<i64, StoreError> {
         id = last.unwrap_or(id).saturating_add(1);
     }
     Ok(id)
+}
+
+/// How far behind the id of its time a row may stand.
+fn moved_max(view: &impl Query) -> Result<i64, StoreError> {
+    let noted = view.one("SELECT value FROM meta WHERE key = 'search_moved'", [], |row| row.get::<_, i64>(0))?;
+    Ok(noted.map_or(MOVED, |noted| noted.max(MOVED)))
+}
+
+/// A row stands so far behind the id of its time. Twice as much is noted: of many that bear one second not each writes it.
+fn note_moved(tx: &mut Tx<'_>, moved: i64) -> Result<(), StoreError> {
+    if moved <= MOVED || moved <= moved_max(tx)? {
+        return Ok(());
+    }
+    let sql = "INSERT INTO meta (key, value) VALUES ('search_moved', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    tx.execute(sql, [moved.saturating_mul(2)]).map(drop)
 }
 
 /// Rows that the index finds, the newest first: message, whose conversation, text.
@@ -199,7 +217,7 @@ pub(crate) fn find(
     let sql = if expression.is_some() { BY_WORDS } else { BY_DATE };
     let since = asked.since.map_or(i64::MIN, conversation::first_position);
     let until = asked.until.map_or(i64::MAX, conversation::first_position);
-    let end = (until >> POSITION_BITS).saturating_add(MOVED_MAX).min(before.unwrap_or(i64::MAX));
+    let end = (until >> POSITION_BITS).saturating_add(moved_max(view)?).min(before.unwrap_or(i64::MAX));
     let mut found =
         view.all(sql, params![expression, since >> POSITION_BITS, end, since, until, i64::from(limit) + 1], |row| {
             Ok((row.get::<_, i64>(0)?, MessageRow(row.get(1)?), row.get(2)?, row.get::<_, String>(3)?))

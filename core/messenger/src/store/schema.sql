@@ -4,7 +4,8 @@
 -- Single values: generation; is_copy, is_replaced: what this database was found to be; home_away_since: when a copy first asked the relay of
 -- the account's list in vain; born_with: the batch of calls that makes the device
 -- known that it became; ordinals_from: behind which the ordinals of what is said here begin, since it became another;
--- copied_after: the newest message when a copy was first opened; lists_have_moved: contacts' lists do not stand where they first did.
+-- copied_after: the newest message when a copy was first opened; lists_have_moved: contacts' lists do not stand where they first did;
+-- search_moved: how far behind the id of its time a row of the search index may stand, where that is further than usual.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value ANY NOT NULL
