@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use sotto_core::Messenger;
 use sotto_core::records::Profile;
 use sotto_core::world::SecretStore;
+use sotto_core::{Messenger, Salvaged};
 
 use crate::failed::Failed;
 use crate::output::Output;
@@ -70,9 +70,11 @@ pub(crate) async fn diagnostics(messenger: &Messenger, output: &mut Output<'_>) 
 pub(crate) fn salvage(secrets: &dyn SecretStore, profile: &Path, output: &mut Output<'_>) -> Result<(), Failed> {
     let mut lines = Lines { output, line: Vec::new() };
     let salvaged = Messenger::salvage(secrets, profile, &mut lines)?;
-    let object = json!({ "kind": "salvaged", "messages": salvaged.messages, "holes": salvaged.holes });
+    let Salvaged { messages, holes, is_cut_short } = salvaged;
+    let object = json!({ "kind": "salvaged", "messages": messages, "holes": holes, "is_cut_short": is_cut_short });
     output.summary(&object);
-    output.note(&format!("({} messages; {} stretches cannot be read)", salvaged.messages, salvaged.holes));
+    let end = if is_cut_short { ", and nothing behind the last of them" } else { "" };
+    output.note(&format!("({messages} messages; {holes} stretches cannot be read{end})"));
     Ok(())
 }
 

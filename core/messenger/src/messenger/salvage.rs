@@ -18,6 +18,8 @@ pub struct Salvaged {
     pub messages: u64,
     /// Stretches of messages that could not be read.
     pub holes: u64,
+    /// Nothing could be read behind the last of them: there may have been any number of messages.
+    pub is_cut_short: bool,
 }
 
 /// A line.
@@ -42,12 +44,12 @@ impl Messenger {
         let lock = ProfileLock::of_existing(directory)?;
         let key = keystore::database_key(secrets)?;
         let mut messages = 0;
-        let holes = salvage(&lock, &key, |message| {
+        let unread = salvage(&lock, &key, |message| {
             messages += 1;
             write_line(&message, to)
         })?;
         to.flush().map_err(|error| failed(&error))?;
-        Ok(Salvaged { messages, holes })
+        Ok(Salvaged { messages, holes: unread.holes, is_cut_short: unread.is_cut_short })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Nothing is written, and nothing but the words is looked at: no index, no key, no ratchet. A page that is damaged takes the messages on
 //! it along, and where it stands nobody knows before it is met. So messages are read in the order of their numbers; where one cannot be,
-//! the first one behind the damage is searched for in small strides.
+//! the first one behind the damage is searched for in small strides, up to the last number that anything readable names.
 //! Not here: a database whose key is gone, or whose first pages are damaged. Of those nothing can be read.
 
 use std::path::PathBuf;
@@ -15,10 +15,17 @@ use sotto_protocol::{AccountId, Timestamp};
 
 /// Fewer messages than stand on a page, but for long ones.
 const STRIDE: i64 = 4;
-/// How far behind the last message that is known there may be others.
+/// How far behind the last message that is known there may be others, where the last of all cannot be read.
 const BEYOND: i64 = 10_000;
 
 const NEXT: &str = "SELECT id, conversation, sender, sent_at, text FROM message WHERE id > ?1 ORDER BY id LIMIT 1";
+const LAST: &str = "SELECT max(id) FROM message";
+/// What else names messages, each on pages of its own: the last ones of conversations, and what the search index has come to.
+const NAMED: [&str; 3] = [
+    "SELECT max(last_message) FROM conversation",
+    "SELECT max(done) FROM search_fill",
+    "SELECT max(message) FROM search_row",
+];
 const SIDE: &str = "SELECT contact.account, coalesce(contact.given_name, contact.name)
      FROM conversation JOIN contact ON contact.id = conversation.contact WHERE conversation.id = ?1";
 
@@ -39,17 +46,26 @@ struct Found {
     message: SalvagedMessage,
 }
 
-/// Hands out every message with words that can be read, in the order of their numbers. Says how many stretches could not be.
+/// What could not be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Unread {
+    /// Stretches of messages.
+    pub(crate) holes: u64,
+    /// Nothing could be read behind the last of them.
+    pub(crate) is_cut_short: bool,
+}
+
+/// Hands out every message with words that can be read, in the order of their numbers. Says what could not be.
 pub(crate) fn salvage<E: From<StoreError>>(
     lock: &ProfileLock,
     key: &DatabaseKey,
     mut each: impl FnMut(SalvagedMessage) -> Result<(), E>,
-) -> Result<u64, E> {
+) -> Result<Unread, E> {
     let mut database = Damaged { path: lock.database(), key, open: connect_damaged(&lock.database(), key)? };
-    let (mut number, mut holes) = (0, 0);
+    let (mut number, mut unread) = (0, Unread::default());
     loop {
         match database.next(number) {
-            Ok(None) => return Ok(holes),
+            Ok(None) => return Ok(unread),
             Ok(Some(mut found)) => {
                 number = found.number;
                 if !found.message.text.is_empty() {
@@ -58,10 +74,10 @@ pub(crate) fn salvage<E: From<StoreError>>(
                 }
             }
             Err(_) => {
-                holes += 1;
+                unread.holes += 1;
                 match database.behind_damage(number) {
                     Some(behind) => number = behind,
-                    None => return Ok(holes),
+                    None => return Ok(Unread { is_cut_short: true, ..unread }),
                 }
             }
         }
@@ -97,12 +113,22 @@ impl Damaged<'_> {
     /// The first number behind `number` from which on the next message can be read. Tried in strides that no page between two damaged ones
     /// is lost between.
     fn behind_damage(&mut self, number: i64) -> Option<i64> {
-        let last = "SELECT max(last_message) FROM conversation";
-        let last = self.ask(|database| database.query_row(last, [], |row| row.get::<_, Option<i64>>(0))).ok().flatten();
-        let end = last.unwrap_or(number).max(number).saturating_add(BEYOND);
         let stride = usize::try_from(STRIDE).unwrap_or(1);
-        let readable = (number..end).step_by(stride).skip(1).find(|number| self.next(*number).is_ok())?;
+        let readable = (number..=self.end(number)).step_by(stride).skip(1).find(|number| self.next(*number).is_ok())?;
         (readable - STRIDE + 1..=readable).find(|number| self.next(*number).is_ok())
+    }
+
+    /// No message stands behind it, as far as that can be told where the last of them cannot be read.
+    fn end(&mut self, number: i64) -> i64 {
+        if let Some(last) = self.number(LAST) {
+            return last.saturating_add(STRIDE);
+        }
+        let last = NAMED.iter().filter_map(|sql| self.number(sql)).fold(number, i64::max);
+        last.saturating_add(BEYOND)
+    }
+
+    fn number(&mut self, sql: &str) -> Option<i64> {
+        self.ask(|database| database.query_row(sql, [], |row| row.get(0))).ok().flatten()
     }
 
     fn side(&mut self, conversation: i64) -> Option<(AccountId, String)> {

@@ -18,6 +18,11 @@ fn saved(secrets: &MemorySecrets, directory: &Path) -> Result<(Salvaged, Vec<Str
     Ok((salvaged, String::from_utf8(lines).expect("text").lines().map(str::to_owned).collect()))
 }
 
+fn text(line: &str) -> String {
+    let line: serde_json::Value = serde_json::from_str(line).expect("an object a line");
+    line["text"].as_str().expect("a text").to_owned()
+}
+
 fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(directory)
         .expect("a directory")
@@ -55,9 +60,7 @@ async fn what_a_damaged_page_leaves_readable_is_saved_and_nothing_is_changed() {
     let sound = fs::read(&database).unwrap();
     let (mut lost_most, mut lost_some, mut roots, mut unreadable) = (0, 0, 0, 0);
     for page in 0..sound.len() / PAGE {
-        let mut damaged = sound.clone();
-        damaged[page * PAGE + 100] ^= 1;
-        fs::write(&database, &damaged).unwrap();
+        damage(&database, &sound, &[page]);
         let before = files(alice.directory());
         match saved(&alice.secrets, alice.directory()) {
             // What says where everything is.
@@ -71,13 +74,14 @@ async fn what_a_damaged_page_leaves_readable_is_saved_and_nothing_is_changed() {
             Ok((salvaged, lines)) => {
                 assert_eq!(salvaged.messages, u64::try_from(lines.len()).unwrap());
                 let mut rest = all.iter();
-                let same = |one: &str, other: &str| {
-                    let text = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["text"].clone();
-                    text(one) == text(other)
-                };
-                assert!(lines.iter().all(|line| rest.any(|known| same(line, known))), "{page}: another message");
+                assert!(
+                    lines.iter().all(|line| rest.any(|known| text(line) == text(known))),
+                    "{page}: another message"
+                );
                 let lost = all.len() - lines.len();
                 assert_eq!(lost > 0, salvaged.holes > 0, "{page}: {lost} lost");
+                let has_last = lines.last().is_some_and(|line| text(line) == text(all.last().unwrap()));
+                assert_eq!(salvaged.is_cut_short, !has_last, "{page}: the end is lost, and that is said");
                 // That one says where all the others are.
                 roots += usize::from(lost == all.len());
                 lost_most = lost_most.max(lost % all.len());
@@ -92,6 +96,35 @@ async fn what_a_damaged_page_leaves_readable_is_saved_and_nothing_is_changed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_stands_far_behind_damage_is_saved_though_no_conversation_can_be_read() {
+    let (_, alice) = alice().await;
+    // Much was deleted between the one and the other.
+    alice.database().change("PRAGMA foreign_keys = OFF; UPDATE message SET id = id + 30000 WHERE id > 75");
+    let conversations = alice.database().number("SELECT rootpage FROM sqlite_schema WHERE name = 'conversation'");
+    let conversations = usize::try_from(conversations - 1).unwrap();
+    let database = alice.directory().join(NAME);
+    let sound = fs::read(&database).unwrap();
+    let (mut lost_most, mut lost_some) = (0, 0);
+    for page in 0..sound.len() / PAGE {
+        damage(&database, &sound, &[page, conversations]);
+        let Ok((salvaged, _)) = saved(&alice.secrets, alice.directory()) else { continue };
+        let lost = 151 - salvaged.messages;
+        assert_eq!(lost > 0, salvaged.holes > 0, "{page}: {lost} lost");
+        lost_most = lost_most.max(lost % 151);
+        lost_some += u64::from(lost > 0);
+    }
+    assert!(lost_some > 5 && lost_most < 30, "{lost_some} pages hold messages, {lost_most} lost at most");
+}
+
+fn damage(database: &Path, sound: &[u8], pages: &[usize]) {
+    let mut damaged = sound.to_vec();
+    for page in pages {
+        damaged[page * PAGE + 100] = !sound[page * PAGE + 100];
+    }
+    fs::write(database, damaged).expect("it is damaged");
+}
+
+#[tokio::test(start_paused = true)]
 async fn why_nothing_can_be_saved_is_told_and_what_a_later_release_has_written_can_be() {
     let (world, alice) = alice().await;
     let alice = world.reopen(alice).await.unwrap();
@@ -100,7 +133,10 @@ async fn why_nothing_can_be_saved_is_told_and_what_a_later_release_has_written_c
     alice.messenger.shut_down();
     let opened = Messenger::open(world.world(&alice.secrets), alice.directory()).await;
     assert_eq!(opened.err(), Some(StoreError::TooNew.into()));
-    assert_eq!(saved(&alice.secrets, alice.directory()).unwrap().0, Salvaged { messages: 151, holes: 0 });
+    assert_eq!(
+        saved(&alice.secrets, alice.directory()).unwrap().0,
+        Salvaged { messages: 151, holes: 0, is_cut_short: false }
+    );
     let empty = tempfile::tempdir().unwrap();
     assert_eq!(saved(&alice.secrets, empty.path()).unwrap_err(), StoreError::Absent.into());
     assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0);
