@@ -19,6 +19,7 @@ mod held;
 mod network;
 mod passage;
 mod people;
+mod plain;
 pub mod play;
 mod prekeys;
 mod record;

@@ -20,6 +20,7 @@ mod departed;
 mod devices;
 mod diverted;
 mod dropped;
+mod erased;
 mod failover;
 mod first_contact;
 mod first_messages;
