@@ -9,6 +9,8 @@ use sotto_sim::{Person, World};
 /// Longer than the index waits, receipts take, and a letter is confirmed by a letter of its own: until then what it says is held for it.
 const LATER: Duration = Duration::from_secs(26 * 3_600);
 
+const HOUR: Duration = Duration::from_secs(3_600);
+
 async fn rest(world: &World, people: &[&Person]) {
     for _ in 0..3 {
         world.settle(people).await.expect("they settle");
@@ -116,7 +118,7 @@ async fn nothing_is_left_of_hundreds_of_messages_of_all_sizes_deleted_in_any_ord
         }
         if round % 10 == 9 {
             world.settle(&people).await.unwrap();
-            world.wait(LATER).await;
+            world.wait(HOUR).await;
         }
     }
     // The last go too: an edited one keeps what it said before.
