@@ -203,7 +203,7 @@ pub(crate) async fn close(person: Person) -> (String, Arc<Keystore>) {
 }
 
 /// Whether nobody has a profile open that is there.
-pub(crate) async fn is_free(place: &str) -> bool {
+async fn is_free(place: &str) -> bool {
     code_of_opening(place).await == "wrong_key"
 }
 
