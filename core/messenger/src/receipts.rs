@@ -116,6 +116,11 @@ fn may_learn(view: &impl Query, contact: &Contact) -> Result<bool, StoreError> {
     Ok(is_known && settings::receipts(view)?)
 }
 
+/// What somebody, or nobody at all, is to hear any more of what was read does not leave: what no relay has taken is taken back.
+pub(crate) fn take_back(tx: &mut Tx<'_>, from: Option<ContactRow>, now: Timestamp) -> Result<(), StoreError> {
+    outbox::fail_contents(tx, from, |content| matches!(content, Content::Receipts(_)), now)
+}
+
 /// When something is to be told.
 pub(crate) fn due_at(view: &impl Query) -> Result<Option<Timestamp>, StoreError> {
     let due = view.one("SELECT min(due_at) FROM to_tell", [], |row| row.get::<_, Option<i64>>(0))?;

@@ -18,6 +18,7 @@ use crate::handshake::{self, Dropped, InviteOptions, join};
 use crate::outbox;
 use crate::own;
 use crate::profile;
+use crate::receipts;
 use crate::receive::{self, Received, Why};
 use crate::records::{Contact, Failure, InviteLink};
 use crate::settings::{self, Key, Of};
@@ -156,6 +157,7 @@ impl Messenger {
     pub async fn block(&self, account: AccountId) -> Result<(), Error> {
         self.change_contact(account, |engine, tx, contact| {
             contact::set_blocked(tx, contact.row, true)?;
+            receipts::take_back(tx, Some(contact.row), engine.judging_now())?;
             Ok(handshake::drop_tokens(tx, &engine.own(), contact.row, Dropped::Blocked, engine.judging_now())?)
         })
         .await

@@ -12,6 +12,7 @@ use crate::conversation::deeds::{self, Named};
 use crate::conversation::{self, ConversationRow, listed};
 use crate::engine::Engine;
 use crate::error::{Error, InputError};
+use crate::receipts;
 use crate::records::NewText;
 use crate::settings::{self, Key, Of};
 use crate::store::Tx;
@@ -116,6 +117,9 @@ impl Messenger {
         self.refuse_if_replaced()?;
         let set = move |engine: &Engine, tx: &mut Tx<'_>| {
             let (own, now) = (engine.own(), engine.network_now());
+            if !are_given {
+                receipts::take_back(tx, None, now)?;
+            }
             settings::set(tx, &own, Of::Account, Key::Receipts, &settings::flag(are_given), now, &mut engine.chance())
         };
         self.engine().write_then(set, |engine, ()| engine.wake_couriers()).await

@@ -36,8 +36,8 @@ pub(crate) mod unanswered;
 use std::time::Duration;
 
 use rusqlite::params;
-use sotto_crypto::letter::Content;
-use sotto_protocol::{MessageId, Timestamp};
+use sotto_crypto::letter::{Channel, Content};
+use sotto_protocol::{Bytes, MessageId, Timestamp};
 
 use crate::contact::{ContactRow, HAS_WAY};
 use crate::conversation::{MessageRow, progress};
@@ -252,6 +252,22 @@ pub(crate) fn fail_all(
         |row| row.get(0),
     )?;
     rows.into_iter().try_for_each(|row| fail(tx, row, failure, now))
+}
+
+/// What no relay has taken yet and carries such content leaves no more: for one contact, or for all of them.
+pub(crate) fn fail_contents(
+    tx: &mut Tx<'_>,
+    of: Option<ContactRow>,
+    is_meant: impl Fn(&Content) -> bool,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let waiting = "SELECT outbox.id, content FROM outbox JOIN peer_device ON peer_device.id = outbox.peer_device
+                   WHERE state < 2 AND content IS NOT NULL AND contact = coalesce(?1, contact) AND contact != 0";
+    let waiting = tx.all(waiting, [of.map(|contact| contact.0)], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+    let meant = waiting.into_iter().filter(|(_, content)| {
+        Content::decode(&Bytes::copy_from_slice(content), Channel::Contact).is_ok_and(|content| is_meant(&content))
+    });
+    meant.map(|(row, _)| row).try_for_each(|row| fail(tx, row, Failure::Expired, now))
 }
 
 /// Rows whose time is over fail; confirmed ones are forgotten when resends are over.

@@ -22,6 +22,7 @@ use crate::handshake::{self, Before, Dropped};
 use crate::outbox;
 use crate::peer::{self, DeviceRow};
 use crate::profile;
+use crate::receipts;
 use crate::records::Failure;
 use crate::settings;
 use crate::store::column::{counter, stored};
@@ -371,6 +372,7 @@ fn take_blocking(
     }
     contact::set_blocked(tx, row, synced.blocked)?;
     if synced.blocked {
+        receipts::take_back(tx, Some(row), times.judging)?;
         handshake::drop_tokens(tx, own, row, Dropped::Blocked, times.judging)?;
     } else {
         // None, where they were removed: those were dropped for good.

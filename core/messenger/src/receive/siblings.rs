@@ -9,6 +9,7 @@ use crate::contact::{self, Contact, ContactRow};
 use crate::conversation::{self, ConversationRow, NewMessage, Order, progress, reading};
 use crate::own;
 use crate::peer::{self, DeviceRow};
+use crate::receipts;
 use crate::records::MessageState;
 use crate::settings;
 use crate::store::StoreError;
@@ -63,6 +64,9 @@ impl Batch<'_, '_, '_> {
             Content::OwnDeviceSync(OwnDeviceSync::Setting(setting)) => {
                 self.write_arrivals()?;
                 settings::take(self.tx, self.own, &setting)?;
+                if !settings::receipts(self.tx)? {
+                    receipts::take_back(self.tx, None, self.now)?;
+                }
             }
             Content::OwnDeviceSync(OwnDeviceSync::Contact(synced)) => {
                 let author = peer::device_by_row(self.tx, device)?.device;

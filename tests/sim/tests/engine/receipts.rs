@@ -6,7 +6,7 @@ use std::time::Duration;
 use sotto_core::danger;
 use sotto_core::records::{Chats, Message, MessageState};
 use sotto_crypto::letter::Content;
-use sotto_protocol::MessageId;
+use sotto_protocol::{MessageId, RelayAddress};
 use sotto_sim::{Envelope, HeldPost, Person, World, hex};
 
 use crate::rebirth::rest;
@@ -138,6 +138,47 @@ async fn nobody_learns_anything_while_receipts_are_switched_off_nor_later() {
     rest(&world, &[&alice, &bob]).await;
     world.wait(DAY).await;
     assert!(states(&bob, "alice").await[2] != MessageState::Read);
+}
+
+/// Each at a relay of their own.
+async fn apart(seed: u64) -> (World, RelayAddress, Person, Person) {
+    let world = World::seeded(seed);
+    let [hers, his] = ["hers.example", "his.example"].map(|name| world.network.add_relay(name));
+    let alice = world.person("alice", &[hers]).await.expect("alice begins");
+    let bob = world.person("bob", std::slice::from_ref(&his)).await.expect("bob begins");
+    world.introduce(&alice, &bob).await.expect("they meet");
+    (world, his, alice, bob)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_that_no_relay_has_taken_leaves_no_more_once_somebody_is_blocked_or_receipts_are_switched_off() {
+    for (case, on_another_device) in [("blocked", false), ("off", false), ("blocked", true), ("off", true)] {
+        let (world, his, alice, bob) = apart(1708).await;
+        let tablet = world.second_device(&alice).await.unwrap();
+        rest(&world, &[&alice, &tablet, &bob]).await;
+        bob.say("alice", "hello").await.unwrap();
+        rest(&world, &[&bob, &alice, &tablet]).await;
+        world.network.set_down(&his, true);
+        look_at(&alice, "bob").await;
+        alice.say("bob", "this one does").await.unwrap();
+        world.wait(Duration::from_secs(10)).await;
+        let queued = "SELECT count(*) FROM outbox WHERE state < 2 AND peer_device IN (SELECT id FROM peer_device WHERE contact != 0)";
+        assert_eq!((given(&alice), alice.database().number(queued)), (1, 2), "both wait for his relay");
+        let device = if on_another_device { &tablet } else { &alice };
+        match case {
+            "blocked" => device.messenger.block(alice.contact("bob").await.unwrap().id).await.unwrap(),
+            _ => device.messenger.set_receipts(false).await.unwrap(),
+        }
+        // Hers works: her devices hear of each other.
+        world.settle(&[&tablet, &alice]).await.unwrap();
+        assert_eq!(given(&alice), 0, "{case}, {on_another_device}");
+        world.network.set_down(&his, false);
+        world.wait(Duration::from_secs(600)).await;
+        rest(&world, &[&alice, &tablet, &bob]).await;
+        assert!(states(&bob, "alice").await[0] != MessageState::Read, "{case}, {on_another_device}");
+        let said = if case == "off" { 2 } else { 1 };
+        assert_eq!(states(&bob, "alice").await.len(), said, "what was said waits for as long as he is blocked");
+    }
 }
 
 #[tokio::test(start_paused = true)]
